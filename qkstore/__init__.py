@@ -1,0 +1,29 @@
+"""A store of queries and keys in which a contrast is a SQL filter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from qkstore.contrast import Contrast
+    from qkstore.covariance import ContrastiveCovariance
+    from qkstore.run import Run
+    from qkstore.store import Store, open
+    from qkstore.subspace import Subspace
+
+_WHERE = {
+    "open": "qkstore.store", "Store": "qkstore.store", "Run": "qkstore.run", "Contrast": "qkstore.contrast",
+    "ContrastiveCovariance": "qkstore.covariance", "Subspace": "qkstore.subspace",
+}
+__all__ = list(_WHERE)
+
+
+def __getattr__(name: str):
+    # Loaded on first use: the SQL worker process imports one module of this package and should start at once.
+    if name in _WHERE:
+        import importlib
+
+        return getattr(importlib.import_module(_WHERE[name]), name)
+    raise AttributeError(f"module 'qkstore' has no attribute {name!r}")

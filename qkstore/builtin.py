@@ -1,0 +1,97 @@
+"""The contrasts of the paper's experiments, and the authors' variants of them under names of their own."""
+
+from __future__ import annotations
+
+from qkstore.contrast import Contrast
+from qkstore.errors import ContrastError, near
+from qkstore.run import Run
+
+AUTHOR = "qkstore"
+SLOT_AND_BOX = "q.role = 'answer_slot' and k.role = 'box'"
+ITEMS = "k.prompt_id = q.prompt_id and q.role = 'answer_slot' and k.role = 'item' and k.span_last"
+
+ORDER = Contrast(
+    name="order",
+    where=f"k.prompt_id = q.prompt_id and {SLOT_AND_BOX} and (q.variant = 'fixed' or (q.split = 'test' and q.variant = 'base'))",
+    positive="k.order_id = q.queried_order",
+    negative="k.order_id <> q.queried_order",
+    description="Order-ID (section 5.2): the box at the queried order against the other boxes, from prompts with one set of entities and one queried entity.",
+    author=AUTHOR,
+)
+LEXICAL = Contrast(
+    name="lexical",
+    where=f"{SLOT_AND_BOX} and q.variant = 'base' and k.order_id = q.queried_order",
+    positive="k.prompt_id = q.prompt_id",
+    negative="k.prompt_id = q.counterfactual_id",
+    description="Lexical (section 5.2): the queried entity's box against the same box where that entity is replaced; one query for both keys.",
+    author=AUTHOR,
+)
+CATEGORY = Contrast(
+    name="category",
+    where=ITEMS,
+    positive="k.category = q.queried_category",
+    negative="k.category <> q.queried_category",
+    description="Category (section 5.1), all queried categories pooled: items of the queried category against the other items.",
+    author=AUTHOR,
+)
+
+BOXES = (
+    ORDER,
+    ORDER.replace(name="order-centred", centring="queries", description=ORDER.description + " Queries centred, which removes the leak of the queried entity."),
+    LEXICAL,
+    ORDER.replace(name="authors/order", weighting="query", description="The authors' script for order-ID: the mean over negatives is taken per prompt."),
+    LEXICAL.replace(
+        name="authors/lexical",
+        where=f"k.prompt_id = q.prompt_id and {SLOT_AND_BOX} and k.order_id = q.queried_order",
+        positive="q.variant = 'base'",
+        negative="q.variant = 'counterfactual'",
+        description="The authors' script for lexical: the negative's query comes from the counterfactual too, a matched pair again.",
+    ),
+)
+
+
+def category(name: str) -> Contrast:
+    """The contrast of one category: prompts that ask for it, its items against the others."""
+    value = name.replace("'", "''")
+    return CATEGORY.replace(
+        name=f"category:{name}",
+        where=f"{ITEMS} and q.queried_category = '{value}'",
+        description=f"Category {name} (section 5.1): its items against the other items, in prompts that ask for it.",
+    )
+
+
+def authors_category(name: str) -> Contrast:
+    """The authors' script for one category: positives and negatives are summed, not averaged."""
+    return category(name).replace(
+        name=f"authors/category:{name}", weighting="sum", description=f"The authors' script for category {name}: sums over items where the text takes expectations."
+    )
+
+
+def contrasts(run: Run) -> list[Contrast]:
+    """The built-in contrasts whose labels this run has."""
+    q, k = set(run.columns["q"]), set(run.columns["k"])
+    found: list[Contrast] = []
+    if {"queried_order", "counterfactual_id"} <= q and "order_id" in k:
+        found += BOXES
+    if "queried_category" in q and "category" in k:
+        names = run.values("queried_category", "q")
+        found += [CATEGORY, *(category(n) for n in names), *(authors_category(n) for n in names)]
+    return found
+
+
+def features(run: Run, saved: list[Contrast] = ()) -> dict[str, tuple[Contrast, ...]]:
+    """{name: contrasts} of all that can be asked of a run; `category:*` is the span of every category's direction.
+
+    A saved contrast hides a built-in of its name.
+    """
+    named = {c.name: (c,) for c in (*contrasts(run), *saved)}
+    members = tuple(c[0] for name, c in named.items() if name.startswith("category:"))
+    return named | ({"category:*": members} if members else {})
+
+
+def feature(run: Run, name: str, saved: list[Contrast] = ()) -> tuple[Contrast, ...]:
+    """The contrasts that a name stands for: one, or every member of a span; raises ContrastError."""
+    known = features(run, saved)
+    if name not in known:
+        raise ContrastError(f"no contrast {name!r} for run {run.name!r}; {near(name, known)}")
+    return known[name]

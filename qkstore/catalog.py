@@ -1,0 +1,157 @@
+"""The catalogue: contrasts, notes and cached results, in one small DuckDB file that is opened for one operation at a time."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+
+from qkstore.contrast import Contrast
+from qkstore.errors import ContrastError, StoreError, near
+from qkstore.schema import CATALOG_MIGRATIONS
+
+PATIENCE_S = 15.0  # how long an operation waits for the file; others hold it for milliseconds
+_turns: dict[str, threading.RLock] = {}  # one turn a file: a process may not open it twice with different settings
+_turns_guard = threading.Lock()
+
+
+def now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+class Catalog:
+    """The mutable part of a store. Nothing is held open: other processes get their turn between any two calls."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        with _turns_guard:
+            self._turn = _turns.setdefault(str(self.path.resolve()), threading.RLock())
+
+    # -- contrasts -----------------------------------------------------------------------------------------------
+
+    def save(self, contrast: Contrast) -> Contrast:
+        """Save as the next version of its name, and return it with that version; nothing is overwritten."""
+        if contrast.name.startswith("authors/") or not contrast.name.strip():
+            raise ContrastError(f"contrast name {contrast.name!r} is taken by a built-in or empty; choose another")
+        with self._open(write=True) as con:
+            con.execute("BEGIN")
+            (version,) = con.execute("SELECT coalesce(max(version), 0) + 1 FROM contrast WHERE name = ?", [contrast.name]).fetchone()
+            saved = contrast.replace(version=version)
+            fields = saved.to_dict() | {"created": now()}
+            names = ", ".join(f'"{name}"' for name in fields)
+            con.execute(f"INSERT INTO contrast ({names}) VALUES ({', '.join('?' for _ in fields)})", list(fields.values()))
+            con.execute("COMMIT")
+        return saved
+
+    def contrasts(self) -> list[Contrast]:
+        """The newest version of every saved contrast, by name."""
+        rows = self._select("SELECT * EXCLUDE (created) FROM contrast QUALIFY version = max(version) OVER (PARTITION BY name) ORDER BY name")
+        return [Contrast(**row) for row in rows]
+
+    def versions(self, name: str) -> list[Contrast]:
+        """Every version of one contrast, oldest first."""
+        return [Contrast(**row) for row in self._select("SELECT * EXCLUDE (created) FROM contrast WHERE name = ? ORDER BY version", [name])]
+
+    def contrast(self, name: str, version: int | None = None) -> Contrast:
+        """A saved contrast by name, its newest version unless one is given; raises ContrastError."""
+        found = [c for c in self.versions(name) if version in (None, c.version)]
+        if not found:
+            raise ContrastError(f"no saved contrast {name!r}{f' of version {version}' if version else ''}; {near(name, [c.name for c in self.contrasts()])}")
+        return found[-1]
+
+    # -- notes ---------------------------------------------------------------------------------------------------
+
+    def add_note(self, run: str, subject: str, text: str, author: str = "") -> str:
+        """Keep a note on a run and a subject (such as 'L1 H2'); returns its id."""
+        note = uuid.uuid4().hex
+        with self._open(write=True) as con:
+            con.execute("INSERT INTO note VALUES (?, ?, ?, ?, ?, ?)", [note, run, subject, text, author, now()])
+        return note
+
+    def notes(self, run: str) -> list[dict]:
+        """The notes on a run, oldest first."""
+        return self._select("SELECT * FROM note WHERE run = ? ORDER BY created, note_id", [run])
+
+    # -- results -------------------------------------------------------------------------------------------------
+
+    def result(self, key: str) -> object | None:
+        """A cached result, or None."""
+        rows = self._select("SELECT payload FROM result WHERE key = ?", [key])
+        return json.loads(rows[0]["payload"]) if rows else None
+
+    def keep_result(self, key: str, kind: str, run: str, contrast: str, payload: object) -> None:
+        """Cache a result under a key that names everything it depends on; the first one kept stays."""
+        with self._open(write=True) as con:
+            con.execute("INSERT OR IGNORE INTO result VALUES (?, ?, ?, ?, ?, ?)", [key, kind, run, contrast, json.dumps(payload), now()])
+
+    # -- the file ------------------------------------------------------------------------------------------------
+
+    def version(self) -> int:
+        """How many migrations the file has had; 0 where there is no file yet."""
+        return self._select("SELECT coalesce(max(version), 0) AS version FROM migration")[0]["version"] if self.path.exists() else 0
+
+    def _select(self, sql: str, parameters: list | None = None) -> list[dict]:
+        if not self.path.exists():
+            return []
+        with self._open(write=False) as con:
+            cursor = con.execute(sql, parameters or [])
+            names = [d[0] for d in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    @contextmanager
+    def _open(self, write: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+        with self._turn:
+            with self._connect(write) as con:
+                if write:
+                    _migrate(con, self.path)
+                if _version(con, self.path) == len(CATALOG_MIGRATIONS):
+                    yield con
+                    return
+            with self._connect(write=True) as con:  # an older catalogue is brought up to date before it is read
+                _migrate(con, self.path)
+                yield con
+
+    def _connect(self, write: bool) -> duckdb.DuckDBPyConnection:
+        """Open the file, waiting while another process has it; the waits grow and are random, so that nobody starves."""
+        until, wait = time.monotonic() + PATIENCE_S, 0.005
+        while True:
+            try:
+                if write:
+                    self.path.parent.mkdir(parents=True, exist_ok=True)
+                return duckdb.connect(str(self.path), read_only=not write, config={"threads": "1"})
+            except (duckdb.IOException, OSError) as error:
+                busy = "lock" in str(error).lower()
+                if not busy:
+                    raise StoreError(f"catalogue {self.path.name} cannot be opened: {str(error).splitlines()[0]}") from None
+                if time.monotonic() > until:
+                    raise StoreError(f"catalogue {self.path.name} has been busy for {PATIENCE_S:.0f} s: another program holds it open") from None
+            time.sleep(random.uniform(0, wait))
+            wait = min(wait * 1.5, 0.25)
+
+
+def _version(con, path: Path) -> int:
+    """How many migrations the file has had; raises StoreError where a newer qkstore wrote it."""
+    exists = con.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'migration'").fetchone()[0]
+    version = con.execute("SELECT coalesce(max(version), 0) FROM migration").fetchone()[0] if exists else 0
+    if version > len(CATALOG_MIGRATIONS):
+        raise StoreError(f"catalogue {path.name} is of version {version}, this qkstore reads up to {len(CATALOG_MIGRATIONS)}: upgrade qkstore")
+    return version
+
+
+def _migrate(con, path: Path) -> None:
+    """Apply the migrations that the file has not had, each with its record in one transaction."""
+    done = _version(con, path)
+    for number, statement in enumerate(CATALOG_MIGRATIONS[done:], start=done + 1):
+        con.execute("BEGIN")
+        con.execute("CREATE TABLE IF NOT EXISTS migration (version INTEGER PRIMARY KEY, applied TIMESTAMP NOT NULL)")
+        con.execute(statement)
+        con.execute("INSERT INTO migration VALUES (?, ?)", [number, now()])
+        con.execute("COMMIT")

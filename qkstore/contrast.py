@@ -1,0 +1,179 @@
+"""A contrast: a rule in SQL over queries `q` and keys `k` that yields positive and negative pairs."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qkstore import guard, worker
+from qkstore.covariance import Pairs
+from qkstore.errors import ContrastError, near
+from qkstore.sentence import sentence
+
+if TYPE_CHECKING:
+    from qkstore.run import Run
+
+WEIGHTINGS = {
+    "pair": "each pair counts the same: C± is the mean over the side's pairs (the paper's expectation)",
+    "query": "each query counts the same: C± is the mean over queries of the mean over their keys",
+    "sum": "each query's keys are summed, not averaged, as in the authors' category scripts",
+}
+CENTRINGS = {
+    "none": "queries as they are (eq. 5, 6)",
+    "queries": "the mean query is subtracted first, which removes what every query shares",
+}
+MOST_PAIRS = 20_000_000
+PAIR_COLUMNS = ("query_row", "key_row", "sign")
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Three predicates over `q` and `k`, or one whole SELECT of query_row, key_row, sign [, weight] in `pairs`.
+
+    A pair satisfies `where` and either `positive` or `negative`. Query and key may come from different prompts.
+    """
+
+    name: str = "inline"
+    where: str | None = None
+    positive: str | None = None
+    negative: str | None = None
+    pairs: str | None = None
+    weighting: str = "pair"
+    centring: str = "none"
+    description: str = ""
+    author: str = ""
+    version: int | None = None
+
+    def __post_init__(self):
+        for value, choices, what in ((self.weighting, WEIGHTINGS, "weighting"), (self.centring, CENTRINGS, "centring")):
+            if value not in choices:
+                raise ContrastError(f"{what} {value!r}: {near(value, choices)}")
+        if self.pairs and (self.where or self.positive or self.negative):
+            raise ContrastError(f"contrast {self.name!r} has predicates and a whole SELECT; give one or the other")
+        if not self.pairs:
+            for side in ("positive", "negative"):
+                if not (getattr(self, side) or "").strip():
+                    raise ContrastError(f"contrast {self.name!r} has no {side} predicate, such as k.label = q.label")
+
+    def replace(self, **changes) -> Contrast:
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict:
+        return dataclasses.asdict(self)
+
+    @property
+    def key(self) -> str:
+        """A hash of all that decides the numbers; name, author and description do not."""
+        parts = [self.where, self.positive, self.negative, self.pairs, self.weighting, self.centring]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+    def sentence(self, counts: tuple[int, int, int, int] | None = None) -> str:
+        """The contrast read back in English, with (n_q, n_k, n_+, n_-) where they are known."""
+        if self.pairs:
+            text = "Pairs, signs and weights as selected by SQL of its own."
+            return text if counts is None else f"{text} {count_text(counts)}"
+        return sentence(self.where or "true", self.positive, self.negative, counts)
+
+    def sql(self, columns: dict[str, list[str]], split: str | None = None) -> str:
+        """The guarded SELECT of query_row, key_row, sign and weight over a run with these columns.
+
+        `split` keeps the queries of one split. Raises GuardError for what may not run, naming an unknown column.
+        """
+        if self.pairs:
+            inner, weight = guard.select(self.pairs, columns), "weight" if _mentions_weight(self.pairs) else "1.0"
+            kept = f" WHERE query_row IN (SELECT query_row FROM q WHERE {_split(split)})" if split else ""
+            return f"SELECT query_row, key_row, sign, {weight} AS weight FROM ({inner}) AS pair{kept}"
+        sides = {name: columns[name] for name in ("q", "k")}
+        where = guard.predicate(self.where or "true", sides)
+        parts = []
+        for sign, text in ((1, self.positive), (-1, self.negative)):
+            kept = f" AND {_split(split)}" if split else ""
+            parts.append(
+                f"SELECT q.query_row, k.key_row, {sign} AS sign, 1.0 AS weight FROM q, k "
+                f"WHERE ({where}) AND ({guard.predicate(text, sides)}){kept}"
+            )
+        return " UNION ALL ".join(parts)
+
+
+def pairs(run: Run, contrast: Contrast, split: str | None = None, limit_s: float = 60.0) -> Pairs:
+    """The contrast's pairs on a run, over the queries of `split` or of all prompts, with the contrast's weighting.
+
+    Raises ContrastError when a side is empty (with both counts), a pair is on both sides, or a whole SELECT lacks a
+    column or has values that are no rows, signs or weights.
+    """
+    found = worker.query(run.path, contrast.sql(run.columns, split), limit_s=limit_s, max_rows=MOST_PAIRS)
+    missing = [c for c in PAIR_COLUMNS if c not in found.column_names]
+    if missing:
+        raise ContrastError(f"the SELECT of contrast {contrast.name!r} gives no {missing[0]!r}; it has {', '.join(found.column_names)}")
+    query, key, sign, weight = (_column(contrast, found, name) for name in (*PAIR_COLUMNS, "weight"))
+    _check_sides(run, contrast, sign, split)
+    _check_rows(run, contrast, query, key, sign, weight)
+    out = Pairs(query.astype(np.int64), key.astype(np.int64), sign.astype(np.int8), weight.astype(np.float64))
+    return out.balanced() if contrast.weighting == "query" else out
+
+
+def _check_sides(run: Run, contrast: Contrast, sign: np.ndarray, split: str | None) -> None:
+    n_pos, n_neg = int((sign == 1).sum()), int((sign == -1).sum())
+    if n_pos and n_neg:
+        return
+    side = "positive and no negative" if n_pos == n_neg == 0 else "positive" if not n_pos else "negative"
+    where = f"{split} prompts of run {run.name!r}" if split else f"run {run.name!r}"
+    raise ContrastError(f"contrast {contrast.name!r} has no {side} pairs on the {where}: {n_pos:,} positive, {n_neg:,} negative{_hint(run, contrast)}")
+
+
+def _hint(run: Run, contrast: Contrast) -> str:
+    """What the labels that the contrast names can be: most empty sides are a value that no row has."""
+    if contrast.pairs:
+        return ""
+    used = set().union(*(guard.columns_used(text) for text in (contrast.where, contrast.positive, contrast.negative) if text))
+    told = []
+    for alias, column in sorted(used):
+        values = run.values(column, alias, most=9) if column in ("role", "split", "variant", *run.token_labels, *run.prompt_labels) else []
+        if values and len(told) < 4:
+            told.append(f"{alias}.{column} is {', '.join(map(str, values[:8]))}{', …' if len(values) > 8 else ''}")
+    return f" ({'; '.join(told)})" if told else ""
+
+
+def _check_rows(run: Run, contrast: Contrast, query, key, sign, weight) -> None:
+    for what, rows, total in (("query_row", query, run.n_queries), ("key_row", key, run.n_keys)):
+        if rows.min() < 0 or rows.max() >= total:
+            raise ContrastError(f"contrast {contrast.name!r} selects {what} {rows.min() if rows.min() < 0 else rows.max()}; run {run.name!r} has 0 to {total - 1}")
+    if not np.isin(sign, (-1, 1)).all():
+        raise ContrastError(f"contrast {contrast.name!r} selects sign {sign[~np.isin(sign, (-1, 1))][0]}; a sign is 1 or -1")
+    if not (np.isfinite(weight) & (weight > 0)).all():
+        raise ContrastError(f"contrast {contrast.name!r} selects a weight that is not a positive number")
+    code = query.astype(np.int64) * run.n_keys + key
+    both = np.intersect1d(code[sign == 1], code[sign == -1])
+    if len(both):
+        raise ContrastError(
+            f"contrast {contrast.name!r}: {len(both):,} pairs are positive and negative, such as query_row {both[0] // run.n_keys} "
+            f"with key_row {both[0] % run.n_keys}; let the two predicates exclude each other"
+        )
+
+
+def _column(contrast: Contrast, table, name: str) -> np.ndarray:
+    column = table[name]
+    if column.null_count:
+        raise ContrastError(f"contrast {contrast.name!r} selects a NULL {name}")
+    values = column.to_numpy()
+    if values.dtype.kind not in "iuf" or (name != "weight" and values.dtype.kind == "f" and (values != np.floor(values)).any()):
+        raise ContrastError(f"contrast {contrast.name!r} selects {name} of type {column.type}; whole numbers are needed")
+    return values
+
+
+def _mentions_weight(select: str) -> bool:
+    return "weight" in select.lower()
+
+
+def _split(split: str) -> str:
+    return "q.split = '" + split.replace("'", "''") + "'" if split else "true"
+
+
+def count_text(counts: tuple[int, int, int, int]) -> str:
+    n_q, n_k, n_pos, n_neg = counts
+    return f"{n_q:,} queries, {n_k:,} keys; {n_pos:,} positive and {n_neg:,} negative pairs."

@@ -1,0 +1,243 @@
+"""An unfinished run: batches are spooled as they come, then sorted into a run file that is published by one rename."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from qkstore import schema
+from qkstore.errors import ModelError, PromptError, RunError, StoreError
+
+PARTS = ("query_rows", "key_rows", "q", "k", "logsumexp")
+DUCKDB_TYPE = {pl.Int64: "BIGINT", pl.Int32: "INTEGER", pl.Float64: "DOUBLE", pl.Float32: "FLOAT", pl.Boolean: "BOOLEAN", pl.String: "VARCHAR"}
+INSERT_ROWS = 20_000  # vectors per INSERT: 10 MB of d_head 128
+
+
+class Incoming:
+    """One ingest in progress, under STORE/runs/.incoming/<run>/, held by one process at a time.
+
+    `plan` is everything that decides the vectors (weights, prompts, options). A second Incoming with the same plan
+    goes on where the first stopped; with another plan it raises RunError. Context manager: leaving it releases the
+    lock and keeps what was spooled, so that the ingest can resume.
+    """
+
+    def __init__(self, store: str | os.PathLike, run: str, plan: dict):
+        self.run, self.plan = schema.check_run_name(run), plan
+        self.target = Path(store) / "runs" / f"{run}.duckdb"
+        self.folder = Path(store) / "runs" / ".incoming" / run
+        self._refuse_existing()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = self._hold()
+        self._agree()
+
+    def __enter__(self) -> Incoming:
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self._lock.close()
+
+    def _refuse_existing(self) -> None:
+        if self.target.exists():
+            raise RunError(f"run {self.run!r} is in the store already; choose another --run, or delete {self.target} first")
+
+    def _hold(self):
+        lock = open(self.folder / "lock", "w")  # noqa: SIM115 -- held until the ingest ends; the kernel frees it on a crash
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise RunError(f"run {self.run!r} is being ingested by another process") from None
+        self._refuse_existing()  # it may have been published while we were on our way here
+        return lock
+
+    def _agree(self) -> None:
+        path, plan = self.folder / "plan.json", json.dumps(self.plan, sort_keys=True)
+        if path.exists():
+            before = json.loads(path.read_text())
+            changed = sorted(k for k in before.keys() | self.plan.keys() if before.get(k) != json.loads(plan).get(k))
+            if changed:
+                what = ", ".join(f"{k} {_short(before.get(k))} → {_short(self.plan.get(k))}" for k in changed)
+                raise RunError(f"an unfinished ingest of {self.run!r} was begun differently ({what}); repeat it as begun, or delete {self.folder}")
+        else:
+            _write(path, plan.encode())
+
+    # -- batches -------------------------------------------------------------------------------------------------
+
+    def done(self) -> set[int]:
+        """Numbers of the batches that are spooled whole."""
+        return {int(p.name[6:]) for p in self.folder.glob("batch-*") if p.name[6:].isdigit()}
+
+    def put(self, batch: int, query_rows, key_rows, q, k, logsumexp) -> None:
+        """Spool one batch, atomically: q (layers, heads, n, d), k (layers, kv_heads, m, d), logsumexp (layers, heads, n).
+
+        Raises ModelError on NaN or Inf, StoreError where the disk is full.
+        """
+        parts = dict(zip(PARTS, (query_rows, key_rows, q, k, logsumexp), strict=True))
+        for name in ("q", "k", "logsumexp"):
+            _check_finite(self.run, batch, name, parts[name])
+        part, whole = self.folder / f"part-{batch:06d}", self.folder / f"batch-{batch:06d}"
+        shutil.rmtree(part, ignore_errors=True)
+        try:
+            part.mkdir()
+            for name, array in parts.items():
+                kind = np.int32 if name.endswith("rows") else np.float32
+                np.save(part / f"{name}.npy", np.ascontiguousarray(array, dtype=kind))
+            os.rename(part, whole)
+        except OSError as error:
+            shutil.rmtree(part, ignore_errors=True)
+            raise StoreError(f"batch {batch} of run {self.run!r} was not written: {error.strerror}; the batches before it are kept") from None
+
+    def publish(
+        self, manifest: dict, layers: list[dict], prompts: pl.DataFrame, tokens: pl.DataFrame, query_rows: pl.DataFrame, key_rows: pl.DataFrame,
+        progress: Callable[[int, int], None] | None = None, memory: str = "4GB",
+    ) -> Path:
+        """Sort the spooled batches into a run file, its manifest last, and rename it into the store; returns its path.
+
+        `layers` follow the spool's first axis: dicts of layer, scaling, softcap, window, causal.
+        """
+        part = self.folder / "run.duckdb"
+        for left in self.folder.glob("run.duckdb*"):
+            left.unlink()
+        try:
+            with duckdb.connect(str(part), config={"threads": "1", "memory_limit": memory, "temp_directory": str(self.folder / "tmp")}) as con:
+                con.execute(schema.NO_FLOAT_CODECS)
+                self._labels(con, manifest["d_head"], prompts, tokens, query_rows, key_rows)
+                self._vectors(con, manifest, layers, progress)
+                self._manifest(con, manifest, prompts, tokens, query_rows, key_rows)
+        except (duckdb.IOException, duckdb.OutOfMemoryException, OSError) as error:
+            part.unlink(missing_ok=True)
+            raise StoreError(f"run {self.run!r} was not published: {str(error).splitlines()[0]}; its batches are kept") from None
+        _sync(part)
+        try:
+            os.link(part, self.target)  # unlike a rename, a link never replaces a run that came in between
+        except FileExistsError:
+            raise RunError(f"run {self.run!r} came into the store meanwhile; the batches of this one are kept in {self.folder}") from None
+        _sync(self.target.parent)
+        shutil.rmtree(self.folder)
+        return self.target
+
+    # -- the run file --------------------------------------------------------------------------------------------
+
+    def _labels(self, con, d_head: int, prompts, tokens, query_rows, key_rows) -> None:
+        token_labels, prompt_labels = _label_types(tokens, schema.TOKEN), _label_types(prompts, schema.PROMPT)
+        both = sorted(token_labels.keys() & prompt_labels.keys())
+        if both:
+            raise PromptError(f"label {both[0]!r} stands on tokens and on prompts; rename one of the two")
+        for statement in schema.run_tables(d_head, token_labels, prompt_labels):
+            con.execute(statement)
+        for table, frame in (("prompt", prompts), ("token", tokens), ("query_row", query_rows), ("key_row", key_rows)):
+            con.register("frame", frame.to_arrow())
+            con.execute(f"INSERT INTO {table} BY NAME SELECT * FROM frame")
+            con.unregister("frame")
+
+    def _vectors(self, con, manifest: dict, layers: list[dict], progress) -> None:
+        spool = Spool([self.folder / f"batch-{b:06d}" for b in sorted(self.done())])
+        for i, layer in enumerate(layers):
+            con.execute("BEGIN")  # one transaction a layer: commits that span layers leave dead space in the file
+            con.execute("INSERT INTO layer BY NAME SELECT $layer AS layer, $scaling AS scaling, $softcap AS softcap, $window AS window, $causal AS causal", layer)
+            for head in range(manifest["n_heads"]):
+                _insert(con, "query_vector", "head", layer["layer"], head, *spool.head("q", "query_rows", i, head))
+                _insert_stat(con, layer["layer"], head, *spool.head("logsumexp", "query_rows", i, head))
+            for head in range(manifest["n_kv_heads"]):
+                _insert(con, "key_vector", "kv_head", layer["layer"], head, *spool.head("k", "key_rows", i, head))
+            con.execute("COMMIT")
+            if progress:
+                progress(i + 1, len(layers))
+
+    def _manifest(self, con, manifest: dict, prompts, tokens, query_rows, key_rows) -> None:
+        facts = manifest | {
+            "schema_version": schema.RUN_VERSION, "run": self.run, "plan": json.dumps(self.plan, sort_keys=True),
+            "created": datetime.now(UTC).replace(tzinfo=None), "n_prompts": len(prompts), "n_tokens": len(tokens),
+            "n_queries": len(query_rows), "n_keys": len(key_rows),
+            "token_labels": list(_label_types(tokens, schema.TOKEN)), "prompt_labels": list(_label_types(prompts, schema.PROMPT)),
+        }
+        unknown = facts.keys() - schema.MANIFEST.keys()
+        assert not unknown, f"the manifest has no column for {unknown}"
+        con.execute(f"CREATE TABLE run ({schema.columns(schema.MANIFEST)})")
+        names = list(facts)
+        con.execute(f"INSERT INTO run ({', '.join(names)}) VALUES ({', '.join('?' for _ in names)})", [facts[n] for n in names])
+
+
+class Spool:
+    """The spooled batches of one ingest, read head by head; memory is that of one head."""
+
+    def __init__(self, batches: list[Path]):
+        self.batches = [{name: np.load(b / f"{name}.npy", mmap_mode="r") for name in PARTS} for b in batches]
+
+    def head(self, part: str, rows: str, layer: int, head: int) -> tuple[np.ndarray, np.ndarray]:
+        """Row ids (n,) ascending and values (n, …) of one layer and head."""
+        ids = np.concatenate([b[rows] for b in self.batches])
+        values = np.concatenate([b[part][layer, head] for b in self.batches])
+        order = np.argsort(ids, kind="stable")
+        assert np.array_equal(ids[order], np.arange(len(ids))), f"{rows} of the spool are not 0…{len(ids) - 1}"
+        return ids[order], values[order]
+
+
+def _insert(con, table: str, head_column: str, layer: int, head: int, rows: np.ndarray, v: np.ndarray) -> None:
+    d = v.shape[1]
+    for start in range(0, len(rows), INSERT_ROWS):
+        part = v[start : start + INSERT_ROWS]
+        vectors = pa.FixedSizeListArray.from_arrays(pa.array(part.reshape(-1)), d)
+        con.register("chunk", pa.table({"row": pa.array(rows[start : start + INSERT_ROWS]), "v": vectors}))
+        con.execute(f"INSERT INTO {table} (layer, {head_column}, row, v) SELECT {layer:d}, {head:d}, row, v FROM chunk")
+        con.unregister("chunk")
+
+
+def _insert_stat(con, layer: int, head: int, rows: np.ndarray, logsumexp: np.ndarray) -> None:
+    con.register("chunk", pa.table({"row": pa.array(rows), "logsumexp": pa.array(logsumexp)}))
+    con.execute(f"INSERT INTO row_stat (layer, head, row, logsumexp) SELECT {layer:d}, {head:d}, row, logsumexp FROM chunk")
+    con.unregister("chunk")
+
+
+def _label_types(frame: pl.DataFrame, own: dict[str, str]) -> dict[str, str]:
+    """{label column: DuckDB type} of the columns that are not the table's own; raises PromptError on a bad name or type."""
+    labels = {}
+    for name, kind in frame.schema.items():
+        if name in own:
+            continue
+        if name.lower() in schema.RESERVED or not schema.IDENTIFIER.fullmatch(name):
+            raise PromptError(f"label {name!r} cannot be a column: use letters, digits and '_', and none of {', '.join(sorted(schema.RESERVED))}")
+        base = pl.String if kind == pl.Null else kind.base_type()
+        if base not in DUCKDB_TYPE:
+            raise PromptError(f"label {name!r} has type {kind}; use text, whole numbers, fractions or true and false")
+        labels[name] = DUCKDB_TYPE[base]
+    return labels
+
+
+def _check_finite(run: str, batch: int, name: str, array: np.ndarray) -> None:
+    bad = ~np.isfinite(array)
+    if bad.any():
+        layer, head = np.argwhere(bad)[0][:2]
+        raise ModelError(
+            f"run {run!r}, batch {batch}: {int(bad.sum())} values of {name} are NaN or Inf, the first at stored layer {layer}, head {head}; "
+            "nothing of this batch was written (try --dtype float32)"
+        )
+
+
+def _short(value) -> str:
+    text = str(value)
+    return text if len(text) <= 24 else text[:10] + "…"
+
+
+def _write(path: Path, data: bytes) -> None:
+    part = path.with_suffix(".part")
+    part.write_bytes(data)
+    os.rename(part, path)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

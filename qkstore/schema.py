@@ -1,0 +1,136 @@
+"""The tables of a run file and of the catalogue, and the migrations that bring an older one up to date.
+
+docs/storage.md describes every table; a test compares it with what stands here.
+"""
+
+from __future__ import annotations
+
+import re
+
+from qkstore.errors import RunError
+
+RUN_VERSION = 1
+
+# The manifest: one row, written last, so that its presence says that the run is whole.
+MANIFEST = {
+    "schema_version": "INTEGER",
+    "run": "VARCHAR",
+    "model": "VARCHAR",
+    "revision": "VARCHAR",
+    "weights_hash": "VARCHAR",
+    "architecture": "VARCHAR",
+    "n_layers": "INTEGER",
+    "n_heads": "INTEGER",
+    "n_kv_heads": "INTEGER",
+    "d_head": "INTEGER",
+    "dtype": "VARCHAR",
+    "task": "VARCHAR",
+    "prompt_template": "VARCHAR",
+    "chat_template": "VARCHAR",
+    "bos": "VARCHAR",
+    "positions": "VARCHAR",
+    "query_roles": "VARCHAR[]",
+    "seed": "BIGINT",
+    "code_version": "VARCHAR",
+    "libraries": "VARCHAR",
+    "plan": "VARCHAR",
+    "created": "TIMESTAMP",
+    "n_prompts": "BIGINT",
+    "n_tokens": "BIGINT",
+    "n_queries": "BIGINT",
+    "n_keys": "BIGINT",
+    "token_labels": "VARCHAR[]",
+    "prompt_labels": "VARCHAR[]",
+}
+
+LAYER = {"layer": "INTEGER", "scaling": "DOUBLE", "softcap": "DOUBLE", "window": "INTEGER", "causal": "BOOLEAN"}
+
+PROMPT = {
+    "prompt_id": "INTEGER",
+    "id": "VARCHAR",
+    "text": "VARCHAR",
+    "split": "VARCHAR",
+    "variant": "VARCHAR",
+    "counterfactual_id": "INTEGER",
+    "answer": "VARCHAR",
+}
+
+TOKEN = {
+    "prompt_id": "INTEGER",
+    "pos": "INTEGER",
+    "token_id": "INTEGER",
+    "text": "VARCHAR",
+    "char_start": "INTEGER",
+    "char_end": "INTEGER",
+    "role": "VARCHAR",
+    "span": "INTEGER",
+    "span_last": "BOOLEAN",
+}
+
+ROW = {"prompt_id": "INTEGER", "pos": "INTEGER"}
+
+# What a label column of a data set may not be called: it would hide a column of the views q and k.
+RESERVED = frozenset({*PROMPT, *TOKEN, "query_row", "key_row", "row", "token", "layer", "head", "kv_head", "v", "sign", "weight"})
+
+# The vectors are incompressible, and DuckDB's floating-point codecs cost 1.7 times the time to read them back.
+NO_FLOAT_CODECS = "SET disabled_compression_methods = 'alp,alprd,chimp,patas'"
+
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def columns(spec: dict[str, str]) -> str:
+    return ", ".join(f'"{name}" {kind}' for name, kind in spec.items())
+
+
+def check_run_name(name: str) -> str:
+    """The name itself, if a file may be called so; raises RunError."""
+    if not RUN_NAME.fullmatch(name):
+        raise RunError(f"run name {name!r}: use letters, digits, '.', '_' and '-', at most 100, starting with a letter or digit")
+    return name
+
+
+def run_tables(d_head: int, token_labels: dict[str, str], prompt_labels: dict[str, str]) -> list[str]:
+    """The statements that make an empty run file: vectors of `d_head`, label columns {name: DuckDB type}."""
+    vector = f"FLOAT[{d_head}]"
+    return [
+        f"CREATE TABLE layer ({columns(LAYER)})",
+        f"CREATE TABLE prompt ({columns(PROMPT | prompt_labels)})",
+        f"CREATE TABLE token ({columns(TOKEN | token_labels)})",
+        f"CREATE TABLE query_row ({columns({'query_row': 'INTEGER'} | ROW)})",
+        f"CREATE TABLE key_row ({columns({'key_row': 'INTEGER'} | ROW)})",
+        f"CREATE TABLE query_vector (layer INTEGER, head INTEGER, row INTEGER, v {vector})",
+        f"CREATE TABLE key_vector (layer INTEGER, kv_head INTEGER, row INTEGER, v {vector})",
+        "CREATE TABLE row_stat (layer INTEGER, head INTEGER, row INTEGER, logsumexp FLOAT)",
+        _side("q", "query_row", token_labels, prompt_labels),
+        _side("k", "key_row", token_labels, prompt_labels),
+    ]
+
+
+def _side(alias: str, rows: str, token_labels: dict[str, str], prompt_labels: dict[str, str]) -> str:
+    """One side of every contrast: a stored row with its token's and its prompt's columns."""
+    names = [f"r.{rows}", "r.prompt_id", "r.pos", "t.token_id", "t.text AS token", "t.role", "t.span", "t.span_last"]
+    names += ["p.id", "p.split", "p.variant", "p.counterfactual_id", "p.answer"]
+    names += [f't."{name}"' for name in token_labels] + [f'p."{name}"' for name in prompt_labels]
+    return (
+        f"CREATE VIEW {alias} AS SELECT {', '.join(names)} FROM {rows} AS r "
+        "JOIN token AS t ON t.prompt_id = r.prompt_id AND t.pos = r.pos "
+        "JOIN prompt AS p ON p.prompt_id = r.prompt_id"
+    )
+
+
+# The catalogue. A migration is never edited once released: the next change is the next entry.
+CATALOG_MIGRATIONS = [
+    """
+    CREATE TABLE contrast (
+        name VARCHAR NOT NULL, version INTEGER NOT NULL, "where" VARCHAR, positive VARCHAR, negative VARCHAR, pairs VARCHAR,
+        weighting VARCHAR NOT NULL, centring VARCHAR NOT NULL, description VARCHAR NOT NULL, author VARCHAR NOT NULL,
+        created TIMESTAMP NOT NULL, PRIMARY KEY (name, version));
+    CREATE TABLE note (
+        note_id VARCHAR PRIMARY KEY, run VARCHAR NOT NULL, subject VARCHAR NOT NULL, text VARCHAR NOT NULL, author VARCHAR NOT NULL,
+        created TIMESTAMP NOT NULL);
+    CREATE TABLE result (
+        key VARCHAR PRIMARY KEY, kind VARCHAR NOT NULL, run VARCHAR NOT NULL, contrast VARCHAR NOT NULL, payload VARCHAR NOT NULL,
+        created TIMESTAMP NOT NULL)
+    """,
+]

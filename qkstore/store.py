@@ -1,0 +1,82 @@
+"""A store: a directory of immutable run files and one small catalogue."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+from qkstore.builtin import feature, features
+from qkstore.catalog import Catalog
+from qkstore.contrast import Contrast
+from qkstore.errors import RunError, StoreError, near
+from qkstore.run import Run
+
+DEFAULT = "store"
+
+
+def open(where: str | os.PathLike | None = None, create: bool = False) -> Store:
+    """The Store at a directory; `where` defaults to $QKSTORE, then ./store. Raises StoreError where there is none."""
+    path = Path(where or os.environ.get("QKSTORE") or DEFAULT)
+    if path.exists() and not path.is_dir():
+        raise StoreError(f"store {str(path)!r} is a file; a store is a directory")
+    if create:
+        try:
+            (path / "runs").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"store {str(path)!r} cannot be made: {error.strerror}") from None
+    if not (path / "runs").is_dir():
+        raise StoreError(f"no store at {str(path)!r}: make one with `python -m ingest demo --store {path}`, or name another with --store or $QKSTORE")
+    return Store(path)
+
+
+class Store:
+    """Runs are discovered by looking into `runs/`; each file describes itself. The catalogue holds what changes."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.catalog = Catalog(path / "catalog.duckdb")
+        self._open: dict[tuple, Run] = {}
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.path)!r})"
+
+    def scan(self) -> tuple[list[Run], list[StoreError]]:
+        """Every run by name, and an error for each file in `runs/` that is none."""
+        runs, errors = [], []
+        for path in sorted((self.path / "runs").glob("*.duckdb")):
+            try:
+                runs.append(self._run(path))
+            except (StoreError, RunError) as error:
+                errors.append(error)
+        return runs, errors
+
+    def runs(self) -> list[Run]:
+        """Every readable run, by name."""
+        return self.scan()[0]
+
+    def run(self, name: str) -> Run:
+        """A run by name; raises RunError with near names, or StoreError where its file is damaged."""
+        path = self.path / "runs" / f"{name}.duckdb"
+        if os.sep in name or not path.is_file():
+            raise RunError(f"no run {name!r} in the store; {near(name, [p.stem for p in (self.path / 'runs').glob('*.duckdb')])}")
+        return self._run(path)
+
+    def _run(self, path: Path) -> Run:
+        stat = path.stat()
+        key = (path, stat.st_ino, stat.st_mtime_ns, stat.st_size)  # a file that was replaced is another run
+        with self._lock:
+            if key not in self._open:
+                self._open[key] = Run(path)
+            return self._open[key]
+
+    # -- contrasts of a run --------------------------------------------------------------------------------------
+
+    def features(self, run: Run) -> dict[str, tuple[Contrast, ...]]:
+        """{name: contrasts}: built-in, saved (the newest version), and spans of several such as `category:*`."""
+        return features(run, self.catalog.contrasts())
+
+    def feature(self, run: Run, name: str) -> tuple[Contrast, ...]:
+        """The contrasts that a name stands for on a run; raises ContrastError with near names."""
+        return feature(run, name, self.catalog.contrasts())

@@ -1,0 +1,45 @@
+#!/bin/sh
+# Makes .venv and installs the pinned packages of one requirements file into it; a second call with the same pins does nothing.
+set -eu
+wanted=$1
+python=${PYTHON:-}
+if [ -z "$python" ]; then
+  for name in python3.13 python3.12 python3.11 python3; do
+    if command -v "$name" >/dev/null 2>&1 && "$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null; then
+      python=$name
+      break
+    fi
+  done
+fi
+if [ -z "$python" ] || ! "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))'; then
+  echo "qkstore needs Python 3.11, 3.12 or 3.13; found: $(python3 --version 2>&1 || echo none). Name one with PYTHON=/path/to/python3.11 make …" >&2
+  exit 2
+fi
+
+stamp=.venv/installed-$(basename "$wanted" .txt)
+sum=$(cat setup/constraints.txt requirements*.txt | cksum)
+if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$sum" ]; then exit 0; fi
+
+log=.venv/install.log
+if command -v uv >/dev/null 2>&1 && [ "${USE_UV:-1}" = 1 ]; then
+  [ -x .venv/bin/python ] || uv venv --quiet --python "$python" .venv
+  install="uv pip install --python .venv/bin/python"
+else
+  if [ ! -x .venv/bin/python ] && ! "$python" -m venv .venv; then
+    echo "$python cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2
+    exit 2
+  fi
+  install=".venv/bin/python -m pip install --disable-pip-version-check --no-input"
+fi
+echo "installing $wanted into .venv (the first time takes a few minutes; log: $log)"
+# PIP_EXTRA: for example an index that has CPU-only builds of torch, which saves several GB on Linux.
+if ! $install ${PIP_EXTRA:-} -c setup/constraints.txt -r "$wanted" >"$log" 2>&1; then
+  tail -n 5 "$log" >&2
+  if grep -qiE "gcc|compiler|Python\.h" "$log"; then
+    echo "a package had to be compiled and no compiler or Python headers were found; on Debian and Ubuntu: apt-get install build-essential python3-dev" >&2
+  else
+    echo "the installation failed; the whole log is $log" >&2
+  fi
+  exit 2
+fi
+echo "$sum" >"$stamp"

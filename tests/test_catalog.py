@@ -1,0 +1,138 @@
+"""The catalogue: versions never lost, opened only for an operation, upgraded once, refused when newer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import duckdb
+import pytest
+from conftest import ROOT
+
+from qkstore import catalog as module
+from qkstore.catalog import Catalog
+from qkstore.contrast import Contrast
+from qkstore.errors import ContrastError, StoreError
+
+ORDER = Contrast(name="mine", where="k.prompt_id = q.prompt_id", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
+
+
+@pytest.fixture
+def catalog(tmp_path):
+    return Catalog(tmp_path / "catalog.duckdb")
+
+
+def test_reading_makes_no_file(catalog):
+    assert catalog.contrasts() == [] and catalog.notes("r") == [] and catalog.result("x") is None and catalog.version() == 0
+    assert not catalog.path.exists()
+
+
+def test_saving_makes_versions_and_overwrites_nothing(catalog):
+    first, second = catalog.save(ORDER), catalog.save(ORDER.replace(centring="queries", author="ann"))
+    assert (first.version, second.version) == (1, 2)
+    assert catalog.contrasts() == [second]
+    assert catalog.versions("mine") == [first, second]
+    assert catalog.contrast("mine") == second and catalog.contrast("mine", 1) == first
+
+
+def test_what_is_not_saved_is_named(catalog):
+    catalog.save(ORDER)
+    with pytest.raises(ContrastError, match="did you mean 'mine'"):
+        catalog.contrast("mines")
+    with pytest.raises(ContrastError, match="'mine' of version 7"):
+        catalog.contrast("mine", 7)
+    for name in ("", "  ", "authors/order"):
+        with pytest.raises(ContrastError, match="choose another"):
+            catalog.save(ORDER.replace(name=name))
+
+
+def test_values_are_parameters(catalog):
+    hostile = "x'); DROP TABLE contrast; --"
+    catalog.save(ORDER.replace(name=hostile, description=hostile))
+    assert catalog.contrast(hostile).description == hostile
+
+
+def test_notes_and_results(catalog):
+    catalog.add_note("run", "L1 H2", "binds by entity", "ann")
+    catalog.add_note("other", "L0 H0", "nothing")
+    assert [n["text"] for n in catalog.notes("run")] == ["binds by entity"]
+    catalog.keep_result("key", "heads", "run", "order", [{"head": 1}])
+    catalog.keep_result("key", "heads", "run", "order", "another")
+    assert catalog.result("key") == [{"head": 1}] and catalog.result("no") is None
+
+
+def test_file_is_free_between_calls(catalog):
+    catalog.save(ORDER)
+    code = f"import duckdb; duckdb.connect({str(catalog.path)!r}).execute('select 1')"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_busy_file_is_waited_for_and_then_named(catalog, monkeypatch):
+    catalog.save(ORDER)
+    code = (
+        f"import duckdb, time; c = duckdb.connect({str(catalog.path)!r}); print('held', flush=True); time.sleep(1.2)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline().strip() == "held"
+        monkeypatch.setattr(module, "PATIENCE_S", 0.2)
+        with pytest.raises(StoreError, match="busy for 0 s"):
+            catalog.contrasts()
+        monkeypatch.setattr(module, "PATIENCE_S", 10)
+        assert catalog.contrasts()[0].name == "mine"
+
+
+def test_threads_of_one_process_share_the_file(catalog):
+    errors = []
+
+    def work(i):
+        try:
+            for _ in range(5):
+                catalog.save(ORDER.replace(name=f"c{i}"))
+                Catalog(catalog.path).contrasts()
+        except Exception as error:  # noqa: BLE001
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    assert not errors
+    assert {c.name: c.version for c in catalog.contrasts()} == {f"c{i}": 5 for i in range(4)}
+
+
+def test_processes_racing_for_a_version_each_get_one(tmp_path):
+    path = tmp_path / "catalog.duckdb"
+    code = (
+        "import sys; from qkstore.catalog import Catalog; from qkstore.contrast import Contrast\n"
+        f"for i in range(10): Catalog({str(path)!r}).save(Contrast(name='race', positive='k.a = q.b', negative='k.a <> q.b'))"
+    )
+    racers = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) for _ in range(3)]
+    assert [r.wait() for r in racers] == [0, 0, 0]
+    assert [c.version for c in Catalog(path).versions("race")] == list(range(1, 31))
+
+
+def test_older_file_is_migrated_once_even_by_a_reader(catalog, monkeypatch):
+    catalog.save(ORDER)
+    monkeypatch.setattr(module, "CATALOG_MIGRATIONS", [*module.CATALOG_MIGRATIONS, "ALTER TABLE note ADD COLUMN mood VARCHAR DEFAULT 'calm'"])
+    assert catalog.contrasts()[0].name == "mine"
+    assert catalog.version() == 2
+    with duckdb.connect(str(catalog.path)) as con:
+        assert con.execute("SELECT count(*) FROM migration").fetchone() == (2,)
+
+
+def test_newer_file_is_refused_and_untouched(catalog):
+    catalog.save(ORDER)
+    with duckdb.connect(str(catalog.path)) as con:
+        con.execute("INSERT INTO migration VALUES (99, now()::TIMESTAMP)")
+    before = catalog.path.read_bytes()
+    for act in (catalog.contrasts, lambda: catalog.save(ORDER)):
+        with pytest.raises(StoreError, match="version 99, this qkstore reads up to 1: upgrade"):
+            act()
+    assert catalog.path.read_bytes() == before
+
+
+def test_damaged_file_is_one_line(catalog):
+    catalog.path.write_bytes(b"not a database" * 1000)
+    with pytest.raises(StoreError, match="cannot be opened") as error:
+        catalog.contrasts()
+    assert "\n" not in str(error.value)
