@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import threading
 import time
 import uuid
@@ -97,6 +98,15 @@ class Catalog:
     def version(self) -> int:
         """How many migrations the file has had; 0 where there is no file yet."""
         return self._select("SELECT coalesce(max(version), 0) AS version FROM migration")[0]["version"] if self.path.exists() else 0
+
+    def copy(self, target: Path) -> bool:
+        """Copy the file while nobody can change it; False where there is none yet."""
+        if not self.path.exists():
+            return False
+        with self._open(write=True) as con:
+            con.execute("CHECKPOINT")
+            shutil.copyfile(self.path, target)
+        return True
 
     def _select(self, sql: str, parameters: list | None = None) -> list[dict]:
         if not self.path.exists():

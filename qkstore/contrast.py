@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qkstore import guard, worker
-from qkstore.covariance import Pairs
+from qkstore.covariance import ContrastiveCovariance, PermutationNull, Pairs
 from qkstore.errors import ContrastError, near
 from qkstore.sentence import sentence
 
@@ -72,6 +72,14 @@ class Contrast:
         parts = [self.where, self.positive, self.negative, self.pairs, self.weighting, self.centring]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
+    def fitter(self, d_head: int) -> ContrastiveCovariance:
+        """An empty ContrastiveCovariance of this contrast's kind."""
+        return ContrastiveCovariance(d_head, centred=self.centring == "queries", summed=self.weighting == "sum")
+
+    def null(self, pairs: Pairs, n: int, seed: int = 0) -> PermutationNull:
+        """The null of ‖ΔC‖ for this contrast's kind, over n sign permutations."""
+        return PermutationNull(pairs, n, seed, summed=self.weighting == "sum")
+
     def sentence(self, counts: tuple[int, int, int, int] | None = None) -> str:
         """The contrast read back in English, with (n_q, n_k, n_+, n_-) where they are known."""
         if self.pairs:
@@ -85,7 +93,7 @@ class Contrast:
         `split` keeps the queries of one split. Raises GuardError for what may not run, naming an unknown column.
         """
         if self.pairs:
-            inner, weight = guard.select(self.pairs, columns), "weight" if _mentions_weight(self.pairs) else "1.0"
+            inner, weight = guard.select(self.pairs, columns), "weight::DOUBLE" if _mentions_weight(self.pairs) else "1.0::DOUBLE"
             kept = f" WHERE query_row IN (SELECT query_row FROM q WHERE {_split(split)})" if split else ""
             return f"SELECT query_row, key_row, sign, {weight} AS weight FROM ({inner}) AS pair{kept}"
         sides = {name: columns[name] for name in ("q", "k")}
@@ -94,7 +102,7 @@ class Contrast:
         for sign, text in ((1, self.positive), (-1, self.negative)):
             kept = f" AND {_split(split)}" if split else ""
             parts.append(
-                f"SELECT q.query_row, k.key_row, {sign} AS sign, 1.0 AS weight FROM q, k "
+                f"SELECT q.query_row, k.key_row, {sign} AS sign, 1.0::DOUBLE AS weight FROM q, k "
                 f"WHERE ({where}) AND ({guard.predicate(text, sides)}){kept}"
             )
         return " UNION ALL ".join(parts)

@@ -60,10 +60,9 @@ class Pairs:
         n_pos = int(self.positive.sum())
         return Counts(len(_distinct(self.query)[0]), len(_distinct(self.key)[0]), n_pos, len(self) - n_pos)
 
-    @property
-    def coefficient(self) -> np.ndarray:
-        """(p,) what a pair adds to ΔC is coefficient · q kᵀ: its share of its sign's weight, with the sign."""
-        total = np.where(self.positive, *self._totals())
+    def coefficient(self, summed: bool = False) -> np.ndarray:
+        """(p,) what a pair adds to ΔC is coefficient · q kᵀ: its share of its sign's weight (or of the queries), with the sign."""
+        total = len(_distinct(self.query)[0]) if summed else np.where(self.positive, *self._totals())
         return self.sign * self.weight / total
 
     def balanced(self) -> Pairs:
@@ -99,10 +98,12 @@ class ContrastiveCovariance:
 
     centred: queries less their mean over the distinct queries seen, C± − q̄ k̄±ᵀ. It removes what a label that is
     constant on one side alone (a leak) adds to ΔC through the mean query.
+    summed: sums over a query's keys where the paper takes expectations, C± = Σ w q kᵀ / queries, as the authors' scripts do:
+    with more negative than positive keys, a mean that all keys share then does not cancel.
     """
 
-    def __init__(self, d_head: int, centred: bool = False):
-        self.d_head, self.centred = d_head, centred
+    def __init__(self, d_head: int, centred: bool = False, summed: bool = False):
+        self.d_head, self.centred, self.summed = d_head, centred, summed
         self.product_ = np.zeros((d_head, 2, d_head))  # Σ w q kᵀ
         self.key_ = np.zeros((2, d_head))  # Σ w k
         self.query_ = np.zeros(d_head)  # Σ q over distinct queries
@@ -129,7 +130,8 @@ class ContrastiveCovariance:
 
     def merge(self, other: ContrastiveCovariance) -> ContrastiveCovariance:
         """Add the sums of a fitter that saw other queries."""
-        assert (self.d_head, self.centred) == (other.d_head, other.centred), "fitters of one kind merge"
+        kinds = [(c.d_head, c.centred, c.summed) for c in (self, other)]
+        assert kinds[0] == kinds[1], "fitters of one kind merge"
         for name in ("product_", "key_", "query_", "weight_", "pairs_", "queries_"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         return self
@@ -174,10 +176,13 @@ class ContrastiveCovariance:
 
     def _raw(self, side: int) -> np.ndarray:
         _require(self.weight_, self.pairs_)
-        return self.product_[:, side] / self.weight_[side]
+        return self.product_[:, side] / self._size(side)
 
     def _mean_key(self, side: int) -> np.ndarray:
-        return self.key_[side] / self.weight_[side]
+        return self.key_[side] / self._size(side)
+
+    def _size(self, side: int) -> float:
+        return self.queries_ if self.summed else self.weight_[side]
 
     def _mean_query(self) -> np.ndarray:
         return self.query_ / self.queries_
@@ -190,11 +195,11 @@ class PermutationNull:
     good to 1e-6. A query whose pairs have one sign cannot be dealt anew, so a contrast of such queries has no null.
     """
 
-    def __init__(self, pairs: Pairs, n: int, seed: int = 0):
+    def __init__(self, pairs: Pairs, n: int, seed: int = 0, summed: bool = False):
         rng = np.random.default_rng(seed)
         order = np.argsort(pairs.query, kind="stable")
         self.query, self.key = pairs.query[order], pairs.key[order]
-        self.coefficient = pairs.coefficient[order]
+        self.coefficient = pairs.coefficient(summed)[order]
         deal = [np.lexsort((rng.random(len(order)), self.query)) for _ in range(n)]
         self.dealt = [self.coefficient[d].astype(np.float32) for d in deal]
 
@@ -210,7 +215,8 @@ class PermutationNull:
         are dealt independently, so E‖Σ q xᵀ‖² = ‖Σ q E[x]ᵀ‖² + Σ ‖q‖² tr Cov x.
         """
         q, k, c = self._queries(q, centred), k.astype(np.float32, copy=False), self.coefficient
-        def per_query(x):
+
+        def per_query(x: np.ndarray) -> np.ndarray:
             return np.bincount(self.query, x, minlength=len(q))
 
         m = np.maximum(per_query(np.ones(len(c))), 1)

@@ -49,8 +49,9 @@ class Run:
         if not self.path.is_file():
             raise RunError(f"no run file {self.path}")
         try:
-            # One thread: a head is read faster so, and a dashboard's readers share two or more heads at once anyway.
-            self._connection = duckdb.connect(str(self.path), read_only=True, config={"threads": "1"})
+            self._connection = duckdb.connect(str(self.path), read_only=True)
+            # One thread reads a head fastest. Set afterwards: with a config, a notebook could not open the file beside us.
+            self._connection.execute("SET threads = 1")
             self.manifest = self._row("SELECT * FROM run")
         except duckdb.Error as error:
             raise StoreError(f"run file {self.path.name} is damaged or unfinished: {str(error).splitlines()[0]}") from None
@@ -199,3 +200,12 @@ class Run:
         if not 0 <= prompt_id < self.n_prompts:
             raise RunError(f"run {self.name!r} has no prompt {prompt_id}; its prompts are 0 to {self.n_prompts - 1}")
         return self.table("SELECT * FROM prompt WHERE prompt_id = ?", [prompt_id]).to_pylist()[0]
+
+    def prompt_id(self, name: str | int) -> int:
+        """The prompt_id of a prompt's own id, or of a prompt_id given as text; raises RunError."""
+        rows = self.cursor().execute("SELECT prompt_id FROM prompt WHERE id = ?", [str(name)]).fetchall()
+        if rows:
+            return rows[0][0]
+        if not str(name).isdigit():
+            raise RunError(f"run {self.name!r} has no prompt {str(name)!r}; give its id, or a prompt_id from 0 to {self.n_prompts - 1}")
+        return self.prompt(int(name))["prompt_id"]

@@ -68,6 +68,8 @@ class Store:
         key = (path, stat.st_ino, stat.st_mtime_ns, stat.st_size)  # a file that was replaced is another run
         with self._lock:
             if key not in self._open:
+                for stale in [k for k in self._open if k[0] == path]:
+                    self._open.pop(stale).close()  # DuckDB would hand the old file's pages to the new Run
                 self._open[key] = Run(path)
             return self._open[key]
 

@@ -9,6 +9,11 @@ from qkstore.covariance import ContrastiveCovariance, Pairs, PermutationNull, me
 from qkstore.errors import ContrastError
 
 
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
 def some(rng, n=30, m=50, d=6, p=200, mean=0.0):
     """Vectors with a mean, and pairs that share keys between queries, repeat, and skip some rows."""
     q, k = rng.standard_normal((n, d)) + mean, rng.standard_normal((m, d)) + mean
@@ -101,7 +106,7 @@ def test_an_empty_side_is_an_error_at_read_out_only(rng, sign, side):
     with pytest.raises(ContrastError, match=side):
         fitted.delta
     with pytest.raises(ContrastError, match=side):
-        one_sided.coefficient
+        one_sided.coefficient()
     assert fitted.merge(fit(q, k, Pairs(pairs.query, pairs.key, -one_sided.sign))).delta is not None
     with pytest.raises(ContrastError, match="weightless"):
         fit(q, k, Pairs([0, 0], [0, 1], [1, -1], [0.0, 1.0])).delta
@@ -138,15 +143,17 @@ def test_balanced_makes_queries_equal(rng):
     for side in (even.positive, even.negative):
         totals = np.bincount(even.query[side], even.weight[side])
         assert np.allclose(totals[totals > 0], 1)
-    per_query = [brute(q, k, p)[0] for p in by_query(pairs, [[i] for i in np.unique(pairs.query)]) if p.positive.any()]
-    assert same(fit(q, k, even).C_pos, np.mean(per_query, axis=0))
+    per_query = [np.average([np.outer(q[i], k[j]) for j in one.key], axis=0, weights=one.weight) for i in np.unique(pairs.query)
+                 for one in by_query(Pairs(*(getattr(pairs, f)[pairs.positive] for f in ("query", "key", "sign", "weight"))), [[i]])
+                 if len(one)]
+    assert same(fit(q, k, even).C_pos, np.mean(per_query, axis=0), 1e-6)
     assert not same(fit(q, k, pairs).C_pos, np.mean(per_query, axis=0), 1e-2)
 
 
 def test_coefficients_are_delta(rng):
     q, k, pairs = some(rng)
-    delta = (q[pairs.query] * pairs.coefficient[:, None]).T.astype(float) @ k[pairs.key]
-    assert same(delta, fit(q, k, pairs).delta, 1e-6) and abs(pairs.coefficient.sum()) < 1e-12
+    delta = (q[pairs.query] * pairs.coefficient()[:, None]).T.astype(float) @ k[pairs.key]
+    assert same(delta, fit(q, k, pairs).delta, 1e-6) and abs(pairs.coefficient().sum()) < 1e-12
 
 
 def test_permuted_deals_within_a_query(rng):
@@ -222,3 +229,19 @@ def test_mean_query_share(rng):
     assert abs(mean_query_share(q, matched, Pairs(pairs.query, key, pairs.sign))) < 0.1
     centred, raw = fit(q + 3, k, pairs, True).delta, fit(q + 3, k, pairs).delta
     assert np.isclose(fit(q + 3, k, pairs).mean_query_share, 1 - np.sum(centred**2) / np.sum(raw**2))
+
+
+def test_summed_takes_sums_over_keys_not_means(rng):
+    """The authors' category script: 1 positive and 3 negative keys a query leave a shared mean in ΔC; expectations do not."""
+    n, d = 200, 6
+    q, k = rng.normal(size=(n, d)) + 3, rng.normal(size=(4 * n, d)) + 5
+    pairs = Pairs(np.arange(n).repeat(4), np.arange(4 * n), np.tile([1, -1, -1, -1], n))
+    summed = ContrastiveCovariance(d, summed=True).update(q, k, pairs)
+    explicit = sum(s * np.outer(q[i], k[j]) for i, j, s in zip(pairs.query, pairs.key, pairs.sign)) / n
+    assert same(summed.delta, explicit, 1e-9)
+    assert np.linalg.norm(summed.delta) > 5 * np.linalg.norm(fit(q, k, pairs).delta)
+    delta = (q[pairs.query] * pairs.coefficient(summed=True)[:, None]).T @ k[pairs.key]
+    assert same(delta, explicit, 1e-9)
+    halves = [ContrastiveCovariance(d, summed=True).update(q, k, Pairs(*(getattr(pairs, f)[part] for f in ("query", "key", "sign", "weight"))))
+              for part in (pairs.query < 50, pairs.query >= 50)]
+    assert same(halves[0].merge(halves[1]).delta, explicit, 1e-9)

@@ -10,6 +10,11 @@ from qkstore.errors import ContrastError
 from qkstore.subspace import Subspace, overlap, principal_angles, random, rank, union
 
 
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
 def toy(rng, n=64, r1=3, r2=4, d=32, d_head=12, shared=True):
     """Triplets for z1 of the paper's discrete task (eq. 1, 2): queries, positive keys, negative keys, and the closed form.
 
@@ -45,7 +50,7 @@ def test_closed_form_of_the_toy_is_recovered(rng):
     few = toy(rng, n=64)
     assert rank(np.linalg.svd(delta_of(*few[:3]), compute_uv=False), 1 - 1e-12) == 3
     unlike = toy(rng, n=64, shared=False)
-    assert rank(np.linalg.svd(delta_of(*unlike[:3]), compute_uv=False), 1 - 1e-12) == 12  # a noise floor
+    assert rank(np.linalg.svd(delta_of(*unlike[:3]), compute_uv=False), 1 - 1e-12) == 7  # a noise floor: all that the queries span
 
 
 def test_rank_holds_the_energy():

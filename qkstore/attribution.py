@@ -1,0 +1,109 @@
+"""Attribution: how much of an attention logit each feature's subspace explains, and how much none does (eq. 13–15)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import permutations
+
+import numpy as np
+
+from qkstore.covariance import Pairs
+from qkstore.errors import ContrastError
+from qkstore.score import pair_logits
+from qkstore.subspace import Subspace, random
+
+REST = "rest"
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """logit: (T,) before the softmax and before any soft-cap. parts: {feature: (T,)} in the order of projection, then "rest";
+    they sum to the logit.
+    """
+
+    logit: np.ndarray
+    parts: dict[str, np.ndarray]
+
+
+def attribute(q: np.ndarray, K: np.ndarray, subspaces: Mapping[str, Subspace], scaling: float, order: Sequence[str] | None = None) -> Attribution:
+    """The logits of one query q: (d,) on its keys K: (T, d), split by feature.
+
+    What two features share counts towards the one projected first: by default the one of smaller rank; `order` names
+    another order. A soft-capped model's logits are not linear in q, so its parts sum to the logit before the cap.
+    """
+    K = np.asarray(K, np.float64)
+    parts = {name: scaling * (K @ part[0]) for name, part in components(np.atleast_2d(q), subspaces, order).items()}
+    return Attribution(scaling * (K @ np.asarray(q, np.float64)), parts)
+
+
+def attribute_pairs(
+    q: np.ndarray, k: np.ndarray, pairs: Pairs, subspaces: Mapping[str, Subspace], scaling: float, order: Sequence[str] | None = None
+) -> Attribution:
+    """The same for many queries q: (n, d), each with its own keys among k: (m, d): T is the number of pairs."""
+    parts = {name: pair_logits(part, k, pairs, scaling) for name, part in components(q, subspaces, order).items()}
+    return Attribution(pair_logits(q, k, pairs, scaling), parts)
+
+
+def components(q: np.ndarray, subspaces: Mapping[str, Subspace], order: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """q: (n, d) as a sum of one (n, d) per feature and the rest: each is projected from what the ones before it left."""
+    left, parts = np.asarray(q, np.float64), {}
+    for name in _ordered(subspaces, order):
+        U = subspaces[name].U
+        parts[name] = left @ U @ U.T
+        left = left - parts[name]
+    return parts | {REST: left}
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Of the logit gap between positive and negative keys, the share that each feature explains; shares sum to 1.
+
+    gap: mean logit on positive less on negative keys. share: {feature: value} in `order`, then "rest"; a share may be below 0
+    or above 1 where parts oppose each other, and is None when the gap is 0. by_order: the same for every order of
+    projection, {"order, lexical": {…}}, for 2 or 3 features. random: {feature: (mean, standard deviation)} over random
+    subspaces of the same ranks: what the rank alone explains.
+    """
+
+    gap: float
+    order: tuple[str, ...]
+    share: dict[str, float | None]
+    by_order: dict[str, dict[str, float | None]]
+    random: dict[str, tuple[float, float] | None]
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+def shares(delta: np.ndarray, subspaces: Mapping[str, Subspace], scaling: float, n_random: int = 10, seed: int = 0, order: Sequence[str] | None = None) -> Shares:
+    """Shares over all prompts behind delta: (d, d), the (uncentred) ΔC of the pairs to be explained.
+
+    E[q·k | +] = tr C+, so the gap is scaling · tr ΔC; a part of the query is linear in it, q_f = A_f q, so its gap is
+    scaling · tr(A_f ΔC). No pair is looked at again, however many there are; ΔC says how they are weighted.
+    """
+    order = _ordered(subspaces, order)
+    orders = list(permutations(order)) if 2 <= len(order) <= 3 else []
+    gap, d, rng = scaling * float(np.trace(delta)), len(delta), np.random.default_rng(seed)
+    drawn = [_share(delta, {name: random(d, subspaces[name].rank, rng) for name in order}, order) for _ in range(n_random)]
+    by_order = {", ".join(o): _share(delta, subspaces, o) for o in orders}
+    return Shares(gap, order, _share(delta, subspaces, order), by_order, _spread(drawn) if gap and drawn else dict.fromkeys((*order, REST)))
+
+
+def _share(delta: np.ndarray, subspaces: Mapping[str, Subspace], order: Sequence[str]) -> dict[str, float | None]:
+    gap = np.trace(delta)
+    parts = components(delta.T, subspaces, order)  # row j: the part of Σ q k_j, so its trace is E[q_f · k]
+    return {name: float(np.trace(part) / gap) if gap else None for name, part in parts.items()}
+
+
+def _spread(drawn: list[dict[str, float]]) -> dict[str, tuple[float, float]]:
+    values = {name: [d[name] for d in drawn] for name in drawn[0]}
+    return {name: (float(np.mean(v)), float(np.std(v, ddof=1)) if len(v) > 1 else 0.0) for name, v in values.items()}
+
+
+def _ordered(subspaces: Mapping[str, Subspace], order: Sequence[str] | None) -> tuple[str, ...]:
+    if REST in subspaces:
+        raise ContrastError(f"no feature can be called {REST!r}: it names what the features leave unexplained")
+    order = sorted(subspaces, key=lambda name: subspaces[name].rank) if order is None else order
+    if sorted(order) != sorted(subspaces):
+        raise ContrastError(f"an order of projection names each feature once: {', '.join(subspaces)}, not {', '.join(order)}")
+    return tuple(order)

@@ -1,0 +1,293 @@
+"""SQL typed by a person: parsed, checked against allow-lists, rebuilt from the checked tree.
+
+What was typed is never run. DuckDB parses it to a tree; every node, key, table, column, type and function of the tree
+must be allowed (grammar.py); what runs is the text that DuckDB prints from that tree, parsed and checked once more. What
+no list names is refused, so a newer DuckDB can only refuse more. Time and memory are the worker's to limit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+
+import duckdb
+
+from qkstore import grammar
+from qkstore.errors import GuardError, near
+
+LONGEST = 20_000  # characters
+DEEPEST = 300  # levels of the tree: about 100 nested operators, or 50 nested sub-queries
+WIDEST = 4096  # elements of an array type: DuckDB reserves 2,048 rows of them at once
+PAIR = ("q", "k")
+
+
+def select(sql: str, columns: Mapping[str, Sequence[str]]) -> str:
+    """The SQL of one SELECT over the tables of `columns` (table to its columns), rebuilt from its checked tree."""
+    scope = _Scope({name.lower(): tuple(names) for name, names in columns.items()})
+    statement = _parse(sql)
+    _check(statement, scope)
+    rebuilt = _print(statement)
+    _check(_parse(rebuilt, longest=10 * LONGEST), scope)
+    return rebuilt
+
+
+def predicate(text: str, columns: Mapping[str, Sequence[str]]) -> str:
+    """A condition over the aliases q and k, rebuilt and in parentheses.
+
+    `columns` maps q and k, and any table that a sub-query may read, to their columns. Every column is written with its
+    alias. Raises GuardError, which names an unknown column with the nearest ones.
+    """
+    tables = {name.lower(): tuple(names) for name, names in columns.items()}
+    scope = _Scope(tables, aliases={name: tables[name] for name in PAIR if name in tables})
+    where = tree(text)
+    _check(where, scope)
+    rebuilt = f"({expression(where)})"
+    _check(tree(rebuilt, longest=10 * LONGEST), scope)
+    return rebuilt
+
+
+def tree(text: str, longest: int = LONGEST) -> dict:
+    """The parse tree of one condition, as DuckDB's json_serialize_sql gives it; its names are not checked."""
+    before = "SELECT * FROM q, k WHERE "
+    _readable(text, longest)
+    if not text.strip():
+        raise GuardError("the condition is empty: write for example k.prompt_id = q.prompt_id")
+    statement = _parse(before + text, longest + len(before), skip=len(before))
+    where = statement["node"].pop("where_clause", None)
+    bare = _parse(before + "true")
+    del bare["node"]["where_clause"]
+    if where is None or statement != bare:
+        raise GuardError("one condition is expected here, without UNION, GROUP BY, ORDER BY, LIMIT or parameters")
+    return where
+
+
+def expression(node: dict) -> str:
+    """The SQL of one expression of a tree."""
+    statement = _parse("SELECT 1")
+    statement["node"]["select_list"] = [node]
+    return _print(statement).removeprefix("SELECT ")
+
+
+def columns_used(condition: str | dict) -> set[tuple[str, str]]:
+    """The columns of the pair that a condition, or its tree, reads: (alias q or k, column), sub-queries included."""
+    nodes = _walk(tree(condition) if isinstance(condition, str) else condition)
+    names = (node["column_names"] for node in nodes if node.get("type") == "COLUMN_REF")
+    return {(n[0].lower(), n[1]) for n in names if len(n) == 2 and n[0].lower() in PAIR}
+
+
+# ---- text to tree and back
+
+
+@functools.cache
+def _parser() -> duckdb.DuckDBPyConnection:
+    """An empty database that only parses; each use takes a cursor of its own: a connection is not safe in threads."""
+    off = ("enable_external_access", "autoload_known_extensions", "autoinstall_known_extensions")
+    return duckdb.connect(config=dict.fromkeys(off, "false") | {"threads": "1", "lock_configuration": "true"})
+
+
+def _parse(text: str, longest: int = LONGEST, skip: int = 0) -> dict:
+    """The one statement that `text` holds; `skip` characters of it were not typed by the person."""
+    _readable(text, longest)
+    answer = _parser().cursor().execute("SELECT json_serialize_sql(?)", [text]).fetchone()[0]
+    try:
+        answer = json.loads(answer)
+    except RecursionError:
+        raise GuardError("the SQL is nested too deeply") from None
+    if answer["error"]:
+        raise GuardError(_complaint(answer, skip))
+    if len(answer["statements"]) != 1:
+        raise GuardError(f"one statement is expected, there are {len(answer['statements'])}")
+    if _depth(answer) > DEEPEST:
+        raise GuardError("the SQL is nested too deeply")
+    return answer["statements"][0]
+
+
+def _print(statement: dict) -> str:
+    """The SQL that DuckDB writes for a tree."""
+    text = json.dumps({"error": False, "statements": [statement]})
+    try:
+        return _parser().cursor().execute("SELECT json_deserialize_sql(?)", [text]).fetchone()[0]
+    except duckdb.Error:  # infinity as a number: JSON has none
+        raise GuardError("a number here is too large to be written down") from None
+
+
+def _readable(text: str, longest: int) -> None:
+    """Refuses what is too long, and characters that a person cannot see."""
+    if len(text) > longest:
+        raise GuardError(f"the SQL has {len(text):,} characters; {longest:,} are allowed")
+    for at, c in enumerate(text):
+        if c not in "\t\n\r" and unicodedata.category(c) in ("Cc", "Cs"):
+            raise GuardError(f"the SQL holds the control character U+{ord(c):04X} at character {at + 1}")
+
+
+def _complaint(answer: dict, skip: int) -> str:
+    if "Only SELECT" in answer["error_message"]:
+        return "only one SELECT is possible here"
+    at = int(answer.get("position", -1)) - skip
+    return answer["error_message"].splitlines()[0] + (f" (character {at + 1})" if at >= 0 else "")
+
+
+def _walk(node: object) -> Iterator[dict]:
+    """Every dict of a tree."""
+    if isinstance(node, dict):
+        yield node
+    for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from _walk(part)
+
+
+def _depth(node: dict) -> int:
+    level, depth = [node], 0
+    while level:
+        parts = (part for n in level for part in (n.values() if isinstance(n, dict) else n))
+        level, depth = [p for p in parts if isinstance(p, (dict, list))], depth + 1
+    return depth
+
+
+# ---- the check
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scope:
+    """What names mean at a node. `aliases` is None in a SELECT: there DuckDB finds the columns of allowed tables."""
+
+    tables: Mapping[str, Sequence[str]]
+    ctes: frozenset[str] = frozenset()
+    aliases: Mapping[str, Sequence[str] | None] | None = None  # alias to columns; None: a sub-query's, unknown
+    inner: bool = False  # inside a sub-query of a condition
+
+
+def _check(node: object, scope: _Scope) -> None:
+    """Raises GuardError unless all of a tree is allowed."""
+    if isinstance(node, list):
+        for part in node:
+            _check(part, scope)
+    if not isinstance(node, dict):
+        return
+    kind = node.get("type", "")
+    _check_kind(node, kind)
+    if kind == "VALUE_CONSTANT":  # its value may hold any keys
+        return _check_type(node["value"]["type"])
+    for key, part in node.items():
+        if part and key not in grammar.KEYS:
+            raise GuardError(_KEYS_REFUSED.get(key, f"{key.replace('_', ' ')} is not possible here"))
+    if kind in _CHECKS or "function_name" in node:
+        _CHECKS.get(kind, _check_function)(node, scope)
+    scope = _enter(node, scope) if kind.endswith("_NODE") else scope
+    for key, part in node.items():
+        if key == "cast_type":
+            _check_type(part)
+        elif key != "cte_map":  # checked on entering
+            _check(part, scope)
+
+
+_KEYS_REFUSED = {
+    "named_param_map": "parameters are not possible here: write the value",
+    "schema_name": "tables are named without schema or database here",
+    "catalog_name": "tables are named without schema or database here",
+    "catalog": "functions are written f(x) here, not x.f() or schema.f(x)",
+    "expr": "COLUMNS(…) takes only * here",
+    "sample": "samples are not possible here: use hash(…) % 10 = 0",
+}
+
+
+def _check_kind(node: dict, kind: str) -> None:
+    if not kind or kind in grammar.NODES:
+        return
+    if kind == "TABLE_FUNCTION":
+        raise GuardError(f"the table function {node['function']['function_name']}() is not possible here")
+    raise GuardError(f"{kind.removesuffix('_NODE').replace('_', ' ').lower()} is not possible here")
+
+
+def _check_type(kind: dict) -> None:
+    """Plain types, lists of them, and arrays of plain types up to WIDEST."""
+    info = kind.get("type_info") or {}
+    child = info.get("child_type")
+    if kind["id"] not in grammar.TYPES:
+        raise GuardError(f"the type {info.get('name') or kind['id']} is not possible here")
+    if kind["id"] == "ARRAY" and (info["size"] > WIDEST or child["id"] in ("ARRAY", "LIST")):
+        raise GuardError(f"arrays hold at most {WIDEST} plain values here")
+    if child:
+        _check_type(child)
+
+
+def _check_table(node: dict, scope: _Scope) -> None:
+    name = node["table_name"].lower()
+    if name not in scope.ctes and name not in scope.tables:
+        raise GuardError(f"no table {node['table_name']!r}: {near(name, scope.tables)}")
+
+
+def _check_function(node: dict, scope: _Scope) -> None:
+    name = node["function_name"].lower()
+    if node.get("schema", "") not in ("", "main"):
+        raise GuardError(_KEYS_REFUSED["catalog"])
+    if name not in grammar.ALLOWED:
+        raise GuardError(f"no function {name!r} here: {near(name, grammar.NAMED)}")
+    if scope.aliases is None:
+        return
+    if not scope.inner and (name in grammar.AGGREGATES or node["type"].startswith("WINDOW_")):
+        raise GuardError(f"{name}() reads many rows; a condition is about one pair: use a sub-query")
+    if name in grammar.NOT_IN_CONDITIONS:
+        raise GuardError(f"{name}() is not possible in a condition, which must give the same pairs at every reading")
+
+
+def _check_column(node: dict, scope: _Scope) -> None:
+    """In a condition every column is written alias.column, and both exist."""
+    if scope.aliases is None:
+        return
+    *before, column = names = node["column_names"]
+    if not before:
+        raise GuardError(_unqualified(column, scope))
+    alias = names[0].lower()
+    if alias not in scope.aliases:
+        raise GuardError(f"no alias {names[0]!r}: {near(alias, scope.aliases)}")
+    known = scope.aliases[alias]
+    if len(names) > 2 or known is not None and column.lower() not in map(str.lower, known):
+        raise GuardError(f"no column {'.'.join(names[1:])!r} in {alias}: {near(names[1], known or ())}")
+
+
+def _unqualified(column: str, scope: _Scope) -> str:
+    """Which alias a bare column may have meant."""
+    owners = [a for a, known in scope.aliases.items() if column.lower() in map(str.lower, known or ())]
+    if owners:
+        return f"which {column}? write {' or '.join(f'{a}.{column}' for a in owners)}"
+    known = {f"{a}.{c}" for a, names in scope.aliases.items() for c in names or ()}
+    return f"no column {column!r}: {near(column, known)}; texts are written in single quotes: '{column}'"
+
+
+def _check_star(node: dict, scope: _Scope) -> None:
+    if scope.aliases is not None:
+        raise GuardError("* is not possible in a condition: name the columns")
+
+
+_CHECKS = {"BASE_TABLE": _check_table, "COLUMN_REF": _check_column, "STAR": _check_star}
+
+
+def _enter(node: dict, scope: _Scope) -> _Scope:
+    """The scope within a query: its CTEs, each known to those after it only, and in a condition its aliases."""
+    for entry in node["cte_map"]["map"]:
+        name = entry["key"].lower()
+        if name in scope.tables:  # else the name would mean the one here and the other elsewhere
+            raise GuardError(f"WITH {entry['key']}: a table has that name; choose another")
+        _check(entry["value"], scope)
+        scope = dataclasses.replace(scope, ctes=scope.ctes | {name})
+    if scope.aliases is not None:
+        found = _aliases(node.get("from_table"), scope)
+        taken = [name for name in PAIR if name in found]
+        if taken:
+            raise GuardError(f"{taken[0]} is the pair's own here: write FROM … AS another name")
+        scope = dataclasses.replace(scope, aliases={**scope.aliases, **found}, inner=True)
+    return scope
+
+
+def _aliases(ref: dict | None, scope: _Scope) -> dict[str, Sequence[str] | None]:
+    """The aliases that a FROM clause brings, with their columns where these are known."""
+    if not ref or ref["type"] == "EMPTY":
+        return {}
+    if ref["type"] == "JOIN":
+        return _aliases(ref["left"], scope) | _aliases(ref["right"], scope)
+    name = ref.get("alias") or ref.get("table_name") or ""
+    plain = not ref.get("column_name_alias") and ref.get("table_name", "").lower() not in scope.ctes
+    return {name.lower(): scope.tables.get(ref.get("table_name", "").lower()) if plain else None}

@@ -1,0 +1,89 @@
+"""Head scores: which heads carry a contrast, for every stored head from one pass over the vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from qkstore import score
+from qkstore.analysis import build_split, judge_split
+from qkstore.contrast import Contrast, pairs
+from qkstore.covariance import p_value
+from qkstore.run import Run
+from qkstore.subspace import rank
+
+
+@dataclass(frozen=True)
+class HeadScore:
+    """One head under one contrast: what it attends to on the judged split, and its ΔC on the built one."""
+
+    layer: int
+    head: int
+    accuracy: float | None
+    accuracy_ci: tuple[float, float] | None
+    selectivity: float | None
+    attention_positive: float | None
+    attention_negative: float | None
+    delta_norm: float
+    delta_null: float | None
+    p_value: float | None
+    rank: int
+    n_queries: int
+    built_on: str | None
+    judged_on: str | None
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+def heads(run: Run, contrast: Contrast, nulls: int = 19, seed: int = 0, progress: Callable[[int, int], None] | None = None) -> list[HeadScore]:
+    """Every stored head in one pass over the vectors: the pairs and their null are made once, keys are read once a KV head.
+
+    `nulls` sign permutations give ‖ΔC‖ its null; delta_null is its 95 % quantile. Memory is that of one head.
+    """
+    built, judged = build_split(run), judge_split(run)
+    train, test = _Rows(run, contrast, built), _Rows(run, contrast, judged) if judged != built else None
+    null = contrast.null(train.local, nulls, seed) if nulls else None
+    scores, total = [], len(run.layers) * run.n_heads
+    for layer in run.layers:
+        for head in range(run.n_heads):
+            if head == 0 or run.kv_head(head) != run.kv_head(head - 1):
+                keys = train.keys(layer, head), test.keys(layer, head) if test else None
+            scores.append(_head_score(run, contrast, layer, head, train, test or train, keys[0], keys[1] if test else keys[0], null, built, judged))
+            if progress:
+                progress(len(scores), total)
+    return scores
+
+
+class _Rows:
+    """The rows of a contrast on one split, and where they lie."""
+
+    def __init__(self, run: Run, contrast: Contrast, split: str | None):
+        self.run = run
+        self.pairs = pairs(run, contrast, split)
+        self.query_rows, self.key_rows, self.local = self.pairs.localise()
+
+    def queries(self, layer: int, head: int) -> np.ndarray:
+        return self.run.queries(layer, head, self.query_rows)
+
+    def keys(self, layer: int, head: int) -> np.ndarray:
+        return self.run.keys(layer, head, self.key_rows)
+
+
+def _head_score(run, contrast, layer, head, train: _Rows, test: _Rows, k_train, k_test, null, built, judged) -> HeadScore:
+    q = train.queries(layer, head)
+    delta = contrast.fitter(run.d_head).update(q, k_train, train.local).delta
+    norm = float(np.linalg.norm(delta))
+    null_norms = null.norms(q, k_train, contrast.centring == "queries") if null else None
+    facts = run.layer(layer)
+    logit = score.pair_logits(test.queries(layer, head) if test is not train else q, k_test, test.local, facts.scaling, facts.softcap)
+    seen = run.attended(facts, test.pairs.query, test.pairs.key)
+    attention = np.where(seen, np.exp(logit - run.logsumexp(layer, head, test.pairs.query)), np.nan)
+    judged_score = score.score(logit, attention, test.local)
+    return HeadScore(
+        layer, head, judged_score.accuracy, judged_score.accuracy_ci, judged_score.selectivity, judged_score.attention_positive,
+        judged_score.attention_negative, norm, None if null is None else float(np.quantile(null_norms, 0.95)),
+        None if null is None else p_value(norm, null_norms), rank(np.linalg.svd(delta, compute_uv=False)), judged_score.n, built, judged,
+    )

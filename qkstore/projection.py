@@ -1,0 +1,69 @@
+"""Projection: queries and keys in a feature's coordinates, drawn together by PCA or UMAP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from qkstore.errors import ContrastError
+from qkstore.subspace import Subspace
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Points to draw: query (n, c), key (m, c) on common axes. explained: (c,) shares of the variance, None for UMAP."""
+
+    query: np.ndarray
+    key: np.ndarray
+    explained: np.ndarray | None
+
+
+def project(q: np.ndarray, k: np.ndarray, subspace: Subspace) -> tuple[np.ndarray, np.ndarray]:
+    """(n, r), (m, r): q: (n, d) in U and k: (m, d) in V.
+
+    Coordinate i of a query and of a key mean the same only because u_i and v_i are one pair, turned together. Where a union
+    is wider in one space, its directions without a partner are left out.
+    """
+    r = min(subspace.U.shape[1], subspace.V.shape[1])
+    return q @ subspace.U[:, :r], k @ subspace.V[:, :r]
+
+
+def pca(q: np.ndarray, k: np.ndarray, n_components: int = 3) -> Projection:
+    """Joint principal components of queries (n, r) and keys (m, r), centred by their common mean; of r axes at most.
+
+    Takes projected coordinates, or raw vectors for the view without a subspace. Each axis points where its largest loading is
+    positive.
+    """
+    points = np.concatenate([q, k]).astype(np.float64)
+    points -= points.mean(axis=0)
+    variance, axes = np.linalg.eigh(points.T @ points)  # ascending; (r, r), so the number of points does not matter
+    axes = axes[:, ::-1][:, :n_components]
+    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
+    held = variance[::-1][:n_components].clip(0)
+    at = points @ axes
+    return Projection(at[: len(q)], at[len(q) :], held / max(held.sum(), variance.sum(), np.finfo(float).tiny))
+
+
+def umap(q: np.ndarray, k: np.ndarray, n_components: int = 3, n_neighbors: int = 15, seed: int = 0) -> Projection:
+    """Joint UMAP of queries (n, r) and keys (m, r), the same picture for the same seed; distances in it have no scale.
+
+    Raises ContrastError when there are not more points than neighbours.
+    """
+    from umap import UMAP
+
+    points = np.concatenate([q, k]).astype(np.float32)
+    if not 2 <= n_neighbors < len(points):
+        raise ContrastError(f"UMAP takes from 2 to {len(points) - 1} neighbours for {len(points)} points, not {n_neighbors}")
+    init = "spectral" if len(points) > 4 * n_components else "random"
+    at = UMAP(n_components=n_components, n_neighbors=n_neighbors, random_state=seed, n_jobs=1, init=init).fit_transform(points)
+    return Projection(at[: len(q)], at[len(q) :], None)
+
+
+def sample(groups: np.ndarray, most: int, seed: int = 0) -> np.ndarray:
+    """At most `most` positions in groups: (n,), ascending: as many of each group as of any other, until one runs out."""
+    _, group = np.unique(groups, return_inverse=True)
+    order = np.lexsort((np.random.default_rng(seed).random(len(group)), group))
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+    turn = np.arange(len(group)) - np.repeat(starts, np.diff(np.append(starts, len(group))))  # place within its group
+    return np.sort(order[np.argsort(turn, kind="stable")[:most]])

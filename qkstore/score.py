@@ -1,0 +1,77 @@
+"""Head scores: does a head's attention tell the positive keys of a contrast from the negative ones?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from qkstore.covariance import Pairs
+
+CHUNK = 1024  # pairs at a time: gathered queries and keys stay in the processor's cache
+
+
+def logits(q: np.ndarray, k: np.ndarray, scaling: float, softcap: float | None = None) -> np.ndarray:
+    """(n,) what the softmax sees for q: (n, d) and k: (n, d), row by row: the model's own scaling and soft-cap, float64."""
+    return capped(scaling * np.einsum("nd,nd->n", q, k, dtype=np.float64), softcap)
+
+
+def capped(logit: np.ndarray, softcap: float | None) -> np.ndarray:
+    """softcap · tanh(logit / softcap), as some models bound their logits; the logit itself without one."""
+    return logit if not softcap else softcap * np.tanh(logit / softcap)
+
+
+def pair_logits(q: np.ndarray, k: np.ndarray, pairs: Pairs, scaling: float, softcap: float | None = None) -> np.ndarray:
+    """(p,) logit of every pair of q: (n, d) and k: (m, d), never more than a few MB of gathered vectors at a time."""
+    out = np.empty(len(pairs))
+    for start in range(0, len(pairs), CHUNK):
+        part = slice(start, start + CHUNK)
+        out[part] = logits(q[pairs.query[part]], k[pairs.key[part]], scaling, softcap)
+    return out
+
+
+@dataclass(frozen=True)
+class Score:
+    """One head under one contrast.
+
+    accuracy: P(the largest logit among a query's keys is on a positive one; a tie counts against), over the `n` queries that
+    have keys of both signs, with its 95 % Wilson interval. None without such queries.
+    attention_positive, attention_negative: a query's attention on its keys of that sign, summed, then averaged over the
+    queries that have any; None when none is seen (their keys are in another prompt). selectivity: their ratio.
+    """
+
+    n: int
+    accuracy: float | None
+    accuracy_ci: tuple[float, float] | None
+    attention_positive: float | None
+    attention_negative: float | None
+    selectivity: float | None
+
+
+def score(logit: np.ndarray, attention: np.ndarray, pairs: Pairs) -> Score:
+    """From each pair's logit: (p,) and attention: (p,), NaN where the key is not in the query's own row of attention."""
+    order = np.argsort(pairs.query, kind="stable")
+    starts = np.flatnonzero(np.diff(pairs.query[order], prepend=-1))
+    positive, logit, attention = pairs.positive[order], np.asarray(logit)[order], np.asarray(attention)[order]
+    best = [np.maximum.reduceat(np.where(side, logit, -np.inf), starts) for side in (positive, ~positive)] if len(order) else [np.empty(0)] * 2
+    both = np.isfinite(best[0]) & np.isfinite(best[1])
+    n, right = int(both.sum()), int((best[0] > best[1])[both].sum())
+    on, off = (_mean_sum(np.where(side, attention, np.nan), starts) for side in (positive, ~positive))
+    ratio = on / off if on is not None and off else None
+    return Score(n, right / n if n else None, wilson(right, n) if n else None, on, off, ratio)
+
+
+def wilson(successes: float, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """95 % interval of a proportion (Wilson 1927): it stays in 0…1 and is not empty at 0 or 1."""
+    p = successes / n
+    middle, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    return float(max(0.0, (middle - half) / (1 + z**2 / n))), float(min(1.0, (middle + half) / (1 + z**2 / n)))
+
+
+def _mean_sum(values: np.ndarray, starts: np.ndarray) -> float | None:
+    """Mean over queries of the sum of their values, NaN left out; None when all are."""
+    there = ~np.isnan(values)
+    if not there.any():
+        return None
+    sums = np.add.reduceat(np.where(there, values, 0.0), starts)
+    return float(sums[np.add.reduceat(there.astype(int), starts) > 0].mean())

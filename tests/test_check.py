@@ -1,0 +1,86 @@
+"""The check of a contrast: it finds the leaks, the ties and the imbalance that are there, and none that are not."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+from synthetic import BOXES, synthetic, write
+
+import qkstore
+from qkstore.check import check
+from qkstore.contrast import Contrast
+from qkstore.errors import ContrastError
+
+ORDER = Contrast(name="order", where="k.prompt_id = q.prompt_id", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """256 prompts whose positive box always carries the entity 'jam', as with one fixed query entity."""
+    store = tmp_path_factory.mktemp("store")
+    write(store, data=synthetic(n=256))
+    data = synthetic(n=256)
+    place = dict(zip(data.prompts["prompt_id"], data.prompts["queried_order"]))
+    fixed = [
+        "jam" if role == "box" and order == place[prompt] else entity if entity != "jam" else "ink"
+        for prompt, role, order, entity in data.tokens.select("prompt_id", "role", "order_id", "entity").iter_rows()
+    ]
+    data.tokens = data.tokens.with_columns(entity=pl.Series(fixed))
+    data.prompts = data.prompts.with_columns(queried_entity=pl.lit("jam"))
+    write(store, "fixed", data)
+    return qkstore.open(store)
+
+
+def texts(findings, kind):
+    return [f.text for f in findings if f.kind == kind]
+
+
+def test_the_leak_of_one_fixed_entity_is_found_with_its_remedy(run):
+    (leak,) = texts(check(run.run("fixed"), ORDER), "leak")
+    assert "positive side k.entity is always 'jam'" in leak and "centre the queries" in leak
+
+
+def test_without_the_leak_nothing_warns(run):
+    assert not [f for f in check(run.run("synthetic"), ORDER) if f.warns]
+
+
+def test_centring_answers_the_leak(run):
+    findings = check(run.run("fixed"), ORDER.replace(centring="queries"))
+    assert not texts(findings, "leak") and any("queries are centred" in t for t in texts(findings, "tied"))
+
+
+def test_what_else_tells_the_sides_apart_is_noted(run):
+    notes = texts(check(run.run("synthetic"), ORDER), "tied")
+    assert any("k.entity equals q.queried_entity in 100% of the positive" in t for t in notes)
+    named = ORDER.replace(positive=ORDER.positive + " and k.entity = q.queried_entity")
+    assert not any("k.entity" in t for t in texts(check(run.run("synthetic"), named), "tied"))
+
+
+def test_few_queries_and_imbalance(run):
+    few = ORDER.replace(where=ORDER.where + " and q.prompt_id < 20")
+    assert any("few queries: 20" in t for t in texts(check(run.run("synthetic"), few), "few"))
+    rare = ORDER.replace(positive="k.order_id = q.queried_order and q.prompt_id < 4")
+    kinds = {f.kind for f in check(run.run("synthetic"), rare)}
+    assert {"imbalance", "few"} <= kinds
+    assert not texts(check(run.run("synthetic"), ORDER), "few")
+
+
+def test_a_cross_prompt_contrast_is_checked(run):
+    lexical = Contrast(name="lex", where="q.variant = 'base' and k.order_id = q.queried_order", positive="k.prompt_id = q.prompt_id", negative="k.prompt_id = q.counterfactual_id")
+    notes = texts(check(run.run("synthetic"), lexical), "tied")
+    assert any("k.entity equals q.queried_entity in 100% of the positive pairs and 0% of the negative" in t for t in notes)
+
+
+def test_a_whole_select_is_checked(run):
+    whole = Contrast(name="w", pairs=f"select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign from q join k on k.prompt_id = q.prompt_id where k.order_id <= {BOXES}")
+    assert isinstance(check(run.run("synthetic"), whole), list)
+
+
+def test_an_empty_side_is_an_error_with_counts(run):
+    with pytest.raises(ContrastError, match="0 positive and 768 negative"):
+        check(run.run("synthetic"), ORDER.replace(positive="k.order_id = 99"))
+
+
+def test_warnings_come_first(run):
+    findings = check(run.run("fixed"), ORDER)
+    assert [f.warns for f in findings] == sorted((f.warns for f in findings), reverse=True)

@@ -1,0 +1,58 @@
+"""docs/storage.md describes every table and column that there is."""
+
+from __future__ import annotations
+
+import re
+
+import duckdb
+import pytest
+from conftest import ROOT
+
+from qkstore import schema
+
+DOC = (ROOT / "docs" / "storage.md").read_text()
+
+
+def section(title: str) -> str:
+    found = re.search(rf"^### [^\n]*\b{title}\b[^\n]*\n(.*?)(?=^##|\Z)", DOC, re.S | re.M)
+    assert found, f"docs/storage.md has no section on {title}"
+    return found.group(1)
+
+
+def tables() -> dict[str, list[str]]:
+    con = duckdb.connect()
+    for statement in schema.run_tables(4, {}, {}):
+        con.execute(statement)
+    con.execute(f"CREATE TABLE run ({schema.columns(schema.MANIFEST)})")
+    rows = con.execute("SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal").fetchall()
+    out: dict[str, list[str]] = {}
+    for table, column in rows:
+        out.setdefault(table, []).append(column)
+    return out
+
+
+@pytest.mark.parametrize(("table", "column"), [(t, c) for t, cs in tables().items() for c in cs])
+def test_every_column_of_a_run_is_described(table, column):
+    assert re.search(rf"\b{column}\b", section(table)), f"{table}.{column}"
+
+
+def test_a_column_that_is_not_there_would_be_missed():
+    assert not re.search(r"\bno_such_column\b", section("token"))
+
+
+def test_every_column_of_the_catalogue_is_described():
+    con = duckdb.connect()
+    for statement in schema.CATALOG_MIGRATIONS:
+        con.execute(statement)
+    for table, column in con.execute("SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal").fetchall():
+        row = re.search(rf"^\| {table} \| (.*) \|$", DOC, re.M)
+        assert row and column in [c.strip() for c in row.group(1).split(",")], f"{table}.{column}"
+
+
+def test_labels_become_typed_columns_of_the_views():
+    con = duckdb.connect()
+    for statement in schema.run_tables(4, {"order_id": "BIGINT"}, {"queried_order": "BIGINT"}):
+        con.execute(statement)
+    for side in "qk":
+        kinds = dict(con.execute("SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = ?", [side]).fetchall())
+        assert kinds["order_id"] == kinds["queried_order"] == "BIGINT"

@@ -1,0 +1,110 @@
+"""Head scores equal a loop over queries, and their intervals hold what they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from qkstore import score as module
+from qkstore.covariance import Pairs
+from qkstore.score import logits, pair_logits, score, wilson
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def some(rng, n=200, p=1000):
+    """Pairs in no order; some queries have one sign only, some none; logits with ties; NaN attention."""
+    pairs = Pairs(rng.integers(0, n, p), rng.integers(0, 50, p), rng.choice([1, -1, -1], p))
+    logit = rng.integers(-3, 4, p) / 2
+    return logit, np.where(rng.random(p) < 0.3, np.nan, rng.random(p)), pairs
+
+
+def by_loop(logit, attention, pairs, tie=False):
+    right, sums = [], {1: [], -1: []}
+    for i in set(pairs.query.tolist()):
+        mine = pairs.query == i
+        on, off = mine & pairs.positive, mine & pairs.negative
+        if on.any() and off.any():
+            best, other = logit[on].max(), logit[off].max()
+            right.append(best >= other if tie else best > other)
+        for sign, side in ((1, on), (-1, off)):
+            seen = attention[side][~np.isnan(attention[side])]
+            if len(seen):
+                sums[sign].append(seen.sum())
+    return np.mean(right), len(right), np.mean(sums[1]), np.mean(sums[-1])
+
+
+def test_equals_a_loop(rng):
+    logit, attention, pairs = some(rng)
+    found = score(logit, attention, pairs)
+    accuracy, n, on, off = by_loop(logit, attention, pairs)
+    assert (found.accuracy, found.n) == (accuracy, n) and n < pairs.counts.n_q
+    assert np.allclose((found.attention_positive, found.attention_negative, found.selectivity), (on, off, on / off))
+    assert by_loop(logit, attention, pairs, tie=True)[0] > accuracy  # ties are there, and count against
+    assert found.accuracy_ci == wilson(round(accuracy * n), n)
+
+
+def test_order_of_pairs_does_not_matter(rng):
+    logit, attention, pairs = some(rng)
+    mixed = rng.permutation(len(pairs))
+    shuffled = Pairs(pairs.query[mixed], pairs.key[mixed], pairs.sign[mixed])
+    a, b = score(logit, attention, pairs), score(logit[mixed], attention[mixed], shuffled)
+    assert a.accuracy == b.accuracy and np.isclose(a.attention_positive, b.attention_positive)
+    assert score(logit, attention, shuffled).accuracy != a.accuracy  # logits of other pairs
+
+
+def test_a_perfect_and_a_blind_head():
+    pairs = Pairs(np.repeat([4, 9], 3), np.arange(6), [1, -1, -1] * 2)
+    attention = np.array([0.8, 0.1, 0.1] * 2)
+    assert score(np.log(attention), attention, pairs).accuracy == 1
+    blind = score(np.zeros(6), np.full(6, 1 / 3), pairs)
+    assert blind.accuracy == 0 and blind.selectivity == pytest.approx(0.5)
+
+
+def test_keys_of_other_prompts_have_no_attention(rng):
+    logit, _, pairs = some(rng)
+    found = score(logit, np.where(pairs.positive, 0.25, np.nan), pairs)
+    per_query = np.bincount(pairs.query[pairs.positive])
+    assert found.attention_negative is None and found.selectivity is None
+    assert np.isclose(found.attention_positive, 0.25 * per_query[per_query > 0].mean())
+    assert score(logit, np.full(len(pairs), np.nan), pairs).attention_positive is None
+    assert score(logit, np.where(pairs.positive, 0.25, 0.0), pairs).selectivity is None  # no ratio to nothing
+
+
+@pytest.mark.parametrize("pairs", [Pairs([], [], []), Pairs([0, 1], [0, 1], [1, -1])])
+def test_no_query_with_both_signs(pairs):
+    found = score(np.zeros(len(pairs)), np.full(len(pairs), np.nan), pairs)
+    assert (found.n, found.accuracy, found.accuracy_ci, found.attention_positive) == (0, None, None, None)
+
+
+def test_logits_are_scaled_then_capped(rng):
+    q, k = rng.standard_normal((2, 5, 8)).astype(np.float32)
+    raw = np.array([0.5 * sum(float(a) * float(b) for a, b in zip(x, y)) for x, y in zip(q, k)])
+    assert np.allclose(logits(q, k, 0.5), raw, rtol=0, atol=1e-14) and logits(q, k, 0.5).dtype == np.float64
+    capped = logits(10 * q, k, 0.5, softcap=3.0)
+    assert np.allclose(capped, 3 * np.tanh(10 * raw / 3), atol=1e-6) and np.abs(capped).max() <= 3 < np.abs(10 * raw).max()
+    single = np.einsum("nd,nd->n", q, k) * np.float32(0.5)
+    assert np.abs(single - raw).max() > 1e-10  # float32 sums would not pass the test above
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+def test_pair_logits_do_not_depend_on_the_chunk(rng, monkeypatch, chunk):
+    q, k = rng.standard_normal((10, 4)), rng.standard_normal((12, 4))
+    pairs = Pairs(rng.integers(0, 10, 30), rng.integers(0, 12, 30), rng.choice([1, -1], 30))
+    monkeypatch.setattr(module, "CHUNK", chunk)
+    assert np.allclose(pair_logits(q, k, pairs, 0.3), 0.3 * (q @ k.T)[pairs.query, pairs.key], atol=1e-14)
+    assert not np.allclose(pair_logits(q, k, pairs, 0.3), 0.3 * (q @ k.T)[pairs.query[::-1], pairs.key])
+    assert pair_logits(q, k, Pairs([], [], []), 0.3).shape == (0,)
+
+
+def test_wilson():
+    """Known values, and coverage near 95 % where the plain normal interval fails."""
+    assert wilson(0, 10) == pytest.approx((0, 0.2775), abs=1e-4) and wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    draws = np.random.default_rng(0).binomial(30, 0.03, 2000)
+    covers = np.mean([low <= 0.03 <= high for low, high in (wilson(x, 30) for x in draws)])
+    p = draws / 30
+    plain = np.mean(np.abs(p - 0.03) <= 1.96 * np.sqrt(p * (1 - p) / 30))
+    assert covers > 0.92 and plain < 0.7
