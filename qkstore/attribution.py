@@ -26,7 +26,9 @@ class Attribution:
     parts: dict[str, np.ndarray]
 
 
-def attribute(q: np.ndarray, K: np.ndarray, subspaces: Mapping[str, Subspace], scaling: float, order: Sequence[str] | None = None) -> Attribution:
+def attribute(
+    q: np.ndarray, K: np.ndarray, subspaces: Mapping[str, Subspace], scaling: float, order: Sequence[str] | None = None
+) -> Attribution:
     """The logits of one query q: (d,) on its keys K: (T, d), split by feature.
 
     What two features share counts towards the one projected first: by default the one of smaller rank; `order` names
@@ -38,7 +40,8 @@ def attribute(q: np.ndarray, K: np.ndarray, subspaces: Mapping[str, Subspace], s
 
 
 def attribute_pairs(
-    q: np.ndarray, k: np.ndarray, pairs: Pairs, subspaces: Mapping[str, Subspace], scaling: float, order: Sequence[str] | None = None
+    q: np.ndarray, k: np.ndarray, pairs: Pairs, subspaces: Mapping[str, Subspace], scaling: float,
+    order: Sequence[str] | None = None,
 ) -> Attribution:
     """The same for many queries q: (n, d), each with its own keys among k: (m, d): T is the number of pairs."""
     parts = {name: pair_logits(part, k, pairs, scaling) for name, part in components(q, subspaces, order).items()}
@@ -75,7 +78,10 @@ class Shares:
         return asdict(self)
 
 
-def shares(delta: np.ndarray, subspaces: Mapping[str, Subspace], scaling: float, n_random: int = 10, seed: int = 0, order: Sequence[str] | None = None) -> Shares:
+def shares(
+    delta: np.ndarray, subspaces: Mapping[str, Subspace], scaling: float, n_random: int = 10, seed: int = 0,
+    order: Sequence[str] | None = None,
+) -> Shares:
     """Shares over all prompts behind delta: (d, d), the (uncentred) ΔC of the pairs to be explained.
 
     E[q·k | +] = tr C+, so the gap is scaling · tr ΔC; a part of the query is linear in it, q_f = A_f q, so its gap is
@@ -86,7 +92,8 @@ def shares(delta: np.ndarray, subspaces: Mapping[str, Subspace], scaling: float,
     gap, d, rng = scaling * float(np.trace(delta)), len(delta), np.random.default_rng(seed)
     drawn = [_share(delta, {name: random(d, subspaces[name].rank, rng) for name in order}, order) for _ in range(n_random)]
     by_order = {", ".join(o): _share(delta, subspaces, o) for o in orders}
-    return Shares(gap, order, _share(delta, subspaces, order), by_order, _spread(drawn) if gap and drawn else dict.fromkeys((*order, REST)))
+    by_chance = _spread(drawn) if gap and drawn else dict.fromkeys((*order, REST))
+    return Shares(gap, order, _share(delta, subspaces, order), by_order, by_chance)
 
 
 def _share(delta: np.ndarray, subspaces: Mapping[str, Subspace], order: Sequence[str]) -> dict[str, float | None]:

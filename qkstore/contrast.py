@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -97,15 +98,12 @@ class Contrast:
             kept = f" WHERE query_row IN (SELECT query_row FROM q WHERE {_split(split)})" if split else ""
             return f"SELECT query_row, key_row, sign, {weight} AS weight FROM ({inner}) AS pair{kept}"
         sides = {name: columns[name] for name in ("q", "k")}
-        where = guard.predicate(self.where or "true", sides)
-        parts = []
-        for sign, text in ((1, self.positive), (-1, self.negative)):
-            kept = f" AND {_split(split)}" if split else ""
-            parts.append(
-                f"SELECT q.query_row, k.key_row, {sign} AS sign, 1.0::DOUBLE AS weight FROM q, k "
-                f"WHERE ({where}) AND ({guard.predicate(text, sides)}){kept}"
-            )
-        return " UNION ALL ".join(parts)
+        where, positive, negative = (_predicate(text, tuple((n, tuple(c)) for n, c in sides.items())) for text in (self.where or "true", self.positive, self.negative))
+        kept = f" AND {_split(split)}" if split else ""
+        return " UNION ALL ".join(
+            f"SELECT q.query_row, k.key_row, {sign} AS sign, 1.0::DOUBLE AS weight FROM q, k WHERE ({where}) AND ({side}){kept}"
+            for sign, side in ((1, positive), (-1, negative))
+        )
 
 
 def pairs(run: Run, contrast: Contrast, split: str | None = None, limit_s: float = 60.0) -> Pairs:
@@ -119,8 +117,10 @@ def pairs(run: Run, contrast: Contrast, split: str | None = None, limit_s: float
     if missing:
         raise ContrastError(f"the SELECT of contrast {contrast.name!r} gives no {missing[0]!r}; it has {', '.join(found.column_names)}")
     query, key, sign, weight = (_column(contrast, found, name) for name in (*PAIR_COLUMNS, "weight"))
+    if contrast.pairs:
+        _check_rows(run, contrast, query, key, sign, weight)
     _check_sides(run, contrast, sign, split)
-    _check_rows(run, contrast, query, key, sign, weight)
+    _check_overlap(run, contrast, query, key, sign)
     out = Pairs(query.astype(np.int64), key.astype(np.int64), sign.astype(np.int8), weight.astype(np.float64))
     return out.balanced() if contrast.weighting == "query" else out
 
@@ -148,15 +148,22 @@ def _hint(run: Run, contrast: Contrast) -> str:
 
 
 def _check_rows(run: Run, contrast: Contrast, query, key, sign, weight) -> None:
+    """What a whole SELECT may get wrong, and predicates can't."""
     for what, rows, total in (("query_row", query, run.n_queries), ("key_row", key, run.n_keys)):
-        if rows.min() < 0 or rows.max() >= total:
-            raise ContrastError(f"contrast {contrast.name!r} selects {what} {rows.min() if rows.min() < 0 else rows.max()}; run {run.name!r} has 0 to {total - 1}")
+        wrong = rows[(rows < 0) | (rows >= total)]
+        if len(wrong):
+            raise ContrastError(f"contrast {contrast.name!r} selects {what} {wrong[0]}; run {run.name!r} has 0 to {total - 1}")
     if not np.isin(sign, (-1, 1)).all():
         raise ContrastError(f"contrast {contrast.name!r} selects sign {sign[~np.isin(sign, (-1, 1))][0]}; a sign is 1 or -1")
     if not (np.isfinite(weight) & (weight > 0)).all():
         raise ContrastError(f"contrast {contrast.name!r} selects a weight that is not a positive number")
+
+
+def _check_overlap(run: Run, contrast: Contrast, query, key, sign) -> None:
     code = query.astype(np.int64) * run.n_keys + key
-    both = np.intersect1d(code[sign == 1], code[sign == -1])
+    few, many = sorted((code[sign == 1], code[sign == -1]), key=len)
+    few = np.sort(few)  # a search in the smaller side is several times faster than a sort of both
+    both = many[few[np.searchsorted(few, many).clip(max=len(few) - 1)] == many]
     if len(both):
         raise ContrastError(
             f"contrast {contrast.name!r}: {len(both):,} pairs are positive and negative, such as query_row {both[0] // run.n_keys} "
@@ -172,6 +179,12 @@ def _column(contrast: Contrast, table, name: str) -> np.ndarray:
     if values.dtype.kind not in "iuf" or (name != "weight" and values.dtype.kind == "f" and (values != np.floor(values)).any()):
         raise ContrastError(f"contrast {contrast.name!r} selects {name} of type {column.type}; whole numbers are needed")
     return values
+
+
+@lru_cache(maxsize=512)
+def _predicate(text: str, sides: tuple[tuple[str, tuple[str, ...]], ...]) -> str:
+    """The guarded predicate; parsing is milliseconds and a dashboard asks for the same ones again and again."""
+    return guard.predicate(text, dict(sides))
 
 
 def _mentions_weight(select: str) -> bool:

@@ -139,6 +139,8 @@ class Incoming:
             con.register("frame", frame.to_arrow())
             con.execute(f"INSERT INTO {table} BY NAME SELECT * FROM frame")
             con.unregister("frame")
+        for statement in schema.side_tables(list(token_labels), list(prompt_labels)):
+            con.execute(statement)
 
     def _vectors(self, con, manifest: dict, layers: list[dict], progress) -> None:
         spool = Spool([self.folder / f"batch-{b:06d}" for b in sorted(self.done())])

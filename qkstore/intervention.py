@@ -52,7 +52,8 @@ class Swap:
 
 
 def swap(
-    q: np.ndarray, k_original: np.ndarray, k_target: np.ndarray, logsumexp: np.ndarray, V: np.ndarray, scaling: float, softcap: float | None = None
+    q: np.ndarray, k_original: np.ndarray, k_target: np.ndarray, logsumexp: np.ndarray, V: np.ndarray,
+    scaling: float, softcap: float | None = None,
 ) -> Swap:
     """Attention when k̃ = k + V Vᵀ(k' − k), eq. 8–10, for both keys of each row.
 
@@ -111,7 +112,7 @@ def random_summary(name: str, swaps: Sequence[Swap], rank: int, seed: int = 0) -
     Raises ContrastError for fewer than 10 of them.
     """
     if len(swaps) < LEAST_BASES:
-        raise ContrastError(f"a random baseline needs {LEAST_BASES} or more random subspaces, not {len(swaps)}: their spread is part of it")
+        raise ContrastError(f"a random baseline needs {LEAST_BASES} or more random subspaces, not {len(swaps)}")
     return _condition(name, swaps, rank, seed, bases=len(swaps), spread=_spread(swaps))
 
 
@@ -123,8 +124,9 @@ def _condition(name: str, swaps: Sequence[Swap], rank: int, seed: int, **more) -
     ci = {m: (float(a), float(b)) for m, a, b in zip(MEANS, low, high)}
     if could:
         ci["flip_rate"] = wilson(np.mean(rates) * could, could)
+    means, flip_rate = map(float, rows.mean(axis=0)), float(np.mean(rates)) if could else None
     unsure = float(np.mean([np.mean(s.doubt > UNSURE) for s in swaps]))
-    return Condition(name, int(rank), len(rows), *map(float, rows.mean(axis=0)), float(np.mean(rates)) if could else None, ci, unsure, **more)
+    return Condition(name, int(rank), len(rows), *means, flip_rate, ci, unsure, **more)
 
 
 def _flip_rates(swaps: Sequence[Swap]) -> list[float]:

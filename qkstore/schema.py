@@ -102,20 +102,23 @@ def run_tables(d_head: int, token_labels: dict[str, str], prompt_labels: dict[st
         f"CREATE TABLE query_vector (layer INTEGER, head INTEGER, row INTEGER, v {vector})",
         f"CREATE TABLE key_vector (layer INTEGER, kv_head INTEGER, row INTEGER, v {vector})",
         "CREATE TABLE row_stat (layer INTEGER, head INTEGER, row INTEGER, logsumexp FLOAT)",
-        _side("q", "query_row", token_labels, prompt_labels),
-        _side("k", "key_row", token_labels, prompt_labels),
     ]
 
 
-def _side(alias: str, rows: str, token_labels: dict[str, str], prompt_labels: dict[str, str]) -> str:
-    """One side of every contrast: a stored row with its token's and its prompt's columns."""
+def side_tables(token_labels: list[str], prompt_labels: list[str]) -> list[str]:
+    """The statements that join the two sides of every contrast, q and k, once the labels are in."""
+    return [_side("q", "query_row", token_labels, prompt_labels), _side("k", "key_row", token_labels, prompt_labels)]
+
+
+def _side(alias: str, rows: str, token_labels: list[str], prompt_labels: list[str]) -> str:
+    """A stored row with its token's and its prompt's columns. A table, not a view: the pairs come 2 to 3 times sooner."""
     names = [f"r.{rows}", "r.prompt_id", "r.pos", "t.token_id", "t.text AS token", "t.role", "t.span", "t.span_last"]
     names += ["p.id", "p.split", "p.variant", "p.counterfactual_id", "p.answer"]
     names += [f't."{name}"' for name in token_labels] + [f'p."{name}"' for name in prompt_labels]
     return (
-        f"CREATE VIEW {alias} AS SELECT {', '.join(names)} FROM {rows} AS r "
+        f"CREATE TABLE {alias} AS SELECT {', '.join(names)} FROM {rows} AS r "
         "JOIN token AS t ON t.prompt_id = r.prompt_id AND t.pos = r.pos "
-        "JOIN prompt AS p ON p.prompt_id = r.prompt_id"
+        f"JOIN prompt AS p ON p.prompt_id = r.prompt_id ORDER BY r.{rows}"
     )
 
 

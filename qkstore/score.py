@@ -53,9 +53,9 @@ def score(logit: np.ndarray, attention: np.ndarray, pairs: Pairs) -> Score:
     order = np.argsort(pairs.query, kind="stable")
     starts = np.flatnonzero(np.diff(pairs.query[order], prepend=-1))
     positive, logit, attention = pairs.positive[order], np.asarray(logit)[order], np.asarray(attention)[order]
-    best = [np.maximum.reduceat(np.where(side, logit, -np.inf), starts) for side in (positive, ~positive)] if len(order) else [np.empty(0)] * 2
-    both = np.isfinite(best[0]) & np.isfinite(best[1])
-    n, right = int(both.sum()), int((best[0] > best[1])[both].sum())
+    on, off = _largest(np.where(positive, logit, -np.inf), starts), _largest(np.where(positive, -np.inf, logit), starts)
+    both = np.isfinite(on) & np.isfinite(off)
+    n, right = int(both.sum()), int((on > off)[both].sum())
     on, off = (_mean_sum(np.where(side, attention, np.nan), starts) for side in (positive, ~positive))
     ratio = on / off if on is not None and off else None
     return Score(n, right / n if n else None, wilson(right, n) if n else None, on, off, ratio)
@@ -66,6 +66,11 @@ def wilson(successes: float, n: int, z: float = 1.959964) -> tuple[float, float]
     p = successes / n
     middle, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     return float(max(0.0, (middle - half) / (1 + z**2 / n))), float(min(1.0, (middle + half) / (1 + z**2 / n)))
+
+
+def _largest(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """(n,) largest value of each query."""
+    return np.maximum.reduceat(values, starts) if len(starts) else np.empty(0)
 
 
 def _mean_sum(values: np.ndarray, starts: np.ndarray) -> float | None:

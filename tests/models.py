@@ -27,6 +27,10 @@ CONFIGS = {
         vocab_size=97, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4,
         encoder_ffn_dim=48, decoder_ffn_dim=48, max_position_embeddings=128,
     ),
+    "gemma4": lambda: tf.Gemma4TextConfig(
+        **GROUPED | dict(head_dim=8), global_head_dim=16, layer_types=["sliding_attention", "sliding_attention", "full_attention"],
+        num_kv_shared_layers=0, hidden_size_per_layer_input=0, vocab_size_per_layer_input=97, sliding_window=4,
+    ),
     "llama4": lambda: tf.Llama4TextConfig(**GROUPED, attention_chunk_size=4, num_local_experts=2, intermediate_size_mlp=48),
 }
 
@@ -37,7 +41,7 @@ def net(name: str, dtype=torch.float64, seed: int = 0, **changes):
     for key, value in changes.items():
         setattr(config, key, value)
     torch.manual_seed(seed)
-    made = tf.AutoModel.from_config(config).to(dtype).eval()
+    made = tf.AutoModel.from_config(config).double().eval()
     if name == "gpt_oss":
         made.set_experts_implementation("eager")  # the grouped kernel knows no float64
     with torch.no_grad():
@@ -49,7 +53,7 @@ def net(name: str, dtype=torch.float64, seed: int = 0, **changes):
         for key, parameter in made.named_parameters():
             if key.endswith("sinks"):
                 parameter.normal_(0, 1)
-    return made
+    return made.to(dtype)
 
 
 def word_tokenizer(words: list[str], **special) -> tf.PreTrainedTokenizerFast:

@@ -22,9 +22,10 @@ def rng():
 
 
 def features(rng, d=12):
-    """Two features that overlap; the larger one is named first."""
+    """Two features at an angle (their projectors do not commute); the larger one is named first."""
     E = random(d, 5, rng)
-    return {"lexical": Subspace(E.U[:, 1:], E.S, E.V[:, 1:], 4), "order": Subspace(E.U[:, :2], E.S, E.V[:, :2], 2)}
+    U, V = (np.linalg.qr(B[:, 1:] + 0.3 * rng.standard_normal((d, 4)))[0] for B in (E.U, E.V))
+    return {"lexical": Subspace(U, E.S, V, 4), "order": Subspace(E.U[:, :2], E.S, E.V[:, :2], 2)}
 
 
 def apart(rng, d=12):

@@ -152,8 +152,8 @@ def test_a_typo_names_the_column_and_near_ones(run, predicate, says):
     ("select", "says"),
     [
         ("select query_row, key_row from q, k", "gives no 'sign'|sign"),
-        ("select q.query_row, k.key_row, 2 as sign from q, k", "sign 2; a sign is 1 or -1|no positive and no negative"),
-        ("select q.query_row + 1000 as query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign from q join k using (prompt_id)", "query_row 1063; run 'synthetic' has 0 to 63"),
+        ("select q.query_row, k.key_row, 2 as sign from q, k", "sign 2; a sign is 1 or -1"),
+        ("select q.query_row + 1000 as query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign from q join k using (prompt_id)", "query_row 10\\d\\d; run 'synthetic' has 0 to 63"),
         ("select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign, -1 as weight from q join k using (prompt_id)", "weight that is not a positive number"),
         ("select q.query_row, null as key_row, 1 as sign from q", "NULL key_row|key_row of type"),
         ("select q.query_row, k.token as key_row, 1 as sign from q, k limit 9", "key_row of type string; whole numbers"),

@@ -21,7 +21,7 @@ def section(title: str) -> str:
 
 def tables() -> dict[str, list[str]]:
     con = duckdb.connect()
-    for statement in schema.run_tables(4, {}, {}):
+    for statement in [*schema.run_tables(4, {}, {}), *schema.side_tables([], [])]:
         con.execute(statement)
     con.execute(f"CREATE TABLE run ({schema.columns(schema.MANIFEST)})")
     rows = con.execute("SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal").fetchall()
@@ -51,7 +51,8 @@ def test_every_column_of_the_catalogue_is_described():
 
 def test_labels_become_typed_columns_of_the_views():
     con = duckdb.connect()
-    for statement in schema.run_tables(4, {"order_id": "BIGINT"}, {"queried_order": "BIGINT"}):
+    labels = {"order_id": "BIGINT"}, {"queried_order": "BIGINT"}
+    for statement in [*schema.run_tables(4, *labels), *schema.side_tables(*map(list, labels))]:
         con.execute(statement)
     for side in "qk":
         kinds = dict(con.execute("SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = ?", [side]).fetchall())

@@ -158,4 +158,4 @@ def test_principal_angles(rng):
     assert np.isclose(overlap(A, B), (1 + np.cos(0.7) ** 2) / 2)
     turned = B @ np.linalg.qr(rng.standard_normal((2, 2)))[0]
     assert np.allclose(principal_angles(A, turned), [t, 0.7], rtol=1e-5, atol=1e-12) and np.isclose(overlap(A, turned), overlap(A, B))
-    assert overlap(A, np.eye(4)) == 1 and overlap(A, np.eye(4)[:, 2:]) == 0
+    assert overlap(A, np.eye(4)) == overlap(np.eye(4), A) == 1 and overlap(A, np.eye(4)[:, 2:]) == 0

@@ -1,0 +1,37 @@
+"""Colours: Okabe–Ito for categories, the same on every page; one blue ramp for sizes; orange–white–blue about zero."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+BLUE, ORANGE, GREEN, PINK, RED, SKY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"
+CATEGORIES = (BLUE, ORANGE, GREEN, PINK, RED, SKY)
+CHOSEN = RED
+GREY = "#9AA5B1"
+FEATURES = {"order": BLUE, "order-centred": BLUE, "authors/order": BLUE, "lexical": ORANGE, "authors/lexical": ORANGE, "rest": GREEN}
+
+
+def ramp(dark: bool = False) -> list[str]:
+    """From nothing (near the page's background) to much."""
+    return ["#16202c", "#1d4d75", "#2f8fcb", "#d6ecfb"] if dark else ["#f1f6fb", "#9cc6e3", "#1f7fb9", "#08366a"]
+
+
+def signed(dark: bool = False) -> list[str]:
+    """From negative (orange) over zero (the page's background) to positive (blue)."""
+    return [ORANGE, "#1a212b" if dark else "#ffffff", BLUE]
+
+
+def quiet(dark: bool = False) -> str:
+    """Grey for what is there to compare with."""
+    return "#5b6673" if dark else "#c3ccd6"
+
+
+def ink(dark: bool = False) -> str:
+    return "#eef2f7" if dark else "#1b2330"
+
+
+def features(names: Sequence[str]) -> list[str]:
+    """A colour for each feature: order blue, lexical orange, the rest green; any other takes the next that is free."""
+    taken = {FEATURES[n] for n in names if n in FEATURES}
+    free = [c for c in CATEGORIES if c not in taken and c != GREEN] * len(names)
+    return [FEATURES[n] if n in FEATURES else free.pop(0) for n in names]
