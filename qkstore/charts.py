@@ -61,9 +61,10 @@ def singular_values(S: np.ndarray, rank: int, dark: bool = False, most: int = 40
     return alt.layer(bars).properties(height=height, width="container")
 
 
-def matrix(C: np.ndarray, title: str, limit: float, dark: bool = False, size: int = 230) -> alt.Chart:
-    """A (d, d) matrix: query dimensions down, key dimensions across; blue above zero, orange below, one scale up to `limit`."""
+def matrix(C: np.ndarray, title: str, dark: bool = False, size: int = 210) -> alt.Chart:
+    """A (d, d) matrix: query dimensions down, key dimensions across; blue above zero, orange below, white at zero."""
     C = shrunk(C)
+    limit = float(np.abs(C).max()) or 1.0
     d = len(C)
     rows = pl.DataFrame({"query": np.repeat(np.arange(d), d), "key": np.tile(np.arange(d), d), "value": C.ravel().astype(float)})
     hidden = alt.Axis(labels=False, ticks=False, domain=False)

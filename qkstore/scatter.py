@@ -30,6 +30,13 @@ def pairs(points: pl.DataFrame, names: tuple[str, str, str], title: str, dark: b
     return alt.hconcat(*charts, spacing=28).resolve_legend(color="shared", shape="shared")
 
 
+def axes(method: str, explained: list[float] | None) -> tuple[str, str, str]:
+    """Titles of x, y, z: components with the share of the variance they hold."""
+    if not explained:
+        return tuple(f"{method.upper()} {i}" for i in (1, 2, 3))
+    return tuple(f"PC{i + 1} ({explained[i]:.0%})" if i < len(explained) else f"PC{i + 1}" for i in range(3))
+
+
 def _scatter(rows, a: str, b: str, names, colour, brush, pick, size: int) -> alt.Chart:
     title = dict(zip("xyz", names))
     grid = alt.Axis(tickCount=5, domain=False, ticks=False)
