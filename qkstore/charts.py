@@ -139,8 +139,8 @@ def swaps(conditions: Sequence[dict], dark: bool = False) -> alt.Chart:
     whisker = base.mark_rule(color=palette.ink(dark), strokeWidth=1.2).encode(y="low:Q", y2="high:Q")
     width = max(80, min(150, 640 // max(len(names), 1)))
     layered = alt.layer(bars, whisker).properties(width=width, height=260)
-    column = alt.Column("condition:N", title=None, sort=names, spacing=14, header=alt.Header(labelFontSize=12, labelLimit=width + 10, labelFontWeight="bold"))
-    return layered.facet(column=column)
+    column = alt.Column("condition:N", title=None, sort=names, header=alt.Header(labelFontSize=12, labelLimit=width + 10, labelFontWeight="bold"))
+    return layered.facet(column=column, spacing=14)
 
 
 def attribution(tokens: Sequence[dict], features: Sequence[str], dark: bool = False) -> alt.LayerChart:

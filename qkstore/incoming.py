@@ -18,7 +18,7 @@ import pyarrow as pa
 from qkstore import schema
 from qkstore.errors import ModelError, PromptError, RunError, StoreError
 
-PARTS = ("query_rows", "key_rows", "q", "k", "logsumexp")
+PARTS = {"query_rows": np.int32, "key_rows": np.int32, "q": np.float32, "k": np.float32, "logsumexp": np.float64}
 DUCKDB_TYPE = {pl.Int64: "BIGINT", pl.Int32: "INTEGER", pl.Float64: "DOUBLE", pl.Float32: "FLOAT", pl.Boolean: "BOOLEAN", pl.String: "VARCHAR"}
 INSERT_ROWS = 20_000  # vectors per INSERT: 10 MB of d_head 128
 
@@ -90,8 +90,7 @@ class Incoming:
         try:
             part.mkdir()
             for name, array in parts.items():
-                kind = np.int32 if name.endswith("rows") else np.float32
-                np.save(part / f"{name}.npy", np.ascontiguousarray(array, dtype=kind))
+                np.save(part / f"{name}.npy", np.ascontiguousarray(array, dtype=PARTS[name]))
             os.rename(part, whole)
         except OSError as error:
             shutil.rmtree(part, ignore_errors=True)

@@ -14,7 +14,7 @@ import numpy as np
 from qkstore.errors import ContrastError
 from qkstore.score import capped, logits, wilson
 
-ROUNDING = float(np.finfo(np.float32).eps)  # of a stored log-sum-exp, relative
+ROUNDING = float(np.finfo(np.float64).eps)  # of a stored log-sum-exp, relative
 UNSURE = 0.01
 LEAST_BASES = 10  # one random basis is not a baseline
 RESAMPLES = 1000
@@ -26,7 +26,7 @@ class Swap:
     """(n,) attention on the original and on the target key, before and after the swap.
 
     doubt: (n,) relative error of the values after, from rounding. All other keys together are known only as what the two leave
-    of the row; where that is less than a float32 log-sum-exp resolves and the swap takes both keys down, it decides the result.
+    of the row; where that is less than a float64 log-sum-exp resolves and the swap takes both keys down, it decides the result.
     """
 
     original_before: np.ndarray

@@ -25,9 +25,9 @@ def pairs(points: pl.DataFrame, names: tuple[str, str, str], title: str, dark: b
     )
     brush, pick = alt.selection_interval(name="brush", resolve="union"), alt.selection_point(name="legend", fields=["group"], bind="legend")
     flat = bool((points["z"] == 0).all())
-    charts = [_scatter(shown, a, b, names, _colour(groups, numbers, title, OTHERS in shown["group"], dark), brush, pick, size)
-              for a, b in (("x", "y"),) + ((("y", "z"),) if not flat else ())]
-    return alt.hconcat(*charts, spacing=28).resolve_legend(color="shared", shape="shared")
+    colour = _colour(groups, numbers, title, OTHERS in shown["group"], dark)
+    charts = [_scatter(shown, a, b, names, colour, brush & pick, size) for a, b in [("x", "y")] + [("y", "z")] * (not flat)]
+    return alt.hconcat(*charts, spacing=28).add_params(brush, pick).resolve_legend(color="shared", shape="shared")
 
 
 def axes(method: str, explained: list[float] | None) -> tuple[str, str, str]:
@@ -37,15 +37,15 @@ def axes(method: str, explained: list[float] | None) -> tuple[str, str, str]:
     return tuple(f"PC{i + 1} ({explained[i]:.0%})" if i < len(explained) else f"PC{i + 1}" for i in range(3))
 
 
-def _scatter(rows, a: str, b: str, names, colour, brush, pick, size: int) -> alt.Chart:
+def _scatter(rows, a: str, b: str, names, colour, lit, size: int) -> alt.Chart:
     title = dict(zip("xyz", names))
     grid = alt.Axis(tickCount=5, domain=False, ticks=False)
     return alt.Chart(rows).mark_point(filled=True, size=34).encode(
         x=alt.X(f"{a}:Q", title=title[a], axis=grid, scale=alt.Scale(zero=False)), y=alt.Y(f"{b}:Q", title=title[b], axis=grid, scale=alt.Scale(zero=False)),
         color=colour, shape=alt.Shape("side:N", title=None, scale=alt.Scale(domain=["query", "key"], range=["triangle-up", "circle"]), legend=alt.Legend(orient="bottom", symbolSize=90)),
-        opacity=alt.condition(brush & pick, alt.value(0.75), alt.value(0.06)),
+        opacity=alt.condition(lit, alt.value(0.75), alt.value(0.06)),
         tooltip=["side:N", alt.Tooltip("group:N", title="label"), alt.Tooltip("text:N", title="token"), alt.Tooltip("prompt_id:Q", title="prompt", format="d")],
-    ).properties(width=size, height=size * 0.85).add_params(brush, pick)
+    ).properties(width=size, height=size * 0.85)
 
 
 def _groups(column: pl.Series) -> tuple[list[str], bool]:

@@ -101,7 +101,7 @@ def run_tables(d_head: int, token_labels: dict[str, str], prompt_labels: dict[st
         f"CREATE TABLE key_row ({columns({'key_row': 'INTEGER'} | ROW)})",
         f"CREATE TABLE query_vector (layer INTEGER, head INTEGER, row INTEGER, v {vector})",
         f"CREATE TABLE key_vector (layer INTEGER, kv_head INTEGER, row INTEGER, v {vector})",
-        "CREATE TABLE row_stat (layer INTEGER, head INTEGER, row INTEGER, logsumexp FLOAT)",
+        "CREATE TABLE row_stat (layer INTEGER, head INTEGER, row INTEGER, logsumexp DOUBLE)",
     ]
 
 

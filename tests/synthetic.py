@@ -83,7 +83,7 @@ def synthetic(n: int = 64, n_layers: int = 2, n_heads: int = 4, n_kv_heads: int 
     logsumexp = np.logaddexp(np.log(np.exp(logits).sum(-1)), 0.0)
     return Synthetic(
         prompts, tokens, slots.with_row_index("query_row"), keys.with_row_index("key_row"),
-        q.astype(np.float32), k.astype(np.float32), logsumexp.astype(np.float32), manifest, layers,
+        q.astype(np.float32), k.astype(np.float32), logsumexp, manifest, layers,
     )
 
 

@@ -1,0 +1,164 @@
+"""An ingest: prompts through a model into a run of the store, batch by batch, resumable."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+import qkstore
+from ingest.capture import Capture, ranges
+from ingest.corpus import ANSWER_SLOT, Corpus
+from ingest.model import Model
+from ingest.prompts import Prompt
+from qkstore.errors import ModelError, PromptError, QKStoreError, RunError
+from qkstore.incoming import Incoming
+from qkstore.schema import check_run_name
+
+Progress = Callable[[str, int, int], None]  # stage ('tokenise', 'capture', 'publish'), done, total
+LIBRARIES = ("torch", "transformers", "tokenizers", "duckdb", "numpy")
+UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user chooses of an ingest, beside its model and prompts."""
+
+    layers: tuple[int, ...] | None = None
+    positions: str = "labelled"
+    queries: tuple[str, ...] = (ANSWER_SLOT,)
+    batch_size: int = 32
+    memory: str = "4GB"
+    chat: bool = False
+
+
+def ingest(
+    store: str | Path, run: str, model: Model, prompts: Sequence[Prompt], options: Options = Options(), *,
+    task: str, template: str = "", seed: int | None = None, progress: Progress | None = None,
+) -> Path:
+    """Capture `prompts` and publish them as a run; returns the run file.
+
+    Interrupted, it goes on at the first batch that was not finished when called again with the same arguments, and
+    ends in the same vectors. task, template, seed: for the manifest only.
+    Raises PromptError, ModelError, RunError or StoreError; nothing is then published.
+    """
+    progress = progress or (lambda stage, done, total: None)
+    check_new(store, run)
+    capture = Capture(model.net, list(options.layers) if options.layers is not None else None)
+    corpus = Corpus(model.tokenizer, prompts, options.positions, options.queries, options.chat, progress)
+    _check_sizes(model, corpus)
+    batches = batches_of(corpus, options.batch_size, bytes_of(options.memory) // 2, _token_bytes(model, capture))
+    plan = _plan(model, capture, corpus, options)
+    with Incoming(qkstore.open(store, create=True).path, run, plan) as incoming:
+        done = incoming.done()
+        for number, chosen in enumerate(batches):
+            progress("capture", number, len(batches))
+            if number not in done:
+                _put(incoming, number, capture, corpus, chosen)
+        progress("capture", len(batches), len(batches))
+        return incoming.publish(
+            _manifest(run, model, capture, corpus, options, task, template, seed), [layer.facts() for layer in capture.layers],
+            corpus.prompt_frame(), corpus.token_frame(), corpus.row_frame("query"), corpus.row_frame("key"),
+            progress=lambda done, total: progress("publish", done, total), memory=options.memory,
+        )
+
+
+def run_path(store: str | Path, run: str) -> Path:
+    return Path(store) / "runs" / f"{check_run_name(run)}.duckdb"
+
+
+def check_new(store: str | Path, run: str) -> None:
+    """Raises RunError if the run is there; to be asked before anything slow is begun."""
+    if run_path(store, run).exists():
+        raise RunError(f"run {run!r} is in the store already; choose another --run, or delete {run_path(store, run)} first")
+
+
+def batches_of(corpus: Corpus, size: int, memory: int, token_bytes: int) -> list[list[int]]:
+    """Prompt numbers in batches of like length, at most `size` prompts and `memory` bytes each, longest last."""
+    if size < 1:
+        raise QKStoreError(f"a batch of {size} prompts; --batch-size is 1 or more")
+    batches: list[list[int]] = [[]]
+    for p in sorted(range(len(corpus)), key=lambda p: len(corpus.tokens[p])):
+        padded = (len(batches[-1]) + 1) * len(corpus.tokens[p])
+        if batches[-1] and (len(batches[-1]) == size or padded * token_bytes > memory):
+            batches.append([])
+        batches[-1].append(p)
+    return batches
+
+
+def bytes_of(text: str) -> int:
+    """'8GB' → 8,000,000,000."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]B)", text.strip().upper())
+    if not found or float(found[1]) == 0:
+        raise QKStoreError(f"memory {text!r}: write a number with {', '.join(UNITS)}, such as 8GB")
+    return int(float(found[1]) * UNITS[found[2]])
+
+
+def _put(incoming: Incoming, number: int, capture: Capture, corpus: Corpus, chosen: list[int]) -> None:
+    ids, queries, keys = ([rows[p] for p in chosen] for rows in ([t.ids for t in corpus.tokens], corpus.queries, corpus.keys))
+    try:
+        found = capture(ids, queries, keys)
+    except torch.OutOfMemoryError:
+        raise ModelError(f"batch {number} ({len(ids)} prompts of up to {max(map(len, ids))} tokens) needs more memory than there is; use a smaller --batch-size") from None
+    arrays = (found.q.float().numpy(), found.k.float().numpy(), found.logsumexp.numpy())
+    incoming.put(number, corpus.rows("query", chosen), corpus.rows("key", chosen), *arrays)
+
+
+def _token_bytes(model: Model, capture: Capture) -> int:
+    """About how many bytes one token of a batch takes: activations of a layer, and all that could be stored of it."""
+    config, layer = model.net.config.get_text_config(), capture.layers[0]
+    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    vectors = (layer.n_heads + layer.n_kv_heads) * layer.d_head
+    return model.net.dtype.itemsize * (8 * config.hidden_size + 3 * inner + 4 * vectors) + len(capture.layers) * vectors * 8
+
+
+def _check_sizes(model: Model, corpus: Corpus) -> None:
+    longest = max(range(len(corpus)), key=lambda p: len(corpus.tokens[p]))
+    limit = getattr(model.net.config.get_text_config(), "max_position_embeddings", None)
+    if limit and len(corpus.tokens[longest]) > limit:
+        raise PromptError(f"prompt {longest} has {len(corpus.tokens[longest])} tokens, {model.name!r} takes at most {limit}")
+    rows = model.net.get_input_embeddings().weight.shape[0]
+    highest = max(max(t.ids) for t in corpus.tokens)
+    if highest >= rows:
+        raise ModelError(f"the tokenizer of {model.name!r} gives token {highest}, its model knows {rows}: they do not belong together")
+
+
+# -- what is recorded --------------------------------------------------------------------------------------------------
+
+
+def _plan(model: Model, capture: Capture, corpus: Corpus, options: Options) -> dict:
+    """Everything that decides the stored vectors, for Incoming to compare on resuming."""
+    return {
+        "weights": model.weights_hash, "prompts": corpus.digest(), "layers": ranges(layer.layer for layer in capture.layers),
+        "positions": options.positions, "queries": list(options.queries), "chat": options.chat, "dtype": model.dtype,
+        "device": model.net.device.type, "batch_size": options.batch_size, "memory": options.memory, "libraries": _libraries(),
+    }
+
+
+def _manifest(run: str, model: Model, capture: Capture, corpus: Corpus, options: Options, task: str, template: str, seed: int | None) -> dict:
+    layer = capture.layers[0]
+    templated = options.chat or any(p.messages for p in corpus.prompts)
+    return {
+        "run": run, "model": model.name, "revision": model.revision, "weights_hash": model.weights_hash,
+        "architecture": model.architecture, "n_layers": model.n_layers, "n_heads": layer.n_heads, "n_kv_heads": layer.n_kv_heads,
+        "d_head": layer.d_head, "dtype": model.dtype, "task": task, "prompt_template": template or None,
+        "chat_template": str(model.tokenizer.chat_template) if templated else None, "bos": corpus.bos, "positions": options.positions,
+        "query_roles": list(options.queries), "seed": seed, "code_version": code_version(), "libraries": _libraries(),
+    }
+
+
+def code_version() -> str:
+    """The package's version and 12 digits of a hash of this folder's source: equal values, equal capture."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    return f"{qkstore.__version__} {digest.hexdigest()[:12]}"
+
+
+def _libraries() -> str:
+    return ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
