@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import models
@@ -69,7 +70,7 @@ def test_a_runs_vectors_are_the_captured_ones_row_by_row(tmp_path, small):
     path = job.ingest(tmp_path, "a", small, BOXES, Options(batch_size=5), task="boxes ent")
     run = qkstore.open(tmp_path).run("a")
     for prompt_id in (0, 7, len(BOXES) - 1):
-        corpus = Corpus(small.tokenizer, [BOXES[prompt_id]])
+        corpus = Corpus(small.tokenizer, [replace(BOXES[prompt_id], counterfactual_of=None)])
         alone = Capture(small.net)([corpus.tokens[0].ids], corpus.queries, corpus.keys)
         for side, table, head, rows in (("q", "query_vector", "head", "query_row"), ("k", "key_vector", "kv_head", "key_row")):
             sql = f"SELECT v FROM {table} JOIN {side} ON row = {rows} WHERE prompt_id = $p AND layer = 1 AND {head} = 1 ORDER BY pos"
@@ -82,7 +83,8 @@ def test_a_runs_labels_are_the_prompts(tmp_path, small):
     job.ingest(tmp_path, "a", small, BOXES, task="boxes ent", template="The {entity} …", seed=3)
     run = qkstore.open(tmp_path).run("a")
     for i, prompt in enumerate(BOXES):
-        rows = run.table("SELECT k.token, k.box, k.entity, k.order_id, k.is_answer, k.span_last, k.queried_entity, k.split FROM k WHERE prompt_id = $p AND role = 'box' ORDER BY pos", {"p": i}).to_pylist()
+        sql = "SELECT token, box, entity, order_id, is_answer, span_last, queried_entity, split FROM k WHERE prompt_id = $p AND role = 'box' ORDER BY pos"
+        rows = run.table(sql, {"p": i}).to_pylist()
         spans = [s for s in prompt.spans if s.role == "box"]
         assert [r["token"] for r in rows] == [prompt.text[s.start : s.end] for s in spans]
         for row, span in zip(rows, spans, strict=True):
@@ -150,7 +152,7 @@ def test_batches_are_of_like_length_and_bounded(small):
     corpus = Corpus(small.tokenizer, [Prompt("jam " * n) for n in (5, 1, 4, 2, 3, 5, 1)])
     batches = job.batches_of(corpus, 2, 10**9, 1)
     assert [[len(corpus.tokens[p]) for p in b] for b in batches] == [[1, 1], [2, 3], [4, 5], [5]]
-    assert [[len(corpus.tokens[p]) for p in b] for b in job.batches_of(corpus, 9, 8, 1)] == [[1, 1, 2], [3], [4], [5], [5]]
+    assert [[len(corpus.tokens[p]) for p in b] for b in job.batches_of(corpus, 9, 7, 1)] == [[1, 1, 2], [3], [4], [5], [5]]
     assert sorted(p for b in batches for p in b) == list(range(7))
 
 
@@ -191,7 +193,9 @@ def test_control_other_batches_give_other_bits(tmp_path, small):
 
 
 @pytest.mark.parametrize(("change", "says"), [
-    (dict(prompts=BOXES[:-1]), "prompts"), (dict(options=Options(batch_size=7)), "batch_size 6 → 7"), (dict(options=Options((0,), batch_size=6)), "layers 0-1 → 0"),
+    (dict(prompts=BOXES[:-1]), "prompts"),
+    (dict(options=Options(batch_size=7)), "batch_size 6 → 7"),
+    (dict(options=Options((0,), batch_size=6)), "layers 0-1 → 0"),
 ])
 def test_an_ingest_is_not_resumed_differently(tmp_path, small, change, says):
     with pytest.raises(Stop):
@@ -215,10 +219,19 @@ def test_a_run_is_made_once(tmp_path, small):
 def test_nan_in_vectors_is_refused_and_nothing_published(tmp_path, folder):
     broken = model.load(str(folder))
     with torch.no_grad():
-        broken.net.layers[1].self_attn.k_proj.weight[0, 0] = float("nan")
-    with pytest.raises(ModelError, match="batch 0.*NaN or Inf.*layer 1") as raised:
+        broken.net.embed_tokens.weight[broken.tokenizer.convert_tokens_to_ids("box")] = float("nan")
+    with pytest.raises(ModelError, match="run 'a', batch 0: .*NaN or Inf.*layer 0") as raised:
         job.ingest(tmp_path, "a", broken, BOXES[:2], task="boxes")
     assert "\n" not in str(raised.value) and qkstore.open(tmp_path).runs() == []
+
+
+def test_weights_that_are_nan_are_found_before_anything_is_begun(tmp_path, folder):
+    broken = model.load(str(folder))
+    with torch.no_grad():
+        broken.net.layers[1].self_attn.k_proj.weight[0, 0] = float("nan")
+    with pytest.raises(ModelError, match="layer 1 gives NaN or Inf"):
+        job.ingest(tmp_path, "a", broken, BOXES[:2], task="boxes")
+    assert not tmp_path.joinpath("runs").exists()
 
 
 def test_a_prompt_longer_than_the_model_is_refused(tmp_path, small):
@@ -229,7 +242,7 @@ def test_a_prompt_longer_than_the_model_is_refused(tmp_path, small):
 def test_a_tokenizer_of_another_model_is_refused(tmp_path, small):
     other = model.wrap(models.net("llama", torch.float32), small.tokenizer, "llama")
     with pytest.raises(ModelError, match="do not belong together"):
-        job.ingest(tmp_path, "a", other, [BOXES[0]], task="boxes")
+        job.ingest(tmp_path, "a", other, [Prompt(small.tokenizer.convert_ids_to_tokens(len(small.tokenizer) - 1))], task="boxes")
 
 
 def test_an_unknown_role_is_named_with_those_there_are(small):
@@ -249,7 +262,7 @@ def test_weights_that_a_folder_lacks_are_not_made_up(tmp_path, small):
     state = {k: v for k, v in net.state_dict().items() if "layers.1.self_attn.q_proj" not in k}
     net.save_pretrained(tmp_path, state_dict=state)
     small.tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match="1 weights of Qwen3Model are not in its files, layers.1.self_attn.q_proj.weight"):
+    with pytest.raises(ModelError, match="1 weights are not in its files, layers.1.self_attn.q_proj.weight"):
         model.load(str(tmp_path))
 
 
@@ -271,7 +284,8 @@ def command(folder, store, *more) -> list[str]:
 
 
 def test_the_command_makes_a_run_of_boxes(tmp_path, folder, capsys):
-    assert main(command(folder, tmp_path, "--task", "boxes", "--question", "both", "--n", "3", "--n-test", "2", "--layers", "1", "--batch-size", "4", "--seed", "5")) == 0
+    of = ["--question", "both", "--n", "3", "--n-test", "2", "--seed", "5"]
+    assert main(command(folder, tmp_path, "--task", "boxes", *of, "--layers", "1", "--batch-size", "4")) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "runs" / "a.duckdb")
     run = qkstore.open(tmp_path).run("a")
     assert list(run.layers) == [1] and run.n_prompts == 3 * 3 + 2 * 2 and run.task == "boxes both" and run.seed == 5
@@ -279,8 +293,9 @@ def test_the_command_makes_a_run_of_boxes(tmp_path, folder, capsys):
 
 def test_the_command_makes_a_run_of_a_users_file_with_its_labels(tmp_path, folder):
     file = tmp_path / "mine.jsonl"
+    spans = [{"start": 4, "end": 7, "role": "thing", "sweet": True, "grams": 250}]
     lines = [
-        {"text": "The jam is in box Z .", "spans": [{"start": 4, "end": 7, "role": "thing", "sweet": True, "grams": 250}], "split": split, "shelf": shelf, "id": shelf}
+        {"text": "The jam is in box Z .", "spans": spans, "split": split, "shelf": shelf, "id": shelf}
         for split, shelf in (("train", "top"), ("test", "low"))
     ]
     file.write_text("\n".join(json.dumps(line) for line in lines))
@@ -310,7 +325,7 @@ MISTAKES = {  # what is wrong: (options, what the one line says)
     "a model that is nowhere": (["--model", "./nowhere", "--task", "boxes"], "there is no model folder ./nowhere"),
     "a folder without a model": (["--model", str(ROOT / "tests"), "--task", "boxes"], "holds no model"),
     "a name that is no id": (["--model", "no model", "--task", "boxes"], "neither a folder here nor a hub id"),
-    "a device that is not there": (["--task", "boxes", "--device", "cuda"], "no CUDA; use --device cpu"),
+    "a device that is not there": (["--task", "boxes", "--device", "cuda:99"], "device 'cuda:99': this machine"),
     "a device of another kind": (["--task", "boxes", "--device", "tpu"], "no device 'tpu'"),
     "a task that is none": (["--task", "bxes"], "did you mean 'boxes'"),
     "a file that is not there": (["--task", "nowhere.jsonl"], "prompt file nowhere.jsonl cannot be read"),
@@ -327,10 +342,7 @@ MISTAKES = {  # what is wrong: (options, what the one line says)
 
 
 @pytest.mark.parametrize(("options", "says"), MISTAKES.values(), ids=MISTAKES)
-@pytest.mark.skipif(False, reason="")
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, folder, capsys, options, says):
-    if "cuda" in options and torch.cuda.is_available():
-        options = ["--task", "boxes", "--device", "cuda:99x"]
     assert main([*command(folder, tmp_path), "--n", "2", "--n-test", "1", *options]) == 2
     error = capsys.readouterr().err.strip()
     assert error.startswith("error: ") and "\n" not in error and says in error

@@ -9,7 +9,10 @@ import pytest
 from ingest.prompts import Prompt, Span, check, read_jsonl
 from qkstore.errors import PromptError
 
-GOOD = {"text": "the lime is a fruit", "spans": [{"start": 4, "end": 8, "role": "item", "category": "fruit", "rank": 1}], "split": "train", "queried_category": "fruit"}
+GOOD = {
+    "text": "the lime is a fruit", "split": "train", "queried_category": "fruit",
+    "spans": [{"start": 4, "end": 8, "role": "item", "category": "fruit", "rank": 1}],
+}
 
 
 def write(path, *lines):

@@ -1,0 +1,81 @@
+"""kill -9 during an ingest, again and again at random moments, then one that is left to finish.
+
+    python bench/crash.py STORE MODEL_FOLDER [--kills 10] [--n 150] [--seed 0]
+
+Each attempt is a process of its own that ingests one run into STORE; it is killed somewhere between its start and the
+time that an uninterrupted ingest takes. After every kill the store must open and show no half run. At the end the run must
+hold the vectors of an ingest that nobody interrupted. Prints what each kill left; exit code 1 when any of it fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("store", type=Path)
+    parser.add_argument("model")
+    for name, default in (("--kills", 10), ("--n", 150), ("--seed", 0)):
+        parser.add_argument(name, type=int, default=default)
+    o = parser.parse_args(arguments)
+    import numpy as np
+    import torch
+
+    import qkstore
+    from ingest import boxes, job, model
+
+    torch.set_num_threads(1)  # a forked process has no other threads to wait for
+    small, prompts = model.load(o.model), boxes.build(o.n, "ent", 0, o.n // 3)
+    options = job.Options(batch_size=8)
+
+    def attempt(store: Path) -> int:
+        child = os.fork()
+        if child == 0:
+            job.ingest(store, "r", small, prompts, options, task="boxes ent", seed=0)
+            os._exit(0)
+        return child
+
+    start = time.monotonic()
+    assert os.waitpid(attempt(o.store / "whole"), 0)[1] == 0, "the uninterrupted ingest failed"
+    whole_s, rng, failed, killed = time.monotonic() - start, random.Random(o.seed), [], 0
+    store = o.store / "killed"
+    qkstore.open(store, create=True)
+    for i in range(o.kills):
+        child = attempt(store)
+        # Later attempts have less left to do: what is drawn is a share of what a resumed ingest still takes.
+        done = len(list((store / "runs" / ".incoming" / "r").glob("batch-*")))
+        pause = rng.uniform(0.02, whole_s * (0.35 if i % 2 else 0.15))
+        time.sleep(pause)
+        os.kill(child, signal.SIGKILL)
+        killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        runs, errors = qkstore.open(store).scan()
+        spooled = len(list((store / "runs" / ".incoming" / "r").glob("batch-*")))
+        print(f"kill {i + 1} after {pause:.2f} s of {whole_s:.2f}: {spooled} batches kept, {spooled - done} of them new, {len(runs)} runs visible")
+        if errors or spooled < done or runs:
+            failed.append(f"kill {i + 1}: {[r.name for r in runs]} visible, {[str(e) for e in errors]}, {done} → {spooled} batches")
+            break
+    else:
+        assert os.waitpid(attempt(store), 0)[1] == 0, "the resumed ingest failed"
+    one, other = (qkstore.open(o.store / name).run("r") for name in ("whole", "killed"))
+    for layer in one.layers:
+        for head in range(one.n_heads):
+            rows = np.arange(one.n_queries)
+            for name, a, b in (("q", one.queries(layer, head), other.queries(layer, head)), ("k", one.keys(layer, head), other.keys(layer, head)),
+                               ("logsumexp", one.logsumexp(layer, head, rows), other.logsumexp(layer, head, rows))):
+                if not np.array_equal(a, b):
+                    failed.append(f"{name} of layer {layer}, head {head} differs after {killed} kills")
+    print(*failed or [f"{killed} ingests killed; every vector of the resumed run equals the uninterrupted one's"], sep="\n")
+    return int(bool(failed) or killed < o.kills)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
