@@ -100,11 +100,12 @@ def bytes_of(text: str) -> int:
 
 
 def _put(incoming: Incoming, number: int, capture: Capture, corpus: Corpus, chosen: list[int]) -> None:
-    ids, queries, keys = ([rows[p] for p in chosen] for rows in ([t.ids for t in corpus.tokens], corpus.queries, corpus.keys))
+    ids = [corpus.tokens[p].ids for p in chosen]
     try:
-        found = capture(ids, queries, keys)
+        found = capture(ids, [corpus.queries[p] for p in chosen], [corpus.keys[p] for p in chosen])
     except torch.OutOfMemoryError:
-        raise ModelError(f"batch {number} ({len(ids)} prompts of up to {max(map(len, ids))} tokens) needs more memory than there is; use a smaller --batch-size") from None
+        size = f"{len(ids)} prompts of up to {max(map(len, ids))} tokens"
+        raise ModelError(f"batch {number}, {size}, needs more memory than there is; use a smaller --batch-size") from None
     arrays = (found.q.float().numpy(), found.k.float().numpy(), found.logsumexp.numpy())
     incoming.put(number, corpus.rows("query", chosen), corpus.rows("key", chosen), *arrays)
 

@@ -8,7 +8,7 @@ import polars as pl
 import synthetic
 
 
-def boxes(n: int = 128, **options) -> synthetic.Synthetic:
+def boxes(n: int = 600, **options) -> synthetic.Synthetic:
     """The synthetic run, with every other base prompt of the train split as variant 'fixed'."""
     data = synthetic.synthetic(n, **options)
     fixed = (pl.col("split") == "train") & (pl.col("prompt_id") % 4 == 0)

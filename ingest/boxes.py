@@ -1,0 +1,121 @@
+"""Binding prompts: nine entity-box pairs and a question that names one of them (paper, section 5.2).
+
+    The jam is in box Z. The hat is in box O. … Which box is the jam in? Answer: box
+
+Three kinds of question name the pair by its entity ('ent': "the jam"), by its place in the list ('ord': "the third"),
+or by both ('both': "the third jam"). The place is a word of the prompt: the demo model was never seen to look an
+entity's place up from the context.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ingest.passage import Passage
+from ingest.prompts import Label, Prompt
+from ingest.words import BOXES, ORDINALS, entities
+from qkstore.errors import PromptError, near
+
+Question = Literal["ent", "ord", "both"]
+QUESTIONS: tuple[Question, ...] = ("ent", "ord", "both")
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Entities and boxes in the order of the list, and the index of the pair that is asked for."""
+
+    entities: tuple[str, ...]
+    boxes: tuple[str, ...]
+    queried: int
+
+    def swapped(self, entity: str) -> Pairs:
+        """The counterfactual: another entity in the queried pair, all else as it was."""
+        words = self.entities[: self.queried] + (entity,) + self.entities[self.queried + 1 :]
+        return replace(self, entities=words)
+
+    @property
+    def entity(self) -> str:
+        return self.entities[self.queried]
+
+    @property
+    def box(self) -> str:
+        return self.boxes[self.queried]
+
+
+def build(n: int, question: Question, seed: int, n_test: int = 1000, n_pairs: int = 9) -> list[Prompt]:
+    """Prompts of one kind of question, with every variant that the binding contrasts need.
+
+    n: base prompts of the train split, each followed by its counterfactual (the queried entity replaced in its clause
+    and, where the question names it, in the question); then n 'fixed' prompts: one set of entities in all of them, in
+    shuffled order, and one query entity where the question names one (the paper's order-ID design).
+    n_test: base prompts of the test split, of entities that no train prompt contains, each with its counterfactual.
+    Raises PromptError for an unknown question, or for a number of pairs outside 2 … 9.
+    """
+    _check(n, question, n_test, n_pairs)
+    rng = random.Random(f"boxes {question} {seed}")
+    prompts: list[Prompt] = []
+    for split, count in (("train", n), ("test", n_test)):
+        for i in range(count):
+            prompts += _with_counterfactual(rng, question, split, i, n_pairs)
+    fixed = tuple(rng.sample(entities("train"), n_pairs))
+    prompts += [_fixed(rng, question, fixed, i) for i in range(n)]
+    return prompts
+
+
+def _check(n: int, question: str, n_test: int, n_pairs: int) -> None:
+    if question not in QUESTIONS:
+        raise PromptError(f"no question {question!r}: {near(str(question), QUESTIONS)}")
+    if not 2 <= n_pairs <= len(ORDINALS):
+        raise PromptError(f"{n_pairs} pairs: a boxes prompt has 2 to {len(ORDINALS)}")
+    if n < 0 or n_test < 0:
+        raise PromptError(f"{min(n, n_test)} prompts: the numbers of prompts are 0 or more")
+
+
+def _with_counterfactual(rng: random.Random, question: Question, split: str, i: int, n_pairs: int) -> list[Prompt]:
+    drawn = rng.sample(entities(split), n_pairs + 1)
+    pairs = Pairs(tuple(drawn[:n_pairs]), tuple(rng.sample(BOXES, n_pairs)), rng.randrange(n_pairs))
+    name = f"{question}-{split}-base-{i}"
+    base = prompt(pairs, question, id=name, split=split, variant="base")
+    other = prompt(
+        pairs.swapped(drawn[-1]), question,
+        id=f"{question}-{split}-counterfactual-{i}", split=split, variant="counterfactual", counterfactual_of=name,
+    )
+    return [base, other]
+
+
+def _fixed(rng: random.Random, question: Question, fixed: tuple[str, ...], i: int) -> Prompt:
+    words = tuple(rng.sample(fixed, len(fixed)))
+    queried = rng.randrange(len(fixed)) if question == "ord" else words.index(fixed[0])
+    pairs = Pairs(words, tuple(rng.sample(BOXES, len(fixed))), queried)
+    return prompt(pairs, question, id=f"{question}-train-fixed-{i}", split="train", variant="fixed")
+
+
+def prompt(pairs: Pairs, question: Question, **fields: str) -> Prompt:
+    """One prompt: a clause a pair, then the question, then the answer slot "box" whose next word is the box."""
+    passage = Passage()
+    for i, (entity, box) in enumerate(zip(pairs.entities, pairs.boxes, strict=True)):
+        labels: dict[str, Label] = {"entity": entity, "order_id": i + 1}
+        passage.say("The").mark(entity, "entity", **labels).say("is", "in", "box")
+        passage.mark(box, "box", **labels, box=box, is_answer=i == pairs.queried).say(".")
+    passage.say(*ask(question, pairs.entity, pairs.queried)).mark("box", "answer_slot")
+    return Prompt(
+        text=passage.text, spans=tuple(passage.spans), answer=pairs.box,
+        labels={
+            "question": question, "queried_entity": pairs.entity, "queried_order": pairs.queried + 1,
+            "queried_box": pairs.box,
+        },
+        **fields,
+    )
+
+
+def clause(entity: str, box: str) -> list[str]:
+    """The words of one pair's sentence."""
+    return ["The", entity, "is", "in", "box", box, "."]
+
+
+def ask(question: Question, entity: str, place: int) -> list[str]:
+    """The words of a question up to, and without, its answer slot; `place` is the 0-based index in the list."""
+    named = {"ent": [entity], "ord": [ORDINALS[place]], "both": [ORDINALS[place], entity]}[question]
+    return ["Which", "box", "is", "the", *named, "in", "?", "Answer", ":"]

@@ -1,0 +1,177 @@
+"""The dashboard in a real browser: a cold deep link first, then the pages, the address, Back, and what is fetched."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+import stores
+from conftest import ROOT
+
+from dashboard import guard
+
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync".split()
+PAGES = [name for names in guard.GROUPS.values() for name in names]
+IDLE = "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning' && document.querySelector('.stMain h1')"
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytestmark = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"no browser at {CHROMIUM}; name one in $CHROMIUM")
+
+
+class Server:
+    """A dashboard on a free port of this machine, ended by its own process."""
+
+    def __init__(self, store: Path, log: Path):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(self.port)]
+        self.log = log.open("w")
+        self.process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "QKSTORE": str(store)}, stdout=self.log, stderr=subprocess.STDOUT)
+        until = time.monotonic() + 60
+        while not self.answers():
+            assert self.process.poll() is None and time.monotonic() < until, log.read_text()
+            time.sleep(0.1)
+
+    def answers(self) -> bool:
+        try:
+            return urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=2).status == 200
+        except OSError:
+            return False
+
+    def end(self) -> None:
+        self.process.terminate()
+        self.process.wait(20)
+        self.log.close()
+
+
+class Tab:
+    """One browser tab that remembers which hosts it asked for anything."""
+
+    def __init__(self, context, server: Server):
+        self.server, self.fetched = server, []
+        self.page = context.new_page()
+        self.page.set_default_timeout(30_000)
+        self.page.on("request", lambda request: self.fetched.append(request.url))
+
+    def open(self, path: str) -> Tab:
+        self.page.goto(f"{self.server.url}/{path}")
+        return self.settle()
+
+    def settle(self) -> Tab:
+        self.page.wait_for_timeout(300)
+        self.page.wait_for_function(IDLE)
+        self.page.wait_for_timeout(300)
+        return self
+
+    def count(self, selector: str) -> int:
+        return self.page.locator(selector).count()
+
+    def title(self) -> str:
+        return self.page.locator(".stMain h1").inner_text()
+
+    def chosen(self, label: str) -> str:
+        return self.page.get_by_role("combobox", name=label).input_value()
+
+    def figures(self) -> list[str]:
+        return self.page.locator("[data-testid=stMetricValue]").all_inner_texts()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("browser")
+    server = Server(stores.write(folder / "store"), folder / "server.log")
+    yield server
+    server.end()
+
+
+@pytest.fixture(scope="module")
+def tab(server, tmp_path_factory):
+    with playwright.sync_playwright() as engine:
+        context = engine.chromium.launch_persistent_context(
+            str(tmp_path_factory.mktemp("profile")), executable_path=CHROMIUM, args=FLAGS, viewport={"width": 1440, "height": 960}
+        )
+        yield Tab(context, server)
+        context.close()
+
+
+def test_the_first_request_of_a_fresh_server_may_be_a_deep_link(tab):
+    """A page's file then runs without app.py; the guard goes there first. Nothing before this test opens the server."""
+    tab.open("heads?run=boxes&contrast=lexical&layer=0&head=3")
+    assert tab.title() == "Heads"
+    assert tab.page.locator("[data-testid=stSidebar] .qk-group").all_inner_texts() == list(guard.GROUPS)
+    assert tab.page.get_by_text("Layer 0, head 3").count() == 1
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_shows_data(tab, page):
+    tab.open("" if page == "overview" else page)
+    assert tab.title() == page.capitalize()
+    tab.page.wait_for_selector("[data-testid=stVegaLiteChart] .marks, [data-testid=stDataFrame] canvas")
+    assert tab.count("[data-testid=stException]") == tab.count("[data-testid=stAlert] [data-testid=stAlertContentError]") == 0
+    assert len(tab.figures()) == 4
+
+
+def test_a_pasted_url_gives_the_view_and_back_gives_its_data(tab):
+    tab.open("subspaces?run=boxes&contrast=order&layer=0&head=3")
+    order = tab.figures()
+    tab.open("subspaces?run=boxes&contrast=lexical&layer=1&head=2")
+    lexical = tab.figures()
+    assert order != lexical
+    tab.page.go_back()
+    tab.settle()
+    assert tab.figures() == order and tab.chosen("Contrast") == "order"
+
+    tab.open("subspaces?run=boxes&contrast=order&layer=1&head=2")
+    before = tab.figures()
+    tab.page.get_by_role("combobox", name="Contrast").click()
+    tab.page.get_by_role("option", name="lexical", exact=True).click()
+    tab.page.wait_for_url("**contrast=lexical**")
+    tab.settle()
+    assert tab.figures() == lexical, "a choice gives what the pasted address gave"
+    tab.page.go_back()
+    tab.page.wait_for_url("**contrast=order**")
+    tab.settle()
+    assert tab.figures() == before and tab.chosen("Contrast") == "order"
+
+
+def test_a_click_on_a_cell_is_that_head_and_links_carry_it(tab):
+    tab.open("heads?run=boxes&contrast=order")
+    assert tab.page.get_by_text("Layer 0, head 3").count() == 0
+    tab.page.locator("[aria-label*='layer: 0'][aria-label*='head: 3'], [aria-label*='Layer: 0'][aria-label*='Head: 3']").first.click()
+    tab.page.wait_for_url("**layer=0**head=3**")
+    tab.settle()
+    assert tab.page.get_by_text("Layer 0, head 3").count() == 1
+    tab.page.locator("[data-testid=stSidebar]").get_by_role("link", name="Projections").click()
+    tab.page.wait_for_url("**/projections?**")
+    tab.settle()
+    assert tab.title() == "Projections" and (tab.chosen("Layer"), tab.chosen("Head")) == ("0", "3")
+    tab.page.go_back()
+    tab.settle()
+    assert tab.title() == "Heads" and tab.page.get_by_text("Layer 0, head 3").count() == 1
+
+
+def test_panels_stack_on_a_narrow_screen(tab):
+    def tops() -> list[float]:
+        boxes = tab.page.locator(".st-key-panels [data-testid=stColumn]").all()
+        return [round(box.bounding_box()["y"]) for box in boxes[:2]]
+
+    tab.open("heads")
+    assert tops()[0] == tops()[1]
+    tab.page.set_viewport_size({"width": 820, "height": 960})
+    tab.settle()
+    assert tops()[0] < tops()[1]
+    tab.page.set_viewport_size({"width": 1440, "height": 960})
+
+
+def test_nothing_was_fetched_from_another_host(tab):
+    assert len(tab.fetched) > 50
+    assert {url for url in tab.fetched if not url.startswith((tab.server.url, "data:", "blob:"))} == set()

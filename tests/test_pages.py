@@ -1,0 +1,242 @@
+"""The pages, run without a browser on a small store: with data, without, with bad addresses, and with text that means harm."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+import stores
+from conftest import ROOT
+from streamlit.runtime.pages_manager import PagesManager
+from streamlit.testing.v1 import AppTest
+
+import qkstore
+from dashboard import guard, text
+from qkstore import __main__ as cli
+from qkstore.contrast import Contrast
+from qkstore.ranking import best
+
+PAGES = [name for names in guard.GROUPS.values() for name in names]
+SCRIPT = "<script>window.harm=1</script>"
+IMAGE = "![x](http://example.com/x.png)"
+OVERRIDE = "\u202egnp"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Path:
+    return stores.write(tmp_path_factory.mktemp("boxes") / "store")
+
+
+@pytest.fixture
+def own(tmp_path) -> Path:
+    """A store that a test may write to."""
+    return stores.write(tmp_path / "store")
+
+
+@pytest.fixture
+def show(monkeypatch):
+    """show(store, page, **choices in the URL) -> the page after its run."""
+
+    begin = PagesManager.__init__
+
+    def warm(manager, *arguments, **options):
+        """As on a server that has run app.py once: AppTest is a cold one at every run. test_browser.py has the cold one."""
+        begin(manager, *arguments, **options)
+        PagesManager.uses_pages_directory = False
+
+    monkeypatch.setattr(PagesManager, "__init__", warm)
+
+    def run(store: Path, page: str, **choices) -> AppTest:
+        monkeypatch.setenv("QKSTORE", str(store))
+        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+        for name, value in choices.items():
+            app.query_params[name] = str(value)
+        return app.switch_page(f"pages/{page}.py").run()
+
+    return run
+
+
+def html(app: AppTest) -> str:
+    return "\n".join(e.proto.body for e in app.get("html"))
+
+
+def charts(app: AppTest) -> int:
+    return len(app.get("vega_lite_chart")) + len(app.get("arrow_vega_lite_chart"))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_shows_a_chart_or_table_and_no_error(show, store, page):
+    app = show(store, page)
+    assert [t.value for t in app.title] == [page.capitalize()]
+    assert not app.error and not app.exception and not app.warning
+    assert charts(app) + len(app.dataframe) > 0
+    assert len(app.metric) == 4
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_of_an_empty_store_says_what_to_do(show, tmp_path, page):
+    qkstore.open(tmp_path / "store", create=True)
+    app = show(tmp_path / "store", page)
+    assert "no runs yet" in app.info[0].value
+    assert any("python -m ingest demo" in c.value for c in app.code)
+    assert not app.exception and not app.error and charts(app) == 0
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_page_goes_around_the_guard(show, store, page, monkeypatch):
+    monkeypatch.setattr(guard, "access", guard.st.stop)
+    assert not show(store, page).title
+    monkeypatch.setattr(guard, "access", lambda: None)
+    assert show(store, page).title
+
+
+def test_a_missing_store_is_one_line(show, tmp_path):
+    app = show(tmp_path / "nowhere", "heads")
+    assert [e.value.startswith("no store at") for e in app.error] == [True]
+    assert not app.exception
+
+
+def test_a_damaged_run_is_named_and_the_others_work(show, own):
+    (own / "runs" / "broken.duckdb").write_bytes(b"not a database" * 100)
+    app = show(own, "overview")
+    assert len(app.warning) == 1 and "broken" in app.warning[0].value
+    assert app.dataframe[0].value["run"].to_list() == ["boxes"]
+
+
+@pytest.mark.parametrize(("choices", "said"), [
+    ({"run": "boxs"}, "boxes"), ({"contrast": "ordr"}, "did you mean"), ({"layer": "99", "head": "0"}, "99"), ({"layer": "0", "head": "-1"}, "1"), ({"layer": "x"}, "x"),
+])
+def test_a_bad_address_is_told_and_the_default_shown(show, store, choices, said):
+    app = show(store, "subspaces", **choices)
+    assert len(app.warning) == 1 and said in app.warning[0].value.replace("\\", "")
+    assert not app.error and not app.exception and charts(app) > 0
+
+
+def test_a_bad_prompt_in_the_address_shows_the_first_one(show, store):
+    app = show(store, "attributions", prompt=10**9)
+    assert len(app.warning) == 1 and charts(app) == 1
+    assert show(store, "attributions", prompt=3).selectbox(key="url-prompt").value == 3  # a train prompt, not among those listed
+
+
+def test_the_url_sets_the_widgets_and_a_widget_sets_the_url(show, store):
+    app = show(store, "subspaces", run="boxes", contrast="lexical", layer=0, head=3)
+    assert [app.selectbox(key=f"url-{n}").value for n in ("run", "contrast", "layer", "head")] == ["boxes", "lexical", 0, 3]
+    norm = app.metric[1].value
+    app.selectbox(key="url-layer").select(1).run()
+    assert app.query_params["layer"] in ("1", ["1"])
+    assert app.metric[1].value != norm
+    app.query_params["layer"] = "0"  # what Back does
+    app.run()
+    assert app.selectbox(key="url-layer").value == 0 and app.metric[1].value == norm
+
+
+def test_without_a_head_in_the_url_the_best_one_is_shown(show, store):
+    run = qkstore.open(store).run("boxes")
+    from qkstore.heads import heads
+
+    top = best(heads(run, qkstore.open(store).feature(run, "lexical")[0]))
+    app = show(store, "interventions", contrast="lexical")
+    assert (app.selectbox(key="url-layer").value, app.selectbox(key="url-head").value) == (top.layer, top.head)
+    assert (top.layer, top.head) != (0, 0)
+
+
+def test_a_contrast_with_an_empty_side_is_one_line_with_its_counts(show, own):
+    qkstore.open(own).catalog.save(Contrast("lopsided", positive="k.role = 'nothing'", negative="k.role = 'box'"))
+    for page in PAGES[1:]:
+        app = show(own, page, contrast="lopsided")
+        assert len(app.error) >= 1 and "0 positive" in app.error[0].value.replace("\\", ""), page
+        assert not app.exception
+    assert app.title and show(own, "contrasts", contrast="lopsided").text_area, "the editor is there to mend it"
+
+
+# -- the editor --------------------------------------------------------------------------------------------------
+
+
+def edit(app: AppTest, button: str, **fields) -> AppTest:
+    for name, value in fields.items():
+        place = [e for e in [*app.text_area, *app.text_input] if e.label.lower().startswith(name)]
+        place[0].set_value(value)
+    next(b for b in app.button if b.label == button).click()
+    return app.run()
+
+
+def test_a_typo_names_the_column_and_the_last_good_preview_stays(show, own):
+    app = show(own, "contrasts", contrast="order")
+    examples = html(app).count("qk-positive")
+    assert examples > 0
+    app = edit(app, "Preview", positive="k.order_di = q.queried_order")
+    said = app.error[0].value.replace("\\", "")
+    assert "order_di" in said and "order_id" in said and "Traceback" not in said
+    assert "last preview that worked" in html(app) and html(app).count("qk-positive") == examples
+
+
+def test_saving_makes_versions_and_nothing_that_fails_is_saved(show, own):
+    catalog = qkstore.open(own).catalog
+    app = show(own, "contrasts", contrast="order")
+    app = edit(app, "Save as a new version", name="mine", positive="k.order_id = 99")
+    assert "0 positive" in app.error[0].value and catalog.contrasts() == []
+    app = edit(app, "Save as a new version", name="mine", positive="k.order_id = q.queried_order")
+    assert [(c.name, c.version) for c in catalog.contrasts()] == [("mine", 1)]
+    assert app.query_params["contrast"] in ("mine", ["mine"]) and "version 1" in app.success[0].value
+    app = edit(app, "Save as a new version", negative="k.order_id > q.queried_order")
+    assert [c.version for c in catalog.versions("mine")] == [1, 2]
+    assert catalog.versions("mine")[0].negative == "k.order_id <> q.queried_order"
+    assert show(own, "heads", contrast="mine").selectbox(key="url-contrast").value == "mine"
+
+
+def test_user_sql_in_the_editor_cannot_write(show, own):
+    app = show(own, "contrasts", shape="select")
+    app = edit(app, "Preview", select="drop table token")
+    assert app.error and not app.exception
+    assert qkstore.open(own).run("boxes").tokens(0)
+
+
+# -- text that others wrote --------------------------------------------------------------------------------------
+
+
+def test_hostile_tokens_are_escaped_and_hidden_characters_spelled_out(show, tmp_path):
+    data = stores.hostile({5: SCRIPT, 12: OVERRIDE, 19: IMAGE})
+    path = stores.write(tmp_path / "store", data=data)
+    for page in ("contrasts", "attributions"):
+        app = show(path, page)
+        body = html(app)
+        assert "<script" not in body and "&lt;script&gt;" in body
+        assert "\u202e" not in body and "U+202E" in body
+        shown = [e.value for e in [*app.markdown, *app.caption, *app.error, *app.warning, *app.info]]
+        assert not any("<script" in s or IMAGE in s for s in shown)
+
+
+def test_hostile_names_reach_no_markdown(show, own):
+    name = f"a {IMAGE} **b** {SCRIPT}"
+    order = next(c for c in qkstore.open(own).features(qkstore.open(own).run("boxes"))["order"])
+    qkstore.open(own).catalog.save(order.replace(name=name, description=SCRIPT))
+    app = show(own, "contrasts", contrast=name)
+    assert not app.exception and not app.error
+    assert "<script" not in html(app)
+    assert not any(IMAGE in s.value for s in [*app.subheader, *app.markdown, *app.info, *app.warning])
+
+
+@pytest.mark.parametrize(("raw", "shown"), [("a*b*", r"a\*b\*"), ("[x](y)", r"\[x\]\(y\)"), (":red[x]", r"\:red\[x\]"), ("<b>", r"\<b\>"), ("\u202e", r"U\+202E"), ("plain", "plain")])
+def test_plain_text_is_markdown_of_itself(raw, shown):
+    assert text.plain(raw) == shown
+
+
+def test_tokens_clamp_their_shade_and_mark_their_kind():
+    body = text.tokens(["a", '"<'], {0: 7.0}, {1: "query"})
+    assert "--qk-share:100%" in body and "qk-query" in body and "&quot;&lt;" in body
+
+
+# -- the same without the dashboard ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_says_reproduces_it(show, own, page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    app = show(own, page)
+    command, code = (next(c.value for c in app.code if c.language == language) for language in ("bash", "python"))
+    words = shlex.split(command)
+    assert words[:3] == ["python", "-m", "qkstore"]
+    assert cli.main(words[3:]) == 0
+    assert capsys.readouterr().out
+    exec(compile(code, page, "exec"), {})

@@ -1,0 +1,278 @@
+"""The process that runs guarded SQL: right answers from many threads, nothing written, nothing left running."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from qkstore import worker
+from qkstore.errors import GuardError
+
+ROOT = Path(__file__).resolve().parent.parent
+RUNAWAY = "SELECT count(*) FROM t a, t b, t c WHERE a.i + b.i + c.i = 7"
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    file = tmp_path_factory.mktemp("worker") / "run.duckdb"
+    make(file)
+    return file
+
+
+def make(file: Path, times: int = 2) -> None:
+    with duckdb.connect(str(file)) as connection:
+        connection.execute(f"CREATE TABLE t AS SELECT i, i * {times} AS j, i::FLOAT AS w FROM range(27000) r(i)")
+
+
+def one(path, sql: str, **limits):
+    """The single value of an answer."""
+    return worker.query(path, sql, **limits).column(0)[0].as_py()
+
+
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(condition, seconds: float = 10) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+    return condition()
+
+
+def test_an_answer_is_duckdb_s_own(path):
+    sql = "SELECT i, j, w, 'x' || i AS s, [w, w]::FLOAT[2] AS v FROM t WHERE i % 3 = 0 ORDER BY i DESC"
+    with duckdb.connect(str(path), read_only=True) as connection:
+        direct = connection.execute(sql).to_arrow_table()
+    table = worker.query(path, sql)
+    assert table.equals(direct) and table.num_rows == 9000 and not worker.truncated(table)
+
+
+def test_an_empty_answer_keeps_its_columns_and_types(path):
+    table = worker.query(path, "SELECT i, w FROM t WHERE i < 0")
+    assert table.num_rows == 0 and table.schema.types == [pa.int64(), pa.float32()]
+
+
+def test_max_rows_cuts_and_says_so(path):
+    cut, whole = (worker.query(path, "SELECT i FROM t ORDER BY i", max_rows=n) for n in (26_999, 27_000))
+    assert (cut.num_rows, worker.truncated(cut)) == (26_999, True)
+    assert (whole.num_rows, worker.truncated(whole)) == (27_000, False)
+    assert cut.column("i").to_pylist() == list(range(26_999))
+    assert worker.query(path, "SELECT i FROM t", max_rows=0).num_rows == 0
+
+
+def test_an_answer_of_many_parts_arrives_whole(path):
+    table = worker.query(path, "SELECT a.i, b.i AS k, a.w FROM t a, t b WHERE b.i < 100")  # 54 MB
+    assert table.num_rows == 2_700_000 and table.nbytes > 3 * worker.PART_BYTES
+    assert table.column("k").to_numpy().sum() == 27_000 * 99 * 50 and table.column("i").to_numpy().max() == 26_999
+
+
+def test_the_limit_ends_a_runaway_and_the_next_query_works(path):
+    start = time.monotonic()
+    with pytest.raises(GuardError, match=r"^stopped after 0\.5 s: narrow the query with WHERE or LIMIT$"):
+        worker.query(path, RUNAWAY, limit_s=0.5)
+    assert 0.5 <= time.monotonic() - start < 3
+    assert one(path, "SELECT count(*) FROM t") == 27_000
+
+
+@pytest.mark.parametrize("sql", ["SELECT lpad('x', 2000000000, 'y')", "SELECT bitstring('1', 1000000000)"])
+def test_the_limit_ends_functions_that_ignore_an_interrupt(sql, path):
+    start = time.monotonic()
+    with pytest.raises(GuardError, match="stopped after 0.5 s|memory|needs more"):
+        worker.query(path, sql, limit_s=0.5)
+    assert time.monotonic() - start < 5
+
+
+def test_the_limit_is_the_query_s_own_not_the_worker_s(path):
+    assert one(path, "SELECT 1", limit_s=0.5) == 1
+    time.sleep(0.8)  # a limit left running would end the idle worker here
+    before = {w.process.pid for w in worker._pool.workers if w.alive()}
+    assert one(path, "SELECT 2", limit_s=0.5) == 2
+    assert {w.process.pid for w in worker._pool.workers if w.alive()} == before
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT list(a.i) FROM t a, t b",  # DuckDB's own limit
+        "SELECT a.i FROM t a, t b ORDER BY hash(a.i, b.i)",  # no spilling to disk either
+        "SELECT a.i, b.i FROM t a, t b",  # an answer larger than the limit
+    ],
+)
+def test_too_much_memory_is_an_error_and_the_next_query_works(sql, path):
+    with pytest.raises(GuardError, match="100MB"):
+        worker.query(path, sql, limit_s=60, memory="100MB")
+    assert one(path, "SELECT max(i) FROM t") == 26_999
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("SELECT nothing FROM t", 'Binder Error: Referenced column "nothing" not found in FROM clause!'),
+        ("SELECT 'a'::INTEGER", "Conversion Error: Could not convert string 'a' to INT32"),
+        ("SELECT * FROM nowhere", "Catalog Error: Table with name nowhere does not exist!"),
+        ("SELECT 1 +", "Parser Error: syntax error at end of input"),
+        ("SELECT 1; SELECT 2", "only one SELECT is possible here"),
+    ],
+)
+def test_an_error_is_duckdb_s_first_line_and_costs_no_worker(sql, words, path):
+    one(path, "SELECT 1")
+    before = {w.process.pid for w in worker._pool.workers}
+    with pytest.raises(GuardError) as raised:
+        worker.query(path, sql)
+    assert str(raised.value).startswith(words) and "\n" not in str(raised.value)
+    assert {w.process.pid for w in worker._pool.workers} == before
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TABLE u (i INTEGER)", "CREATE TEMP TABLE u (i INTEGER)", "INSERT INTO t VALUES (1, 1, 1)", "DELETE FROM t",
+        "COPY t TO 'out.csv'", "ATTACH 'other.duckdb'", "SET threads = 8", "SET enable_external_access = true", "CHECKPOINT",
+        "SELECT * FROM read_csv('/etc/passwd')", "SELECT * FROM 'out.csv'", "SELECT * FROM read_text('/etc/hostname')",
+        "INSTALL httpfs", "LOAD httpfs", "SELECT * FROM requests", "SELECT * FROM glob('/*')",
+        "SELECT * FROM query('COPY t TO ''out.csv''')",
+    ],
+)  # fmt: skip
+def test_even_unguarded_sql_writes_nothing_and_reads_no_other_file(sql, path):
+    before = path.read_bytes()
+    with pytest.raises(GuardError):
+        worker.query(path, sql)
+    assert path.read_bytes() == before and os.listdir(path.parent) == [path.name]
+
+
+def test_no_such_run_is_named(tmp_path):
+    with pytest.raises(GuardError, match=r"there is no run file .*absent\.duckdb"):
+        worker.query(tmp_path / "absent.duckdb", "SELECT 1")
+    assert not list(tmp_path.iterdir())
+
+
+def test_eight_threads_get_their_own_answers_from_four_processes(path):
+    def ask(i: int) -> bool:
+        table = worker.query(path, f"SELECT i, j FROM t WHERE i >= {i} ORDER BY i LIMIT 500")
+        return table.column("j").to_pylist() == [2 * n for n in range(i, i + 500)]
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(ask, range(400)))
+    assert len(worker._pool.workers) <= worker.WORKERS
+
+
+def test_callers_beyond_the_pool_wait_their_turn(path):
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        stopped = list(pool.map(lambda _: _refusal(path), range(8)))
+    assert all("stopped after 0.5 s" in text for text in stopped)
+    assert one(path, "SELECT 3") == 3
+
+
+def _refusal(path) -> str:
+    with pytest.raises(GuardError) as raised:
+        worker.query(path, RUNAWAY, limit_s=0.5)
+    return str(raised.value)
+
+
+def test_a_worker_that_died_while_idle_is_replaced(path):
+    one(path, "SELECT 1")
+    for idle in list(worker._pool.idle):
+        os.kill(idle.process.pid, signal.SIGKILL)
+        idle.process.wait()
+    assert one(path, "SELECT 2") == 2
+
+
+def test_a_file_that_was_replaced_or_removed_is_noticed(tmp_path):
+    file = tmp_path / "run.duckdb"
+    make(file, times=2)
+    assert one(file, "SELECT max(j) FROM t") == 2 * 26_999
+    make(tmp_path / "next.duckdb", times=5)
+    os.replace(tmp_path / "next.duckdb", file)
+    assert one(file, "SELECT max(j) FROM t") == 5 * 26_999
+    file.unlink()
+    with pytest.raises(GuardError, match="there is no run file"):
+        worker.query(file, "SELECT 1")
+
+
+def test_more_files_than_a_worker_keeps_open_all_answer(tmp_path):
+    files = [tmp_path / f"{n}.duckdb" for n in range(worker.OPEN_FILES + 2)]
+    for n, file in enumerate(files):
+        make(file, times=n)
+    assert [one(f, "SELECT max(j) FROM t") for f in files * 2] == [n * 26_999 for n in range(len(files))] * 2
+
+
+PARENT = """
+import sys, threading, time
+sys.path.insert(0, sys.argv[1])
+from qkstore import worker
+worker.query(sys.argv[2], "SELECT 1")
+if sys.argv[3] == "busy":
+    threading.Thread(target=worker.query, args=(sys.argv[2], sys.argv[4], 60), daemon=True).start()
+    time.sleep(0.5)
+print(*(w.process.pid for w in worker._pool.workers), flush=True)
+if sys.argv[3] != "ends":
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("state", ["idle", "busy", "ends"])
+def test_no_worker_outlives_its_parent(state, path):
+    command = [sys.executable, "-c", PARENT, str(ROOT), str(path), state, RUNAWAY]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as parent:
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        assert pids
+        if state != "ends":
+            assert all(map(running, pids))  # the control: they do run until the parent is killed
+            parent.kill()
+        assert parent.stderr.read() == ""
+    assert wait_until(lambda: not any(map(running, pids)))
+
+
+def test_ctrl_c_reaches_the_parent_and_not_the_worker(path):
+    one(path, "SELECT 1")
+    idle = worker._pool.idle[-1]
+    os.kill(idle.process.pid, signal.SIGINT)
+    time.sleep(0.2)
+    assert idle.alive() and one(path, "SELECT 2") == 2
+
+
+def test_an_interrupted_caller_does_not_leave_half_an_answer_behind(path, monkeypatch):
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    one(path, "SELECT 1")
+    with monkeypatch.context() as patch:
+        patch.setattr(worker._Worker, "_frame", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            worker.query(path, "SELECT 111")
+    assert one(path, "SELECT 222") == 222
+
+
+def test_the_child_loads_only_what_it_needs():
+    code = "import sys, qkstore.worker; print(*{m.split('.')[0] for m in sys.modules})"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = ran.stdout.split()
+    assert {"duckdb", "pyarrow"} <= set(loaded)  # the control: the list is that of the module
+    assert not {"torch", "transformers", "streamlit", "altair", "polars", "pandas", "scipy"} & set(loaded)
+
+
+def test_the_round_trip_costs_little_beside_duckdb_s_own_time(path):
+    sql = "SELECT i, j, w FROM t"
+    with duckdb.connect(str(path), read_only=True, config={"threads": "2"}) as connection:
+        direct = min(_seconds(lambda: connection.execute(sql).to_arrow_table()) for _ in range(50))
+    assert min(_seconds(lambda: worker.query(path, sql)) for _ in range(50)) - direct < 0.003
+
+
+def _seconds(call) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
