@@ -64,17 +64,25 @@ class Corpus:
     # -- the tables of a run -------------------------------------------------------------------------------------
 
     def prompt_frame(self) -> pl.DataFrame:
-        number = {p.id: i for i, p in enumerate(self.prompts) if p.id}
         columns = {
             "prompt_id": pl.Series(range(len(self)), dtype=pl.Int32),
             "id": pl.Series([p.id or None for p in self.prompts], dtype=pl.String),
             "text": pl.Series([t.text for t in self.tokens], dtype=pl.String),
             "split": pl.Series([p.split for p in self.prompts], dtype=pl.String),
             "variant": pl.Series([p.variant for p in self.prompts], dtype=pl.String),
-            "counterfactual_id": pl.Series([number.get(p.counterfactual_of) for p in self.prompts], dtype=pl.Int32),
+            "counterfactual_id": pl.Series(self._partners(), dtype=pl.Int32),
             "answer": pl.Series([p.answer for p in self.prompts], dtype=pl.String),
         }
         return pl.DataFrame(columns | _labels(self.types.prompt, [p.labels for p in self.prompts]))
+
+    def _partners(self) -> list[int | None]:
+        """Each prompt's partner: the first counterfactual made of it, or the prompt that it is a counterfactual of."""
+        number = {p.id: i for i, p in enumerate(self.prompts) if p.id}
+        partner: list[int | None] = [number.get(p.counterfactual_of) for p in self.prompts]
+        for i, original in list(enumerate(partner)):
+            if original is not None and partner[original] is None:
+                partner[original] = i
+        return partner
 
     def token_frame(self) -> pl.DataFrame:
         each = [(p, i, t) for p, t in enumerate(self.tokens) for i in range(len(t))]

@@ -54,7 +54,7 @@ def ingest(
     _check_sizes(model, corpus)
     batches = batches_of(corpus, options.batch_size, bytes_of(options.memory) // 2, _token_bytes(model, capture))
     plan = _plan(model, capture, corpus, options)
-    with Incoming(qkstore.open(store, create=True).path, run, plan) as incoming:
+    with Incoming(qkstore.open(store, create=True).path, run, plan, [layer.layer for layer in capture.layers]) as incoming:
         done = incoming.done()
         for number, chosen in enumerate(batches):
             progress("capture", number, len(batches))

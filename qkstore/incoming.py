@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,13 +26,13 @@ INSERT_ROWS = 20_000  # vectors per INSERT: 10 MB of d_head 128
 class Incoming:
     """One ingest in progress, under STORE/runs/.incoming/<run>/, held by one process at a time.
 
-    `plan` is everything that decides the vectors (weights, prompts, options). A second Incoming with the same plan
+    `plan` is everything that decides the vectors (weights, prompts, options), `layers` the model's numbers of the stored ones. A second Incoming with the same plan
     goes on where the first stopped; with another plan it raises RunError. Context manager: leaving it releases the
     lock and keeps what was spooled, so that the ingest can resume.
     """
 
-    def __init__(self, store: str | os.PathLike, run: str, plan: dict):
-        self.run, self.plan = schema.check_run_name(run), plan
+    def __init__(self, store: str | os.PathLike, run: str, plan: dict, layers: Sequence[int] | None = None):
+        self.run, self.plan, self.layers = schema.check_run_name(run), plan, layers
         self.target = Path(store) / "runs" / f"{run}.duckdb"
         self.folder = Path(store) / "runs" / ".incoming" / run
         self._refuse_existing()
@@ -84,7 +84,7 @@ class Incoming:
         """
         parts = dict(zip(PARTS, (query_rows, key_rows, q, k, logsumexp), strict=True))
         for name in ("q", "k", "logsumexp"):
-            _check_finite(self.run, batch, name, parts[name])
+            self._check_finite(batch, name, parts[name])
         part, whole = self.folder / f"part-{batch:06d}", self.folder / f"batch-{batch:06d}"
         shutil.rmtree(part, ignore_errors=True)
         try:
@@ -95,6 +95,15 @@ class Incoming:
         except OSError as error:
             shutil.rmtree(part, ignore_errors=True)
             raise StoreError(f"batch {batch} of run {self.run!r} was not written: {error.strerror}; the batches before it are kept") from None
+
+    def _check_finite(self, batch: int, name: str, array: np.ndarray) -> None:
+        bad = ~np.isfinite(array)
+        if bad.any():
+            layer, head = map(int, np.argwhere(bad)[0][:2])
+            raise ModelError(
+                f"run {self.run!r}, batch {batch}: {int(bad.sum())} values of {name} are NaN or Inf, the first in layer "
+                f"{self.layers[layer] if self.layers else layer}, head {head}; nothing of this batch was written (try --dtype float32)"
+            )
 
     def publish(
         self, manifest: dict, layers: list[dict], prompts: pl.DataFrame, tokens: pl.DataFrame, query_rows: pl.DataFrame, key_rows: pl.DataFrame,
@@ -213,16 +222,6 @@ def _label_types(frame: pl.DataFrame, own: dict[str, str]) -> dict[str, str]:
             raise PromptError(f"label {name!r} has type {kind}; use text, whole numbers, fractions or true and false")
         labels[name] = DUCKDB_TYPE[base]
     return labels
-
-
-def _check_finite(run: str, batch: int, name: str, array: np.ndarray) -> None:
-    bad = ~np.isfinite(array)
-    if bad.any():
-        layer, head = np.argwhere(bad)[0][:2]
-        raise ModelError(
-            f"run {run!r}, batch {batch}: {int(bad.sum())} values of {name} are NaN or Inf, the first at stored layer {layer}, head {head}; "
-            "nothing of this batch was written (try --dtype float32)"
-        )
 
 
 def _short(value) -> str:

@@ -91,7 +91,8 @@ def test_a_runs_labels_are_the_prompts(tmp_path, small):
             assert {n: row[n] for n in span.labels} == span.labels
             assert row["span_last"] and row["queried_entity"] == prompt.labels["queried_entity"] and row["split"] == prompt.split
     partner = run.table("SELECT a.id, b.id AS other FROM prompt a JOIN prompt b ON a.counterfactual_id = b.prompt_id").to_pylist()
-    assert {r["id"]: r["other"] for r in partner} == {p.id: p.counterfactual_of for p in BOXES if p.counterfactual_of}
+    there = {p.id: p.counterfactual_of for p in BOXES if p.counterfactual_of}
+    assert {r["id"]: r["other"] for r in partner} == there | {original: copy for copy, original in there.items()}
     assert run.table("SELECT count(*) AS n FROM q WHERE role = 'answer_slot' AND token = 'box'").to_pylist() == [{"n": len(BOXES)}]
     assert (run.model, run.architecture, run.task, run.seed, run.bos) == (small.name, "Qwen3ForCausalLM", "boxes ent", 3, "none")
     assert (run.n_layers, run.n_heads, run.n_kv_heads, run.d_head, run.dtype) == (2, 4, 2, 16, "float32")
