@@ -22,6 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+IDLE = "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning' && document.querySelector('.stMain h1')"
 PREDICATES = ["--where", "k.prompt_id = q.prompt_id", "--positive", "k.order_id = q.queried_order", "--negative", "k.order_id <> q.queried_order"]
 SAVE = """
 import sys, time
@@ -92,8 +93,7 @@ def browse(url: str, until: float) -> tuple[int, list[str]]:
         while time.time() < until:
             name = ("", "heads", "contrasts")[seen % 3]
             page.goto(f"{url}/{name}?run=synthetic&contrast=order-of-box&layer=1&head={seen % 4}")
-            page.wait_for_selector("h1", timeout=30_000)
-            page.wait_for_timeout(1500)
+            page.wait_for_function(IDLE, timeout=60_000)
             errors += [e.inner_text() for e in page.query_selector_all('[data-testid="stAlertContentError"], [data-testid="stException"]')]
             seen += 1
         browser.close()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import altair as alt
 import numpy as np
 import polars as pl
 
-from qkstore import palette
+from qkstore import digest, palette
 from qkstore.ranking import MEASURES
 from qkstore.visible import visible
 
@@ -23,8 +24,8 @@ def heads(scores: pl.DataFrame, by: str, chosen: tuple[int, int], dark: bool = F
     layers, n = scores["layer"].unique().sort(descending=True).to_list(), scores["head"].n_unique()
     top = 1.0 if by == "accuracy" else float(scores[by].max() or 1)
     colour = alt.Color(
-        f"{by}:Q", title=MEASURES[by][0], scale=alt.Scale(range=palette.ramp(dark), domain=[0, top], clamp=True),
-        legend=alt.Legend(orient="top", format=FORMATS[by], gradientLength=180, gradientThickness=9, tickCount=4),
+        f"{by}:Q", title=MEASURES[by][0], scale=alt.Scale(range=palette.ramp(dark), domain=[0, top], clamp=True, interpolate="rgb"),
+        legend=alt.Legend(orient="top", titleOrient="left", titleFontWeight="normal", format=FORMATS[by], gradientLength=180, gradientThickness=9, tickCount=4),
     )
     pick = alt.selection_point(name="pick", fields=["layer", "head"], toggle=False, empty=False)
     at = dict(
@@ -40,7 +41,7 @@ def heads(scores: pl.DataFrame, by: str, chosen: tuple[int, int], dark: bool = F
         strong = alt.datum[by] > top / 2
         text = alt.condition(strong, alt.value(palette.ramp(dark)[0]), alt.value(palette.ink(dark)))
         parts.append(base.mark_text(fontSize=13).encode(**at, text=alt.Text(f"{by}:Q", format=FORMATS[by]), color=text))
-    height = min(max(len(layers) * (64 if n <= 16 else 34), 150), 520)
+    height = min(len(layers) * (72 if n <= 16 else 34), 480) + 110  # 110: legend and axis
     return alt.layer(*parts).properties(height=height, width="container").configure_axis(grid=False).configure_scale(bandPaddingInner=0.06)
 
 
@@ -49,8 +50,9 @@ def _sparse(values: Sequence[int]) -> alt.Axis:
     return alt.Axis(values=values[:: max(1, len(values) // 8)], labelAngle=0, domain=False, ticks=False, labelPadding=6)
 
 
-def singular_values(S: np.ndarray, rank: int, dark: bool = False, most: int = 40, height: int = 170) -> alt.LayerChart:
-    """The singular values of ΔC; those that hold 99 % of ‖ΔC‖² in blue, the others grey."""
+def singular_values(S: np.ndarray, rank: int, dark: bool = False, height: int = 190) -> alt.LayerChart:
+    """The singular values of ΔC; those that hold 99 % of ‖ΔC‖² in blue, the others grey; not all of the small ones."""
+    most = max(16, 2 * rank + 8)
     rows = pl.DataFrame({"index": np.arange(1, len(S) + 1), "value": S, "kept": np.arange(len(S)) < rank}).head(most)
     bars = alt.Chart(rows).mark_bar().encode(
         x=alt.X("index:O", title="Singular value", axis=_sparse(rows["index"].to_list())),
@@ -71,7 +73,7 @@ def matrix(C: np.ndarray, title: str, dark: bool = False, size: int = 210) -> al
     return alt.Chart(rows, title=alt.TitleParams(title, fontSize=13, anchor="middle")).mark_rect().encode(
         x=alt.X("key:O", title="key dimension", axis=hidden, scale=alt.Scale(padding=0)),
         y=alt.Y("query:O", title="query dimension", axis=hidden, scale=alt.Scale(padding=0)),
-        color=alt.Color("value:Q", scale=alt.Scale(range=palette.signed(dark), domain=[-limit, 0, limit], clamp=True), legend=None),
+        color=alt.Color("value:Q", scale=alt.Scale(range=palette.signed(dark), domain=[-limit, 0, limit], clamp=True, interpolate="rgb"), legend=None),
         tooltip=["query:O", "key:O", alt.Tooltip("value:Q", format=".3g")],
     ).properties(width="container", height=size)
 
@@ -90,14 +92,15 @@ def shrunk(C: np.ndarray, most: int = MOST_CELLS) -> np.ndarray:
 
 def null(norm: float, norms: np.ndarray, dark: bool = False) -> alt.LayerChart:
     """‖ΔC‖ (a line) against what it is when signs are dealt at random (bars)."""
-    counts, edges = np.histogram(norms, bins=16)
-    rows = pl.DataFrame({"low": edges[:-1], "high": edges[1:], "deals": counts})
+    counts, edges = np.histogram(norms, bins=10)
+    rows = pl.DataFrame({"low": edges[:-1], "high": edges[1:], "deals": counts, "none": 0})
     seen = pl.DataFrame({"norm": [norm], "label": ["observed"]})
     x = alt.X("low:Q", title="‖ΔC‖", scale=alt.Scale(domain=[0, 1.08 * max(norm, edges[-1])], nice=False))
-    bars = alt.Chart(rows).mark_bar(color=palette.quiet(dark)).encode(x=x, x2="high:Q", y=alt.Y("deals:Q", title="random deals", axis=alt.Axis(tickCount=3, format="d")))
+    deals = alt.Y("deals:Q", title="random deals", axis=alt.Axis(tickCount=3, format="d"))
+    bars = alt.Chart(rows).mark_rect(color=palette.quiet(dark)).encode(x=x, x2="high:Q", y=deals, y2="none:Q")
     rule = alt.Chart(seen).mark_rule(color=palette.CHOSEN, strokeWidth=2.5).encode(x="norm:Q", tooltip=[alt.Tooltip("norm:Q", format=".4g")])
     label = alt.Chart(seen).mark_text(align="right", dx=-6, color=palette.CHOSEN, fontWeight="bold").encode(x="norm:Q", y=alt.value(8), text="label:N")
-    return alt.layer(bars, rule, label).properties(height=150, width="container")
+    return alt.layer(bars, rule, label).properties(height=190, width="container")
 
 
 def angles(rows: pl.DataFrame, dark: bool = False) -> alt.Chart:
@@ -107,7 +110,7 @@ def angles(rows: pl.DataFrame, dark: bool = False) -> alt.Chart:
         y=alt.Y("angle:Q", title="degrees", scale=alt.Scale(domain=[0, 90]), axis=alt.Axis(values=[0, 30, 60, 90])),
         color=_side("color"), shape=_side("shape"),
         tooltip=["side:N", "index:O", alt.Tooltip("angle:Q", format=".1f")],
-    ).properties(height=170, width="container")
+    ).properties(height=230, width="container")
 
 
 def _side(what: str):
@@ -116,31 +119,33 @@ def _side(what: str):
     return alt.Shape("side:N", title=None, scale=alt.Scale(domain=["query", "key"], range=["triangle-up", "circle"]), legend=alt.Legend(orient="top"))
 
 
-SWAP_KEYS = {"original": "Original key", "target": "Target key"}
+SWAP_KEYS = {"original": "original key", "target": "target key"}
 
 
-def swaps(conditions: Sequence[dict], dark: bool = False) -> alt.Chart:
-    """Attention on the original and the target key, before (pale) and after a swap, a panel a condition, with 95 % intervals."""
+def swaps(conditions: Sequence[dict], dark: bool = False) -> alt.LayerChart:
+    """Attention on the original and the target key, before (pale) and after each swap, with 95 % intervals."""
+    told = digest.beside(conditions)
     rows = pl.DataFrame([
-        {"condition": c["name"], "key": title, "when": when, "attention": c[f"{key}_{when}"],
-         "low": c["ci"][f"{key}_{when}"][0], "high": c["ci"][f"{key}_{when}"][1], "rank": c["rank"]}
-        for c in conditions for key, title in SWAP_KEYS.items() for when in ("before", "after")
+        {"condition": str(i), "name": c["name"], "rank": c["rank"], "key": title, "when": when, "bar": f"{key} {when}", "attention": c[f"{key}_{when}"],
+         "low": c["ci"][f"{key}_{when}"][0], "high": c["ci"][f"{key}_{when}"][1]}
+        for i, c in enumerate(told) for key, title in SWAP_KEYS.items() for when in ("before", "after")
     ])
-    names = [c["name"] for c in conditions]
-    x = alt.X("when:N", title=None, sort=["before", "after"], axis=alt.Axis(labelAngle=0, ticks=False, domain=False))
-    offset = alt.XOffset("key:N", sort=list(SWAP_KEYS.values()))
-    colour = alt.Color("key:N", title=None, scale=alt.Scale(domain=list(SWAP_KEYS.values()), range=[palette.ORANGE, palette.BLUE]), legend=alt.Legend(orient="top"))
-    base = alt.Chart(rows).encode(x=x, xOffset=offset)
+    titles = json.dumps([[f"random × {c['bases']}" if c["bases"] else visible(c["name"]), f"rank {c['rank']}"] for c in told])
+    axis = alt.Axis(labelExpr=f"{titles}[+datum.value]", labelAngle=0, ticks=False, domain=False, labelPadding=8, labelLimit=190)
+    order = [f"{key} {when}" for key in SWAP_KEYS for when in ("before", "after")]
+    base = alt.Chart(rows).encode(
+        x=alt.X("condition:N", title=None, sort=[str(i) for i in range(len(told))], axis=axis, scale=alt.Scale(paddingInner=0.3, paddingOuter=0.15)),
+        xOffset=alt.XOffset("bar:N", sort=order, scale=alt.Scale(paddingInner=0.08)),
+    )
+    legend = alt.Legend(orient="top", symbolFillColor=palette.ink(dark), symbolStrokeWidth=0)
     bars = base.mark_bar().encode(
-        y=alt.Y("attention:Q", title="Attention", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format=".0%", tickCount=5)), color=colour,
-        opacity=alt.condition("datum.when == 'before'", alt.value(0.45), alt.value(1)),
-        tooltip=["condition:N", "rank:Q", "key:N", "when:N", *(alt.Tooltip(f"{v}:Q", format=".3f") for v in ("attention", "low", "high"))],
+        y=alt.Y("attention:Q", title="Attention", scale=alt.Scale(domain=[0, min(1, 1.05 * rows["high"].max())]), axis=alt.Axis(format=".0%", tickCount=5)),
+        color=alt.Color("key:N", title=None, scale=alt.Scale(domain=[*SWAP_KEYS.values()], range=[palette.ORANGE, palette.BLUE]), legend=alt.Legend(orient="top")),
+        opacity=alt.Opacity("when:N", title=None, sort=["before", "after"], scale=alt.Scale(domain=["before", "after"], range=[0.4, 1]), legend=legend),
+        tooltip=["name:N", "rank:Q", "key:N", "when:N", *(alt.Tooltip(f"{v}:Q", format=".3f") for v in ("attention", "low", "high"))],
     )
     whisker = base.mark_rule(color=palette.ink(dark), strokeWidth=1.2).encode(y="low:Q", y2="high:Q")
-    width = max(80, min(150, 640 // max(len(names), 1)))
-    layered = alt.layer(bars, whisker).properties(width=width, height=260)
-    column = alt.Column("condition:N", title=None, sort=names, header=alt.Header(labelFontSize=12, labelLimit=width + 10, labelFontWeight="bold"))
-    return layered.facet(column=column, spacing=14)
+    return alt.layer(bars, whisker).properties(width="container", height=350)
 
 
 def attribution(tokens: Sequence[dict], features: Sequence[str], dark: bool = False) -> alt.LayerChart:
@@ -152,7 +157,7 @@ def attribution(tokens: Sequence[dict], features: Sequence[str], dark: bool = Fa
     ])
     sums = pl.DataFrame({"token": place, "logit": [t["logit"] for t in tokens], "attention": [t["attention"] for t in tokens]})
     axis = alt.Axis(labelAngle=-50 if len(tokens) > 10 else 0, labelLimit=110, labelFont="Source Code Pro, monospace", ticks=False, labelOverlap=False)
-    x = alt.X("token:N", title=None, sort=place, axis=axis)
+    x = alt.X("token:N", title=None, sort=place, axis=axis, scale=alt.Scale(paddingInner=0.2 if len(tokens) > 10 else 0.5))
     bars = alt.Chart(rows).mark_bar().encode(
         x=x, y=alt.Y("value:Q", title="Attention logit", stack="zero"), order="order:Q",
         color=alt.Color("part:N", title=None, sort=names, scale=alt.Scale(domain=names, range=palette.features(names)), legend=alt.Legend(orient="top")),

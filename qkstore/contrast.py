@@ -14,7 +14,7 @@ import numpy as np
 from qkstore import guard, worker
 from qkstore.covariance import ContrastiveCovariance, PermutationNull, Pairs
 from qkstore.errors import ContrastError, near
-from qkstore.sentence import sentence
+from qkstore.sentence import count_text, sentence
 
 if TYPE_CHECKING:
     from qkstore.run import Run
@@ -193,8 +193,3 @@ def _mentions_weight(select: str) -> bool:
 
 def _split(split: str) -> str:
     return "q.split = '" + split.replace("'", "''") + "'" if split else "true"
-
-
-def count_text(counts: tuple[int, int, int, int]) -> str:
-    n_q, n_k, n_pos, n_neg = counts
-    return f"{n_q:,} queries, {n_k:,} keys; {n_pos:,} positive and {n_neg:,} negative pairs."

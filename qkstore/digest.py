@@ -34,9 +34,15 @@ def swaps(conditions: Sequence[dict]) -> pl.DataFrame:
     """A row a condition: means, and the low and high ends of the interval of what the target gains."""
     rows = [
         {"name": c["name"], "rank": c["rank"], "bases": c["bases"]} | {name: c[name] for name in SWAPS}
-        | {"gain_low": c["ci"]["delta_p"][0], "gain_high": c["ci"]["delta_p"][1]} for c in conditions
+        | {"gain_low": c["ci"]["delta_p"][0], "gain_high": c["ci"]["delta_p"][1]} for c in beside(conditions)
     ]
     return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def beside(conditions: Sequence[dict]) -> list[dict]:
+    """Each feature's condition, followed by the random one of its rank."""
+    features, randoms = [c for c in conditions if not c["bases"]], [c for c in conditions if c["bases"]]
+    return [c for pair in zip(features, randoms, strict=True) for c in pair]
 
 
 def headline(conditions: Sequence[dict]) -> tuple[dict, dict]:

@@ -1,8 +1,8 @@
 """SQL typed by a person: parsed, checked against allow-lists, rebuilt from the checked tree.
 
 What was typed is never run. DuckDB parses it to a tree; every node, key, table, column, type and function of the tree
-must be allowed (grammar.py); what runs is the text that DuckDB prints from that tree, parsed and checked once more. What
-no list names is refused, so a newer DuckDB can only refuse more. Time and memory are the worker's to limit.
+must be allowed (grammar.py); what runs is the text that DuckDB prints from that tree, parsed and checked once more.
+What no list names is refused, so a newer DuckDB can only refuse more. Time and memory are the worker's to limit.
 """
 
 from __future__ import annotations

@@ -27,9 +27,9 @@ def overview(store: Store) -> Overview:
     """What the runs say of themselves, and how many contrasts are saved in the catalogue."""
     runs, damaged = store.scan()
     schema = {"run": pl.String, "model": pl.String, "task": pl.String, "prompts": pl.Int64, "layers": pl.Int64, "heads": pl.Int64,
-              "d_head": pl.Int64, "splits": pl.String, "contrasts": pl.Int64, "created": pl.Datetime}
+              "d_head": pl.Int64, "splits": pl.String, "contrasts": pl.String, "created": pl.Datetime}
     rows = [
-        (r.name, r.model, r.task, r.n_prompts, len(r.layers), r.n_heads, r.d_head, ", ".join(r.splits), len(store.features(r)), r.created)
+        (r.name, r.model, r.task, r.n_prompts, len(r.layers), r.n_heads, r.d_head, ", ".join(r.splits), ", ".join(store.features(r)), r.created)
         for r in runs
     ]
     return Overview(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import and_
+
 import altair as alt
 import polars as pl
 
@@ -10,24 +13,28 @@ from qkstore.visible import visible
 
 OTHERS = "others"
 MOST_GROUPS = len(palette.CATEGORIES)
-ORDINAL = ["#fde725", "#7ad151", "#22a884", "#2a788e", "#414487", "#440154"]  # viridis: for numbers, which have an order
+# plasma without its ends that vanish on the page: for numbers, which have an order
+ORDINAL = {False: ["#e69f00", "#e16462", "#b12a90", "#6a00a8", "#0d0887"], True: ["#fdf06b", "#fdb32f", "#ed7953", "#d14e8f", "#a97bea"]}
 
 
-def pairs(points: pl.DataFrame, names: tuple[str, str, str], title: str, dark: bool = False, size: int = 400) -> alt.HConcatChart:
-    """Coordinates x–y and y–z of `points` (side, x, y, z, group, prompt_id, text), side by side.
+def pairs(points: pl.DataFrame, names: tuple[str, str, str], title: str, dark: bool = False, size: int = 430) -> alt.HConcatChart:
+    """Coordinates x–y and y–z of `points` (side, x, y, z, group, prompt_id, text), side by side; one direction as a strip a group.
 
-    A brush in one dims everything else in both; a click in the legend dims the other groups.
+    A brush in either dims everything else in both; a click in the legend dims the other groups.
     """
     groups, numbers = _groups(points["group"])
     shown = points.with_columns(
         group=pl.col("group") if numbers else pl.when(pl.col("group").is_in(groups)).then(pl.col("group")).otherwise(pl.lit(OTHERS)),
         text=pl.col("text").map_elements(visible, return_dtype=pl.String),
-    )
-    brush, pick = alt.selection_interval(name="brush", resolve="union"), alt.selection_point(name="legend", fields=["group"], bind="legend")
-    flat = bool((points["z"] == 0).all())
-    colour = _colour(groups, numbers, title, OTHERS in shown["group"], dark)
-    charts = [_scatter(shown, a, b, names, colour, brush & pick, size) for a, b in [("x", "y")] + [("y", "z")] * (not flat)]
-    return alt.hconcat(*charts, spacing=28).add_params(brush, pick).resolve_legend(color="shared", shape="shared")
+    ).sort(pl.col("side") == "query", maintain_order=True)
+    drawn = [("x", "y"), ("y", "z")] if (points["z"] != 0).any() else [("x", "y" if (points["y"] != 0).any() else "group")]
+    brushes = [alt.selection_interval(name=f"brush_{a}{b}") for a, b in drawn]
+    pick = alt.selection_point(name="legend", fields=["group"], bind="legend")
+    colour, lit = _colour(groups, numbers, title, OTHERS in shown["group"], dark), reduce(and_, brushes, pick)
+    width = size if len(drawn) > 1 else round(1.6 * size)
+    charts = [_scatter(shown, a, b, names, colour, lit, width, size, dark).add_params(brush) for (a, b), brush in zip(drawn, brushes)]
+    charts[0] = charts[0].add_params(pick)
+    return alt.hconcat(*charts, spacing=28).resolve_legend(color="shared", shape="shared")
 
 
 def axes(method: str, explained: list[float] | None) -> tuple[str, str, str]:
@@ -37,15 +44,19 @@ def axes(method: str, explained: list[float] | None) -> tuple[str, str, str]:
     return tuple(f"PC{i + 1} ({explained[i]:.0%})" if i < len(explained) else f"PC{i + 1}" for i in range(3))
 
 
-def _scatter(rows, a: str, b: str, names, colour, lit, size: int) -> alt.Chart:
-    title = dict(zip("xyz", names))
+def _scatter(rows, a: str, b: str, names, colour, lit, width: int, height: int, dark: bool) -> alt.Chart:
+    title = dict(zip("xyz", names)) | {"group": None}
     grid = alt.Axis(tickCount=5, domain=False, ticks=False)
-    return alt.Chart(rows).mark_point(filled=True, size=34).encode(
-        x=alt.X(f"{a}:Q", title=title[a], axis=grid, scale=alt.Scale(zero=False)), y=alt.Y(f"{b}:Q", title=title[b], axis=grid, scale=alt.Scale(zero=False)),
-        color=colour, shape=alt.Shape("side:N", title=None, scale=alt.Scale(domain=["query", "key"], range=["triangle-up", "circle"]), legend=alt.Legend(orient="bottom", symbolSize=90)),
+    y = alt.Y("group:N", title=None) if b == "group" else alt.Y(f"{b}:Q", title=title[b], axis=grid, scale=alt.Scale(zero=False))
+    legend = alt.Legend(orient="bottom", symbolSize=90, symbolFillColor=palette.ink(dark), symbolStrokeWidth=0)
+    shape = alt.Shape("side:N", title=None, scale=alt.Scale(domain=["query", "key"], range=["triangle-up", "circle"]), legend=legend)
+    query = "datum.side == 'query'"  # queries are few: larger, outlined, and on top of the keys
+    return alt.Chart(rows).mark_point(filled=True, strokeWidth=0.7).encode(
+        x=alt.X(f"{a}:Q", title=title[a], axis=grid, scale=alt.Scale(zero=False)), y=y, color=colour, shape=shape,
+        size=alt.condition(query, alt.value(75), alt.value(28)), stroke=alt.condition(query, alt.value(palette.ink(dark)), alt.value("transparent")),
         opacity=alt.condition(lit, alt.value(0.75), alt.value(0.06)),
         tooltip=["side:N", alt.Tooltip("group:N", title="label"), alt.Tooltip("text:N", title="token"), alt.Tooltip("prompt_id:Q", title="prompt", format="d")],
-    ).properties(width=size, height=size * 0.85)
+    ).properties(width=width, height=height * 0.8)
 
 
 def _groups(column: pl.Series) -> tuple[list[str], bool]:
@@ -60,16 +71,18 @@ def _groups(column: pl.Series) -> tuple[list[str], bool]:
 def _colour(groups: list[str], numbers: bool, title: str, others: bool, dark: bool) -> alt.Color:
     legend = alt.Legend(orient="bottom", columns=10, symbolType="square", symbolSize=90, labelLimit=120)
     if numbers:
-        return alt.Color("group:O", title=title, sort=groups, scale=alt.Scale(domain=groups, range=_ramp(len(groups))), legend=legend)
+        return alt.Color("group:O", title=title, sort=groups, scale=alt.Scale(domain=groups, range=_ramp(len(groups), dark)), legend=legend)
     domain, colours = groups + [OTHERS] * others, list(palette.CATEGORIES[: len(groups)]) + [palette.quiet(dark)] * others
     return alt.Color("group:N", title=title, scale=alt.Scale(domain=domain, range=colours), legend=legend)
 
 
-def _ramp(n: int) -> list[str]:
+def _ramp(n: int, dark: bool = False) -> list[str]:
     """n colours along the ordinal ramp."""
+    stops = ORDINAL[dark]
+
     def mix(at: float) -> str:
-        i = min(int(at), len(ORDINAL) - 2)
-        low, high = ([int(ORDINAL[j][c : c + 2], 16) for c in (1, 3, 5)] for j in (i, i + 1))
+        i = min(int(at), len(stops) - 2)
+        low, high = ([int(stops[j][c : c + 2], 16) for c in (1, 3, 5)] for j in (i, i + 1))
         return "#" + "".join(f"{round(a + (b - a) * (at - i)):02x}" for a, b in zip(low, high))
 
-    return [mix((len(ORDINAL) - 1) * (i / max(n - 1, 1))) for i in range(n)]
+    return [mix((len(stops) - 1) * (i / max(n - 1, 1))) for i in range(n)]

@@ -22,7 +22,7 @@ PROMPTS = {
 
 
 def sentence(where: str, positive: str, negative: str, counts: tuple[int, int, int, int] | None = None) -> str:
-    """`Queries whose …, against keys of … whose …. Positive: …. Negative: ….`, then (n_q, n_k, n_+, n_-) where given."""
+    """`Queries whose …, against keys of … whose …. Positive: …. Negative: ….`, then (n_q, n_k, n_+, n_-) if given."""
     parts = _conjuncts(guard.tree(where))
     place = [words for part in parts if (words := _prompt(part))]
     rest = [part for part in parts if not _prompt(part)]
@@ -33,10 +33,12 @@ def sentence(where: str, positive: str, negative: str, counts: tuple[int, int, i
     scope = ", where " + " and ".join(_words(part, nested=True) for part in both) if both else ""
     text = f"{queries}, against {keys}{scope}."
     text += f" Positive: {_words(guard.tree(positive))}. Negative: {_words(guard.tree(negative))}."
-    return f"{text} {_counted(*counts)}" if counts else text
+    return f"{text} {count_text(counts)}" if counts else text
 
 
-def _counted(n_q: int, n_k: int, n_pos: int, n_neg: int) -> str:
+def count_text(counts: tuple[int, int, int, int]) -> str:
+    """(n_q, n_k, n_+, n_-) in words."""
+    n_q, n_k, n_pos, n_neg = counts
     return f"{n_q:,} queries, {n_k:,} keys; {n_pos:,} positive and {n_neg:,} negative pairs."
 
 

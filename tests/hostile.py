@@ -71,7 +71,8 @@ COSTLY = [  # their text does not bound their cost
     "select text similar to 'a%' from q", "select format('{:>1000000000}', 1)", "select printf('%1000000000d', 1)",
     "select replace(text, 'a', 'aaaaaaaaaa') from q", "select list_resize([1], 1000000000)",
     "select null::float[100000]", "select null::float[9][9]", "select sleep_ms(100000)", "select pg_sleep(100)",
-    "select 1" + " + 1" * 3000, "select " + "(select " * 400 + "1" + ")" * 400, "select " + "[" * 900 + "]" * 900,
+    "select 1" + " + 1" * 250, "select 1" + " + 1" * 3000, "select " + "(select " * 400 + "1" + ")" * 400,
+    "select " + "[" * 900 + "]" * 900,
     "select 1" + " union select 1" * 2000, "select '" + "x" * 1_000_000 + "'", "select 1 as " + "x" * 21_000,
     "with recursive t as (select 1 union all select * from t) from t",
 ]  # fmt: skip
@@ -91,6 +92,7 @@ HOSTILE_PREDICATES = [
     "q.pos::regclass = 1", "q.role.lower() = 'a'", "pos = 1", "role = 'box'", "q.catgory = 'x'", "z.pos = 1",
     "secret.x = 42", "main.q.pos = 1", "q.pos.x = 1", "k.role = \"box\"", "exists (select 1 from q)",
     "exists (select 1 from token as k)", "exists (select 1 from token where prompt_id = 1)",
-    "exists (select 1 from token as t where t.nothing = 1)", "q.pos = 1\0", "q.pos = 1" + " + 1" * 2000,
+    "exists (select 1 from token as t where t.nothing = 1)", "q.pos = 1\0", "q.pos = 1" + " + 1" * 250,
+    "q.pos = 1" + " + 1" * 2000,
     "q.role = '" + "x" * 30_000 + "'",
 ]  # fmt: skip

@@ -28,6 +28,11 @@ def store(tmp_path_factory) -> Path:
     return stores.write(tmp_path_factory.mktemp("boxes") / "store")
 
 
+@pytest.fixture(scope="module")
+def lists(tmp_path_factory) -> Path:
+    return stores.write(tmp_path_factory.mktemp("lists") / "store", "lists", stores.lists())
+
+
 @pytest.fixture
 def own(tmp_path) -> Path:
     """A store that a test may write to."""
@@ -139,6 +144,74 @@ def test_without_a_head_in_the_url_the_best_one_is_shown(show, store):
     app = show(store, "interventions", contrast="lexical")
     assert (app.selectbox(key="url-layer").value, app.selectbox(key="url-head").value) == (top.layer, top.head)
     assert (top.layer, top.head) != (0, 0)
+
+
+@pytest.mark.parametrize("name", ["order", "order-centred", "lexical", "authors/order", "authors/lexical"])
+def test_every_built_in_contrast_of_boxes_shows_on_every_page(show, store, name):
+    for page in PAGES[1:]:
+        app = show(store, page, contrast=name)
+        assert not app.exception and not app.error, (page, [e.value for e in app.error])
+        assert charts(app) + len(app.dataframe) > 0
+
+
+@pytest.mark.parametrize("name", ["category", "category:*", "category:fruit", "authors/category:fruit"])
+def test_every_built_in_contrast_of_lists_shows_on_every_page(show, lists, name):
+    for page in PAGES[1:]:
+        app = show(lists, page, contrast=name)
+        assert not app.exception and not app.error, (page, [e.value for e in app.error])
+        assert charts(app) + len(app.dataframe) > 0
+
+
+def test_another_run_drops_what_it_has_not_and_keeps_what_it_has(show, own):
+    stores.write(own, "lists", stores.lists())
+    app = show(own, "subspaces", run="boxes", contrast="lexical", layer=0, head=3)
+    app.selectbox(key="url-run").select("lists").run()
+    assert "contrast" not in app.query_params and not app.warning and not app.error
+    assert [app.selectbox(key=f"url-{n}").value for n in ("run", "contrast", "layer", "head")] == ["lists", "category", 0, 3]
+
+
+def test_a_run_without_contrasts_leads_to_the_editor(show, tmp_path):
+    data = stores.boxes(64)
+    data.prompts = data.prompts.drop("queried_order")
+    path = stores.write(tmp_path / "store", data=data)
+    assert "no contrast yet" in show(path, "heads").error[0].value
+    app = show(path, "contrasts")
+    assert not app.error and not app.exception and app.text_area
+    app = edit(app, "Preview", positive="k.order_id = 1", negative="k.order_id = 2")
+    assert not app.error and "qk-positive" in html(app)
+
+
+def test_a_head_without_any_contrast_leaves_the_rest_of_the_page(show, tmp_path):
+    data = stores.boxes()
+    data.k[0, 0] = 1.0  # the keys of layer 0, heads 0 and 1 are all the same: ΔC is exactly zero
+    path = stores.write(tmp_path / "store", data=data)
+    app = show(path, "heads", contrast="order", layer=0, head=0)
+    assert "ΔC is zero" in app.info[0].value and not app.error and len(app.dataframe) == 1
+    app = show(path, "subspaces", contrast="order", layer=0, head=0)
+    assert "ΔC is zero" in app.error[0].value and not app.exception
+
+
+def test_scoring_counts_and_can_be_cancelled(show, own, monkeypatch):
+    def slow(run, contrast, progress):
+        progress(1, 8)
+        guard.st.stop()
+
+    monkeypatch.setattr("dashboard.results.scores.heads", slow)
+    app = show(own, "heads")
+    assert "Scored 1 of 8 heads" in app.get("progress")[0].proto.text and not app.metric
+    next(b for b in app.button if b.label == "Cancel").click()
+    app.run()
+    assert app.info[0].value.startswith("Cancelled") and not app.get("progress")
+
+
+def test_a_bug_is_one_line_with_its_details_folded(show, own, monkeypatch):
+    def broken(*_, **__):
+        raise ValueError("boom")
+
+    monkeypatch.setattr("dashboard.results.scores.heads", broken)
+    app = show(own, "heads")
+    assert "ValueError" in app.error[0].value and "boom" not in app.error[0].value and not app.exception
+    assert app.expander[0].label == "Details" and "boom" in app.expander[0].code[0].value
 
 
 def test_a_contrast_with_an_empty_side_is_one_line_with_its_counts(show, own):

@@ -1,0 +1,12 @@
+"""The dashboard: `streamlit run app.py` shows the store at $QKSTORE, or ./store."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from dashboard import guard, state
+
+st.set_page_config(page_title="qkstore", layout="wide", initial_sidebar_state=220)
+st.session_state[guard.STARTED] = True
+page = st.navigation(guard.pages(), position="hidden")
+guard.frame(page.run, state.carried())

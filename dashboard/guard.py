@@ -1,0 +1,97 @@
+"""The door of every page: who may come in, which pages there are, and which store they show."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import streamlit as st
+
+import qkstore
+from dashboard import style
+from dashboard.text import plain
+from qkstore.errors import QKStoreError
+from qkstore.store import Store
+
+GROUPS = {
+    "Find": ("overview", "heads"),
+    "Define": ("contrasts",),
+    "Explain": ("subspaces", "projections", "interventions", "attributions"),
+}
+STARTED = "app-has-run"
+
+
+def pages() -> dict[str, list]:
+    """{group: its st.Page objects}. Overview is the default, and so answers only at `/`."""
+    return {
+        group: [st.Page(f"pages/{name}.py", title=name.capitalize(), default=name == "overview") for name in names]
+        for group, names in GROUPS.items()
+    }
+
+
+def link(name: str, label: str, **choices) -> None:
+    """A link to a page that carries choices of the URL along."""
+    page = next(p for members in pages().values() for p in members if p.title == name.capitalize())
+    st.page_link(page, label=plain(label), query_params={key: str(value) for key, value in choices.items()})
+
+
+def enter() -> None:
+    """The first line of every page. A server whose first request names a page runs that file without app.py: go there first."""
+    access()
+    if not st.session_state.pop(STARTED, False):
+        st.navigation(pages(), position="hidden")
+        st.rerun()
+
+
+def access() -> None:
+    """Where a login is checked. A store on one's own machine has none."""
+
+
+def user() -> str:
+    """The name that a saved contrast gets as its author; empty where nobody is known."""
+    return getattr(st.user, "email", None) or os.environ.get("USER", "")
+
+
+def run(page: Callable[[], None]) -> None:
+    """Run a page; a mistake becomes one line, a bug one line with its details folded."""
+    try:
+        page()
+    except QKStoreError as error:
+        st.error(plain(error))
+    except Exception as error:
+        st.error(f"This view failed: {plain(type(error).__name__)}. It is a fault of the dashboard; the store is untouched.")
+        with st.expander("Details"):
+            st.code(traceback.format_exc(), language=None)
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """A part of a page that a mistake may leave out: one line in its place, and the rest of the page stays."""
+    try:
+        yield
+    except QKStoreError as error:
+        st.info(plain(error))
+
+
+def frame(page: Callable[[], None], carried: dict[str, str]) -> None:
+    """The page between the style sheet and the side bar, whose links carry the choices in the URL along."""
+    st.html(style.SHEET)
+    with st.sidebar:
+        st.html('<p class="qk-brand">qkstore</p>')
+        for group, members in pages().items():
+            st.html(f'<p class="qk-group">{group}</p>')
+            for member in members:
+                st.page_link(member, query_params=carried, width="stretch")
+    run(page)
+
+
+def store() -> Store:
+    """The store at $QKSTORE or ./store; raises StoreError, which says how to make one."""
+    return _open(os.environ.get("QKSTORE") or qkstore.store.DEFAULT)
+
+
+@st.cache_resource(show_spinner=False)
+def _open(where: str) -> Store:
+    return qkstore.open(where)

@@ -1,0 +1,121 @@
+"""The pieces that every page is made of: its title, four figures, a statement of prompts, downloads, and how to reproduce it."""
+
+from __future__ import annotations
+
+import io
+import shlex
+from collections.abc import Iterable, Sequence
+from html import escape
+
+import numpy as np
+import polars as pl
+import streamlit as st
+
+from dashboard.state import View
+from dashboard.text import line, plain
+from qkstore.ranking import Summary
+from qkstore.visible import visible
+
+MISSING = "–"
+
+
+def title(name: str, question: str) -> None:
+    st.title(name, anchor=False)
+    line(question)
+
+
+def figures(cards: Sequence[tuple[str, str, str]]) -> None:
+    """Cards of (what, value, a note under it) in one row."""
+    for place, (label, value, note) in zip(st.columns(len(cards)), cards):
+        place.metric(plain(label), value, plain(note), delta_color="off", delta_arrow="off", border=True)
+
+
+def panels():
+    """The main panel (60 %) and the detail panel (40 %), one above the other on a narrow screen."""
+    with st.container(key="panels"):
+        main, detail = st.columns([3, 2], border=True)
+    return main, detail
+
+
+def number(value: float | None, spec: str = ".2f", sign: str = "") -> str:
+    """A figure for a card; a dash where there is none."""
+    return MISSING if value is None else format(value, spec) + sign
+
+
+def percent(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.0%}".replace("%", " %")
+
+
+def command(act: str, view: View, name: str | None = None, head: bool = True, **options) -> str:
+    """The CLI command of a page's result, for the view's contrast or another by name."""
+    parts = ["python -m qkstore", act, "--store", str(view.store.path), "--run", view.run.name, "--contrast", name or view.name]
+    named = ({"layer": view.layer, "head": view.head} if head else {}) | options
+    parts += [text for name, value in named.items() if value is not None for text in (f"--{name}", str(value))]
+    return parts[0] + " " + shlex.join(parts[1:])
+
+
+def python(view: View, use: str, *lines: str, features: Iterable[str] = (), one: bool = True) -> str:
+    """The Python of a page's result: `lines` after what they use, the store, the run, and its contrast, contrasts or features."""
+    named = ", ".join(f"{name!r}: store.feature(run, {name!r})" for name in features)
+    contrast = f"(contrast,) = store.feature(run, {view.contrast.name!r})" if one else f"contrasts = store.feature(run, {view.name!r})"
+    start = ["import qkstore", use, "", f"store = qkstore.open({str(view.store.path)!r})", f"run = store.run({view.run.name!r})"]
+    return "\n".join([*start, f"features = {{{named}}}" if named else contrast, *lines, ""])
+
+
+def reproduce(cli: str, code: str) -> None:
+    """The same result without the dashboard."""
+    with st.expander("Reproduce"):
+        line("On the command line")
+        st.code(cli, language="bash", wrap_lines=True)
+        line("In Python")
+        st.code(code, language="python", wrap_lines=True)
+
+
+def csv(view: View, table: pl.DataFrame, what: str) -> None:
+    """The chart's data."""
+    where = "" if view.layer is None else f"-L{view.layer}H{view.head}"
+    name = f"{view.run.name}-{view.name}{where}-{what}.csv".replace(":", "_").replace("/", "_").replace("*", "all")
+    st.download_button("Download CSV", table.write_csv, name, "text/csv", on_click="ignore", key=f"csv-{what}")
+
+
+def npz(arrays: dict[str, np.ndarray]) -> bytes:
+    """Arrays as the bytes of an npz file."""
+    out = io.BytesIO()
+    np.savez(out, **arrays)
+    return out.getvalue()
+
+
+def dark() -> bool:
+    """Whether the browser shows the dark theme."""
+    return st.context.theme.type == "dark"
+
+
+def facts(rows: Sequence[tuple[str, str, str]]) -> None:
+    """Lines of (what, value, a note in grey)."""
+    cells = "".join(f"<tr><th>{escape(a)}</th><td>{escape(b)}</td><td>{escape(c)}</td></tr>" for a, b, c in rows)
+    st.html(f'<table class="qk-facts">{cells}</table>')
+
+
+def labelled(row: dict, labels: Sequence[str]) -> str:
+    """The labels of a prompt that have a value, in one line."""
+    return "; ".join(f"{name} = {row[name]}" for name in labels if row.get(name) is not None)
+
+
+def token(found: dict) -> str:
+    """A token of a result with its position."""
+    return f"{visible(found['text'])} at {found['pos']}"
+
+
+def parts(found: dict) -> str:
+    """What each feature adds to a token's logit."""
+    return ", ".join(f"{name} {value:+.2f}" for name, value in found["parts"].items())
+
+
+def ranks(found: dict[str, int]) -> str:
+    """The rank of each feature's subspace."""
+    return ", ".join(f"{name} has rank {rank}" for name, rank in found.items())
+
+
+def measured(top: Summary) -> str:
+    """What the best head is best in."""
+    return f"accuracy {percent(top.value)}" if top.measure == "accuracy" else f"‖ΔC‖ is {number(top.value, '.1f')} × null"

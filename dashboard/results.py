@@ -1,0 +1,63 @@
+"""The library's results, kept between the runs of a page: one entry for each run file, contrast, head and option."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from dashboard.text import plain
+from qkstore import analysis, check, comparison, contrast, example, label, null
+from qkstore import heads as scores
+from qkstore.contrast import Contrast
+from qkstore.run import Run
+
+
+def identity(run: Run) -> tuple:
+    """A run file that was replaced is another run; one that was removed is told by what reads it."""
+    try:
+        stat = run.path.stat()
+    except OSError:
+        return (str(run.path.resolve()),)
+    return str(run.path.resolve()), stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+def _kept(function):
+    hashes = {Run: identity, Contrast: lambda c: (c.name, c.key)}
+    return st.cache_data(show_spinner=False, max_entries=64, hash_funcs=hashes)(function)
+
+
+covariance = _kept(analysis.covariance)
+intervene = _kept(analysis.intervene)
+attribute = _kept(analysis.attribute)
+project = _kept(analysis.project)
+findings = _kept(check.check)
+compared = _kept(comparison.compare)
+examples = _kept(example.examples)
+prompts = _kept(example.prompts)
+labels = _kept(label.labels)
+permuted = _kept(null.null)
+
+
+@_kept
+def counts(run: Run, asked: Contrast, split: str | None = None) -> tuple[int, int, int, int]:
+    """(n_q, n_k, n_+, n_−) of a contrast on a split."""
+    return tuple(contrast.pairs(run, asked, split).counts)
+
+
+@st.cache_resource
+def _scores() -> dict:
+    return {}
+
+
+def heads(run: Run, asked: Contrast) -> list[scores.HeadScore]:
+    """Every head's scores; the first time with a progress bar that counts, and a button that ends it."""
+    key = (identity(run), asked.key)
+    if key not in _scores():
+        place = st.empty()
+        with place.container():
+            bar = st.progress(0.0, f"Scoring the heads of {plain(run.name)}")
+            if st.button("Cancel", key="cancel-heads"):
+                place.info("Cancelled. Choose a run and a contrast to score its heads.")
+                st.stop()
+        _scores()[key] = scores.heads(run, asked, progress=lambda i, n: bar.progress(i / n, f"Scored {i:,} of {n:,} heads"))
+        place.empty()
+    return _scores()[key]

@@ -1,0 +1,176 @@
+"""The state of a view. The URL is its only truth: a widget is set from it on every run, and writes it when a person changes it.
+
+Nothing is written to the URL while a page loads: that would add an entry to the browser's history, and Back would not get past it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from textwrap import shorten
+from typing import Any
+
+import streamlit as st
+
+from dashboard import guard, results
+from dashboard.text import plain
+from qkstore import ranking
+from qkstore.contrast import Contrast
+from qkstore.errors import ContrastError, RunError, near
+from qkstore.run import Run
+from qkstore.store import Store
+from qkstore.visible import visible
+
+CARRIED = ("run", "contrast", "layer", "head")
+PARTNERS = {"order": "lexical", "order-centred": "lexical", "lexical": "order", "authors/order": "authors/lexical", "authors/lexical": "authors/order"}
+NONE = "none"
+NOTES = "notes"  # where this run of the page tells of bad choices: above the filters, which are too narrow for a line
+
+
+@dataclass(frozen=True)
+class View:
+    """What a page shows: a run, a contrast by name, and the head. `extra` are columns for the page's own controls."""
+
+    store: Store
+    run: Run
+    named: dict[str, tuple[Contrast, ...]]
+    name: str
+    layer: int | None
+    head: int | None
+    extra: list
+
+    @property
+    def contrasts(self) -> tuple[Contrast, ...]:
+        """The contrast, or the members of a span such as `category:*`."""
+        return self.named[self.name]
+
+    @property
+    def contrast(self) -> Contrast:
+        """The one contrast behind the name; of a span, the pooled one."""
+        return ranking.scored_by(self.named, self.name)
+
+    def others(self) -> list[str]:
+        return [name for name in self.named if name != self.name]
+
+
+def carried() -> dict[str, str]:
+    """The part of the URL that links to other pages take along."""
+    return {name: st.query_params[name] for name in CARRIED if name in st.query_params}
+
+
+def select(label: str, name: str, options: Sequence, default: Any, *, shown: Callable[[Any], str] = str, changed: Callable | None = None,
+           help: str | None = None, widget: Callable = st.selectbox, **more) -> Any:
+    """A choice kept in the URL under `name`. A URL value that is no option is told in one line, and the default shown."""
+    texts = {str(option): option for option in options}
+    asked, key = st.query_params.get(name), f"url-{name}"
+    if asked is not None and asked not in texts:
+        said = f"{label} {asked!r} of the address is not here; {near(asked, texts)}. Showing {shown(default)[:60]}."
+        st.session_state.get(NOTES, st).warning(plain(said))
+    st.session_state[key] = texts.get(asked, default)
+    return widget(label, options, format_func=lambda option: visible(shown(option)), key=key, on_change=_write, args=(name, key, changed), help=help, **more)
+
+
+def segments(label: str, name: str, options: Sequence, default: Any, **more) -> Any:
+    """The same as a row of buttons, for a few short options."""
+    return select(label, name, options, default, widget=st.segmented_control, required=True, **more)
+
+
+def put(**values) -> None:
+    """Write choices into the URL; None removes one. Called from callbacks only."""
+    for name, value in values.items():
+        if value is None:
+            st.query_params.pop(name, None)
+        else:
+            st.query_params[name] = str(value)
+
+
+def _write(name: str, key: str, changed: Callable | None) -> None:
+    put(**{name: st.session_state[key]})
+    if changed:
+        changed()
+
+
+def view(head: bool = True, extra: Sequence[float] = (), without: bool = False) -> View:
+    """The row of filters and what they say; stops the page where the store has no run.
+
+    Raises ContrastError where the run has no contrast, unless `without` says that the page does without one.
+    """
+    store = guard.store()
+    st.session_state[NOTES] = st.container()
+    run_place, contrast_place, *rest = st.columns([2.6, 2.6, *([1, 1] if head else []), *extra], vertical_alignment="bottom")
+    runs, errors = store.scan()
+    if not runs:
+        nothing(store, errors)
+    with run_place:
+        name = select("Run", "run", [r.name for r in runs], runs[0].name, changed=_forget)
+    run = next(r for r in runs if r.name == name)
+    named = store.features(run)
+    if not named and without:
+        return View(store, run, {}, "", None, None, rest)
+    if not named:
+        raise ContrastError(f"run {run.name!r} has no contrast yet: its labels fit no built-in one; write one on the Contrasts page")
+    with contrast_place:
+        contrast = select("Contrast", "contrast", list(named), next(iter(named)))
+    found = View(store, run, named, contrast, None, None, rest[2:] if head else rest)
+    return _head(found, *rest[:2]) if head else found
+
+
+def _head(found: View, layer_place, head_place) -> View:
+    run, layers, heads = found.run, list(found.run.layers), list(range(found.run.n_heads))
+    best = (layers[0], 0)
+    if not (st.query_params.get("layer", "") in map(str, layers) and st.query_params.get("head", "") in map(str, heads)):
+        top = ranking.best(results.heads(run, found.contrast))
+        best = top.layer, top.head
+    with layer_place:
+        layer = select("Layer", "layer", layers, best[0])
+    with head_place:
+        head = select("Head", "head", heads, best[1])
+    return View(found.store, run, found.named, found.name, layer, head, found.extra)
+
+
+def partner(view: View) -> str:
+    """The contrast to set beside the view's: its partner in the paper, or the first other."""
+    others = view.others()
+    return next((name for name in (PARTNERS.get(view.name),) if name in others), others[0])
+
+
+def partnered(view: View) -> str | None:
+    """A second contrast, or None: the partner in the paper by default, where there is one."""
+    default = PARTNERS.get(view.name, NONE)
+    name = select("And", "and", [NONE, *view.others()], default if default in view.others() else NONE, help="A second contrast; both are also taken together")
+    return None if name == NONE else name
+
+
+def prompt(view: View, listed: Sequence[dict], split: str | None) -> dict:
+    """A prompt of the split, or any other by its number in the URL."""
+    rows = {row["prompt_id"]: row for row in listed}
+    if not rows:
+        raise RunError(f"run {view.run.name!r} has no {split or ''} prompt with a stored query")
+    asked = st.query_params.get("prompt", "")
+    if asked.isdecimal() and int(asked) < view.run.n_prompts:
+        rows.setdefault(int(asked), view.run.prompt(int(asked)))
+    label = f"Prompt ({split or 'all'} split; the first {len(listed):,})"
+    chosen = select(label, "prompt", list(rows), next(iter(rows)), shown=lambda i: f"{i}: {shorten(rows[i]['text'], 130, placeholder=' …')}")
+    return rows[chosen]
+
+
+def _forget() -> None:
+    """After another run is chosen: drop what it has not, as those choices were made for the run before."""
+    run = guard.store().run(st.query_params["run"])
+    kept = {"contrast": store_names(run), "and": store_names(run), "layer": map(str, run.layers), "head": map(str, range(run.n_heads))}
+    for name in (*kept, "prompt", "q", "k", "order"):
+        if st.query_params.get(name) not in set(kept.get(name, ())):
+            put(**{name: None})
+
+
+def store_names(run: Run) -> set[str]:
+    return set(guard.store().features(run))
+
+
+def nothing(store: Store, errors: Sequence = ()) -> None:
+    """The empty state: why there is nothing to show, and the next act."""
+    for error in errors:
+        st.warning(plain(error))
+    st.info(f"The store {plain(store.path)} has no runs yet. Ingest the demo, or prompts of your own, then reload this page:")
+    st.code(f"python -m ingest demo --store {store.path}", language="bash")
+    st.stop()

@@ -1,0 +1,34 @@
+"""Text that others wrote (tokens, names, descriptions), made safe to show. Raw text never reaches Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from html import escape
+
+import streamlit as st
+
+from qkstore.visible import visible
+
+MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>$:~&^=])")
+
+
+def plain(text: object) -> str:
+    """Text as Markdown that shows exactly that text: no link, image, formula, colour or icon can come of it."""
+    return MARKS.sub(r"\\\1", visible(str(text)))
+
+
+def line(text: str, kind: str = "note") -> None:
+    """One line of text, escaped. Kinds: note (grey), sentence."""
+    st.html(f'<p class="qk-{kind}">{escape(visible(text), quote=True)}</p>')
+
+
+def tokens(texts: Iterable[str], shades: dict[int, float] | None = None, marks: dict[int, str] | None = None) -> str:
+    """Tokens in a row as HTML: shades {index: 0…1} colour them, marks {index: query | positive | negative} outline them."""
+    shades, marks = shades or {}, marks or {}
+    cells = []
+    for i, text in enumerate(texts):
+        style = f' style="--qk-share:{100 * min(max(shades[i], 0), 1):.0f}%"' if i in shades else ""
+        kind = f" qk-{marks[i]}" if i in marks else ""
+        cells.append(f'<span class="qk-token{kind}"{style}>{escape(visible(text), quote=True)}</span>')
+    return f'<div class="qk-tokens">{"<wbr>".join(cells)}</div>'

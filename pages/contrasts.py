@@ -1,0 +1,47 @@
+"""Contrasts: what there is, read back; and an editor that previews and saves."""
+
+from __future__ import annotations
+
+from dashboard import guard
+
+guard.enter()
+
+import streamlit as st
+
+from dashboard import editor, panel, state
+from dashboard.text import line, plain
+from qkstore.analysis import build_split
+
+panel.title("Contrasts", "Which query–key pairs share a feature, and which do not: a rule in SQL over queries q and keys k.")
+view = state.view(head=False, extra=[3], without=True)
+split = build_split(view.run)
+
+if view.named:
+    base = view.contrast
+    editor.summary(view, base, split)
+else:
+    base = None
+    st.info("No built-in contrast fits this run's labels. Write one below; it can use any column listed under Columns.")
+
+main, detail = panel.panels()
+with main:
+    draft = editor.form(view, base)
+with detail:
+    editor.preview(view, base, draft, split)
+
+listed = editor.listing(view)
+st.subheader("All contrasts of this run", anchor=False)
+st.dataframe(listed, hide_index=True, column_config={
+    "name": "Name", "version": "Version", "sentence": st.column_config.TextColumn("Reads", width="large"), "weighting": "Weighting", "centring": "Centring"})
+if view.named:
+    versions = view.store.catalog.versions(base.name)
+    if versions:
+        with st.expander(f"Versions of {plain(base.name)}: {len(versions)}"):
+            for version in reversed(versions):
+                line(f"Version {version.version}{' by ' + version.author if version.author else ''}")
+                st.code(editor.sql(version), language="sql", wrap_lines=True)
+    panel.csv(view, listed, "contrasts")
+    panel.reproduce(
+        f"python -m qkstore contrasts --store {view.store.path} --run {view.run.name}",
+        panel.python(view, "from qkstore.contrast import pairs", f"found = pairs(run, contrast, {split!r})", "print(contrast.sentence(found.counts))"),
+    )

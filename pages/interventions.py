@@ -1,0 +1,48 @@
+"""Swaps: two keys exchange their coordinates in a feature's subspace; does attention follow?"""
+
+from __future__ import annotations
+
+from dashboard import guard
+
+guard.enter()
+
+import streamlit as st
+
+from dashboard import panel, results, state
+from dashboard.text import line
+from qkstore import charts, digest
+
+panel.title("Interventions", "Two keys swap their coordinates in a feature's subspace. Does attention follow?")
+view = state.view(extra=[2.6])
+with view.extra[0]:
+    other = state.partnered(view)
+features = {name: view.named[name] for name in (view.name, other) if name}
+with st.spinner("Swapping"):
+    found = results.intervene(view.run, features, view.layer, view.head)
+rows = [c.to_dict() for c in found.conditions]
+swapped, baseline = digest.headline(rows)
+
+panel.figures([
+    ("Target gains", panel.percent(swapped["delta_p"]), f"of attention, swapping {swapped['name']}"),
+    ("Random subspaces", panel.percent(baseline["delta_p"]), f"{baseline['bases']} bases of rank {baseline['rank']}"),
+    ("Flip rate", panel.percent(swapped["flip_rate"]), f"random {panel.percent(baseline['flip_rate'])}"),
+    ("Queries", f"{found.n:,}", f"{found.split or 'all'} prompts"),
+])
+with st.container(border=True):
+    st.altair_chart(charts.swaps(rows, panel.dark()))
+    line("Mean attention before (pale) and after the swap with 95 % intervals, "
+         f"over the same {found.n:,} queries of the {found.split or 'whole'} split in every condition"
+         + (f"; {found.hidden:,} more are left out, their keys are outside the layer's window." if found.hidden else ".")
+         + " Closed form from the stored vectors: it equals a re-run of the model with the edit.")
+table = digest.swaps(rows)
+st.dataframe(table, hide_index=True, placeholder=panel.MISSING, column_order=["name", "rank", *digest.SWAPS, "gain_low", "gain_high"], column_config={
+    "name": "Condition", "rank": "Rank",
+    **{n: st.column_config.NumberColumn(t, format="percent") for n, t in (digest.SWAPS | {"gain_low": "Gain, low", "gain_high": "Gain, high"}).items()}})
+panel.csv(view, table, "swaps")
+panel.reproduce(
+    panel.command("intervene", view, **{"and": other}),
+    panel.python(
+        view, "from qkstore.analysis import intervene", f"found = intervene(run, features, {view.layer}, {view.head})",
+        "for condition in found.conditions:", "    print(condition)", features=features,
+    ),
+)

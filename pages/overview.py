@@ -1,0 +1,52 @@
+"""What is in the store, and where to go from here."""
+
+from __future__ import annotations
+
+from dashboard import guard
+
+guard.enter()
+
+import streamlit as st
+
+from dashboard import panel, state
+from dashboard.text import line, plain
+from qkstore.overview import overview
+
+panel.title("Overview", "Queries and keys of transformer heads, and the contrasts that tell what they carry.")
+store = guard.store()
+found = overview(store)
+for error in found.damaged:
+    st.warning(plain(error))
+if found.runs.is_empty():
+    state.nothing(store)
+
+panel.figures([
+    ("Runs", f"{len(found.runs):,}", ", ".join(found.models)),
+    ("Prompts", f"{found.n_prompts:,}", "in all runs"),
+    ("Heads", f"{found.n_heads:,}", f"{found.n_vectors:,} vectors"),
+    ("Saved contrasts", f"{found.n_saved:,}", "beside the built-in ones"),
+])
+st.subheader("Runs", anchor=False)
+st.dataframe(
+    found.runs, hide_index=True,
+    column_config={
+        "run": "Run", "model": "Model", "task": "Task", "prompts": st.column_config.NumberColumn("Prompts", format="localized"), "layers": "Layers", "heads": "Heads",
+        "d_head": st.column_config.NumberColumn("d_head", format="%d"), "splits": "Splits", "contrasts": st.column_config.TextColumn("Contrasts", width="medium"),
+        "created": st.column_config.DatetimeColumn("Created", format="YYYY-MM-DD HH:mm"),
+    },
+)
+
+left, right = st.columns([3, 2], border=True)
+with left:
+    st.subheader("Start with a run", anchor=False)
+    for run in found.runs["run"]:
+        guard.link("heads", f"{run}: which heads carry a feature?", run=run)
+with right:
+    st.subheader("What next", anchor=False)
+    line("Heads shows which heads carry a contrast. Click one, then look at its subspace, its points, what a swap does, and where its logits come from.")
+    guard.link("contrasts", "Write a contrast of your own", **state.carried())
+    guard.link("interventions", "Swap a feature and see attention move", **state.carried())
+panel.reproduce(
+    f"python -m qkstore runs --store {store.path}",
+    f"import qkstore\n\nstore = qkstore.open({str(store.path)!r})\nfor run in store.runs():\n    print(run, list(store.features(run)))\n",
+)

@@ -1,0 +1,48 @@
+"""Queries and keys as points in a feature's subspace: do queries lie with the keys they look for?"""
+
+from __future__ import annotations
+
+from dashboard import guard
+
+guard.enter()
+
+import streamlit as st
+
+from dashboard import panel, results, state
+from dashboard.text import line
+from qkstore import digest, label, scatter
+
+METHODS = {"pca": "PCA", "umap": "UMAP", "raw": "Raw PCA"}
+
+panel.title("Projections", "Do queries lie with the keys they look for? A triangle is a query, a circle a key.")
+view = state.view(extra=[2, 1.7, 1.4])
+q_choices, k_choices = label.choices(view.run)
+q_default, k_default = results.labels(view.run, view.contrast)
+with view.extra[0]:
+    q_label = state.select("Colour queries by", "q", q_choices, q_default)
+with view.extra[1]:
+    k_label = state.select("Colour keys by", "k", k_choices, k_default)
+with view.extra[2]:
+    method = state.select("Method", "method", list(METHODS), "pca", shown=METHODS.get)
+with st.spinner("Computing UMAP; the first time takes up to a minute" if method == "umap" else "Projecting"):
+    points = results.project(view.run, view.contrasts, view.layer, view.head, q_label, k_label, method)
+
+panel.figures([
+    ("Points shown", f"{points.shown:,}", f"of {points.total:,} (seed 0)"),
+    ("Prompts", points.split or "all", "the subspace is built on the train split" if points.split == "test" else "split"),
+    ("Rank", f"{points.rank}", f"of {view.run.d_head} dimensions"),
+    ("Variance in three axes", panel.percent(digest.held(points.explained)), "of the points drawn" if points.explained else "UMAP has no axes of variance"),
+])
+with st.container(border=True):
+    st.altair_chart(scatter.pairs(points.table, scatter.axes(method, points.explained), f"{q_label} / {k_label}", panel.dark()), key=f"points-{method}")
+    line(f"Showing {points.shown:,} of {points.total:,} queries and keys (seed 0) of the {points.split or 'whole'} split"
+         + (", without projecting." if method == "raw" else ", queries on U and keys on V of the subspace, then both together.")
+         + " Drag to brush both plots; click a label to single it out.")
+panel.csv(view, points.table, "points")
+panel.reproduce(
+    panel.command("covariance", view, view.contrast.name, out="covariance.npz"),
+    panel.python(
+        view, "from qkstore.analysis import project",
+        f"points = project(run, contrasts, {view.layer}, {view.head}, {q_label!r}, {k_label!r}, {method!r})", "print(points.table)", one=False,
+    ),
+)

@@ -1,0 +1,67 @@
+"""The covariance of a contrast in one head: how many dimensions it takes, whether it beats chance, and what it shares with another."""
+
+from __future__ import annotations
+
+from dashboard import guard
+
+guard.enter()
+
+import streamlit as st
+
+from dashboard import panel, results, state
+from dashboard.text import line, plain
+from qkstore import charts, digest
+
+panel.title("Subspaces", "How many dimensions does the feature take in this head, and what does it share with another feature?")
+view = state.view(extra=[3])
+with view.extra[0]:
+    other = state.select("Compare with", "and", view.others(), state.partner(view)) if view.others() else None
+fitted = results.covariance(view.run, view.contrast, view.layer, view.head)
+null = results.permuted(view.run, view.contrast, view.layer, view.head)
+compared = None
+if other:
+    with guard.told():
+        compared = results.compared(view.run, view.contrasts, view.named[other], view.layer, view.head)
+
+panel.figures([
+    ("Rank", f"{fitted.subspace.rank}", f"of {view.run.d_head} dimensions"),
+    ("‖ΔC‖", f"{null.norm:.3g}", f"{null.ratio:.1f} × null, p = {null.p_value:.2g}" if null.dealt else "no null: one sign a query"),
+    ("Mean-query share", panel.percent(fitted.covariance.mean_query_share), "of ‖ΔC‖²"),
+    ("Overlap in key space", panel.percent(compared and compared.overlap_key),
+     f"with {other}; random {panel.percent(compared.expected)}" if compared else "nothing to compare with"),
+])
+main, detail = panel.panels()
+with main:
+    line(f"Singular values of ΔC; blue ones hold 99 % of ‖ΔC‖². Built on the {fitted.split or 'whole'} split: "
+         f"{fitted.counts.n_q:,} queries, {fitted.counts.n_pos:,} positive and {fitted.counts.n_neg:,} negative pairs.")
+    st.altair_chart(charts.singular_values(fitted.subspace.S, fitted.subspace.rank, panel.dark(), height=220))
+    for place, (name, matrix) in zip(st.columns(3), digest.matrices(fitted.arrays()).items()):
+        place.altair_chart(charts.matrix(matrix, name, panel.dark()))
+    line("Queries down, keys across; blue above zero, orange below; each matrix has its own scale. "
+         "The mean-query share is what the mean query alone explains of ΔC: near 100 %, its rank is 1 by construction.")
+    if view.contrast.name != view.name:
+        line(f"{view.name} is the span of several contrasts; ΔC is that of {view.contrast.name}, the overlap that of the span.")
+with detail:
+    st.subheader("Against chance", anchor=False)
+    if null.dealt:
+        line(f"‖ΔC‖ against {len(null.norms)} random deals of the signs among each query's keys")
+        st.altair_chart(charts.null(null.norm, null.norms, panel.dark()))
+    else:
+        line("Each query of this contrast has keys of one sign only, so there is nothing to deal at random.")
+    if compared:
+        st.subheader(f"Against {plain(other)}", anchor=False)
+        line(f"Principal angles between subspaces of ranks {compared.ranks[0]} and {compared.ranks[1]}. "
+             f"Overlap: {panel.percent(compared.overlap_query)} of queries' directions, {panel.percent(compared.overlap_key)} of keys'.")
+        st.altair_chart(charts.angles(compared.angles, panel.dark()))
+
+values = digest.values(fitted.subspace.S, fitted.subspace.rank)
+with st.container(horizontal=True):
+    panel.csv(view, values, "singular-values")
+    st.download_button("Download npz", lambda: panel.npz(fitted.arrays()), f"{view.run.name}-L{view.layer}H{view.head}.npz", on_click="ignore")
+panel.reproduce(
+    panel.command("covariance", view, view.contrast.name, out="covariance.npz"),
+    panel.python(
+        view, "from qkstore.analysis import covariance", f"found = covariance(run, contrast, {view.layer}, {view.head})",
+        "print(found.subspace.rank, found.delta.shape)",
+    ),
+)

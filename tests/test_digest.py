@@ -1,0 +1,163 @@
+"""What stands between a result and a page: rankings, nulls, comparisons, labels, examples and tables."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import stores
+
+import qkstore
+from qkstore import analysis, digest, label
+from qkstore.comparison import compare
+from qkstore.contrast import pairs
+from qkstore.errors import ContrastError, RunError
+from qkstore.example import examples, prompts
+from qkstore.heads import HeadScore, heads
+from qkstore.null import null
+from qkstore.overview import overview
+from qkstore.ranking import best, scored_by, summary, table
+from qkstore.visible import visible
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return qkstore.open(stores.write(tmp_path_factory.mktemp("digest") / "store"))
+
+
+@pytest.fixture(scope="module")
+def run(store):
+    return store.run("boxes")
+
+
+def contrast(store, run, name):
+    return store.feature(run, name)[0]
+
+
+def head(layer: int, number: int, accuracy: float | None, norm: float = 1.0, dealt: float | None = 1.0) -> HeadScore:
+    return HeadScore(layer, number, accuracy, None, None, None, None, norm, dealt, None, 1, 10, "train", "test")
+
+
+def test_the_best_head_is_the_one_that_carries_the_feature(store, run):
+    top = best(heads(run, contrast(store, run, "order"), nulls=0))
+    assert (top.layer, top.head) in {(1, 0), (1, 1)}  # where the synthetic run reads the order
+
+
+def test_heads_without_accuracy_are_ranked_by_their_null_and_come_last():
+    scores = [head(0, 0, None, 9.0, 3.0), head(0, 1, None, 4.0, 1.0)]
+    assert best(scores).head == 1 and summary(scores).measure == "strength" and summary(scores).value == 4.0
+    assert best([*scores, head(0, 2, 0.1)]).head == 2
+    assert table([*scores, head(0, 2, 0.1)])["head"].to_list() == [2, 1, 0]
+    assert summary([head(0, 0, 0.5), head(0, 1, 0.51)]).n_good == 1
+
+
+def test_a_head_without_a_null_has_no_strength():
+    assert table([head(0, 0, 0.5, dealt=None)])["strength"].to_list() == [None]
+    assert table([head(0, 0, 0.5, dealt=0.0)])["strength"].to_list() == [None]
+
+
+def test_a_span_is_scored_by_its_pooled_contrast():
+    a, b, pooled = object(), object(), object()
+    named = {"category:a": (a,), "category:*": (a, b), "category": (pooled,)}
+    assert scored_by(named, "category:*") is pooled and scored_by(named, "category:a") is a
+    assert scored_by({"category:*": (a, b)}, "category:*") is a
+
+
+def test_the_null_is_exceeded_where_the_feature_is_and_not_where_it_is_not(store, run):
+    order = contrast(store, run, "order")
+    carried, noise = null(run, order, 1, 0, n=39), null(run, order, 0, 0, n=39)
+    assert carried.ratio > 1.5 and carried.p_value == 1 / 40 and carried.dealt
+    assert noise.ratio < 1.3 and noise.p_value > 0.05
+    np.testing.assert_allclose(carried.norm, np.linalg.norm(analysis.covariance(run, order, 1, 0).delta))
+
+
+def test_a_contrast_whose_queries_have_one_sign_has_no_null(store, run):
+    assert not null(run, contrast(store, run, "authors/lexical"), 1, 2, n=5).dealt
+
+
+def test_a_subspace_overlaps_itself_wholly(store, run):
+    order, lexical = store.feature(run, "order"), store.feature(run, "lexical")
+    same, other = compare(run, order, order, 1, 0), compare(run, order, lexical, 1, 0)
+    assert same.overlap_query == pytest.approx(1) and same.overlap_key == pytest.approx(1)
+    np.testing.assert_allclose(same.angles["angle"], 0, atol=1e-4)
+    assert other.overlap_key < 1 and other.angles["angle"].max() > 1 and other.expected <= 1
+    assert other.angles.filter(side="key").height == min(other.ranks)
+
+
+def test_labels_come_from_the_positive_predicate_or_the_queried_label(store, run):
+    assert label.labels(run, contrast(store, run, "order")) == ("queried_order", "order_id")
+    assert label.labels(run, contrast(store, run, "lexical")) == ("queried_entity", "entity")
+    q, k = label.choices(run)
+    assert "queried_order" in q and "box" in k and set(q) <= set(run.columns["q"]) and set(k) <= set(run.columns["k"])
+
+
+def test_examples_are_pairs_of_the_contrast_in_their_prompts(store, run):
+    lexical = contrast(store, run, "lexical")
+    found = examples(run, lexical, "train", 3)
+    assert [e.sign for e in found] == [1, 1, 1, -1, -1, -1]
+    assert [e.same_prompt for e in found] == [True] * 3 + [False] * 3
+    known = pairs(run, lexical, "train")
+    rows = set(zip(known.query.tolist(), known.key.tolist(), known.sign.tolist()))
+    assert {(e.query.row, e.key.row, e.sign) for e in found} <= rows
+    for e in found:
+        assert e.key.token == run.tokens(e.key.prompt_id)[e.key.pos]["text"] and len(e.key.token) == 1
+    assert found == examples(run, lexical, "train", 3) and found != examples(run, lexical, "train", 3, seed=1)
+
+
+def test_examples_of_an_empty_side_raise(store, run):
+    with pytest.raises(ContrastError, match="positive"):
+        examples(run, contrast(store, run, "order").replace(positive="k.order_id = 99"), "train")
+
+
+def test_prompts_are_of_the_split_and_have_a_query(run):
+    test = prompts(run, "test", most=5)
+    assert len(test) == 5 and {p["split"] for p in test} == {"test"}
+    assert len(prompts(run)) == 300 and "queried_order" in test[0]
+    assert prompts(run, "none") == []
+
+
+def test_the_overview_counts_every_run_and_names_the_damaged(tmp_path):
+    where = stores.write(tmp_path / "store", n=64)
+    (where / "runs" / "broken.duckdb").write_bytes(b"x" * 5000)
+    found = overview(qkstore.open(where))
+    assert found.runs["run"].to_list() == ["boxes"] and len(found.damaged) == 1 and "broken" in str(found.damaged[0])
+    assert (found.n_prompts, found.n_heads, found.n_saved) == (64, 8, 0)
+    assert found.n_vectors == 2 * (4 * 64 + 2 * 64 * 4)
+    empty = overview(qkstore.open(tmp_path / "none", create=True))
+    assert empty.runs.is_empty() and empty.n_heads == 0
+
+
+def test_the_tables_hold_the_numbers(store, run):
+    features = {name: store.feature(run, name) for name in ("order", "lexical")}
+    found = analysis.attribute(run, features, 1, 0, 599)
+    logits = digest.logits(found.tokens)
+    np.testing.assert_allclose(logits.select("order", "lexical", "rest").sum_horizontal(), logits["logit"], rtol=1e-9)
+    assert digest.most_attended(found.tokens)["attention"] == logits["attention"].max()
+    conditions = [c.to_dict() for c in analysis.intervene(run, features, 1, 0).conditions]
+    swaps = digest.swaps(conditions)
+    assert swaps["name"].to_list()[:2] == ["order", "random of order's rank"] and swaps["gain_low"].le(swaps["gain_high"]).all()
+    moved, baseline = digest.headline(conditions)
+    assert moved["delta_p"] == max(c["delta_p"] for c in conditions if not c["bases"]) and baseline["rank"] == moved["rank"] and baseline["bases"] >= 10
+
+
+def test_singular_values_say_what_they_hold():
+    held = digest.values(np.array([2.0, 1.0, 0.0]), 2)
+    np.testing.assert_allclose(held["held"], [0.8, 1, 1])
+    assert held["kept"].to_list() == [True, True, False]
+    assert digest.values(np.zeros(2), 0)["held"].to_list() == [0, 0]
+
+
+def test_orders_of_projection():
+    assert digest.orders(["a"]) == {}
+    assert digest.orders(["a", "b"]) == {"a → b": ["a", "b"], "b → a": ["b", "a"]}
+
+
+def test_a_prompt_that_is_not_there_raises(run):
+    with pytest.raises(RunError, match="no prompt"):
+        run.prompt(10**6)
+
+
+@pytest.mark.parametrize(("text", "shown"), [
+    (" the", "·the"), ("the", "the"), ("\n", "↵"), ("\t", "U+0009"), ("\u202eabc", "U+202Eabc"), ("a\u200bb", "aU+200Bb"), ("\x1b[31m", "U+001B[31m"), ("é漢", "é漢"), ("", ""), ("a b", "a b"),
+])
+def test_what_cannot_be_seen_is_spelled_out(text, shown):
+    assert visible(text) == shown
