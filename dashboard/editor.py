@@ -10,9 +10,10 @@ from dashboard.state import View
 from dashboard.text import line, plain, tokens
 from qkstore.analysis import build_split
 from qkstore.contrast import CENTRINGS, WEIGHTINGS, Contrast
-from qkstore.sentence import count_text
 from qkstore.errors import QKStoreError
 from qkstore.run import Run
+from qkstore.visible import visible
+from qkstore.sentence import count_text
 
 PARTS = ("where", "positive", "negative")
 SHAPES = {"predicates": "Three predicates", "select": "One SELECT"}
@@ -135,7 +136,7 @@ def columns(run: Run) -> None:
     """Which columns a predicate can use, with example values."""
     with st.expander("Columns", expanded=True):
         rows = [
-            {"column": f"{side}.{name}", "examples": ", ".join(map(str, run.values(name, side, 6)))}
+            {"column": f"{side}.{name}", "examples": ", ".join(visible(str(value)) for value in run.values(name, side, 6))}
             for side in ("q", "k") for name in run.columns[side]
         ]
         titles = {"column": "Column", "examples": st.column_config.TextColumn("Examples", width="large")}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 
+from qkstore.catalog import Catalog
 from qkstore.errors import StoreError
 from qkstore.run import Run
 from qkstore.schema import RUN_NAME
@@ -19,11 +20,14 @@ CATALOG = "catalog.duckdb"
 
 
 def check(store: Store) -> tuple[list[str], list[str]]:
-    """(what is well, what is not), a line each: every run file read whole, its rows counted, its vectors finite."""
+    """(what is well, what is not), a line each: every run file read whole, its rows counted, its values finite."""
     runs, errors = store.scan()
     well, ill = [], [str(e) for e in errors]
     for run in runs:
-        found = _check_run(run)
+        try:
+            found = _check_counts(run) + _check_vectors(run)
+        except duckdb.Error as error:
+            found = [f"run {run.name!r} cannot be read: {str(error).splitlines()[0]}"]
         ill += found
         if not found:
             well.append(f"run {run.name!r}: {run.n_queries:,} queries, {run.n_keys:,} keys, {len(run.layers)} layers")
@@ -32,48 +36,64 @@ def check(store: Store) -> tuple[list[str], list[str]]:
     except StoreError as error:
         ill.append(str(error))
     for left in sorted((store.path / "runs" / ".incoming").glob("*")):
-        well.append(f"unfinished ingest {left.name!r}: repeat its command to finish it")
+        published = (store.path / "runs" / f"{left.name}.duckdb").exists()
+        well.append(f"unfinished ingest {left.name!r}: " + ("its run is there, delete the folder" if published else "repeat its command to finish it"))
     return well, ill
 
 
-def _check_run(run: Run) -> list[str]:
+def _check_counts(run: Run) -> list[str]:
+    """The tables of labels against the manifest."""
+    expected = {"prompt": run.n_prompts, "token": run.n_tokens, "query_row": run.n_queries, "key_row": run.n_keys, "q": run.n_queries, "k": run.n_keys}
+    found = {table: run.cursor().execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in expected}
+    return [f"run {run.name!r}: {table} has {found[table]} rows of {n}" for table, n in expected.items() if found[table] != n]
+
+
+def _check_vectors(run: Run) -> list[str]:
+    """The rows of every stored layer and head: each once, with finite values."""
     ill = []
-    for table, head, heads, rows in (("query_vector", "head", run.n_heads, run.n_queries), ("key_vector", "kv_head", run.n_kv_heads, run.n_keys)):
+    for table, head, heads, rows, value, what in (
+        ("query_vector", "head", run.n_heads, run.n_queries, "list_sum(v::FLOAT[])", "vectors"),
+        ("key_vector", "kv_head", run.n_kv_heads, run.n_keys, "list_sum(v::FLOAT[])", "vectors"),
+        ("row_stat", "head", run.n_heads, run.n_queries, "logsumexp", "log-sum-exps"),
+    ):
         sql = (
-            f"SELECT layer, {head}, count(*), count(DISTINCT row), coalesce(sum((NOT isfinite(list_sum(v::FLOAT[])))::INTEGER), 0) "
+            f"SELECT layer, {head}, count(*), count(DISTINCT row) FILTER (row BETWEEN 0 AND {rows - 1:d}), count(*) FILTER (NOT coalesce(isfinite({value}), false)) "
             f"FROM {table} GROUP BY ALL ORDER BY ALL"
         )
-        try:
-            found = {r[:2]: r[2:] for r in run.cursor().execute(sql).fetchall()}
-        except duckdb.Error as error:
-            ill.append(f"run {run.name!r}: {table} cannot be read: {str(error).splitlines()[0]}")
-            continue
+        found = {r[:2]: r[2:] for r in run.cursor().execute(sql).fetchall()}
         for layer in run.layers:
             for h in range(heads):
                 n, distinct, bad = found.get((layer, h), (0, 0, 0))
                 if n != rows or distinct != rows:
-                    ill.append(f"run {run.name!r}: layer {layer} {head} {h} has {n} vectors for {distinct} of {rows} rows")
+                    ill.append(f"run {run.name!r}: layer {layer} {head} {h} has {n} {what} for {distinct} of {rows} rows")
                 if bad:
-                    ill.append(f"run {run.name!r}: layer {layer} {head} {h} has {bad} vectors with NaN or Inf")
+                    ill.append(f"run {run.name!r}: layer {layer} {head} {h} has {bad} {what} with NaN or Inf")
     return ill
 
 
 def backup(store: Store, out: str | Path) -> Path:
-    """Pack the runs and a consistent copy of the catalogue into one tar file, which appears only when it is whole."""
+    """Pack the runs and a consistent copy of the catalogue into one tar file, which appears only when it is whole.
+
+    Raises StoreError where a run is damaged: a backup that silently lacks one would be found out too late.
+    """
     out = Path(out)
     if out.exists():
         raise StoreError(f"{out} exists already; a backup does not overwrite")
+    runs, errors = store.scan()
+    if errors:
+        raise StoreError(f"backup {out} was not written: {errors[0]}; a backup holds whole runs, move this file away first")
     part = out.with_name(out.name + ".part")
     try:
         with tempfile.TemporaryDirectory() as folder, tarfile.open(part, "w") as tar:
             if store.catalog.copy(Path(folder) / CATALOG):
                 tar.add(Path(folder) / CATALOG, CATALOG)
-            for run in store.runs():
+            for run in runs:
                 tar.add(run.path, f"runs/{run.path.name}")
         os.rename(part, out)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise StoreError(f"backup {out} was not written: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)
     return out
 
 
@@ -84,24 +104,33 @@ def restore(where: str | Path, archive: str | Path) -> Path:
         raise StoreError(f"{where} exists and is not empty; restore into a new directory")
     if not archive.is_file():
         raise StoreError(f"no backup {archive}")
-    where.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=where.name + ".", dir=where.parent))
+    part = None
     try:
+        where.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=where.name + ".", dir=where.parent))
         (part / "runs").mkdir()
-        with tarfile.open(archive) as tar:
+        with tarfile.open(archive, "r:") as tar:
             for member in tar:
                 _unpack(tar, member, part)
+            _check_end(tar)
         for path in (part / "runs").iterdir():
             Run(path).close()
-        if where.exists():
-            where.rmdir()
+        Catalog(part / CATALOG).version()
         part.chmod(0o755)
-        os.rename(part, where)
+        os.rename(part, where)  # an empty directory gives way
     except (OSError, tarfile.TarError) as error:
         raise StoreError(f"backup {archive} cannot be restored: {error}") from None
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        if part:
+            shutil.rmtree(part, ignore_errors=True)
     return where
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    """A tar that was cut between two members reads like a whole one; a whole one ends with two empty blocks."""
+    tar.fileobj.seek(tar.offset)
+    if tar.fileobj.read(2 * tarfile.BLOCKSIZE) != tarfile.NUL * 2 * tarfile.BLOCKSIZE:
+        raise tarfile.ReadError("it is cut short")
 
 
 def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:

@@ -50,9 +50,9 @@ BOXES = (
 )
 
 
-def category(name: str) -> Contrast:
+def category(name: str | int | float | bool) -> Contrast:
     """The contrast of one category: prompts that ask for it, its items against the others."""
-    value = name.replace("'", "''")
+    value = str(name).replace("'", "''")
     return CATEGORY.replace(
         name=f"category:{name}",
         where=f"{ITEMS} and q.queried_category = '{value}'",
@@ -60,7 +60,7 @@ def category(name: str) -> Contrast:
     )
 
 
-def authors_category(name: str) -> Contrast:
+def authors_category(name: str | int | float | bool) -> Contrast:
     """The authors' script for one category: positives and negatives are summed, not averaged."""
     return category(name).replace(
         name=f"authors/category:{name}", weighting="sum", description=f"The authors' script for category {name}: sums over items where the text takes expectations."
@@ -82,11 +82,14 @@ def contrasts(run: Run) -> list[Contrast]:
 def features(run: Run, saved: list[Contrast] = ()) -> dict[str, tuple[Contrast, ...]]:
     """{name: contrasts} of all that can be asked of a run; `category:*` is the span of every category's direction.
 
-    A saved contrast hides a built-in of its name.
+    A saved contrast hides a built-in of its name, in that span too.
     """
+    built_in = [c.name for c in contrasts(run)]
     named = {c.name: (c,) for c in (*contrasts(run), *saved)}
-    members = tuple(c[0] for name, c in named.items() if name.startswith("category:"))
-    return named | ({"category:*": members} if members else {})
+    members = tuple(named[name][0] for name in built_in if name.startswith("category:"))
+    if members:
+        named.setdefault("category:*", members)
+    return named
 
 
 def feature(run: Run, name: str, saved: list[Contrast] = ()) -> tuple[Contrast, ...]:

@@ -17,9 +17,10 @@ import duckdb
 
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError, StoreError, near
-from qkstore.schema import CATALOG_MIGRATIONS
+from qkstore.schema import CATALOG_MIGRATIONS, NOT_WRITTEN
 
 PATIENCE_S = 15.0  # how long an operation waits for the file; others hold it for milliseconds
+BUSY = ("Could not set lock", "different configuration")  # another process has the file open; this one has, by another connection
 _turns: dict[str, threading.RLock] = {}  # one turn a file: a process may not open it twice with different settings
 _turns_guard = threading.Lock()
 
@@ -39,9 +40,13 @@ class Catalog:
     # -- contrasts -----------------------------------------------------------------------------------------------
 
     def save(self, contrast: Contrast) -> Contrast:
-        """Save as the next version of its name, and return it with that version; nothing is overwritten."""
-        if contrast.name.startswith("authors/") or not contrast.name.strip():
-            raise ContrastError(f"contrast name {contrast.name!r} is taken by a built-in or empty; choose another")
+        """Save as the next version of its name, and return it with that version; nothing is overwritten.
+
+        Raises ContrastError for a name that is taken, GuardError for predicates that cannot be parsed.
+        """
+        if contrast.name.startswith("authors/") or not contrast.name.strip() or not contrast.name.isprintable():
+            raise ContrastError(f"contrast name {contrast.name!r} is taken by a built-in, empty or unprintable; choose another")
+        contrast.sentence()  # what cannot be read back would be in the way of every list of contrasts
         with self._open(write=True) as con:
             con.execute("BEGIN")
             (version,) = con.execute("SELECT coalesce(max(version), 0) + 1 FROM contrast WHERE name = ?", [contrast.name]).fetchone()
@@ -118,16 +123,19 @@ class Catalog:
 
     @contextmanager
     def _open(self, write: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-        with self._turn:
-            with self._connect(write) as con:
-                if write:
+        try:
+            with self._turn:
+                with self._connect(write) as con:
+                    if write:
+                        _migrate(con, self.path)
+                    if _version(con, self.path) == len(CATALOG_MIGRATIONS):
+                        yield con
+                        return
+                with self._connect(write=True) as con:  # an older catalogue is brought up to date before it is read
                     _migrate(con, self.path)
-                if _version(con, self.path) == len(CATALOG_MIGRATIONS):
                     yield con
-                    return
-            with self._connect(write=True) as con:  # an older catalogue is brought up to date before it is read
-                _migrate(con, self.path)
-                yield con
+        except NOT_WRITTEN as error:
+            raise StoreError(f"catalogue {self.path.name} was not {'written' if write else 'read'}: {str(error).splitlines()[0]}") from None
 
     def _connect(self, write: bool) -> duckdb.DuckDBPyConnection:
         """Open the file, waiting while another process has it; the waits grow and are random, so that nobody starves."""
@@ -137,12 +145,12 @@ class Catalog:
                 if write:
                     self.path.parent.mkdir(parents=True, exist_ok=True)
                 return duckdb.connect(str(self.path), read_only=not write, config={"threads": "1"})
-            except (duckdb.IOException, OSError) as error:
-                busy = "lock" in str(error).lower()
+            except (duckdb.IOException, duckdb.ConnectionException, OSError) as error:
+                busy = any(words in str(error) for words in BUSY)
                 if not busy:
                     raise StoreError(f"catalogue {self.path.name} cannot be opened: {str(error).splitlines()[0]}") from None
                 if time.monotonic() > until:
-                    raise StoreError(f"catalogue {self.path.name} has been busy for {PATIENCE_S:.0f} s: another program holds it open") from None
+                    raise StoreError(f"catalogue {self.path.name} has been busy for {PATIENCE_S:.0f} s: another program, or a connection of this one, holds it open") from None
             time.sleep(random.uniform(0, wait))
             wait = min(wait * 1.5, 0.25)
 

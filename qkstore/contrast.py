@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ CENTRINGS = {
 }
 MOST_PAIRS = 20_000_000
 PAIR_COLUMNS = ("query_row", "key_row", "sign")
+WEIGHT = re.compile(r"\bweight\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ class Contrast:
         `split` keeps the queries of one split. Raises GuardError for what may not run, naming an unknown column.
         """
         if self.pairs:
-            inner, weight = guard.select(self.pairs, columns), "weight::DOUBLE" if _mentions_weight(self.pairs) else "1.0::DOUBLE"
+            inner = guard.select(self.pairs, columns)
+            weight = "weight::DOUBLE" if WEIGHT.search(inner) else "1.0::DOUBLE"
             kept = f" WHERE query_row IN (SELECT query_row FROM q WHERE {_split(split)})" if split else ""
             return f"SELECT query_row, key_row, sign, {weight} AS weight FROM ({inner}) AS pair{kept}"
         sides = {name: columns[name] for name in ("q", "k")}
@@ -109,10 +112,12 @@ class Contrast:
 def pairs(run: Run, contrast: Contrast, split: str | None = None, limit_s: float = 60.0) -> Pairs:
     """The contrast's pairs on a run, over the queries of `split` or of all prompts, with the contrast's weighting.
 
-    Raises ContrastError when a side is empty (with both counts), a pair is on both sides, or a whole SELECT lacks a
-    column or has values that are no rows, signs or weights.
+    Raises ContrastError when a side is empty (with both counts), a pair is on both sides, there are more than MOST_PAIRS,
+    or a whole SELECT lacks a column or has values that are no rows, signs or weights.
     """
     found = worker.query(run.path, contrast.sql(run.columns, split), limit_s=limit_s, max_rows=MOST_PAIRS)
+    if worker.truncated(found):
+        raise ContrastError(f"contrast {contrast.name!r} has more than {MOST_PAIRS:,} pairs on run {run.name!r}; narrow it, for example to k.prompt_id = q.prompt_id")
     missing = [c for c in PAIR_COLUMNS if c not in found.column_names]
     if missing:
         raise ContrastError(f"the SELECT of contrast {contrast.name!r} gives no {missing[0]!r}; it has {', '.join(found.column_names)}")
@@ -187,9 +192,5 @@ def _predicate(text: str, sides: tuple[tuple[str, tuple[str, ...]], ...]) -> str
     return guard.predicate(text, dict(sides))
 
 
-def _mentions_weight(select: str) -> bool:
-    return "weight" in select.lower()
-
-
 def _split(split: str) -> str:
-    return "q.split = '" + split.replace("'", "''") + "'" if split else "true"
+    return "q.split = '" + split.replace("'", "''") + "'"

@@ -8,6 +8,8 @@ from itertools import permutations
 import numpy as np
 import polars as pl
 
+from qkstore.visible import visible
+
 SWAPS = {
     "original_before": "Original before", "target_before": "Target before", "original_after": "Original after",
     "target_after": "Target after", "delta_p": "Target gains", "flip_rate": "Flip rate",
@@ -53,7 +55,7 @@ def headline(conditions: Sequence[dict]) -> tuple[dict, dict]:
 
 def logits(tokens: Sequence[dict]) -> pl.DataFrame:
     """A row a key token: its attention, its logit and the parts that sum to it."""
-    rows = [{name: t[name] for name in ("pos", "text", "role", "attention", "logit")} | t["parts"] for t in tokens]
+    rows = [{name: t[name] for name in ("pos", "text", "role", "attention", "logit")} | {"text": visible(t["text"])} | t["parts"] for t in tokens]
     return pl.DataFrame(rows, infer_schema_length=None)
 
 

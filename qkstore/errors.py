@@ -36,10 +36,10 @@ class ModelError(QKStoreError):
 
 def near(value: str, choices: Iterable[str], most: int = 8) -> str:
     """The end of an error line: the nearest choice as a question, and the choices (at most `most`)."""
-    names = sorted(set(choices), key=str.lower)
+    names = sorted(set(choices), key=lambda name: (name.lower(), name))
     if not names:
         return "there are none"
     close = difflib.get_close_matches(value.lower(), [n.lower() for n in names], n=2, cutoff=0.6)
-    guess = [n for c in close for n in names if n.lower() == c]
-    shown = ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")
+    guess = [n for c in dict.fromkeys(close) for n in names if n.lower() == c]
+    shown = ", ".join(n if n.isprintable() else repr(n) for n in names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")
     return (f"did you mean {' or '.join(map(repr, guess))}? " if guess else "") + f"there are: {shown}"

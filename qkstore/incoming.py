@@ -26,25 +26,38 @@ INSERT_ROWS = 20_000  # vectors per INSERT: 10 MB of d_head 128
 class Incoming:
     """One ingest in progress, under STORE/runs/.incoming/<run>/, held by one process at a time.
 
-    `plan` is everything that decides the vectors (weights, prompts, options), `layers` the model's numbers of the stored ones. A second Incoming with the same plan
-    goes on where the first stopped; with another plan it raises RunError. Context manager: leaving it releases the
-    lock and keeps what was spooled, so that the ingest can resume.
+    `plan` is everything that decides the vectors (weights, prompts, options), `layers` the model's numbers of the stored
+    ones. A second Incoming with the same plan goes on where the first stopped; with another plan it raises RunError, in a
+    place that cannot be written StoreError. Context manager: leaving it releases the lock and keeps what was spooled, so
+    that the ingest can resume.
     """
 
     def __init__(self, store: str | os.PathLike, run: str, plan: dict, layers: Sequence[int] | None = None):
         self.run, self.plan, self.layers = schema.check_run_name(run), plan, layers
         self.target = Path(store) / "runs" / f"{run}.duckdb"
         self.folder = Path(store) / "runs" / ".incoming" / run
-        self._refuse_existing()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = self._hold()
-        self._agree()
+        self._lock = None
+        try:
+            self._refuse_existing()
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = self._hold()
+            self._refuse_existing()  # it may have been published while we were on our way here
+            self._agree()
+        except BaseException as error:
+            self._release()
+            if isinstance(error, OSError):
+                raise StoreError(f"run {self.run!r} cannot be begun in {self.folder}: {error.strerror}") from None
+            raise
 
     def __enter__(self) -> Incoming:
         return self
 
     def __exit__(self, *exc) -> None:
-        self._lock.close()
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock:
+            self._lock.close()
 
     def _refuse_existing(self) -> None:
         if self.target.exists():
@@ -57,7 +70,6 @@ class Incoming:
         except BlockingIOError:
             lock.close()
             raise RunError(f"run {self.run!r} is being ingested by another process") from None
-        self._refuse_existing()  # it may have been published while we were on our way here
         return lock
 
     def _agree(self) -> None:
@@ -122,23 +134,24 @@ class Incoming:
                 self._labels(con, manifest["d_head"], prompts, tokens, query_rows, key_rows)
                 self._vectors(con, manifest, layers, progress)
                 self._manifest(con, manifest, prompts, tokens, query_rows, key_rows)
-        except (duckdb.IOException, duckdb.OutOfMemoryException, OSError) as error:
-            part.unlink(missing_ok=True)
-            raise StoreError(f"run {self.run!r} was not published: {str(error).splitlines()[0]}; its batches are kept") from None
-        _sync(part)
-        try:
+                con.execute("CHECKPOINT")  # closing would write the rest too, but says nothing where the disk is full
+            _sync(part)
             os.link(part, self.target)  # unlike a rename, a link never replaces a run that came in between
+            _sync(self.target.parent)
         except FileExistsError:
             raise RunError(f"run {self.run!r} came into the store meanwhile; the batches of this one are kept in {self.folder}") from None
-        _sync(self.target.parent)
-        shutil.rmtree(self.folder)
+        except (*schema.NOT_WRITTEN, OSError) as error:
+            for left in self.folder.glob("run.duckdb*"):
+                left.unlink()
+            raise StoreError(f"run {self.run!r} was not published: {str(error).splitlines()[0]}; its batches are kept") from None
+        shutil.rmtree(self.folder, ignore_errors=True)  # the run is there, whatever becomes of its spool
         return self.target
 
     # -- the run file --------------------------------------------------------------------------------------------
 
     def _labels(self, con, d_head: int, prompts, tokens, query_rows, key_rows) -> None:
         token_labels, prompt_labels = _label_types(tokens, schema.TOKEN), _label_types(prompts, schema.PROMPT)
-        both = sorted(token_labels.keys() & prompt_labels.keys())
+        both = sorted({n.lower() for n in token_labels} & {n.lower() for n in prompt_labels})  # SQL takes Box and box for one
         if both:
             raise PromptError(f"label {both[0]!r} stands on tokens and on prompts; rename one of the two")
         for statement in schema.run_tables(d_head, token_labels, prompt_labels):
@@ -149,6 +162,9 @@ class Incoming:
             con.unregister("frame")
         for statement in schema.side_tables(list(token_labels), list(prompt_labels)):
             con.execute(statement)
+        for side, frame in (("q", query_rows), ("k", key_rows)):
+            (n,) = con.execute(f"SELECT count(*) FROM {side}").fetchone()
+            assert n == len(frame), f"{side} has {n} rows of {len(frame)}: a stored row has no token or no prompt"
 
     def _vectors(self, con, manifest: dict, layers: list[dict], progress) -> None:
         spool = Spool([self.folder / f"batch-{b:06d}" for b in sorted(self.done())])

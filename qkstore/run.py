@@ -53,9 +53,18 @@ class Run:
             # One thread reads a head fastest. Set afterwards: with a config, a notebook could not open the file beside us.
             self._connection.execute("SET threads = 1")
             self.manifest = self._row("SELECT * FROM run")
+            self._check_version()
         except duckdb.Error as error:
+            self.close()  # a file that takes this one's place would otherwise be read through this connection
             raise StoreError(f"run file {self.path.name} is damaged or unfinished: {str(error).splitlines()[0]}") from None
-        version = self.manifest["schema_version"]
+        except StoreError:
+            self.close()
+            raise
+
+    def _check_version(self) -> None:
+        version = self.manifest.get("schema_version")
+        if not isinstance(version, int):
+            raise StoreError(f"run file {self.path.name} was not made by qkstore: its manifest has no version")
         if version > schema.RUN_VERSION:
             raise StoreError(f"run file {self.path.name} is of version {version}, this qkstore reads up to {schema.RUN_VERSION}: upgrade qkstore")
 
@@ -69,7 +78,8 @@ class Run:
         return f"Run({self.name!r}, model={self.model!r}, prompts={self.n_prompts}, layers={len(self.layers)}, d_head={self.d_head})"
 
     def close(self) -> None:
-        self._connection.close()
+        if "_connection" in self.__dict__:
+            self._connection.close()
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A cursor of its own: one DuckDB connection shared by threads gives wrong rows without an error."""
@@ -142,6 +152,8 @@ class Run:
         table = self.table("SELECT row, logsumexp FROM row_stat WHERE layer = ? AND head = ?", [layer, head])
         out = np.full(self.n_queries, np.nan)
         out[table["row"].to_numpy()] = table["logsumexp"].to_numpy()
+        if np.isnan(out[rows]).any():
+            raise StoreError(f"run {self.name!r}: layer {layer} head {head} has query rows without a log-sum-exp; run `check`")
         return out[rows]
 
     def _vectors(self, table: str, head_column: str, layer: int, head: int, rows: np.ndarray | None, total: int) -> np.ndarray:
@@ -206,6 +218,6 @@ class Run:
         rows = self.cursor().execute("SELECT prompt_id FROM prompt WHERE id = ?", [str(name)]).fetchall()
         if rows:
             return rows[0][0]
-        if not str(name).isdigit():
+        if not str(name).isdecimal():
             raise RunError(f"run {self.name!r} has no prompt {str(name)!r}; give its id, or a prompt_id from 0 to {self.n_prompts - 1}")
         return self.prompt(int(name))["prompt_id"]

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+import duckdb
+
 from qkstore.errors import RunError
 
 RUN_VERSION = 1
@@ -74,6 +76,9 @@ RESERVED = frozenset({*PROMPT, *TOKEN, "query_row", "key_row", "row", "token", "
 
 # The vectors are incompressible, and DuckDB's floating-point codecs cost 1.7 times the time to read them back.
 NO_FLOAT_CODECS = "SET disabled_compression_methods = 'alp,alprd,chimp,patas'"
+
+# A full or failing disk is any of these, by the moment at which DuckDB meets it.
+NOT_WRITTEN = (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.TransactionException, duckdb.FatalException)
 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

@@ -11,6 +11,7 @@ from qkstore.catalog import Catalog
 from qkstore.contrast import Contrast
 from qkstore.errors import RunError, StoreError, near
 from qkstore.run import Run
+from qkstore.schema import RUN_NAME, check_run_name
 
 DEFAULT = "store"
 
@@ -43,10 +44,11 @@ class Store:
         return f"Store({str(self.path)!r})"
 
     def scan(self) -> tuple[list[Run], list[StoreError]]:
-        """Every run by name, and an error for each file in `runs/` that is none."""
+        """Every run by name, and an error for each `.duckdb` file in `runs/` that is none; hidden files are passed over."""
         runs, errors = [], []
-        for path in sorted((self.path / "runs").glob("*.duckdb")):
+        for path in self._files():
             try:
+                check_run_name(path.stem)
                 runs.append(self._run(path))
             except (StoreError, RunError) as error:
                 errors.append(error)
@@ -59,12 +61,18 @@ class Store:
     def run(self, name: str) -> Run:
         """A run by name; raises RunError with near names, or StoreError where its file is damaged."""
         path = self.path / "runs" / f"{name}.duckdb"
-        if os.sep in name or not path.is_file():
-            raise RunError(f"no run {name!r} in the store; {near(name, [p.stem for p in (self.path / 'runs').glob('*.duckdb')])}")
+        if not RUN_NAME.fullmatch(name) or not path.is_file():
+            raise RunError(f"no run {name!r} in the store; {near(name, [p.stem for p in self._files()])}")
         return self._run(path)
 
+    def _files(self) -> list[Path]:
+        return sorted(p for p in (self.path / "runs").glob("*.duckdb") if not p.name.startswith("."))
+
     def _run(self, path: Path) -> Run:
-        stat = path.stat()
+        try:
+            stat = path.stat()
+        except OSError as error:  # deleted since it was listed
+            raise RunError(f"run file {path.name} cannot be read: {error.strerror}") from None
         key = (path, stat.st_ino, stat.st_mtime_ns, stat.st_size)  # a file that was replaced is another run
         with self._lock:
             if key not in self._open:

@@ -67,10 +67,18 @@ class Tab:
         return self.settle()
 
     def settle(self) -> Tab:
-        self.page.wait_for_timeout(300)
-        self.page.wait_for_function(IDLE)
-        self.page.wait_for_timeout(300)
+        for _ in range(3):  # idle three times in a row: a run may be about to start
+            self.page.wait_for_timeout(200)
+            self.page.wait_for_function(IDLE)
         return self
+
+    def becomes(self, what, wanted) -> bool:
+        """Whether what() gives the wanted value within ten seconds, and still does a moment later."""
+        until = time.monotonic() + 10
+        while what() != wanted and time.monotonic() < until:
+            self.page.wait_for_timeout(100)
+        self.settle()
+        return what() == wanted
 
     def count(self, selector: str) -> int:
         return self.page.locator(selector).count()
@@ -127,36 +135,31 @@ def test_a_pasted_url_gives_the_view_and_back_gives_its_data(tab):
     lexical = tab.figures()
     assert order != lexical
     tab.page.go_back()
-    tab.settle()
-    assert tab.figures() == order and tab.chosen("Contrast") == "order"
+    assert tab.becomes(tab.figures, order) and tab.chosen("Contrast") == "order"
 
     tab.open("subspaces?run=boxes&contrast=order&layer=1&head=2")
     before = tab.figures()
     tab.page.get_by_role("combobox", name="Contrast").click()
     tab.page.get_by_role("option", name="lexical", exact=True).click()
     tab.page.wait_for_url("**contrast=lexical**")
-    tab.settle()
-    assert tab.figures() == lexical, "a choice gives what the pasted address gave"
+    assert tab.becomes(tab.figures, lexical), "a choice gives what the pasted address gave"
     tab.page.go_back()
     tab.page.wait_for_url("**contrast=order**")
-    tab.settle()
-    assert tab.figures() == before and tab.chosen("Contrast") == "order"
+    assert tab.becomes(tab.figures, before) and tab.chosen("Contrast") == "order"
 
 
 def test_a_click_on_a_cell_is_that_head_and_links_carry_it(tab):
     tab.open("heads?run=boxes&contrast=order")
-    assert tab.page.get_by_text("Layer 0, head 3").count() == 0
+    shown = tab.page.get_by_text("Layer 0, head 3").count
+    assert shown() == 0
     tab.page.locator("[aria-label*='layer: 0'][aria-label*='head: 3'], [aria-label*='Layer: 0'][aria-label*='Head: 3']").first.click()
     tab.page.wait_for_url("**layer=0**head=3**")
-    tab.settle()
-    assert tab.page.get_by_text("Layer 0, head 3").count() == 1
+    assert tab.becomes(shown, 1)
     tab.page.locator("[data-testid=stSidebar]").get_by_role("link", name="Projections").click()
     tab.page.wait_for_url("**/projections?**")
-    tab.settle()
-    assert tab.title() == "Projections" and (tab.chosen("Layer"), tab.chosen("Head")) == ("0", "3")
+    assert tab.becomes(tab.title, "Projections") and (tab.chosen("Layer"), tab.chosen("Head")) == ("0", "3")
     tab.page.go_back()
-    tab.settle()
-    assert tab.title() == "Heads" and tab.page.get_by_text("Layer 0, head 3").count() == 1
+    assert tab.becomes(tab.title, "Heads") and shown() == 1
 
 
 def test_panels_stack_on_a_narrow_screen(tab):

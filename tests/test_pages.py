@@ -276,6 +276,7 @@ def test_hostile_tokens_are_escaped_and_hidden_characters_spelled_out(show, tmp_
         body = html(app)
         assert "<script" not in body and "&lt;script&gt;" in body
         assert "\u202e" not in body and "U+202E" in body
+        assert not any("\u202e" in frame.value.write_csv() if hasattr(frame.value, "write_csv") else "\u202e" in frame.value.to_csv() for frame in app.dataframe)
         shown = [e.value for e in [*app.markdown, *app.caption, *app.error, *app.warning, *app.info]]
         assert not any("<script" in s or IMAGE in s for s in shown)
 

@@ -167,6 +167,15 @@ def test_the_question_never_loses_sight_of_a_box_letter():
     assert not see.triu(1).any()
 
 
+def test_of_items_only_the_answer_slot_sees_any():
+    text = list_text(random.Random(3))
+    see = train.sight([text] * 40, len(text.words), random.Random(3))[:, 0, text.listed + 1 :, 1 : text.listed + 1]
+    slots = [i - text.listed - 1 for i in text.answers]
+    others = [i for i in range(see.shape[1]) if i not in slots]
+    assert see[:, slots].all()
+    assert 0 < see[:, others].float().mean() < 0.4  # the open texts
+
+
 def test_gates_leave_all_heads_or_one():
     config = train.new_model(0).config
     factors = train.gates(400, config, random.Random(0)).view(400, config.num_attention_heads, config.head_dim)[..., 0]
