@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
+from dashboard import guard
 from dashboard.text import plain
 from qkstore import analysis, check, comparison, contrast, example, label, null
-from qkstore import heads as scores
 from qkstore.contrast import Contrast
+from qkstore.heads import HeadScore
 from qkstore.run import Run
 
 
@@ -48,7 +49,7 @@ def _scores() -> dict:
     return {}
 
 
-def heads(run: Run, asked: Contrast) -> list[scores.HeadScore]:
+def heads(run: Run, asked: Contrast) -> list[HeadScore]:
     """Every head's scores; the first time with a progress bar that counts, and a button that ends it."""
     key = (identity(run), asked.key)
     if key not in _scores():
@@ -58,6 +59,6 @@ def heads(run: Run, asked: Contrast) -> list[scores.HeadScore]:
             if st.button("Cancel", key="cancel-heads"):
                 place.info("Cancelled. Choose a run and a contrast to score its heads.")
                 st.stop()
-        _scores()[key] = scores.heads(run, asked, progress=lambda i, n: bar.progress(i / n, f"Scored {i:,} of {n:,} heads"))
+        _scores()[key] = guard.store().heads(run, asked, progress=lambda i, n: bar.progress(i / n, f"Scored {i:,} of {n:,} heads"))
         place.empty()
     return _scores()[key]

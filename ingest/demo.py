@@ -51,7 +51,7 @@ def _staged(progress: job.Progress, run: str, stage: str, done: int, total: int)
 def _train(folder: Path, progress: job.Progress) -> Path:
     from ingest.train import train
 
-    train(folder, SEED, lambda done, total: progress("demo model: train", done, total))
+    train(folder, SEED, progress=lambda done, total, _: progress("demo model: train", done, total))
     return folder
 
 

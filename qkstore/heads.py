@@ -37,6 +37,12 @@ class HeadScore:
     def to_dict(self) -> dict:
         return asdict(self)
 
+    @classmethod
+    def of(cls, row: dict) -> HeadScore:
+        """From to_dict, also after a way through JSON, which makes lists of tuples."""
+        interval = row["accuracy_ci"]
+        return cls(**row | {"accuracy_ci": None if interval is None else tuple(interval)})
+
 
 def heads(run: Run, contrast: Contrast, nulls: int = 19, seed: int = 0, progress: Callable[[int, int], None] | None = None) -> list[HeadScore]:
     """Every stored head in one pass over the vectors: the pairs and their null are made once, keys are read once a KV head.

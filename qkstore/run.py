@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -77,6 +79,11 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({self.name!r}, model={self.model!r}, prompts={self.n_prompts}, layers={len(self.layers)}, d_head={self.d_head})"
 
+    @property
+    def identity(self) -> tuple:
+        """What a result of this run depends on: how its vectors were made and when, wherever its file lies."""
+        return self.manifest["run"], self.manifest["plan"], str(self.manifest["created"])
+
     def close(self) -> None:
         if "_connection" in self.__dict__:
             self._connection.close()
@@ -94,7 +101,16 @@ class Run:
 
     def table(self, sql: str, parameters: list | None = None) -> pa.Table:
         """The library's own SQL (never a user's) as an Arrow table."""
-        return self.cursor().execute(sql, parameters or []).to_arrow_table()
+        with self._reading():
+            return self.cursor().execute(sql, parameters or []).to_arrow_table()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """A block that went bad on disk is met only when it is read."""
+        try:
+            yield
+        except duckdb.IOException as error:
+            raise StoreError(f"run file {self.path.name} is damaged: {str(error).splitlines()[0]}; run `check`") from None
 
     @cached_property
     def columns(self) -> dict[str, list[str]]:
@@ -159,14 +175,14 @@ class Run:
     def _vectors(self, table: str, head_column: str, layer: int, head: int, rows: np.ndarray | None, total: int) -> np.ndarray:
         first, last = (0, total - 1) if rows is None else (int(rows.min()), int(rows.max())) if len(rows) else (0, -1)
         sql = f"SELECT row, v FROM {table} WHERE layer = ? AND {head_column} = ? AND row BETWEEN ? AND ?"
-        reader = self.cursor().execute(sql, [layer, head, first, last]).to_arrow_reader(READ_ROWS)
         out = np.empty((last - first + 1, self.d_head), np.float32)
         read = 0
-        for batch in reader:
-            ids, v = batch.column(0).to_numpy(), batch.column(1)
-            flat = v.values.to_numpy(zero_copy_only=True)[v.offset * self.d_head : (v.offset + len(v)) * self.d_head]
-            out[ids - first] = flat.reshape(-1, self.d_head)
-            read += len(ids)
+        with self._reading():
+            for batch in self.cursor().execute(sql, [layer, head, first, last]).to_arrow_reader(READ_ROWS):
+                ids, v = batch.column(0).to_numpy(), batch.column(1)
+                flat = v.values.to_numpy(zero_copy_only=True)[v.offset * self.d_head : (v.offset + len(v)) * self.d_head]
+                out[ids - first] = flat.reshape(-1, self.d_head)
+                read += len(ids)
         if read != len(out):
             raise StoreError(f"run {self.name!r}: layer {layer} head {head} has {read} vectors where {len(out)} were expected; run `check`")
         return out if rows is None or len(rows) == len(out) and (rows == np.arange(first, last + 1)).all() else out[rows - first]

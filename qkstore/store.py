@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+from qkstore import __version__
 from qkstore.builtin import feature, features
 from qkstore.catalog import Catalog
 from qkstore.contrast import Contrast
 from qkstore.errors import RunError, StoreError, near
+from qkstore.heads import HeadScore, heads
 from qkstore.run import Run
 from qkstore.schema import RUN_NAME, check_run_name
 
@@ -90,3 +95,14 @@ class Store:
     def feature(self, run: Run, name: str) -> tuple[Contrast, ...]:
         """The contrasts that a name stands for on a run; raises ContrastError with near names."""
         return feature(run, name, self.catalog.contrasts())
+
+    def heads(self, run: Run, contrast: Contrast, nulls: int = 19, seed: int = 0, progress: Callable[[int, int], None] | None = None) -> list[HeadScore]:
+        """Every head's scores (see qkstore.heads.heads), computed once for all who use the store and kept in its catalogue."""
+        key = hashlib.sha256(repr((run.identity, contrast.key, nulls, seed, __version__)).encode()).hexdigest()
+        kept = self.catalog.result(key)
+        if kept is not None:
+            return [HeadScore.of(row) for row in kept]
+        found = heads(run, contrast, nulls, seed, progress)
+        with suppress(StoreError):  # a store that one may only read still answers
+            self.catalog.keep_result(key, "heads", run.name, contrast.name, [h.to_dict() for h in found])
+        return found

@@ -217,3 +217,28 @@ def test_bad_input_is_one_line(run, call, says):
     with pytest.raises((RunError, ContrastError)) as error:
         call(run)
     assert says in str(error.value) and "\n" not in str(error.value)
+
+
+def test_head_scores_are_computed_once_a_store_and_kept(tmp_path, monkeypatch):
+    write(tmp_path, n=128)
+    store = qkstore.open(tmp_path)
+    run, calls = store.run("synthetic"), []
+    first = store.heads(run, ORDER, progress=lambda i, n: calls.append(i))
+    again = qkstore.open(tmp_path).heads(run, ORDER, progress=lambda i, n: calls.append(i))
+    assert first == again == heads(run, ORDER) and calls == list(range(1, 9))
+    assert store.heads(run, ORDER.replace(name="other name", version=3)) == first  # what does not change the numbers is no key
+    centred = store.heads(run, ORDER.replace(centring="queries"), progress=lambda i, n: calls.append(i))
+    assert centred != first and len(calls) == 16
+
+
+def test_a_store_that_may_only_be_read_still_scores(tmp_path, monkeypatch):
+    write(tmp_path, n=64)
+    store = qkstore.open(tmp_path)
+
+    def refuse(*args):
+        from qkstore.errors import StoreError
+
+        raise StoreError("read-only")
+
+    monkeypatch.setattr(store.catalog, "keep_result", refuse)
+    assert len(store.heads(store.run("synthetic"), ORDER, nulls=0)) == 8

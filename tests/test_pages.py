@@ -192,11 +192,11 @@ def test_a_head_without_any_contrast_leaves_the_rest_of_the_page(show, tmp_path)
 
 
 def test_scoring_counts_and_can_be_cancelled(show, own, monkeypatch):
-    def slow(run, contrast, progress):
+    def slow(store, run, contrast, progress):
         progress(1, 8)
         guard.st.stop()
 
-    monkeypatch.setattr("dashboard.results.scores.heads", slow)
+    monkeypatch.setattr("qkstore.store.Store.heads", slow)
     app = show(own, "heads")
     assert "Scored 1 of 8 heads" in app.get("progress")[0].proto.text and not app.metric
     next(b for b in app.button if b.label == "Cancel").click()
@@ -208,7 +208,7 @@ def test_a_bug_is_one_line_with_its_details_folded(show, own, monkeypatch):
     def broken(*_, **__):
         raise ValueError("boom")
 
-    monkeypatch.setattr("dashboard.results.scores.heads", broken)
+    monkeypatch.setattr("qkstore.store.Store.heads", broken)
     app = show(own, "heads")
     assert "ValueError" in app.error[0].value and "boom" not in app.error[0].value and not app.exception
     assert app.expander[0].label == "Details" and "boom" in app.expander[0].code[0].value
