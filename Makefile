@@ -4,7 +4,7 @@ STORE ?= store
 PORT  ?= 8501
 BIN   := .venv/bin
 
-.PHONY: demo test install install-test clean-store
+.PHONY: demo test install install-test
 
 demo: install
 	@$(BIN)/python setup/port.py $(PORT)

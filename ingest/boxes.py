@@ -21,6 +21,9 @@ from qkstore.errors import PromptError, near
 Question = Literal["ent", "ord", "both"]
 QUESTIONS: tuple[Question, ...] = ("ent", "ord", "both")
 
+# A pair's sentence: BEFORE entity BETWEEN box AFTER.
+BEFORE, BETWEEN, AFTER = "The", ("is", "in", "box"), "."
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -97,8 +100,8 @@ def prompt(pairs: Pairs, question: Question, **fields: str) -> Prompt:
     passage = Passage()
     for i, (entity, box) in enumerate(zip(pairs.entities, pairs.boxes, strict=True)):
         labels: dict[str, Label] = {"entity": entity, "order_id": i + 1}
-        passage.say("The").mark(entity, "entity", **labels).say("is", "in", "box")
-        passage.mark(box, "box", **labels, box=box, is_answer=i == pairs.queried).say(".")
+        passage.say(BEFORE).mark(entity, "entity", **labels).say(*BETWEEN)
+        passage.mark(box, "box", **labels, box=box, is_answer=i == pairs.queried).say(AFTER)
     passage.say(*ask(question, pairs.entity, pairs.queried)).mark("box", "answer_slot")
     return Prompt(
         text=passage.text, spans=tuple(passage.spans), answer=pairs.box,
@@ -112,7 +115,7 @@ def prompt(pairs: Pairs, question: Question, **fields: str) -> Prompt:
 
 def clause(entity: str, box: str) -> list[str]:
     """The words of one pair's sentence."""
-    return ["The", entity, "is", "in", "box", box, "."]
+    return [BEFORE, entity, *BETWEEN, box, AFTER]
 
 
 def ask(question: Question, entity: str, place: int) -> list[str]:

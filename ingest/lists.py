@@ -10,6 +10,7 @@ would be one direction for all categories.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable, Mapping
 
 from ingest.passage import Passage
 from ingest.prompts import Prompt
@@ -28,28 +29,43 @@ def build(n: int, seed: int, n_test: int = 1000) -> list[Prompt]:
     if n < 0 or n_test < 0:
         raise PromptError(f"{min(n, n_test)} prompts: the numbers of prompts are 0 or more")
     rng = random.Random(f"lists {seed}")
-    prompts = [prompt(*draw(rng, "train"), id=f"lists-train-{i}", split="train") for i in range(n)]
-    return prompts + [prompt(*draw(rng, "test"), id=f"lists-test-{i}", split="test") for i in range(n_test)]
+    prompts: list[Prompt] = []
+    for split, count in (("train", n), ("test", n_test)):
+        words = {name: items(name, split) for name in CATEGORIES}
+        prompts += [prompt(*draw(rng, words), id=f"lists-{split}-{i}", split=split) for i in range(count)]
+    return prompts
 
 
-def draw(rng: random.Random, split: str) -> tuple[list[tuple[str, str]], str]:
-    """The (item, category) pairs of one list, shuffled, and the category that is asked for."""
-    categories = rng.sample(sorted(CATEGORIES), N_CATEGORIES)
-    listed = [(item, name) for name in categories for item in rng.sample(items(name, split), N_ITEMS)]
+def draw(
+    rng: random.Random, words: Mapping[str, tuple[str, ...]], n_categories: int = N_CATEGORIES, n_items: int = N_ITEMS
+) -> tuple[list[tuple[str, str]], str]:
+    """The (item, category) pairs of one list, shuffled, and the category asked for; `words` is what to draw from."""
+    categories = rng.sample(sorted(words), n_categories)
+    listed = [(item, name) for name in categories for item in rng.sample(words[name], n_items)]
     rng.shuffle(listed)
     return listed, rng.choice(categories)
 
 
 def prompt(listed: list[tuple[str, str]], queried: str, **fields: str) -> Prompt:
     """One prompt whose last word, the answer slot ":", is followed by any item of the queried category."""
-    passage = Passage().say("List", ":")
-    for i, (item, category) in enumerate(listed):
-        passage.mark(item, "item", item=item, category=category, is_answer=category == queried)
-        passage.say("," if i < len(listed) - 1 else ".")
+    category_of = dict(listed)
+    passage = Passage()
+    for word in listing(item for item, _ in listed):
+        if category := category_of.get(word):
+            passage.mark(word, "item", item=word, category=category, is_answer=category == queried)
+        else:
+            passage.say(word)
     passage.say(*ask(queried)).mark(":", "answer_slot")
     return Prompt(
-        text=passage.text, spans=tuple(passage.spans), labels={"question": "list", "queried_category": queried}, **fields
+        text=passage.text, spans=tuple(passage.spans),
+        labels={"question": "list", "queried_category": queried}, **fields,
     )
+
+
+def listing(words: Iterable[str]) -> list[str]:
+    """The words of a list of items, with its punctuation."""
+    tight = [mark for word in words for mark in (word, ",")]
+    return ["List", ":", *tight[:-1], "."]
 
 
 def ask(category: str) -> list[str]:

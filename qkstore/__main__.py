@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-from pathlib import Path
 
 import qkstore
-from qkstore.errors import QKStoreError, RunError, StoreError
+from qkstore.argument import Parser, count, positive, seconds
+from qkstore.errors import ContrastError, QKStoreError, StoreError
+from qkstore.output import print_json, print_table, write
+
+MOST_ILL = 10  # findings in the one line of `check`
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
+    """The command; returns its exit code."""
     try:
+        options = parser().parse_args(arguments)
         options.act(options)
     except QKStoreError as error:
         print(f"qkstore: {error}", file=sys.stderr)
@@ -28,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="python -m qkstore", description="Analyse a store of queries and keys.")
+    top = Parser(prog="python -m qkstore", description="Analyse a store of queries and keys.")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, act, help: str) -> argparse.ArgumentParser:
@@ -46,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     _predicates(sub)
 
     sub = _json(_contrast(command("heads", heads, "score every head of a run under a contrast")))
-    sub.add_argument("--nulls", type=int, default=19, help="sign permutations for the null of ‖ΔC‖ (default 19, 0 for none)")
+    sub.add_argument("--nulls", type=count, default=19, help="sign permutations for the null of ‖ΔC‖ (default 19, 0 for none)")
 
     sub = _head(_contrast(command("covariance", covariance, "ΔC of one head, its SVD and rank, into an npz file")))
     sub.add_argument("--out", required=True, metavar="FILE.npz")
@@ -55,8 +58,8 @@ def parser() -> argparse.ArgumentParser:
     sub = _json(_head(_contrast(command("intervene", intervene, "swap key coordinates in closed form"))))
     sub.add_argument("--and", dest="other", metavar="CONTRAST", help="a second contrast; both are also swapped together")
     sub.add_argument("--bases", type=int, default=10, help="random bases a rank (default 10)")
-    sub.add_argument("--most", type=int, default=1000, help="queries at most (default 1000)")
-    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--most", type=positive, default=1000, help="queries at most (default 1000)")
+    sub.add_argument("--seed", type=count, default=0)
 
     sub = _json(_head(_contrast(command("attribute", attribute, "split one prompt's logits by feature"))))
     sub.add_argument("--and", dest="other", metavar="CONTRAST")
@@ -65,8 +68,8 @@ def parser() -> argparse.ArgumentParser:
 
     sub = command("sql", sql, "one guarded, read-only SELECT over a run; prints JSON {columns, rows}")
     sub.add_argument("--run", required=True)
-    sub.add_argument("--limit", type=float, default=10.0, help="seconds (default 10)")
-    sub.add_argument("--rows", type=int, default=10_000, help="rows at most (default 10000)")
+    sub.add_argument("--limit", type=seconds, default=10.0, help="seconds (default 10)")
+    sub.add_argument("--rows", type=count, default=10_000, help="rows at most (default 10000)")
     sub.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
     sub.add_argument("select")
 
@@ -123,6 +126,10 @@ def _inline(options, name: str = "inline") -> qkstore.Contrast:
 def _features(store, run, options) -> dict[str, tuple]:
     """{name: contrasts} of --contrast, or of the predicates given, and of --and."""
     if options.contrast:
+        given = [name for name in ("where", "positive", "negative", "pairs") if getattr(options, name)]
+        given += [name for name, usual in (("weighting", "pair"), ("centring", "none")) if getattr(options, name) != usual]
+        if given:
+            raise ContrastError(f"--contrast {options.contrast} is a whole contrast; leave out --{given[0]}, or give the predicates themselves")
         named = {options.contrast: store.feature(run, options.contrast)}
     else:
         named = {"inline": (_inline(options),)}
@@ -133,7 +140,7 @@ def _features(store, run, options) -> dict[str, tuple]:
 def _one(store, run, options) -> qkstore.Contrast:
     ((name, contrasts),) = _features(store, run, options).items()
     if len(contrasts) > 1:
-        raise qkstore.errors.ContrastError(f"{name!r} is the span of {len(contrasts)} contrasts; this command takes one, such as {contrasts[0].name!r}")
+        raise ContrastError(f"{name!r} is the span of {len(contrasts)} contrasts; this command takes one, such as {contrasts[0].name!r}")
     return contrasts[0]
 
 
@@ -145,9 +152,9 @@ def runs(options) -> None:
     facts = ("model", "task", "n_prompts", "n_queries", "n_keys", "n_layers", "n_heads", "n_kv_heads", "d_head", "dtype")
     rows = [{"run": r.name} | {f: r.manifest[f] for f in facts} | {"layers": list(r.layers), "created": str(r.created)} for r in found]
     if options.json:
-        _print_json(rows)
+        print_json(rows)
     else:
-        _print_table([{k: v for k, v in row.items() if k not in ("layers", "dtype")} for row in rows])
+        print_table([{k: v for k, v in row.items() if k not in ("layers", "dtype")} for row in rows])
     for error in errors:
         print(f"qkstore: {error}", file=sys.stderr)
 
@@ -159,11 +166,11 @@ def contrasts(options) -> None:
     store = _store(options)
     if options.save:
         saved = store.catalog.save(_inline(options, options.save).replace(description=options.description, author=options.author))
-        _print_json(saved.to_dict()) if options.json else print(f"saved {saved.name!r}, version {saved.version}")
+        print_json(saved.to_dict()) if options.json else print(f"saved {saved.name!r}, version {saved.version}")
         return
     if not options.run:
         found = store.catalog.contrasts()
-        _print_json([c.to_dict() for c in found]) if options.json else _print_table([{"name": c.name, "version": c.version, "contrast": c.sentence()} for c in found])
+        print_json([c.to_dict() for c in found]) if options.json else print_table([{"name": c.name, "version": c.version, "contrast": c.sentence()} for c in found])
         return
     run, rows = store.run(options.run), []
     for name, members in store.features(run).items():
@@ -174,19 +181,17 @@ def contrasts(options) -> None:
             except QKStoreError as error:
                 rows.append(contrast.to_dict() | {"sentence": contrast.sentence(), "counts": None, "findings": [str(error)]})
     if options.json:
-        _print_json(rows)
+        print_json(rows)
     for row in [] if options.json else rows:
         print(f"{row['name']}: {row['sentence']}", *(f"  ! {f}" for f in row["findings"]), sep="\n")
 
 
 def heads(options) -> None:
-    from qkstore.heads import heads as score_heads
-
     store = _store(options)
     run = store.run(options.run)
-    rows = [h.to_dict() for h in score_heads(run, _one(store, run, options), options.nulls)]
+    rows = [h.to_dict() for h in store.heads(run, _one(store, run, options), options.nulls)]
     shown = ("layer", "head", "accuracy", "selectivity", "attention_positive", "attention_negative", "delta_norm", "delta_null", "rank", "n_queries")
-    _print_json(rows) if options.json else _print_table([{name: row[name] for name in shown} for row in rows])
+    print_json(rows) if options.json else print_table([{name: row[name] for name in shown} for row in rows])
 
 
 def covariance(options) -> None:
@@ -197,7 +202,7 @@ def covariance(options) -> None:
     store = _store(options)
     run = store.run(options.run)
     found = fit(run, _one(store, run, options), options.layer, options.head, options.rank)
-    _write(options.out, ".npz", lambda path: np.savez(path, **found.arrays()))
+    write(options.out, ".npz", lambda path: np.savez(path, **found.arrays()))
     n = found.counts
     print(f"rank {found.subspace.rank} of {run.d_head}, {n.n_pos:,} positive and {n.n_neg:,} negative pairs of the {found.split or 'whole'} split → {options.out}")
 
@@ -209,11 +214,11 @@ def intervene(options) -> None:
     run = store.run(options.run)
     found = swap(run, _features(store, run, options), options.layer, options.head, options.bases, options.most, options.seed).to_dict()
     if options.json:
-        _print_json(found)
+        print_json(found)
         return
     print(f"{found['n']:,} queries of the {found['split'] or 'whole'} split, layer {options.layer}, head {options.head}")
     shown = ("name", "rank", "original_before", "target_before", "original_after", "target_after", "delta_p", "flip_rate")
-    _print_table([{name: c[name] for name in shown} for c in found["conditions"]])
+    print_table([{name: c[name] for name in shown} for c in found["conditions"]])
 
 
 def attribute(options) -> None:
@@ -224,10 +229,10 @@ def attribute(options) -> None:
     order = [name.strip() for name in options.order.split(",")] if options.order else None
     found = split(run, _features(store, run, options), options.layer, options.head, run.prompt_id(options.prompt), order=order).to_dict()
     if options.json:
-        _print_json(found)
+        print_json(found)
         return
     print(f"prompt {found['prompt_id']}, query {found['query']['text']!r} at {found['query']['pos']}; projected out in the order {', '.join(found['order'])}")
-    _print_table([{"pos": t["pos"], "text": t["text"], "attention": t["attention"], "logit": t["logit"]} | t["parts"] for t in found["tokens"]])
+    print_table([{"pos": t["pos"], "text": t["text"], "attention": t["attention"], "logit": t["logit"]} | t["parts"] for t in found["tokens"]])
 
 
 def sql(options) -> None:
@@ -235,7 +240,7 @@ def sql(options) -> None:
 
     run = _store(options).run(options.run)
     table = worker.query(run.path, guard.select(options.select, run.columns), limit_s=options.limit, max_rows=options.rows)
-    _print_json({"columns": table.column_names, "rows": [list(r) for r in zip(*(c.to_pylist() for c in table.columns))], "truncated": worker.truncated(table)})
+    print_json({"columns": table.column_names, "rows": [list(r) for r in zip(*(c.to_pylist() for c in table.columns))], "truncated": worker.truncated(table)})
 
 
 def export(options) -> None:
@@ -248,10 +253,10 @@ def export(options) -> None:
     contrast = _one(store, run, options)
     if options.out.endswith(".npz"):
         found = arrays(run, contrast, options.layer, options.head)
-        _write(options.out, ".npz", lambda path: np.savez(path, **found))
+        write(options.out, ".npz", lambda path: np.savez(path, **found))
     else:
         found = table(run, contrast, options.layer, options.head)
-        _write(options.out, ".parquet", found.write_parquet)
+        write(options.out, ".parquet", found.write_parquet)
     print(f"{len(found['sign']):,} pairs → {options.out}")
 
 
@@ -261,7 +266,8 @@ def check(options) -> None:
     well, ill = inspect(_store(options))
     print(*(f"ok  {line}" for line in well), sep="\n")
     if ill:
-        raise StoreError("; ".join(ill))
+        more = f"; and {len(ill) - MOST_ILL} more" if len(ill) > MOST_ILL else ""
+        raise StoreError("; ".join(ill[:MOST_ILL]) + more)
 
 
 def backup(options) -> None:
@@ -275,46 +281,6 @@ def restore(options) -> None:
     from qkstore.archive import restore as unpack
 
     print(f"restored into {unpack(options.store or os.environ.get('QKSTORE') or 'store', options.archive)}")
-
-
-# -- output ------------------------------------------------------------------------------------------------------
-
-
-def _write(out: str, ending: str, write) -> None:
-    """Write beside the target and rename, so that a file by that name is whole; raises StoreError."""
-    if not out.endswith(ending):
-        raise RunError(f"--out {out}: the file's name must end in {ending}")
-    path = Path(out)
-    part = path.with_name(f".{path.stem}.part{ending}")
-    try:
-        write(part)
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise StoreError(f"{out} was not written: {error.strerror or error}") from None
-
-
-def _print_json(value) -> None:
-    json.dump(value, sys.stdout, default=str)
-    print()
-
-
-def _print_table(rows: list[dict]) -> None:
-    if not rows:
-        print("none")
-        return
-    cells = [[_cell(v) for v in row.values()] for row in rows]
-    widths = [max(len(name), *(len(row[i]) for row in cells)) for i, name in enumerate(rows[0])]
-    for line in ([list(rows[0])] + cells):
-        print("  ".join(text.ljust(w) if i == 0 else text.rjust(w) for i, (text, w) in enumerate(zip(line, widths))).rstrip())
-
-
-def _cell(value) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 if __name__ == "__main__":

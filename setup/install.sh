@@ -2,30 +2,38 @@
 # Makes .venv and installs the pinned packages of one requirements file into it; a second call with the same pins does nothing.
 set -eu
 wanted=$1
+stamp=.venv/installed-$(basename "$wanted" .txt)
+sum=$(cat setup/constraints.txt requirements*.txt | cksum)
+if [ -x .venv/bin/python ] && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$sum" ]; then exit 0; fi
+
+fits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' >/dev/null 2>&1; }
 python=${PYTHON:-}
 if [ -z "$python" ]; then
   for name in python3.13 python3.12 python3.11 python3; do
-    if command -v "$name" >/dev/null 2>&1 && "$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null; then
+    if fits "$name"; then
       python=$name
       break
     fi
   done
 fi
-if [ -z "$python" ] || ! "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))'; then
-  echo "qkstore needs Python 3.11, 3.12 or 3.13; found: $(python3 --version 2>&1 || echo none). Name one with PYTHON=/path/to/python3.11 make …" >&2
+if [ -z "$python" ] || ! fits "$python"; then
+  found=$("${python:-python3}" --version 2>/dev/null) || found="no ${python:-python3}"
+  echo "qkstore needs Python 3.11, 3.12 or 3.13; found: $found. Name one with PYTHON=/path/to/python3.11 make …" >&2
   exit 2
 fi
 
-stamp=.venv/installed-$(basename "$wanted" .txt)
-sum=$(cat setup/constraints.txt requirements*.txt | cksum)
-if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$sum" ]; then exit 0; fi
+if [ -x .venv/bin/python ] && ! fits .venv/bin/python; then
+  echo ".venv was made with $(.venv/bin/python --version 2>/dev/null || echo 'a Python that is gone'), qkstore needs 3.11, 3.12 or 3.13: delete .venv and repeat" >&2
+  exit 2
+fi
 
 log=.venv/install.log
 if command -v uv >/dev/null 2>&1 && [ "${USE_UV:-1}" = 1 ]; then
   [ -x .venv/bin/python ] || uv venv --quiet --python "$python" .venv
   install="uv pip install --python .venv/bin/python"
 else
-  if [ ! -x .venv/bin/python ] && ! "$python" -m venv .venv; then
+  if [ ! -x .venv/bin/python ] && ! "$python" -m venv .venv >/dev/null 2>&1; then
+    rm -rf .venv # half of one would be taken for a whole one next time
     echo "$python cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2
     exit 2
   fi

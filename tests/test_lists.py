@@ -51,10 +51,12 @@ def test_every_category_is_queried(prompts):
 
 
 def test_test_words_are_held_out(prompts):
-    used = {split: {s.labels["item"] for p in prompts if p.split == split for s in listed(p)} for split in ("train", "test")}
+    used: dict[str, set[str]] = {"train": set(), "test": set()}
+    for p in prompts:
+        used[p.split] |= {s.labels["item"] for s in listed(p)}
     assert not used["train"] & used["test"]
-    assert used["test"] == {w for name in CATEGORIES for w in items(name, "test")}
-    assert used["train"] == {w for name in CATEGORIES for w in items(name, "train")}
+    for split, words in used.items():
+        assert words == {word for name in CATEGORIES for word in items(name, split)}
 
 
 def test_one_seed_one_set_of_prompts():

@@ -1,0 +1,191 @@
+"""The built-in contrasts give exactly the pairs that a loop over the prompts' tokens gives."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+from labelled import labelled
+from synthetic import synthetic, write
+
+import qkstore
+from ingest import boxes, lists
+from qkstore import builtin
+from qkstore.contrast import Contrast, pairs
+from qkstore.errors import ContrastError
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    path = tmp_path_factory.mktemp("store")
+    for question in ("ent", "ord", "both"):
+        write(path, question, labelled(boxes.build(12, question, 0, n_test=6, n_pairs=4)))
+    write(path, "lists", labelled(lists.build(60, 0, n_test=20), cut=lambda w: [w[:2], w[2:]] if len(w) > 4 else [w]))
+    quoted = labelled(lists.build(30, 0, n_test=10))
+    odd = pl.col("category").replace({"fruits": "it's", "fruit": "it's"})
+    quoted.tokens = quoted.tokens.with_columns(odd)
+    quoted.prompts = quoted.prompts.with_columns(queried_category=pl.col("queried_category").replace({"fruits": "it's", "fruit": "it's"}))
+    write(path, "quoted", quoted)
+    numbered = labelled(lists.build(30, 0, n_test=10))
+    codes = {name: i for i, name in enumerate(sorted(numbered.prompts["queried_category"].unique()))}
+    numbered.tokens = numbered.tokens.with_columns(pl.col("category").replace_strict(codes, default=99, return_dtype=pl.Int64))
+    numbered.prompts = numbered.prompts.with_columns(pl.col("queried_category").replace_strict(codes, return_dtype=pl.Int64))
+    write(path, "numbered", numbered)
+    bare = synthetic(16)
+    bare.tokens = bare.tokens.drop("order_id")
+    write(path, "bare", bare)
+    return qkstore.open(path)
+
+
+def sides(run) -> tuple[list[dict], list[dict]]:
+    """Stored queries and keys as dicts of their token's and prompt's columns, by a loop: no code of the library."""
+    con = run.cursor()
+    tokens = {(t["prompt_id"], t["pos"]): t for t in con.execute("SELECT * FROM token").pl().to_dicts()}
+    prompts = {p["prompt_id"]: p for p in con.execute("SELECT * FROM prompt").pl().to_dicts()}
+    out = []
+    for table in ("query_row", "key_row"):
+        rows = con.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()
+        out.append([prompts[p] | tokens[p, pos] | {"row": row} for row, p, pos in rows])
+    return tuple(out)
+
+
+def by_loop(run, rule) -> set[tuple[int, int, int]]:
+    queries, keys = sides(run)
+    return {(q["row"], k["row"], sign) for q in queries for k in keys if (sign := rule(q, k))}
+
+
+def found(run, contrast, split=None) -> set[tuple[int, int, int]]:
+    p = pairs(run, contrast, split)
+    triples = list(zip(p.query.tolist(), p.key.tolist(), p.sign.tolist()))
+    assert len(set(triples)) == len(triples), "a pair came twice"
+    return set(triples)
+
+
+def order(q, k):
+    used = q["variant"] == "fixed" or (q["split"] == "test" and q["variant"] == "base")
+    if used and q["role"] == "answer_slot" and k["role"] == "box" and k["prompt_id"] == q["prompt_id"]:
+        return 1 if k["order_id"] == q["queried_order"] else -1
+
+
+def lexical(q, k):
+    if q["role"] == "answer_slot" and q["variant"] == "base" and k["role"] == "box" and k["order_id"] == q["queried_order"]:
+        return 1 if k["prompt_id"] == q["prompt_id"] else -1 if k["prompt_id"] == q["counterfactual_id"] else None
+
+
+def authors_lexical(q, k):
+    if q["role"] == "answer_slot" and k["role"] == "box" and k["prompt_id"] == q["prompt_id"] and k["order_id"] == q["queried_order"]:
+        return {"base": 1, "counterfactual": -1}.get(q["variant"])
+
+
+def category(q, k):
+    if q["role"] == "answer_slot" and k["role"] == "item" and k["span_last"] and k["prompt_id"] == q["prompt_id"]:
+        return 1 if k["category"] == q["queried_category"] else -1
+
+
+RULES = {"order": order, "order-centred": order, "authors/order": order, "lexical": lexical, "authors/lexical": authors_lexical}
+
+
+@pytest.mark.parametrize("question", ["ent", "ord", "both"])
+@pytest.mark.parametrize("name", RULES)
+def test_boxes_contrasts_are_the_pairs_of_a_loop(store, question, name):
+    run = store.run(question)
+    (contrast,) = store.feature(run, name)
+    expected = by_loop(run, RULES[name])
+    assert expected and found(run, contrast) == expected
+    another = lexical if RULES[name] is not lexical else order
+    assert found(run, contrast) != by_loop(run, another)
+
+
+def test_order_is_of_fixed_prompts_in_train_and_base_prompts_in_test(store):
+    run = store.run("ent")
+    for split, variant in (("train", "fixed"), ("test", "base")):
+        used = {q for q, _, _ in found(run, builtin.ORDER, split)}
+        assert used == {q["row"] for q in sides(run)[0] if q["split"] == split and q["variant"] == variant}
+
+
+def test_lexical_has_one_query_for_both_keys_and_the_authors_two(store):
+    run = store.run("both")
+    one = {(q, s) for q, _, s in found(run, builtin.LEXICAL)}
+    assert {q for q, s in one if s == 1} == {q for q, s in one if s == -1}
+    (authors,) = store.feature(run, "authors/lexical")
+    two = {(q, s) for q, _, s in found(run, authors)}
+    assert not {q for q, s in two if s == 1} & {q for q, s in two if s == -1}
+    # a matched pair: the keys of the positive sides are the same, and so are those of the negative ones
+    assert {(k, s) for _, k, s in found(run, authors)} == {(k, s) for _, k, s in found(run, builtin.LEXICAL)}
+
+
+def test_weighting_and_centring_are_what_sets_the_variants_apart(store):
+    run = store.run("ent")
+    kinds = {name: (c.weighting, c.centring) for name, (c, *_) in store.features(run).items()}
+    assert kinds["order"] == kinds["lexical"] == kinds["authors/lexical"] == ("pair", "none")
+    assert kinds["order-centred"] == ("pair", "queries") and kinds["authors/order"] == ("query", "none")
+    assert {c.weighting for (c, *_) in (v for n, v in store.features(store.run("lists")).items() if n.startswith("authors/"))} == {"sum"}
+
+
+@pytest.mark.parametrize("name", ["lists", "quoted"])
+def test_category_contrasts_are_the_pairs_of_a_loop(store, name):
+    run = store.run(name)
+    assert found(run, builtin.CATEGORY) == by_loop(run, category)
+    queried = run.values("queried_category", "q")
+    assert len(queried) > 5
+    for value in queried:
+        expected = by_loop(run, lambda q, k: category(q, k) if q["queried_category"] == value else None)  # noqa: B023
+        for known in (f"category:{value}", f"authors/category:{value}"):
+            (contrast,) = store.feature(run, known)
+            assert contrast.name == known and expected and found(run, contrast) == expected
+
+
+def test_only_the_last_token_of_an_item_is_a_key(store):
+    queries, keys = sides(store.run("lists"))
+    used = {k for _, k, _ in found(store.run("lists"), builtin.CATEGORY)}
+    assert used < {k["row"] for k in keys if k["role"] == "item"}  # some items fall into two tokens
+    assert all(keys[k]["span_last"] for k in used)
+
+
+def test_a_quote_in_a_category_is_a_letter(store):
+    run = store.run("quoted")
+    (contrast,) = store.feature(run, "category:it's")
+    assert all(sides(run)[0][q]["queried_category"] == "it's" for q, _, _ in found(run, contrast))
+
+
+def test_categories_may_be_numbers(store):
+    run = store.run("numbered")
+    (contrast,) = store.feature(run, "category:2")
+    assert found(run, contrast) == by_loop(run, lambda q, k: category(q, k) if q["queried_category"] == 2 else None)
+
+
+def test_the_span_is_of_every_category_and_nothing_else(store):
+    run = store.run("lists")
+    members = store.feature(run, "category:*")
+    assert {c.name for c in members} == {f"category:{c}" for c in run.values("queried_category", "q")}
+    assert "category:*" not in store.features(store.run("ent"))
+
+
+def test_a_run_without_the_labels_has_no_built_in(store):
+    assert store.features(store.run("bare")) == {}
+    with pytest.raises(ContrastError, match=r"no contrast 'order' for run 'bare'; there are none"):
+        store.feature(store.run("bare"), "order")
+    assert "category" not in store.features(store.run("ent")) and "order" not in store.features(store.run("lists"))
+
+
+def test_a_saved_contrast_hides_a_built_in_of_its_name_in_the_span_too(store):
+    run, mine = store.run("lists"), Contrast(name="category:fruit", positive="k.category = 'fruit'", negative="k.category <> 'fruit'")
+    name = next(n for n in builtin.features(run) if n.startswith("category:") and n != "category:*")
+    mine = mine.replace(name=name)
+    shown = builtin.features(run, [mine, mine.replace(name="category:of mine")])
+    assert shown[name] == (mine,) and mine in shown["category:*"]
+    assert len(shown["category:*"]) == len(builtin.features(run)["category:*"]), "a contrast that only begins so is none of the categories"
+    assert builtin.features(run)[name] != (mine,)
+    assert builtin.features(run, [mine.replace(name="category:*")])["category:*"] == (mine.replace(name="category:*"),)
+
+
+@pytest.mark.parametrize(("run", "asked", "near"), [("ent", "ordr", "'order'"), ("ent", "Lexical", "'lexical'"), ("lists", "categry", "'category'"), ("ent", "author/order", "'authors/order'")])
+def test_an_unknown_name_has_near_ones(store, run, asked, near):
+    with pytest.raises(ContrastError, match=f"did you mean {near}") as error:
+        store.feature(store.run(run), asked)
+    assert "\n" not in str(error.value)
+
+
+def test_every_built_in_reads_back_and_is_hashed_apart(store):
+    for name in ("ent", "lists"):
+        contrasts = builtin.contrasts(store.run(name))
+        assert all(c.sentence().startswith("Queries") and c.description and c.author == "qkstore" for c in contrasts)
+        assert len({c.key for c in contrasts}) == len({c.name for c in contrasts}) == len(contrasts)

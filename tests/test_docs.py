@@ -1,0 +1,177 @@
+"""README and docs: every command parses, every link leads somewhere, every snippet runs, and nothing is of one machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+
+import polars as pl
+import pytest
+import stores
+from conftest import ROOT
+from synthetic import write
+
+import qkstore
+import qkstore.__main__
+from ingest import __main__ as ingest_main
+from ingest.prompts import read_jsonl
+from qkstore import analysis
+from qkstore.errors import QKStoreError
+
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PARSERS = {"qkstore": qkstore.__main__.parser, "ingest": ingest_main.parser}
+README = PAGES[0].read_text()
+
+
+def blocks(text: str, language: str | None = None) -> list[str]:
+    """The fenced blocks of a page, of one language where one is named."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```", text, re.M | re.S)
+    return [body for name, body in found if language in (None, name)]
+
+
+def commands(text: str) -> list[list[str]]:
+    """The words of every `python -m …` of a page, in a block or in a line of text."""
+    joined = "\n".join([*blocks(text), *re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))]).replace("\\\n", " ")
+    lines = [line.split("   #")[0].strip() for line in joined.splitlines()]
+    return [words for line in lines if line.startswith("python -m") and (words := shlex.split(line))]
+
+
+COMMANDS = [(p.name, words) for p in PAGES for words in commands(p.read_text())]
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    return PARSERS[words[2]]().parse_args(words[3:])
+
+
+@pytest.mark.parametrize(("page", "words"), COMMANDS, ids=lambda x: " ".join(x[2:5]) if isinstance(x, list) else x)
+def test_every_command_shown_parses(page, words):
+    if words[2] in PARSERS and len(words) > 3:
+        assert parse(words).__dict__
+
+
+def test_a_command_with_an_option_that_is_not_there_would_be_seen():
+    assert len([1 for _, words in COMMANDS if len(words) > 3]) >= 6
+    for words in (["heads", "--run", "r", "--contrst", "order"], ["headz", "--run", "r"]):
+        with pytest.raises(QKStoreError):
+            parse(["python", "-m", "qkstore", *words])
+
+
+@pytest.mark.parametrize("call", sorted(set(re.findall(r"python -m (?:qkstore|ingest) [a-z]+", " ".join(p.read_text() for p in (ROOT / "qkstore").glob("*.py"))))))
+def test_every_command_that_an_error_names_is_there(call):
+    with pytest.raises((SystemExit, QKStoreError)) as done:
+        parse([*call.split(), "--help"])
+    assert isinstance(done.value, SystemExit) and done.value.code == 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_link_and_file_is_there(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    for link in re.findall(r"\]\(([^)#]+)\)", text):
+        assert link.startswith("http") or (page.parent / link).exists(), link
+    for name in re.findall(r"`([\w./-]+/[\w./-]*\.(?:py|md|txt|sh|toml)|[\w-]+\.(?:py|txt|toml)|(?:qkstore|ingest|pages|bench|docs|dashboard|tests)/)`", text):
+        assert (ROOT / name).exists() or (page.parent / name).exists(), name
+
+
+@pytest.mark.parametrize("name", sorted({n for p in PAGES for n in re.findall(r"`(qkstore(?:\.\w+)+)`", p.read_text())}))
+def test_every_function_that_a_page_names_is_there(name):
+    import importlib
+
+    module, rest = importlib.import_module(".".join(name.split(".")[:2])), name.split(".")[2:]
+    for part in rest:
+        module = getattr(module, part)
+
+
+@pytest.mark.parametrize("name", sorted(re.findall(r"\| `\.?(\w+)`|`([A-Z]\w+\.\w+)`|, `\.(\w+)`", (ROOT / "docs/method.md").read_text())))
+def test_every_short_name_of_the_method_is_somewhere(name):
+    word = next(filter(None, name)).split(".")[-1]
+    sources = " ".join(p.read_text() for p in (ROOT / "qkstore").glob("*.py"))
+    assert re.search(rf"\b{word}\b", sources), word
+
+
+@pytest.mark.parametrize("target", sorted({t for p in PAGES for t in re.findall(r"\bmake ([a-z][a-z-]*)", "\n".join(blocks(p.read_text()) + re.findall(r"`([^`\n]+)`", p.read_text())))}))
+def test_every_make_target_that_a_page_names_is_there(target):
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M)
+
+
+@pytest.mark.parametrize("path", [*PAGES, ROOT / "Makefile", *(ROOT / "setup").iterdir(), *ROOT.glob("requirements*.txt"), ROOT / ".ci/run"], ids=lambda p: p.name)
+def test_nothing_is_of_one_machine(path):
+    text = path.read_text()
+    assert not re.search(r"(?<![\w.~])/(?:root|home|work|tmp|Users|mnt|opt|private)/", text) and str(ROOT) not in text
+    assert not re.search(r"\b(?:10|192\.168|172\.(?:1[6-9]|2\d|3[01]))\.\d+\.\d+(?:\.\d+)?\b(?!\.?\d)", re.sub(r"==\S+", "", text))
+    assert all(host in ("github.com", "huggingface.co", "arxiv.org", "pypi.org", "127.0.0.1:8501", "127.0.0.1:$(PORT", "download.pytorch.org") for host in re.findall(r"https?://([^\s/`)\"']+)", text))
+
+
+# -- the README's example ----------------------------------------------------------------------------------------
+
+
+def test_the_json_line_is_a_prompt(tmp_path):
+    (example,) = blocks(README, "json")
+    (tmp_path / "prompts.jsonl").write_text(example)
+    (prompt,) = read_jsonl(tmp_path / "prompts.jsonl")
+    marked = [(prompt.text[s.start : s.end], s.role, s.labels["category"]) for s in prompt.spans if s.role == "item"]
+    assert marked == [("cat", "item", "animals"), ("apple", "item", "fruits"), ("dog", "item", "animals")]
+    assert prompt.split == "train" and prompt.labels == {"queried_category": "fruits"} and len(json.loads(example)["spans"]) == len(prompt.spans)
+
+
+def test_the_last_token_of_the_json_line_is_free_to_be_the_query():
+    """A prompt that labels no answer slot is asked at its last token, unless that has another role."""
+    (example,) = blocks(README, "json")
+    (words,) = [w for _, w in COMMANDS if "prompts.jsonl" in w]
+    assert parse(words).queries == ("answer_slot",) and "last token" in README
+    assert all(s["end"] < len(json.loads(example)["text"]) for s in json.loads(example)["spans"])
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory):
+    """A store with a run that has the README's labels, under the name that it gives."""
+    path = tmp_path_factory.mktemp("readme")
+    write(path / "store", "mine", stores.lists(n=480))
+    return path
+
+
+@pytest.fixture
+def here(mine, monkeypatch):
+    monkeypatch.chdir(mine)
+    monkeypatch.delenv("QKSTORE", raising=False)
+    (save,) = [w for _, w in COMMANDS if "--save" in w]
+    assert qkstore.__main__.main(save[3:]) == 0
+    return mine
+
+
+def test_the_python_snippet_runs(here, capsys):
+    (snippet,) = blocks(README, "python")
+    exec(compile(snippet, "README.md", "exec"), names := {})  # noqa: S102 -- what a reader does with it
+    assert names["best"].layer == 1 and names["best"].head == 1, "the head that was planted"
+    first, second = capsys.readouterr().out.splitlines()[-2:]
+    assert first == f"{names['found'].subspace.rank} (8, 8)" and "fruits" in second
+
+
+def test_the_commands_run_as_they_stand(here, capsys):
+    """Layer and head of the example are a large model's; everything else is as written."""
+    for name in ("heads", "intervene"):
+        (words,) = [w for page, w in COMMANDS if page == "README.md" and w[2:4] == ["qkstore", name]]
+        words = [{"20": "1", "7": "1"}.get(w, w) for w in words]
+        assert qkstore.__main__.main(words[3:]) == 0
+        assert "accuracy" in (out := capsys.readouterr().out) or "fruits" in out
+
+
+def test_the_sql_of_the_storage_page_runs(here):
+    (sql,) = blocks((ROOT / "docs/storage.md").read_text(), "sql")
+    write(here / "store", "boxes", stores.boxes(n=40)) if not (here / "store/runs/boxes.duckdb").exists() else None
+    run = qkstore.open("store").run("boxes")
+    rows = run.cursor().execute(sql).fetchall()
+    assert len(rows) == 9
+    attributed = {p: analysis.attribute(run, {"o": _order(run)}, 1, 2, p) for p in {r[0] for r in rows}}
+    for prompt, _, order, logit in rows:
+        assert logit == pytest.approx(attributed[prompt].tokens[order - 1]["logit"], rel=1e-4)
+
+
+def _order(run):
+    return qkstore.open("store").feature(run, "order")
+
+
+def test_the_changelog_names_the_version():
+    assert f"## {qkstore.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+    assert isinstance(stores.lists(n=8).prompts, pl.DataFrame)
