@@ -55,7 +55,7 @@ def box_failures(kind: str, found: dict) -> list[str]:
         },
         "both": {
             "both move ≥ 0.7": after["order+lexical"][0] >= 0.7,
-            "both more than either": after["order+lexical"][0] > max(after["order"][0], after["lexical"][0]),
+            "both at least 0.1 more than either": after["order+lexical"][0] > max(after["order"][0], after["lexical"][0]) + 0.1,
             "random of equal rank ≤ 0.15": after["order+lexical"][1] <= 0.15,
         },
     }[kind]

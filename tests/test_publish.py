@@ -150,9 +150,10 @@ def test_progress_is_told_layer_by_layer(tmp_path):
     assert seen == [(1, 2), (2, 2)]
 
 
-def test_labels_that_differ_in_case_only_are_one_to_sql(tmp_path):
+@pytest.mark.parametrize(("on_tokens", "on_prompts"), [("entity", "Entity"), ("ENTITY", "entity")])
+def test_labels_that_differ_in_case_only_are_one_to_sql(tmp_path, on_tokens, on_prompts):
     data = synthetic(8)
-    data.prompts = data.prompts.with_columns(Entity=data.prompts["queried_entity"])
+    data.tokens, data.prompts = data.tokens.rename({"entity": on_tokens}), data.prompts.rename({"queried_entity": on_prompts})
     with pytest.raises(PromptError, match="label 'entity' stands on tokens and on prompts"):
         write(tmp_path, "r", data)
     assert qkstore.open(tmp_path).runs() == []

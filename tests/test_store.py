@@ -21,6 +21,7 @@ from qkstore import catalog as catalog_module
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError, GuardError, QKStoreError, RunError, StoreError
 from qkstore.incoming import Incoming
+from qkstore.schema import CATALOG_MIGRATIONS
 
 ORDER = Contrast(name="mine", where="k.prompt_id = q.prompt_id", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
 
@@ -203,6 +204,21 @@ def test_what_a_crash_left_in_the_log_is_read_and_packed(store, tmp_path_factory
     target = tmp_path_factory.mktemp("copy") / "catalog.duckdb"
     assert [c.version for c in store.catalog.versions("mine")] == [1, 2]
     assert store.catalog.copy(target) and [c.version for c in catalog_module.Catalog(target).versions("mine")] == [1, 2]
+
+
+def test_the_next_version_is_newer_already(store):
+    store.catalog.save(ORDER)
+    with duckdb.connect(str(store.path / "catalog.duckdb")) as con:
+        con.execute(f"INSERT INTO migration VALUES ({len(CATALOG_MIGRATIONS) + 1}, now()::TIMESTAMP)")
+    for act in (store.catalog.contrasts, store.catalog.version, lambda: store.catalog.save(ORDER)):
+        with pytest.raises(StoreError, match=f"of version {len(CATALOG_MIGRATIONS) + 1}, this qkstore reads up to {len(CATALOG_MIGRATIONS)}"):
+            act()
+
+
+def test_notes_come_oldest_first(store):
+    for i in range(12):
+        store.catalog.add_note("a", "L1 H2", str(i))
+    assert [n["text"] for n in store.catalog.notes("a")] == [str(i) for i in range(12)]
 
 
 @pytest.mark.parametrize("name", ["two\nlines", "tab\t", "\x1b[31mred", "zero\u200bwidth"])

@@ -58,7 +58,7 @@ def test_test_entities_and_words_are_unseen(store):
 @pytest.mark.parametrize("kind", ["ent", "ord", "both"])
 def test_each_question_shows_its_mechanism(boxes, kind):
     assert truth.box_failures(kind, boxes[kind]) == []
-    assert boxes[kind]["n"] == 1000 and boxes[kind]["accuracy"] > 0.95
+    assert boxes[kind]["n"] == 1000 and boxes[kind]["accuracy"] > 0.9
 
 
 @pytest.mark.parametrize("kind, wrong", [("ent", "ord"), ("ord", "ent"), ("ent", "both"), ("ord", "both")])
