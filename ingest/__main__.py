@@ -103,7 +103,7 @@ def _quiet() -> None:
 
 
 def _count(text: str) -> int:
-    if not text.isdigit():
+    if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is no number of prompts")
     return int(text)
 
@@ -113,7 +113,7 @@ def _layers(text: str) -> tuple[int, ...]:
     numbers: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
+        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
             raise ModelError(f"layers {text!r}: write numbers and ranges, such as 0-3,7")
         numbers |= set(range(int(first), int(last or first) + 1))
     return tuple(sorted(numbers))

@@ -87,7 +87,7 @@ class Incoming:
 
     def done(self) -> set[int]:
         """Numbers of the batches that are spooled whole."""
-        return {int(p.name[6:]) for p in self.folder.glob("batch-*") if p.name[6:].isdigit()}
+        return {int(p.name[6:]) for p in self.folder.glob("batch-*") if p.name[6:].isdecimal()}
 
     def put(self, batch: int, query_rows, key_rows, q, k, logsumexp) -> None:
         """Spool one batch, atomically: q (layers, heads, n, d), k (layers, kv_heads, m, d), logsumexp (layers, heads, n).

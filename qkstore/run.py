@@ -54,6 +54,7 @@ class Run:
             self._connection = duckdb.connect(str(self.path), read_only=True)
             # One thread reads a head fastest. Set afterwards: with a config, a notebook could not open the file beside us.
             self._connection.execute("SET threads = 1")
+            self._check_plain()
             self.manifest = self._row("SELECT * FROM run")
             self._check_version()
         except duckdb.Error as error:
@@ -62,6 +63,13 @@ class Run:
         except StoreError:
             self.close()
             raise
+
+    def _check_plain(self) -> None:
+        """A run is tables alone. A view or macro in a file from elsewhere would run its own SQL when we read the table it poses as."""
+        sql = "SELECT view_name FROM duckdb_views() WHERE NOT internal UNION ALL SELECT function_name FROM duckdb_functions() WHERE NOT internal"
+        found = self._connection.execute(sql).fetchone()
+        if found:
+            raise StoreError(f"run file {self.path.name} holds a view or macro, {found[0]!r}; a run is tables alone, so it is not opened")
 
     def _check_version(self) -> None:
         version = self.manifest.get("schema_version")

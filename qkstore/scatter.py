@@ -62,7 +62,7 @@ def _scatter(rows, a: str, b: str, names, colour, lit, width: int, height: int, 
 def _groups(column: pl.Series) -> tuple[list[str], bool]:
     """The groups that get a colour, and whether they are numbers: those are all drawn, on a ramp."""
     values = column.unique().drop_nulls().to_list()
-    if all(v.lstrip("-").isdigit() for v in values):
+    if all(v.lstrip("-").isdecimal() for v in values):
         return sorted(values, key=int), True
     counts = column.value_counts(sort=True)["group"].to_list()
     return sorted(counts if len(counts) <= MOST_GROUPS else counts[: MOST_GROUPS]), False

@@ -161,3 +161,21 @@ def test_a_prompt_that_is_not_there_raises(run):
 ])
 def test_what_cannot_be_seen_is_spelled_out(text, shown):
     assert visible(text) == shown
+
+
+def test_the_null_is_of_the_contrasts_own_kind(tmp_path):
+    """Sums over keys have a larger null than means; the page's null and the head scores' must be one."""
+    from synthetic import write
+
+    import qkstore
+    from qkstore.contrast import Contrast
+    from qkstore.heads import heads
+    from qkstore.null import null
+
+    write(tmp_path, n=128)
+    run = qkstore.open(tmp_path).run("synthetic")
+    for weighting in ("pair", "sum"):
+        asked = Contrast(weighting=weighting, where="k.prompt_id = q.prompt_id", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
+        (score,) = [h for h in heads(run, asked, nulls=99) if (h.layer, h.head) == (1, 0)]
+        found = null(run, asked, 1, 0)
+        assert (found.norm, found.p_value) == (score.delta_norm, score.p_value) and abs(found.norm / found.ratio - score.delta_null) < 1e-9

@@ -168,3 +168,14 @@ def test_run_file_reads_in_a_bare_shell(made):
         assert len(v) == D and np.allclose(v, data.q[1, 2, 3])
         (n,) = con.execute("SELECT count(*) FROM q JOIN k USING (prompt_id) WHERE k.order_id = q.queried_order").fetchone()
         assert n == 64
+
+
+@pytest.mark.parametrize("poses_as", ["CREATE VIEW k AS SELECT 1 AS key_row", "CREATE VIEW extra AS SELECT 1", "CREATE MACRO min(x) AS 0"])
+def test_a_file_with_sql_of_its_own_is_not_opened(tmp_path, poses_as):
+    write(tmp_path)
+    with duckdb.connect(str(tmp_path / "runs" / "synthetic.duckdb")) as con:
+        if " k " in poses_as:
+            con.execute("DROP TABLE k")
+        con.execute(poses_as)
+    with pytest.raises(StoreError, match="holds a view or macro"):
+        qkstore.open(tmp_path).run("synthetic")
