@@ -33,7 +33,7 @@ class Corpus:
     ):
         if positions not in POSITIONS:
             raise PromptError(f"no positions {positions!r}; {near(positions, POSITIONS)}")
-        self.types, self.prompts, self.query_roles = check(prompts), prompts, query_roles
+        self.types, self.prompts = check(prompts), prompts
         self.tokens: list[Tokens] = []
         for i, prompt in enumerate(prompts):
             self.tokens.append(tokenise(tokenizer, prompt, name_of(prompt, i), chat))

@@ -166,7 +166,7 @@ def attribute(
         for i, pos in enumerate(run.key_places[1][keys])
     ]
     pos = int(run.query_places[1][row])
-    ranks = {name: spaces[name].rank for name in split.parts if name in spaces}
+    ranks = {name: spaces[name].U.shape[1] for name in split.parts if name in spaces}  # of query space, where q is split
     return PromptAttribution(prompt_id, {"pos": pos, "text": text[pos]["text"], "row": int(row)}, tokens, list(ranks), ranks, facts.softcap)
 
 
@@ -195,7 +195,8 @@ def shares(run: Run, features: dict[str, Contrasts], layer: int, head: int, over
     facts, split = run.layer(layer, head), judge_split(run)
     spaces = {name: subspace(run, contrasts, layer, head) for name, contrasts in features.items()}
     found = pairs(run, over, split)
-    delta = fit(run, over.replace(centring="none"), layer, head, *found.localise()).delta
+    means = over.replace(centring="none", weighting="query" if over.weighting == "query" else "pair")  # a gap is one of means
+    delta = fit(run, means, layer, head, *found.localise()).delta
     return PromptShares(attribution.shares(delta, spaces, facts.scaling, seed=seed, order=order), found.counts, split)
 
 

@@ -8,9 +8,7 @@ from itertools import permutations
 
 import numpy as np
 
-from qkstore.covariance import Pairs
 from qkstore.errors import ContrastError
-from qkstore.score import pair_logits
 from qkstore.subspace import Subspace, random
 
 REST = "rest"
@@ -31,21 +29,12 @@ def attribute(
 ) -> Attribution:
     """The logits of one query q: (d,) on its keys K: (T, d), split by feature.
 
-    What two features share counts towards the one projected first: by default the one of smaller rank; `order` names
-    another order. A soft-capped model's logits are not linear in q, so its parts sum to the logit before the cap.
+    What two features share counts towards the one projected first: by default the one of smaller rank in query space;
+    `order` names another order. A soft-capped model's logits are not linear in q, so its parts sum to the logit before the cap.
     """
     K = np.asarray(K, np.float64)
     parts = {name: scaling * (K @ part[0]) for name, part in components(np.atleast_2d(q), subspaces, order).items()}
     return Attribution(scaling * (K @ np.asarray(q, np.float64)), parts)
-
-
-def attribute_pairs(
-    q: np.ndarray, k: np.ndarray, pairs: Pairs, subspaces: Mapping[str, Subspace], scaling: float,
-    order: Sequence[str] | None = None,
-) -> Attribution:
-    """The same for many queries q: (n, d), each with its own keys among k: (m, d): T is the number of pairs."""
-    parts = {name: pair_logits(part, k, pairs, scaling) for name, part in components(q, subspaces, order).items()}
-    return Attribution(pair_logits(q, k, pairs, scaling), parts)
 
 
 def components(q: np.ndarray, subspaces: Mapping[str, Subspace], order: Sequence[str] | None = None) -> dict[str, np.ndarray]:
@@ -90,7 +79,7 @@ def shares(
     order = _ordered(subspaces, order)
     orders = list(permutations(order)) if 2 <= len(order) <= 3 else []
     gap, d, rng = scaling * float(np.trace(delta)), len(delta), np.random.default_rng(seed)
-    drawn = [_share(delta, {name: random(d, subspaces[name].rank, rng) for name in order}, order) for _ in range(n_random)]
+    drawn = [_share(delta, {name: random(d, subspaces[name].U.shape[1], rng) for name in order}, order) for _ in range(n_random)]
     by_order = {", ".join(o): _share(delta, subspaces, o) for o in orders}
     by_chance = _spread(drawn) if gap and drawn else dict.fromkeys((*order, REST))
     return Shares(gap, order, _share(delta, subspaces, order), by_order, by_chance)
@@ -110,7 +99,7 @@ def _spread(drawn: list[dict[str, float]]) -> dict[str, tuple[float, float]]:
 def _ordered(subspaces: Mapping[str, Subspace], order: Sequence[str] | None) -> tuple[str, ...]:
     if REST in subspaces:
         raise ContrastError(f"no feature can be called {REST!r}: it names what the features leave unexplained")
-    order = sorted(subspaces, key=lambda name: subspaces[name].rank) if order is None else order
+    order = sorted(subspaces, key=lambda name: subspaces[name].U.shape[1]) if order is None else order
     if sorted(order) != sorted(subspaces):
         raise ContrastError(f"an order of projection names each feature once: {', '.join(subspaces)}, not {', '.join(order)}")
     return tuple(order)

@@ -34,7 +34,7 @@ def check(run: Run, contrast: Contrast, split: str | None = None) -> list[Findin
     the contrast cannot separate its feature from them.
     """
     sides = _Sides(run, contrast, split)
-    findings = _size(sides) + _leaks(run, contrast, sides) + _tied(sides)
+    findings = _size(sides) + _leaks(contrast, sides) + _tied(sides)
     return sorted(findings, key=lambda f: not f.warns)
 
 
@@ -82,7 +82,7 @@ def _size(sides: _Sides) -> list[Finding]:
     return found
 
 
-def _leaks(run: Run, contrast: Contrast, sides: _Sides) -> list[Finding]:
+def _leaks(contrast: Contrast, sides: _Sides) -> list[Finding]:
     found: dict[str, list[str]] = defaultdict(list)
     for i, label in enumerate(sides.labels):
         (n_pos, n_neg), (a, b) = sides.label(i)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -30,8 +29,6 @@ CENTRINGS = {
     "queries": "the mean query is subtracted first, which removes what every query shares",
 }
 MOST_PAIRS = 20_000_000
-PAIR_COLUMNS = ("query_row", "key_row", "sign")
-WEIGHT = re.compile(r"\bweight\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ class Contrast:
 
     def null(self, pairs: Pairs, n: int, seed: int = 0) -> PermutationNull:
         """The null of ‖ΔC‖ for this contrast's kind, over n sign permutations."""
-        return PermutationNull(pairs, n, seed, summed=self.weighting == "sum")
+        return PermutationNull(pairs, n, seed, centred=self.centring == "queries", summed=self.weighting == "sum")
 
     def sentence(self, counts: tuple[int, int, int, int] | None = None) -> str:
         """The contrast read back in English, with (n_q, n_k, n_+, n_-) where they are known."""
@@ -91,17 +88,18 @@ class Contrast:
         return sentence(self.where or "true", self.positive, self.negative, counts)
 
     def sql(self, columns: dict[str, list[str]], split: str | None = None) -> str:
-        """The guarded SELECT of query_row, key_row, sign and weight over a run with these columns.
+        """The guarded SELECT of query_row, key_row, sign and weight (all NULL for none) over a run with these columns.
 
         `split` keeps the queries of one split. Raises GuardError for what may not run, naming an unknown column.
         """
         if self.pairs:
             inner = guard.select(self.pairs, columns)
-            weight = "weight::DOUBLE" if WEIGHT.search(inner) else "1.0::DOUBLE"
             kept = f" WHERE query_row IN (SELECT query_row FROM q WHERE {_split(split)})" if split else ""
-            return f"SELECT query_row, key_row, sign, {weight} AS weight FROM ({inner}) AS pair{kept}"
-        sides = {name: columns[name] for name in ("q", "k")}
-        where, positive, negative = (_predicate(text, tuple((n, tuple(c)) for n, c in sides.items())) for text in (self.where or "true", self.positive, self.negative))
+            # The second SELECT has no row: it gives a column of NULLs to a contrast without weights.
+            weighted = f"SELECT * FROM ({inner}) AS inner_pair UNION ALL BY NAME SELECT NULL::DOUBLE AS weight WHERE false"
+            return f"SELECT query_row, key_row, sign, weight::DOUBLE AS weight FROM ({weighted}) AS pair{kept}"
+        sides = tuple((alias, tuple(columns[alias])) for alias in ("q", "k"))
+        where, positive, negative = (_predicate(text, sides) for text in (self.where or "true", self.positive, self.negative))
         kept = f" AND {_split(split)}" if split else ""
         return " UNION ALL ".join(
             f"SELECT q.query_row, k.key_row, {sign} AS sign, 1.0::DOUBLE AS weight FROM q, k WHERE ({where}) AND ({side}){kept}"
@@ -113,15 +111,13 @@ def pairs(run: Run, contrast: Contrast, split: str | None = None, limit_s: float
     """The contrast's pairs on a run, over the queries of `split` or of all prompts, with the contrast's weighting.
 
     Raises ContrastError when a side is empty (with both counts), a pair is on both sides, there are more than MOST_PAIRS,
-    or a whole SELECT lacks a column or has values that are no rows, signs or weights.
+    or a whole SELECT gives a pair twice or values that are no rows, signs or weights; GuardError where it lacks a column.
     """
     found = worker.query(run.path, contrast.sql(run.columns, split), limit_s=limit_s, max_rows=MOST_PAIRS)
     if worker.truncated(found):
         raise ContrastError(f"contrast {contrast.name!r} has more than {MOST_PAIRS:,} pairs on run {run.name!r}; narrow it, for example to k.prompt_id = q.prompt_id")
-    missing = [c for c in PAIR_COLUMNS if c not in found.column_names]
-    if missing:
-        raise ContrastError(f"the SELECT of contrast {contrast.name!r} gives no {missing[0]!r}; it has {', '.join(found.column_names)}")
-    query, key, sign, weight = (_column(contrast, found, name) for name in (*PAIR_COLUMNS, "weight"))
+    query, key, sign = (_column(contrast, found, name) for name in ("query_row", "key_row", "sign"))
+    weight = np.ones(len(found)) if found["weight"].null_count == len(found) else _column(contrast, found, "weight")
     if contrast.pairs:
         _check_rows(run, contrast, query, key, sign, weight)
     _check_sides(run, contrast, sign, split)
@@ -162,6 +158,13 @@ def _check_rows(run: Run, contrast: Contrast, query, key, sign, weight) -> None:
         raise ContrastError(f"contrast {contrast.name!r} selects sign {sign[~np.isin(sign, (-1, 1))][0]}; a sign is 1 or -1")
     if not (np.isfinite(weight) & (weight > 0)).all():
         raise ContrastError(f"contrast {contrast.name!r} selects a weight that is not a positive number")
+    code = np.sort((query.astype(np.int64) * run.n_keys + key) * 2 + (sign == 1))
+    twice = code[1:][code[1:] == code[:-1]] // 2
+    if len(twice):  # its attention would be summed twice
+        raise ContrastError(
+            f"contrast {contrast.name!r} selects pairs more than once, such as query_row {twice[0] // run.n_keys} "
+            f"with key_row {twice[0] % run.n_keys}; use SELECT DISTINCT"
+        )
 
 
 def _check_overlap(run: Run, contrast: Contrast, query, key, sign) -> None:

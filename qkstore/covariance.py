@@ -77,13 +77,6 @@ class Pairs:
         key_rows, key = _distinct(self.key)
         return query_rows, key_rows, replace(self, query=query, key=key)
 
-    def permuted(self, rng: np.random.Generator) -> Pairs:
-        """The null of no feature: signs, each with its weight, dealt anew among the keys of their query."""
-        slots, drawn = np.argsort(self.query, kind="stable"), np.lexsort((rng.random(len(self)), self.query))
-        source = np.empty(len(self), np.int64)
-        source[slots] = drawn
-        return replace(self, sign=self.sign[source], weight=self.weight[source])
-
     def _totals(self) -> tuple[float, float]:
         totals = float(self.weight[self.positive].sum()), float(self.weight[self.negative].sum())
         _require(totals, (int(self.positive.sum()), int(self.negative.sum())))
@@ -193,42 +186,22 @@ class PermutationNull:
 
     The n dealt weight matrices are built once and serve all heads. They differ only in their values, in float32: a norm is
     good to 1e-6. A query whose pairs have one sign cannot be dealt anew, so a contrast of such queries has no null.
+    centred, summed: as in ContrastiveCovariance.
     """
 
-    def __init__(self, pairs: Pairs, n: int, seed: int = 0, summed: bool = False):
-        rng = np.random.default_rng(seed)
+    def __init__(self, pairs: Pairs, n: int, seed: int = 0, centred: bool = False, summed: bool = False):
+        rng, self.centred = np.random.default_rng(seed), centred
         order = np.argsort(pairs.query, kind="stable")
         self.query, self.key = pairs.query[order], pairs.key[order]
-        self.coefficient = pairs.coefficient(summed)[order]
-        deal = [np.lexsort((rng.random(len(order)), self.query)) for _ in range(n)]
-        self.dealt = [self.coefficient[d].astype(np.float32) for d in deal]
+        coefficient = pairs.coefficient(summed)[order].astype(np.float32)
+        self.dealt = [coefficient[np.lexsort((rng.random(len(order)), self.query))] for _ in range(n)]
 
-    def norms(self, q: np.ndarray, k: np.ndarray, centred: bool = False) -> np.ndarray:
-        """(n,) norms for q: (n_q, d) and k: (n_k, d) of one head; `centred` as in ContrastiveCovariance."""
-        q, k = self._queries(q, centred), k.astype(np.float32, copy=False)
+    def norms(self, q: np.ndarray, k: np.ndarray) -> np.ndarray:
+        """(n,) norms for q: (n_q, d) and k: (n_k, d) of one head."""
+        q, k = q.astype(np.float32, copy=False), k.astype(np.float32, copy=False)
+        if self.centred:
+            q = q - q[_distinct(self.query)[0]].mean(axis=0, dtype=np.float64).astype(np.float32)
         return np.array([np.linalg.norm(q.T @ (self._matrix(c, len(q), len(k)) @ k)) for c in self.dealt])
-
-    def root_mean_square(self, q: np.ndarray, k: np.ndarray, centred: bool = False) -> float:
-        """√E‖ΔC‖² over all deals, in closed form: the scale of the null for a whole map of heads at the cost of one deal.
-
-        With x = Σ c k of a query's m keys: E x = c̄ Σk and tr Cov x = Σ(c − c̄)²/(m − 1) · (Σ‖k‖² − ‖Σk‖²/m); queries
-        are dealt independently, so E‖Σ q xᵀ‖² = ‖Σ q E[x]ᵀ‖² + Σ ‖q‖² tr Cov x.
-        """
-        q, k, c = self._queries(q, centred), k.astype(np.float32, copy=False), self.coefficient
-
-        def per_query(x: np.ndarray) -> np.ndarray:
-            return np.bincount(self.query, x, minlength=len(q))
-
-        m = np.maximum(per_query(np.ones(len(c))), 1)
-        mean, k_sum = per_query(c) / m, self._matrix(np.ones(len(c), np.float32), len(q), len(k)) @ k
-        spread = per_query(np.einsum("md,md->m", k, k)[self.key]) - np.einsum("nd,nd->n", k_sum, k_sum) / m
-        variance = (per_query(c**2) - m * mean**2).clip(0) / np.maximum(m - 1, 1)
-        expected = (q * mean[:, None].astype(np.float32)).T @ k_sum
-        return float(np.sqrt(np.sum(expected**2) + np.sum(np.einsum("nd,nd->n", q, q) * variance * spread.clip(0))))
-
-    def _queries(self, q: np.ndarray, centred: bool) -> np.ndarray:
-        q = q.astype(np.float32, copy=False)
-        return q - q[_distinct(self.query)[0]].mean(axis=0, dtype=np.float64).astype(np.float32) if centred else q
 
     def _matrix(self, values: np.ndarray, n_q: int, n_k: int):
         from scipy.sparse import csr_array
@@ -237,19 +210,9 @@ class PermutationNull:
         return csr_array((values, self.key, starts), shape=(n_q, n_k))
 
 
-def null_norms(q: np.ndarray, k: np.ndarray, pairs: Pairs, n: int, seed: int = 0, centred: bool = False) -> np.ndarray:
-    """(n,) ‖ΔC‖_F of one head under n random deals of the signs; for many heads keep one PermutationNull."""
-    return PermutationNull(pairs, n, seed).norms(q, k, centred)
-
-
 def p_value(observed: float, null: np.ndarray) -> float:
     """Share of the null that reaches the observed norm, the observed one counted in: never 0, uniform without a feature."""
     return float((1 + np.sum(null >= observed)) / (1 + len(null)))
-
-
-def mean_query_share(q: np.ndarray, k: np.ndarray, pairs: Pairs) -> float:
-    """Share of ‖ΔC‖²_F that q̄ (k̄+ − k̄−)ᵀ explains, see ContrastiveCovariance.mean_query_share."""
-    return ContrastiveCovariance(q.shape[1]).update(q, k, pairs).mean_query_share
 
 
 def _sum_keys(k: np.ndarray, pairs: Pairs, n: int) -> np.ndarray:

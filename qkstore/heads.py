@@ -10,7 +10,7 @@ import numpy as np
 from qkstore import score
 from qkstore.analysis import build_split, judge_split
 from qkstore.contrast import Contrast, pairs
-from qkstore.covariance import p_value
+from qkstore.covariance import PermutationNull, p_value
 from qkstore.run import Run
 from qkstore.subspace import rank
 
@@ -50,14 +50,13 @@ def heads(run: Run, contrast: Contrast, nulls: int = 19, seed: int = 0, progress
     `nulls` sign permutations give ‖ΔC‖ its null; delta_null is its 95 % quantile. Memory is that of one head.
     """
     built, judged = build_split(run), judge_split(run)
-    train, test = _Rows(run, contrast, built), _Rows(run, contrast, judged) if judged != built else None
+    train = _Rows(run, contrast, built)
+    test = train if judged == built else _Rows(run, contrast, judged)
     null = contrast.null(train.local, nulls, seed) if nulls else None
     scores, total = [], len(run.layers) * run.n_heads
     for layer in run.layers:
         for head in range(run.n_heads):
-            if head == 0 or run.kv_head(head) != run.kv_head(head - 1):
-                keys = train.keys(layer, head), test.keys(layer, head) if test else None
-            scores.append(_head_score(run, contrast, layer, head, train, test or train, keys[0], keys[1] if test else keys[0], null, built, judged))
+            scores.append(_head_score(contrast, layer, head, train, test, null))
             if progress:
                 progress(len(scores), total)
     return scores
@@ -67,29 +66,33 @@ class _Rows:
     """The rows of a contrast on one split, and where they lie."""
 
     def __init__(self, run: Run, contrast: Contrast, split: str | None):
-        self.run = run
+        self.run, self.split = run, split
         self.pairs = pairs(run, contrast, split)
         self.query_rows, self.key_rows, self.local = self.pairs.localise()
+        self._group, self._keys = None, None
 
     def queries(self, layer: int, head: int) -> np.ndarray:
         return self.run.queries(layer, head, self.query_rows)
 
     def keys(self, layer: int, head: int) -> np.ndarray:
-        return self.run.keys(layer, head, self.key_rows)
+        """The keys that a head reads; those read last are held for the heads that share them."""
+        if (group := (layer, self.run.kv_head(head))) != self._group:
+            self._group, self._keys = group, self.run.keys(layer, head, self.key_rows)
+        return self._keys
 
 
-def _head_score(run, contrast, layer, head, train: _Rows, test: _Rows, k_train, k_test, null, built, judged) -> HeadScore:
-    q = train.queries(layer, head)
-    delta = contrast.fitter(run.d_head).update(q, k_train, train.local).delta
+def _head_score(contrast: Contrast, layer: int, head: int, train: _Rows, test: _Rows, null: PermutationNull | None) -> HeadScore:
+    run, facts = train.run, train.run.layer(layer)
+    q, k = train.queries(layer, head), train.keys(layer, head)
+    delta = contrast.fitter(run.d_head).update(q, k, train.local).delta
     norm = float(np.linalg.norm(delta))
-    null_norms = null.norms(q, k_train, contrast.centring == "queries") if null else None
-    facts = run.layer(layer)
-    logit = score.pair_logits(test.queries(layer, head) if test is not train else q, k_test, test.local, facts.scaling, facts.softcap)
+    norms = null.norms(q, k) if null else None
+    logit = score.pair_logits(q if test is train else test.queries(layer, head), test.keys(layer, head), test.local, facts.scaling, facts.softcap)
     seen = run.attended(facts, test.pairs.query, test.pairs.key)
     attention = np.where(seen, np.exp(logit - run.logsumexp(layer, head, test.pairs.query)), np.nan)
-    judged_score = score.score(logit, attention, test.local)
+    found = score.score(logit, attention, test.local)
     return HeadScore(
-        layer, head, judged_score.accuracy, judged_score.accuracy_ci, judged_score.selectivity, judged_score.attention_positive,
-        judged_score.attention_negative, norm, None if null is None else float(np.quantile(null_norms, 0.95)),
-        None if null is None else p_value(norm, null_norms), rank(np.linalg.svd(delta, compute_uv=False)), judged_score.n, built, judged,
+        layer, head, found.accuracy, found.accuracy_ci, found.selectivity, found.attention_positive, found.attention_negative, norm,
+        None if null is None else float(np.quantile(norms, 0.95)), None if null is None else p_value(norm, norms),
+        rank(np.linalg.svd(delta, compute_uv=False)), found.n, train.split, test.split,
     )

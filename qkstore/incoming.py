@@ -1,4 +1,4 @@
-"""An unfinished run: batches are spooled as they come, then sorted into a run file that is published by one rename."""
+"""An unfinished run: batches are spooled as they come, then sorted into a run file that is published by one link."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class Incoming:
         self, manifest: dict, layers: list[dict], prompts: pl.DataFrame, tokens: pl.DataFrame, query_rows: pl.DataFrame, key_rows: pl.DataFrame,
         progress: Callable[[int, int], None] | None = None, memory: str = "4GB",
     ) -> Path:
-        """Sort the spooled batches into a run file, its manifest last, and rename it into the store; returns its path.
+        """Sort the spooled batches into a run file, its manifest last, and link it into the store; returns its path.
 
         `layers` follow the spool's first axis: dicts of layer, scaling, softcap, window, causal.
         """

@@ -29,7 +29,7 @@ def null(run: Run, contrast: Contrast, layer: int, head: int, n: int = 99, seed:
     found = pairs(run, contrast, build_split(run))
     query_rows, key_rows, local = found.localise()
     q, k = run.queries(layer, head, query_rows), run.keys(layer, head, key_rows)
-    norms = contrast.null(local, n, seed).norms(q, k, contrast.centring == "queries")
+    norms = contrast.null(local, n, seed).norms(q, k)
     norm = float(np.linalg.norm(contrast.fitter(run.d_head).update(q, k, local).delta))
     high = float(np.quantile(norms, 0.95))
     both = np.intersect1d(local.query[local.positive], local.query[local.negative])

@@ -122,7 +122,7 @@ class Run:
 
     @cached_property
     def columns(self) -> dict[str, list[str]]:
-        """{table or view: its columns}, of everything a user may query."""
+        """{table: its columns}, of everything a user may query."""
         rows = self.cursor().execute("SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal ORDER BY table_name, column_index")
         out: dict[str, list[str]] = {}
         for table, column in rows.fetchall():
@@ -217,7 +217,7 @@ class Run:
         return (q_prompt[query] == k_prompt[key]) & layer.visible(q_pos[query], k_pos[key])
 
     def labels(self, side: str, columns: list[str], rows: np.ndarray) -> pa.Table:
-        """Columns of view q or k for given rows, in their order; raises RunError for a column that is not there."""
+        """Columns of q or k for given rows, in their order; raises RunError for a column that is not there."""
         for column in columns:
             if column not in self.columns[side]:
                 raise RunError(f"run {self.name!r} has no label {column!r} on its {'queries' if side == 'q' else 'keys'}; {near(column, self.columns[side])}")

@@ -71,7 +71,7 @@ TOKEN = {
 
 ROW = {"prompt_id": "INTEGER", "pos": "INTEGER"}
 
-# What a label column of a data set may not be called: it would hide a column of the views q and k.
+# What a label column of a data set may not be called: it would hide a column of q and k.
 RESERVED = frozenset({*PROMPT, *TOKEN, "query_row", "key_row", "row", "token", "layer", "head", "kv_head", "v", "sign", "weight"})
 
 # The vectors are incompressible, and DuckDB's floating-point codecs cost 1.7 times the time to read them back.

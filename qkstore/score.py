@@ -61,9 +61,9 @@ def score(logit: np.ndarray, attention: np.ndarray, pairs: Pairs) -> Score:
     return Score(n, right / n if n else None, wilson(right, n) if n else None, on, off, ratio)
 
 
-def wilson(successes: float, n: int, z: float = 1.959964) -> tuple[float, float]:
+def wilson(successes: float, n: int) -> tuple[float, float]:
     """95 % interval of a proportion (Wilson 1927): it stays in 0…1 and is not empty at 0 or 1."""
-    p = successes / n
+    p, z = successes / n, 1.959964
     middle, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     return float(max(0.0, (middle - half) / (1 + z**2 / n))), float(min(1.0, (middle + half) / (1 + z**2 / n)))
 

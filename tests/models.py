@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import torch
 import transformers as tf
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -97,3 +100,18 @@ def wordpiece_tokenizer(text: list[str], vocab_size: int = 150) -> tf.PreTrained
     made.train_from_iterator(text, trainers.WordPieceTrainer(vocab_size=vocab_size, special_tokens=special, show_progress=False))
     made.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
     return tf.PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]")
+
+
+def words(*prompts) -> list[str]:
+    """The words and marks of lists of prompts."""
+    return re.findall(r"\w+|[^\w\s]", " ".join(p.text for some in prompts for p in some))
+
+
+def folder(path: Path, words: list[str]) -> Path:
+    """A model folder as a user has it: Qwen3 with an LM head, and a word-level tokenizer."""
+    tokenizer = word_tokenizer(words)
+    torch.manual_seed(0)
+    config = tf.Qwen3Config(**GROUPED | dict(vocab_size=len(tokenizer), num_hidden_layers=2, max_position_embeddings=256))
+    tf.Qwen3ForCausalLM(config).save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path

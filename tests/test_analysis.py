@@ -242,3 +242,9 @@ def test_a_store_that_may_only_be_read_still_scores(tmp_path, monkeypatch):
 
     monkeypatch.setattr(store.catalog, "keep_result", refuse)
     assert len(store.heads(store.run("synthetic"), ORDER, nulls=0)) == 8
+
+
+def test_shares_of_a_summed_contrast_are_of_the_gap_of_means(run):
+    features = {"order": (ORDER,)}
+    summed, means = (analysis.shares(run, features, *ORDER_HEAD, over=ORDER.replace(weighting=w)).shares for w in ("sum", "pair"))
+    assert summed == means and summed.gap > 0

@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from qkstore.attribution import attribute, attribute_pairs, components, shares
+from qkstore.attribution import attribute, components, shares
 from qkstore.covariance import ContrastiveCovariance, Pairs
 from qkstore.errors import ContrastError
 from qkstore.score import pair_logits
-from qkstore.subspace import Subspace, random
+from qkstore.subspace import Subspace, random, union
 
 SCALING = 0.25
 
@@ -67,18 +67,6 @@ def test_order_matters_only_where_features_overlap(rng):
         assert list(b) == ["lexical", "order", "rest"]
 
 
-def test_pairs_equal_one_query_at_a_time(rng):
-    q, k, pairs = some(rng)
-    named = features(rng)
-    found = attribute_pairs(q.astype(np.float32), k.astype(np.float32), pairs, named, SCALING)
-    q, k = q.astype(np.float32), k.astype(np.float32)
-    assert np.allclose(sum(found.parts.values()), found.logit, atol=1e-12)
-    for i in range(3):
-        mine = pairs.query == i
-        one = attribute(q[i], k[pairs.key[mine]], named, SCALING)
-        assert np.allclose(found.logit[mine], one.logit) and all(np.allclose(found.parts[n][mine], one.parts[n]) for n in one.parts)
-
-
 def test_no_features_leave_the_rest(rng):
     q, K = rng.standard_normal(12), rng.standard_normal((7, 12))
     found = attribute(q, K, {}, SCALING)
@@ -102,12 +90,23 @@ def test_shares_are_those_of_the_pairs(rng):
     named = features(rng)
     for weighted in (pairs, pairs.balanced()):
         delta = ContrastiveCovariance(12).update(q, k, weighted).delta
-        found, parts = shares(delta, named, SCALING), attribute_pairs(q, k, weighted, named, SCALING).parts
+        found, parts = shares(delta, named, SCALING), {n: pair_logits(part, k, weighted, SCALING) for n, part in components(q, named).items()}
         gap = weighted.coefficient() @ pair_logits(q, k, weighted, SCALING)
         assert np.isclose(found.gap, gap) and list(found.share) == ["order", "lexical", "rest"]
         assert np.allclose(list(found.share.values()), [weighted.coefficient() @ parts[n] / gap for n in found.share])
         assert np.isclose(sum(found.share.values()), 1)
     assert not np.isclose(shares(ContrastiveCovariance(12).update(q, k, pairs).delta, named, SCALING).gap, gap)
+
+
+def test_a_union_counts_by_the_width_of_its_query_space(rng):
+    """Keys of two features may share what their queries do not: the union is then wider in U than in V, and q lies in U."""
+    E = random(12, 6, rng)
+    wide = union([Subspace(E.U[:, :3], E.S, E.V[:, :3], 3), Subspace(E.U[:, 3:], E.S, E.V[:, :3], 3)])
+    named = {"wide": wide, "order": random(12, 4, rng)}
+    assert (wide.U.shape[1], wide.rank) == (6, 3)
+    found = shares(rng.standard_normal((12, 12)) / 20 + np.eye(12), {"wide": wide}, SCALING, n_random=200)
+    assert abs(found.random["wide"][0] - 6 / 12) < 0.05
+    assert list(attribute(rng.standard_normal(12), rng.standard_normal((7, 12)), named, SCALING).parts) == ["order", "wide", "rest"]
 
 
 def test_shares_find_the_feature_and_random_ones_do_not(rng):

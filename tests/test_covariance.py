@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qkstore.covariance import ContrastiveCovariance, Pairs, PermutationNull, mean_query_share, null_norms, p_value
+from qkstore.covariance import ContrastiveCovariance, Pairs, PermutationNull, p_value
 from qkstore.errors import ContrastError
 
 
@@ -156,21 +156,9 @@ def test_coefficients_are_delta(rng):
     assert same(delta, fit(q, k, pairs).delta, 1e-6) and abs(pairs.coefficient().sum()) < 1e-12
 
 
-def test_permuted_deals_within_a_query(rng):
-    pairs = some(rng, p=400)[2]
-    dealt = pairs.permuted(rng)
-    for i in np.unique(pairs.query):
-        mine = pairs.query == i
-        assert sorted(zip(dealt.sign[mine], dealt.weight[mine])) == sorted(zip(pairs.sign[mine], pairs.weight[mine]))
-    assert (dealt.query == pairs.query).all() and (dealt.key == pairs.key).all() and (dealt.sign != pairs.sign).any()
-    where = np.mean([Pairs(np.repeat(np.arange(500), 4), np.zeros(2000), np.tile([1, -1, -1, -1], 500)).permuted(rng)
-                     .positive.reshape(500, 4).mean(axis=0) for _ in range(20)], axis=0)
-    assert np.allclose(where, 0.25, atol=0.02)  # each key is as likely as the next
-
-
 @pytest.mark.parametrize("centred", [False, True])
 def test_null_norms_are_norms_of_dealt_delta(rng, centred):
-    """Every order of 3 keys, so both the sampled norms and the closed form can be checked against all deals."""
+    """3 queries of 3 keys: all 216 deals are known, and what is drawn is among them, each as often as the next."""
     from itertools import permutations, product
 
     q, k = rng.standard_normal((3, 5)) + 1, rng.standard_normal((9, 5)) + 1
@@ -180,15 +168,12 @@ def test_null_norms_are_norms_of_dealt_delta(rng, centred):
         source = np.concatenate([3 * i + np.array(order) for i, order in enumerate(deal)])
         dealt = Pairs(pairs.query, pairs.key, pairs.sign[source], pairs.weight[source])
         norms.append(np.linalg.norm(fit(q, k, dealt, centred).delta))
-    null = PermutationNull(pairs, 500, seed=1)
-    drawn, other = null.norms(q, k, centred), null.norms(q, k, not centred)
+    drawn, other = (PermutationNull(pairs, 500, 1, c).norms(q, k) for c in (centred, not centred))
     distance = np.abs(drawn[:, None] - np.array(norms)).min(axis=1)
     assert distance.max() < 1e-5 * max(norms) and np.abs(other[:, None] - np.array(norms)).min(axis=1).max() > 1e-3
-    exact = np.sqrt(np.mean(np.square(norms)))
-    assert np.isclose(null.root_mean_square(q, k, centred), exact, rtol=1e-5)
-    assert not np.isclose(null.root_mean_square(q, k, not centred), exact, rtol=1e-2)
-    assert np.isclose(np.sqrt(np.mean(drawn**2)), exact, rtol=0.05)
-    assert (null_norms(q, k, pairs, 500, 1, centred) == drawn).all() and (null_norms(q, k, pairs, 500, 2, centred) != drawn).any()
+    assert np.isclose(np.mean(drawn**2), np.mean(np.square(norms)), rtol=0.1)
+    assert (PermutationNull(pairs, 500, 1, centred).norms(q, k) == drawn).all()
+    assert (PermutationNull(pairs, 500, 2, centred).norms(q, k) != drawn).any()
 
 
 def unlucky(rng, n, shift):
@@ -207,7 +192,7 @@ def test_null_is_calibrated(rng):
     for _ in range(trials):
         q, k, pairs = unlucky(rng, 20, shift=1.0)
         norm = np.linalg.norm(fit(q, k, pairs).delta)
-        ps.append(p_value(norm, null_norms(q, k, pairs, deals, seed=rng)))
+        ps.append(p_value(norm, PermutationNull(pairs, deals, rng).norms(q, k)))
         anywhere = [Pairs(pairs.query, pairs.key, rng.permutation(pairs.sign)) for _ in range(deals)]
         wrong.append(p_value(norm, np.array([np.linalg.norm(fit(q, k, p).delta) for p in anywhere])))
     assert abs(np.mean(np.array(ps) <= 0.5) - 0.5) < 0.11 and np.mean(np.array(ps) <= 0.05) < 0.1  # 3 standard errors
@@ -215,18 +200,17 @@ def test_null_is_calibrated(rng):
 
     q, k, pairs = unlucky(rng, 20, shift=0.0)
     k = k + 2 * pairs.sign[:, None] * q[pairs.query]
-    assert p_value(np.linalg.norm(fit(q, k, pairs).delta), null_norms(q, k, pairs, 199)) == 1 / 200
+    assert p_value(np.linalg.norm(fit(q, k, pairs).delta), PermutationNull(pairs, 199).norms(q, k)) == 1 / 200
 
 
 def test_mean_query_share(rng):
     """One query repeated: ΔC is the mean term alone. Queries without a mean: the term explains nothing."""
     q, k, pairs = some(rng, n=400, p=4000)
     lone = np.repeat(q[:1], len(q), axis=0)
-    assert np.isclose(mean_query_share(lone, k, pairs), 1)
-    matched = k + 0
+    assert np.isclose(fit(lone, k, pairs).mean_query_share, 1)
     key = np.arange(len(pairs))
     matched = 5 * pairs.sign[:, None] * q[pairs.query] + rng.standard_normal((len(pairs), q.shape[1]))
-    assert abs(mean_query_share(q, matched, Pairs(pairs.query, key, pairs.sign))) < 0.1
+    assert abs(fit(q, matched, Pairs(pairs.query, key, pairs.sign)).mean_query_share) < 0.1
     centred, raw = fit(q + 3, k, pairs, True).delta, fit(q + 3, k, pairs).delta
     assert np.isclose(fit(q + 3, k, pairs).mean_query_share, 1 - np.sum(centred**2) / np.sum(raw**2))
 

@@ -112,6 +112,7 @@ def test_more_pairs_than_the_limit_are_refused_not_cut(store, monkeypatch):
 @pytest.mark.parametrize(
     ("select", "weights"),
     [
+        ("select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign from q join k using (prompt_id) where k.token <> 'weight'", {1.0}),
         ("select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign from q join k using (prompt_id)", {1.0}),
         ("select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign from q join k using (prompt_id) where q.weight_kg is not null", {1.0}),
         ("select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign -- no weight\nfrom q join k using (prompt_id)", {1.0}),

@@ -77,6 +77,7 @@ def test_a_whole_select_may_name_the_last_row_and_none_beyond(store, query, key,
     [
         ("q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign, k.order_id - 1 as weight", "a weight that is not a positive number"),
         ("q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign, nullif(k.order_id, 2) as weight", "selects a NULL weight"),
+        ("q.query_row, k.key_row, unnest([1, -1, 1]) as sign", "query_row 0 with key_row 0; use SELECT DISTINCT"),
         ("q.query_row, nullif(k.key_row, 5) as key_row, case when k.order_id = 1 then 1 else -1 end as sign", "selects a NULL key_row"),
         ("q.query_row, k.key_row, case k.order_id when 1 then 1 when 2 then -1 end as sign", "selects a NULL sign"),
         ("q.query_row, k.key_row + 0.5::double as key_row, 1 as sign", "key_row of type double; whole numbers"),
