@@ -8,6 +8,7 @@ from dashboard import guard
 from dashboard.text import plain
 from qkstore import analysis, check, comparison, contrast, example, label, null
 from qkstore.contrast import Contrast
+from qkstore.errors import QKStoreError
 from qkstore.heads import HeadScore
 from qkstore.run import Run
 
@@ -59,6 +60,10 @@ def heads(run: Run, asked: Contrast) -> list[HeadScore]:
             if st.button("Cancel", key="cancel-heads"):
                 place.info("Cancelled. Choose a run and a contrast to score its heads.")
                 st.stop()
-        _scores()[key] = guard.store().heads(run, asked, progress=lambda i, n: bar.progress(i / n, f"Scored {i:,} of {n:,} heads"))
+        try:
+            _scores()[key] = guard.store().heads(run, asked, progress=lambda i, n: bar.progress(i / n, f"Scored {i:,} of {n:,} heads"))
+        except QKStoreError:
+            place.empty()  # nothing is being scored any more; a cancel leaves its own line in this place
+            raise
         place.empty()
     return _scores()[key]

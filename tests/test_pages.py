@@ -204,6 +204,13 @@ def test_scoring_counts_and_can_be_cancelled(show, own, monkeypatch):
     assert app.info[0].value.startswith("Cancelled") and not app.get("progress")
 
 
+def test_a_contrast_that_cannot_be_scored_leaves_no_progress_behind(show, own):
+    qkstore.open(own).catalog.save(Contrast(name="elsewhere", where="k.prompt_id = q.prompt_id", positive="k.place < 3", negative="k.place >= 3"))
+    app = show(own, "heads", contrast="elsewhere")
+    assert len(app.error) == 1 and "place" in app.error[0].value
+    assert not app.get("progress") and not app.button
+
+
 def test_a_bug_is_one_line_with_its_details_folded(show, own, monkeypatch):
     def broken(*_, **__):
         raise ValueError("boom")
