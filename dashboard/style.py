@@ -21,6 +21,7 @@ SHEET = """<style>
 .qk-facts th, .qk-facts td { text-align: left; padding: .12rem .9rem .12rem 0; font-weight: 400; vertical-align: top; }
 .qk-facts th, .qk-facts td + td { opacity: .7; }
 .qk-facts td:nth-child(2) { font-weight: 600; opacity: 1; }
+.stMain [data-testid="stPageLink"] p, .stMain [data-testid="stPageLink"] span { white-space: normal; overflow: visible; }
 [data-testid="stVegaLiteChart"], .stVegaLiteChart { overflow-x: auto; overflow-y: hidden; }
 [data-testid="stMetric"] > div { padding: .7rem 1rem; }
 [data-testid="stMetricDelta"], [data-testid="stMetricDelta"] * { white-space: normal !important; text-overflow: clip !important; overflow-wrap: break-word; height: auto; }

@@ -134,6 +134,8 @@ def _features(store, run, options) -> dict[str, tuple]:
     else:
         named = {"inline": (_inline(options),)}
     other = getattr(options, "other", None)
+    if other and other in named:
+        raise ContrastError(f"--and {other} is the contrast itself; name another one, or leave --and out")
     return named | ({other: store.feature(run, other)} if other else {})
 
 

@@ -67,6 +67,11 @@ def authors_category(name: str | int | float | bool) -> Contrast:
     )
 
 
+def taken(name: str) -> bool:
+    """Whether a name is a built-in's, on some run or other: saved under it, a contrast would take its place for everybody."""
+    return name in {CATEGORY.name, *(c.name for c in BOXES)} or name.startswith(("authors/", "category:")) or name.endswith(":*")
+
+
 def contrasts(run: Run) -> list[Contrast]:
     """The built-in contrasts whose labels this run has."""
     q, k = set(run.columns["q"]), set(run.columns["k"])

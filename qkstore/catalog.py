@@ -15,6 +15,7 @@ from pathlib import Path
 
 import duckdb
 
+from qkstore.builtin import taken
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError, StoreError, near
 from qkstore.schema import CATALOG_MIGRATIONS, NOT_WRITTEN
@@ -44,7 +45,7 @@ class Catalog:
 
         Raises ContrastError for a name that is taken, GuardError for predicates that cannot be parsed.
         """
-        if contrast.name.startswith("authors/") or not contrast.name.strip() or not contrast.name.isprintable():
+        if taken(contrast.name) or not contrast.name.strip() or not contrast.name.isprintable():
             raise ContrastError(f"contrast name {contrast.name!r} is taken by a built-in, empty or unprintable; choose another")
         contrast.sentence()  # what cannot be read back would be in the way of every list of contrasts
         with self._open(write=True) as con:

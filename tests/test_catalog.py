@@ -42,7 +42,7 @@ def test_what_is_not_saved_is_named(catalog):
         catalog.contrast("mines")
     with pytest.raises(ContrastError, match="'mine' of version 7"):
         catalog.contrast("mine", 7)
-    for name in ("", "  ", "authors/order"):
+    for name in ("", "  ", "order", "lexical", "category", "category:fruit", "mine:*", "authors/order"):
         with pytest.raises(ContrastError, match="choose another"):
             catalog.save(ORDER.replace(name=name))
 

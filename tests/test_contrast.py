@@ -63,7 +63,7 @@ def by_hand(run, condition, weight="1", layer=1, head=1, kv_head=0):
     ids=lambda c: getattr(c, "name", ""),
 )
 def test_delta_equals_numpy_from_selected_vectors(store, run, contrast, condition, weight):
-    saved = store.catalog.save(contrast)
+    saved = store.catalog.save(contrast.replace(name=f"my-{contrast.name}"))
     delta = covariance(run, store.catalog.contrast(saved.name), 1, 1, split=None).delta
     expected = by_hand(run, condition.replace("q, k ", ""), weight)
     assert np.linalg.norm(delta - expected) < 1e-6 * np.linalg.norm(expected)

@@ -146,6 +146,8 @@ def test_a_whole_select_may_have_a_weight_or_none(store, select, weights):
         (["sql", "--run", "synthetic", "--limit", "0", "select 1"], "'0' is not a number of seconds"),
         (["sql", "--run", "synthetic", "--limit", "nan", "select 1"], "'nan' is not a number of seconds"),
         (["sql", "--run", "synthetic", "--rows", "-5", "select 1"], "'-5' is not a whole number"),
+        (["contrasts", "--save", "order", *PREDICATES], "'order' is taken by a built-in"),
+        (["intervene", "--run", "synthetic", "--contrast", "order", "--and", "order", "--layer", "0", "--head", "0"], "is the contrast itself"),
         (["contrasts", "--save", "x", "--positive", "k.a = = 1", "--negative", "k.a = 2"], "syntax error"),
         (["contrasts", "--save", "x\ny", "--positive", "k.a = 1", "--negative", "k.a = 2"], "unprintable"),
     ],
