@@ -6,9 +6,36 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+
+@pytest.fixture
+def show(monkeypatch):
+    """show(store, page, **choices in the URL) -> the page after its run, without a browser."""
+    from streamlit.runtime.pages_manager import PagesManager
+    from streamlit.testing.v1 import AppTest
+
+    begin = PagesManager.__init__
+
+    def warm(manager, *arguments, **options):
+        """As on a server that has run app.py once: AppTest is a cold one at every run. test_browser.py has the cold one."""
+        begin(manager, *arguments, **options)
+        PagesManager.uses_pages_directory = False
+
+    monkeypatch.setattr(PagesManager, "__init__", warm)
+
+    def run(store: Path, page: str, **choices) -> AppTest:
+        monkeypatch.setenv("QKSTORE", str(store))
+        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+        for name, value in choices.items():
+            app.query_params[name] = str(value)
+        return app.switch_page(f"pages/{page}.py").run()
+
+    return run
 
 
 def pytest_terminal_summary(terminalreporter):

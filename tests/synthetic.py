@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+import qkstore
 from qkstore.incoming import Incoming
 
 BOXES = 4
@@ -122,3 +123,12 @@ def write(store: Path, name: str = "synthetic", data: Synthetic | None = None, *
             incoming.put(*batch)
         incoming.publish(data.manifest, data.layers, data.prompts, data.tokens, data.query_rows, data.key_rows)
     return data
+
+
+def two_runs(path: Path, contrast):
+    """The store at `path` with two runs, one with dots in its name, and a saved contrast."""
+    write(path, n=16)
+    write(path, "v1.2-b", data=synthetic(8, seed=1))
+    store = qkstore.open(path)
+    store.catalog.save(contrast)
+    return store

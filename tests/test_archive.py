@@ -11,7 +11,7 @@ import tarfile
 import duckdb
 import pytest
 from conftest import ROOT
-from synthetic import synthetic, write
+from synthetic import two_runs, write
 
 import qkstore
 from qkstore import archive
@@ -24,12 +24,7 @@ MINE = Contrast(name="mine", positive="k.order_id = q.queried_order", negative="
 
 @pytest.fixture
 def store(tmp_path):
-    """Two runs, one with dots in its name, and a saved contrast."""
-    write(tmp_path / "store", n=16)
-    write(tmp_path / "store", "v1.2-b", data=synthetic(8, seed=1))
-    store = qkstore.open(tmp_path / "store")
-    store.catalog.save(MINE)
-    return store
+    return two_runs(tmp_path / "store", MINE)
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 
 import duckdb
-import numpy as np
 import pytest
-from synthetic import synthetic, write
+from synthetic import two_runs, write
 
 import qkstore
 from qkstore import archive, schema
@@ -20,12 +19,7 @@ MINE = Contrast(name="mine", positive="k.order_id = q.queried_order", negative="
 
 @pytest.fixture
 def store(tmp_path):
-    """Two runs, one with dots in its name, and a saved contrast."""
-    write(tmp_path / "store", n=16)
-    write(tmp_path / "store", "v1.2-b", data=synthetic(8, seed=1))
-    store = qkstore.open(tmp_path / "store")
-    store.catalog.save(MINE)
-    return store
+    return two_runs(tmp_path / "store", MINE)
 
 
 def spoil(store, sql, name="synthetic"):

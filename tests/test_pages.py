@@ -7,12 +7,10 @@ from pathlib import Path
 
 import pytest
 import stores
-from conftest import ROOT
-from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
 
 import qkstore
-from dashboard import guard, text
+from dashboard import guard
 from qkstore import __main__ as cli
 from qkstore.contrast import Contrast
 from qkstore.ranking import best
@@ -37,29 +35,6 @@ def lists(tmp_path_factory) -> Path:
 def own(tmp_path) -> Path:
     """A store that a test may write to."""
     return stores.write(tmp_path / "store")
-
-
-@pytest.fixture
-def show(monkeypatch):
-    """show(store, page, **choices in the URL) -> the page after its run."""
-
-    begin = PagesManager.__init__
-
-    def warm(manager, *arguments, **options):
-        """As on a server that has run app.py once: AppTest is a cold one at every run. test_browser.py has the cold one."""
-        begin(manager, *arguments, **options)
-        PagesManager.uses_pages_directory = False
-
-    monkeypatch.setattr(PagesManager, "__init__", warm)
-
-    def run(store: Path, page: str, **choices) -> AppTest:
-        monkeypatch.setenv("QKSTORE", str(store))
-        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
-        for name, value in choices.items():
-            app.query_params[name] = str(value)
-        return app.switch_page(f"pages/{page}.py").run()
-
-    return run
 
 
 def html(app: AppTest) -> str:
@@ -296,16 +271,6 @@ def test_hostile_names_reach_no_markdown(show, own):
     assert not app.exception and not app.error
     assert "<script" not in html(app)
     assert not any(IMAGE in s.value for s in [*app.subheader, *app.markdown, *app.info, *app.warning])
-
-
-@pytest.mark.parametrize(("raw", "shown"), [("a*b*", r"a\*b\*"), ("[x](y)", r"\[x\]\(y\)"), (":red[x]", r"\:red\[x\]"), ("<b>", r"\<b\>"), ("\u202e", r"U\+202E"), ("plain", "plain")])
-def test_plain_text_is_markdown_of_itself(raw, shown):
-    assert text.plain(raw) == shown
-
-
-def test_tokens_clamp_their_shade_and_mark_their_kind():
-    body = text.tokens(["a", '"<'], {0: 7.0}, {1: "query"})
-    assert "--qk-share:100%" in body and "qk-query" in body and "&quot;&lt;" in body
 
 
 # -- the same without the dashboard ------------------------------------------------------------------------------

@@ -1,0 +1,17 @@
+"""Text that others wrote: shown as it is, never read as Markdown or HTML."""
+
+from __future__ import annotations
+
+import pytest
+
+from dashboard import text
+
+
+@pytest.mark.parametrize(("raw", "shown"), [("a*b*", r"a\*b\*"), ("[x](y)", r"\[x\]\(y\)"), (":red[x]", r"\:red\[x\]"), ("<b>", r"\<b\>"), ("\u202e", r"U\+202E"), ("plain", "plain")])
+def test_plain_text_is_markdown_of_itself(raw, shown):
+    assert text.plain(raw) == shown
+
+
+def test_tokens_clamp_their_shade_and_mark_their_kind():
+    body = text.tokens(["a", '"<'], {0: 7.0}, {1: "query"})
+    assert "--qk-share:100%" in body and "qk-query" in body and "&quot;&lt;" in body
