@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import duckdb
+import numpy as np
 import pytest
 from synthetic import two_runs, write
 
