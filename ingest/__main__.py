@@ -39,8 +39,12 @@ def parser() -> argparse.ArgumentParser:
     demo.set_defaults(run_command=_demo)
     model = commands.add_parser("model", help="one run, of a model and prompts of your choice")
     model.set_defaults(run_command=_model)
+    toy = commands.add_parser("toy", help="one run, of a head trained here on the paper's toy task")
+    toy.set_defaults(run_command=_toy)
+    sweep = commands.add_parser("toy-sweep", help="a run for each pair of ranks of a grid, their heads trained together")
+    sweep.set_defaults(run_command=_toy_sweep)
     store = os.environ.get("QKSTORE") or DEFAULT
-    for command in (demo, model):
+    for command in (demo, model, toy, sweep):
         command.add_argument("--store", default=store, help="directory of the store; default $QKSTORE, then ./store")
     model.add_argument("--run", required=True, help="name of the run to be made")
     model.add_argument("--model", required=True, metavar="PATH_OR_ID", help="a local folder, or a hub id such as Qwen/Qwen3-4B-Instruct-2507")
@@ -57,6 +61,21 @@ def parser() -> argparse.ArgumentParser:
     model.add_argument("--device", default="cpu", help="cpu or cuda")
     model.add_argument("--batch-size", type=_count, default=32, help="prompts at once (default %(default)s)")
     model.add_argument("--limit-memory", default="4GB", metavar="8GB", help="for a batch and for writing, beside the model (default %(default)s)")
+    toy.add_argument("--run", help="name of the run to be made; default such as toy-discrete-d16-3-5")
+    toy.add_argument("--r1", type=int, required=True, help="dimensions of the first latent")
+    toy.add_argument("--r2", type=int, required=True, help="dimensions of the second latent")
+    sweep.add_argument("--grid", required=True, metavar="2-6", help="the ranks that r1 and r2 take, such as 2-6 or 4,6,8")
+    toy.add_argument("--variant", choices=("discrete", "continuous"), default="discrete", help="latents of signs, or Gaussian")
+    sweep.add_argument("--variant", choices=("discrete", "continuous", "both"), default="both")
+    for command in (toy, sweep):
+        command.add_argument("--d-head", type=int, required=True)
+        command.add_argument("--recipe", choices=("fast", "paper"), default="fast", help="2,000 steps with a falling rate, or the paper's Table 1")
+        command.add_argument("--noise", type=float, default=0.01, help="standard deviation in the embedding (default %(default)s)")
+        command.add_argument("--seed", type=int, default=0)
+        command.add_argument("--n", type=_count, default=8192, help="triplets of each latent (default %(default)s)")
+        command.add_argument("--n-exact", type=_count, default=1024, help="triplets that share payload and noise (default %(default)s)")
+        command.add_argument("--n-test", type=_count, default=1000, help="contexts (default %(default)s)")
+        command.add_argument("--device", default="cpu", help="cpu or cuda")
     return top
 
 
@@ -92,6 +111,43 @@ def _model(options: argparse.Namespace) -> None:
     print(path)
 
 
+def _toy(options: argparse.Namespace) -> None:
+    from ingest import job, toy
+
+    tasks, how = _tasks(options, options.variant, [(options.r1, options.r2)])
+    name = options.run or toy.run_name(tasks[0], how)
+    job.check_new(options.store, name)
+    _train(options, tasks, how, [name])
+    print(job.run_path(options.store, name))
+
+
+def _toy_sweep(options: argparse.Namespace) -> None:
+    ranks = _numbers("grid", options.grid)
+    variants = ("discrete", "continuous") if options.variant == "both" else (options.variant,)
+    stacks = [_tasks(options, variant, [(r1, r2) for r1 in ranks for r2 in ranks]) for variant in variants]
+    made = sum(len(_train(options, *stack)) for stack in stacks)
+    there = sum(len(tasks) for tasks, _ in stacks) - made
+    print(f"{made} toy runs made" + (f", {there} were there already" if there else ""))
+
+
+def _tasks(options: argparse.Namespace, variant: str, ranks: list[tuple[int, int]]) -> tuple:
+    """The tasks of one stack of toy heads, and how they are trained; all that is asked for is checked before anything is begun."""
+    from ingest import model, recipe
+    from ingest.payload import Payload
+
+    model.check_device("float32", options.device)
+    return [Payload(variant, options.d_head, r1, r2, noise=options.noise, seed=options.seed) for r1, r2 in ranks], recipe.recipe(options.recipe)
+
+
+def _train(options: argparse.Namespace, tasks: list, how, names: list[str] | None = None) -> list[str]:
+    from ingest import toy
+    from ingest.bars import Bars
+
+    sizes = toy.Sizes(options.n, options.n_exact, options.n_test)
+    with Bars() as progress:
+        return toy.build(options.store, tasks, how, sizes, options.device, names, progress)
+
+
 def _quiet() -> None:
     """Leave stderr to the bars and to the one line of an error."""
     import transformers
@@ -109,12 +165,16 @@ def _count(text: str) -> int:
 
 
 def _layers(text: str) -> tuple[int, ...]:
+    return _numbers("layers", text)
+
+
+def _numbers(what: str, text: str) -> tuple[int, ...]:
     """'0-2,7' → (0, 1, 2, 7)."""
     numbers: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
-            raise ModelError(f"layers {text!r}: write numbers and ranges, such as 0-3,7")
+            raise ModelError(f"{what} {text!r}: write numbers and ranges, such as 0-3,7")
         numbers |= set(range(int(first), int(last or first) + 1))
     return tuple(sorted(numbers))
 

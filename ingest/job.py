@@ -137,7 +137,7 @@ def _plan(model: Model, capture: Capture, corpus: Corpus, options: Options) -> d
     return {
         "weights": model.weights_hash, "prompts": corpus.digest(), "layers": ranges(layer.layer for layer in capture.layers),
         "positions": options.positions, "queries": list(options.queries), "chat": options.chat, "dtype": model.dtype,
-        "device": model.net.device.type, "batch_size": options.batch_size, "memory": options.memory, "libraries": _libraries(),
+        "device": model.net.device.type, "batch_size": options.batch_size, "memory": options.memory, "libraries": libraries(),
     }
 
 
@@ -149,7 +149,7 @@ def _manifest(run: str, model: Model, capture: Capture, corpus: Corpus, options:
         "architecture": model.architecture, "n_layers": model.n_layers, "n_heads": layer.n_heads, "n_kv_heads": layer.n_kv_heads,
         "d_head": layer.d_head, "dtype": model.dtype, "task": task, "prompt_template": template or None,
         "chat_template": str(model.tokenizer.chat_template) if templated else None, "bos": corpus.bos, "positions": options.positions,
-        "query_roles": list(options.queries), "seed": seed, "code_version": code_version(), "libraries": _libraries(),
+        "query_roles": list(options.queries), "seed": seed, "code_version": code_version(), "libraries": libraries(),
     }
 
 
@@ -161,5 +161,6 @@ def code_version() -> str:
     return f"{qkstore.__version__} {digest.hexdigest()[:12]}"
 
 
-def _libraries() -> str:
+def libraries() -> str:
+    """The versions of what decides vectors."""
     return ", ".join(f"{name} {version(name)}" for name in LIBRARIES)

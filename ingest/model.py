@@ -49,7 +49,7 @@ def load(where: str, dtype: str = "float32", device: str = "cpu") -> Model:
     Raises ModelError, in one line, for a folder or id that is not there or not allowed, a hub that does not answer,
     a tokenizer without offsets, and a device that this machine does not have.
     """
-    _check_device(dtype, device)
+    check_device(dtype, device)
     where = os.path.expanduser(where)
     local, revision = _find(where)
     try:
@@ -75,7 +75,7 @@ def wrap(net, tokenizer, name: str, weights_hash: str | None = None, revision: s
     return Model(_encoder(net.base_model).eval(), tokenizer, name, weights_hash or _hash_weights(net), revision)
 
 
-def _check_device(dtype: str, device: str) -> None:
+def check_device(dtype: str, device: str) -> None:
     if dtype not in DTYPES:
         raise ModelError(f"no dtype {dtype!r}; {near(dtype, DTYPES)}")
     try:

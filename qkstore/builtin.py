@@ -50,6 +50,27 @@ BOXES = (
 )
 
 
+def latent(name: str, variant: str = "triplet") -> Contrast:
+    """The contrast of one latent of a toy head: keys with the query's value of it against keys with another (section 3).
+
+    Built on triplets of that latent, judged in whole contexts, where only the key that is sought is positive: others may
+    have the same value by chance.
+    """
+    return Contrast(
+        name=name if variant == "triplet" else f"{variant}/{name}",
+        where=f"k.prompt_id = q.prompt_id and ((q.variant = '{variant}' and q.factor = '{name}') or q.variant = 'context') "
+              f"and (k.side = 'positive' or k.{name} <> q.{name})",
+        positive=f"k.{name} = q.{name}",
+        negative=f"k.{name} <> q.{name}",
+        description=f"Latent {name} of a toy head (section 3): from triplets whose two keys share " +
+                    ("the other latent." if variant == "triplet" else "everything else, payload and noise too, so that ΔC has no noise."),
+        author=AUTHOR,
+    )
+
+
+LATENTS = (latent("z1"), latent("z2"), latent("z1", "exact"), latent("z2", "exact"))
+
+
 def category(name: str | int | float | bool) -> Contrast:
     """The contrast of one category: prompts that ask for it, its items against the others."""
     value = str(name).replace("'", "''")
@@ -69,7 +90,7 @@ def authors_category(name: str | int | float | bool) -> Contrast:
 
 def taken(name: str) -> bool:
     """Whether a name is a built-in's, on some run or other: saved under it, a contrast would take its place for everybody."""
-    return name in {CATEGORY.name, *(c.name for c in BOXES)} or name.startswith(("authors/", "category:")) or name.endswith(":*")
+    return name in {CATEGORY.name, *(c.name for c in (*BOXES, *LATENTS))} or name.startswith(("authors/", "category:")) or name.endswith(":*")
 
 
 def contrasts(run: Run) -> list[Contrast]:
@@ -78,6 +99,8 @@ def contrasts(run: Run) -> list[Contrast]:
     found: list[Contrast] = []
     if {"queried_order", "counterfactual_id"} <= q and "order_id" in k:
         found += BOXES
+    if {"factor", "z1", "z2"} <= q and "side" in k:
+        found += LATENTS
     if "queried_category" in q and "category" in k:
         names = run.values("queried_category", "q")
         found += [CATEGORY, *(category(n) for n in names), *(authors_category(n) for n in names)]

@@ -120,10 +120,12 @@ class Incoming:
     def publish(
         self, manifest: dict, layers: list[dict], prompts: pl.DataFrame, tokens: pl.DataFrame, query_rows: pl.DataFrame, key_rows: pl.DataFrame,
         progress: Callable[[int, int], None] | None = None, memory: str = "4GB",
+        weights: dict[str, np.ndarray] | None = None, measures: dict[str, float] | None = None,
     ) -> Path:
         """Sort the spooled batches into a run file, its manifest last, and link it into the store; returns its path.
 
-        `layers` follow the spool's first axis: dicts of layer, scaling, softcap, window, causal.
+        `layers` follow the spool's first axis: dicts of layer, scaling, softcap, window, causal. `weights` are matrices that
+        are kept with the vectors, `measures` numbers that were taken where the model still was.
         """
         part = self.folder / "run.duckdb"
         for left in self.folder.glob("run.duckdb*"):
@@ -133,6 +135,7 @@ class Incoming:
                 con.execute(schema.NO_FLOAT_CODECS)
                 self._labels(con, manifest["d_head"], prompts, tokens, query_rows, key_rows)
                 self._vectors(con, manifest, layers, progress)
+                _extras(con, weights or {}, measures or {})
                 self._manifest(con, manifest, prompts, tokens, query_rows, key_rows)
                 con.execute("CHECKPOINT")  # closing would write the rest too, but says nothing where the disk is full
             _sync(part)
@@ -223,6 +226,13 @@ def _insert_stat(con, layer: int, head: int, rows: np.ndarray, logsumexp: np.nda
     con.register("chunk", pa.table({"row": pa.array(rows), "logsumexp": pa.array(logsumexp)}))
     con.execute(f"INSERT INTO row_stat (layer, head, row, logsumexp) SELECT {layer:d}, {head:d}, row, logsumexp FROM chunk")
     con.unregister("chunk")
+
+
+def _extras(con, weights: dict[str, np.ndarray], measures: dict[str, float]) -> None:
+    for name, matrix in weights.items():
+        con.execute("INSERT INTO weight VALUES (?, ?, ?)", [name, list(matrix.shape), matrix.astype(np.float32).ravel().tolist()])
+    for name, value in measures.items():
+        con.execute("INSERT INTO measure VALUES (?, ?)", [name, float(value)])
 
 
 def _label_types(frame: pl.DataFrame, own: dict[str, str]) -> dict[str, str]:

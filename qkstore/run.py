@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -194,6 +195,26 @@ class Run:
         if read != len(out):
             raise StoreError(f"run {self.name!r}: layer {layer} head {head} has {read} vectors where {len(out)} were expected; run `check`")
         return out if rows is None or len(rows) == len(out) and (rows == np.arange(first, last + 1)).all() else out[rows - first]
+
+    # -- what else was kept --------------------------------------------------------------------------------------
+
+    @cached_property
+    def settings(self) -> dict:
+        """Everything that decided the vectors, as the ingest wrote it down."""
+        return json.loads(self.plan)
+
+    @cached_property
+    def weights(self) -> dict[str, np.ndarray]:
+        """{name: matrix} float32 of the weights kept with the vectors; empty for most runs."""
+        return {row["name"]: np.array(row["v"], np.float32).reshape(row["shape"]) for row in self._extra("weight")}
+
+    @cached_property
+    def measures(self) -> dict[str, float]:
+        """{name: value} of what was measured where the model still was, such as the accuracy of a toy head."""
+        return {row["name"]: row["value"] for row in self._extra("measure")}
+
+    def _extra(self, table: str) -> list[dict]:
+        return self.table(f"SELECT * FROM {table}").to_pylist() if table in self.columns else []  # a run made before there were such tables lacks them
 
     # -- places --------------------------------------------------------------------------------------------------
 

@@ -107,6 +107,8 @@ def run_tables(d_head: int, token_labels: dict[str, str], prompt_labels: dict[st
         f"CREATE TABLE query_vector (layer INTEGER, head INTEGER, row INTEGER, v {vector})",
         f"CREATE TABLE key_vector (layer INTEGER, kv_head INTEGER, row INTEGER, v {vector})",
         "CREATE TABLE row_stat (layer INTEGER, head INTEGER, row INTEGER, logsumexp DOUBLE)",
+        "CREATE TABLE weight (name VARCHAR, shape INTEGER[], v FLOAT[])",
+        "CREATE TABLE measure (name VARCHAR, value DOUBLE)",
     ]
 
 
