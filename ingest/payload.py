@@ -77,7 +77,7 @@ def collision_bound(r: int, n_keys: int = 16, n_payloads: int = 10) -> float:
 
 @cache
 def _largest_count(m: int, n: int) -> float:
-    """E[largest count] when m balls fall into n boxes: Σ_t P(largest ≥ t), P(largest ≤ t) from (Σ_{j≤t} xʲ/j!)ⁿ."""
+    """E[largest count] when m balls fall into n boxes: Σ_t P(largest ≥ t), P(largest ≤ t) from (Σ_{j≤t} x^j/j!)^n."""
     out = 0.0
     for t in range(m):
         power = np.array([1.0])

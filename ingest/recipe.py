@@ -138,7 +138,7 @@ class Training:
     def result(self) -> list[Trained]:
         """The heads in the order of their tasks, tested on 51,200 fresh samples each."""
         weights = [self.done[i][0] for i in range(len(self.tasks))]
-        accuracy, attention, loss = test(self.tasks, weights, self.device)
+        accuracy, attention, loss = judge(self.tasks, weights, self.device)
         return [
             Trained(task, weights[i], dict(
                 accuracy=accuracy[i], attention=attention[i], loss=loss[i], bound=task.bound(), steps=self.done[i][1], train_seconds=self.seconds / len(self.tasks)
@@ -176,7 +176,7 @@ class Training:
         return self
 
 
-def test(tasks: Sequence[Payload], weights: Sequence[dict[str, np.ndarray]], device: str = "cpu") -> tuple[list[float], list[float], list[float]]:
+def judge(tasks: Sequence[Payload], weights: Sequence[dict[str, np.ndarray]], device: str = "cpu") -> tuple[list[float], list[float], list[float]]:
     """Accuracy, attention on the sought token and loss of each head, over 51,200 samples of a stream kept for this."""
     stream = Stream(tasks[0], max(t.r1 for t in tasks), max(t.r2 for t in tasks), "test", device)
     stack = Stack(tasks, stream.r1, stream.r2, device)
