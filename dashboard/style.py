@@ -22,7 +22,7 @@ SHEET = """<style>
 .qk-facts th, .qk-facts td + td { opacity: .7; }
 .qk-facts td:nth-child(2) { font-weight: 600; opacity: 1; }
 .stMain [data-testid="stPageLink"] p, .stMain [data-testid="stPageLink"] span { white-space: normal; overflow: visible; }
-[data-testid="stVegaLiteChart"], .stVegaLiteChart { overflow-x: auto; overflow-y: hidden; }
+[data-testid="stVegaLiteChart"], .stVegaLiteChart { max-width: 100%; overflow-x: auto; overflow-y: hidden; }
 [data-testid="stMetric"] > div { padding: .7rem 1rem; }
 [data-testid="stMetricDelta"], [data-testid="stMetricDelta"] * { white-space: normal !important; text-overflow: clip !important; overflow-wrap: break-word; height: auto; }
 .stMain [data-testid="stPageLink"] p { color: light-dark(#0072B2, #56B4E9); }

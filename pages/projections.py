@@ -8,11 +8,14 @@ guard.enter()
 
 import streamlit as st
 
-from dashboard import panel, results, state
+from dashboard import panel, results, space, state
 from dashboard.text import line
 from qkstore import digest, label, scatter
 
 METHODS = {"pca": "PCA", "umap": "UMAP", "raw": "Raw PCA"}
+PLOTS = {"2d": "2-D", "3d": "3-D"}
+HINTS = {"2d": "Drag to brush both plots; click a label to single it out.",
+         "3d": "Drag or press arrow keys to turn, wheel to zoom, double click to reset; click a label to single it out."}
 
 panel.title("Projections", "Do queries lie with the keys they look for? A triangle is a query, a circle a key.")
 view = state.view(extra=[2, 1.7, 1.4])
@@ -34,10 +37,15 @@ panel.figures([
     ("Variance in three axes", panel.percent(digest.held(points.explained)), "of the points drawn" if points.explained else "UMAP has no axes of variance"),
 ])
 with st.container(border=True):
-    st.altair_chart(scatter.pairs(points.table, scatter.axes(method, points.explained), f"{q_label} / {k_label}", panel.dark()), key=f"points-{method}")
+    plot = state.segments("Plot", "plot", list(PLOTS), "2d", shown=PLOTS.get, label_visibility="collapsed")
+    drawn = points.table, scatter.axes(method, points.explained), f"{q_label} / {k_label}", panel.dark()
+    if plot == "3d":
+        space.space(*drawn, key="space")
+    else:
+        st.altair_chart(scatter.pairs(*drawn), key=f"points-{method}")
     line(f"Showing {points.shown:,} of {points.total:,} queries and keys (seed 0) of the {points.split or 'whole'} split"
          + (", without projecting." if method == "raw" else ", queries on U and keys on V of the subspace, then both together.")
-         + " Drag to brush both plots; click a label to single it out.")
+         + f" {HINTS[plot]}")
 panel.csv(view, points.table, "points")
 panel.reproduce(
     panel.command("covariance", view, view.contrast.name, out="covariance.npz"),

@@ -17,20 +17,16 @@ MOST_GROUPS = len(palette.CATEGORIES)
 ORDINAL = {False: ["#e69f00", "#e16462", "#b12a90", "#6a00a8", "#0d0887"], True: ["#fdf06b", "#fdb32f", "#ed7953", "#d14e8f", "#a97bea"]}
 
 
-def pairs(points: pl.DataFrame, names: tuple[str, str, str], title: str, dark: bool = False, size: int = 430) -> alt.HConcatChart:
+def pairs(points: pl.DataFrame, names: tuple[str, str, str], title: str, dark: bool = False, size: int = 395) -> alt.HConcatChart:
     """Coordinates x–y and y–z of `points` (side, x, y, z, group, prompt_id, text), side by side; one direction as a strip a group.
 
     A brush in either dims everything else in both; a click in the legend dims the other groups.
     """
-    groups, numbers = _groups(points["group"])
-    shown = points.with_columns(
-        group=pl.col("group") if numbers else pl.when(pl.col("group").is_in(groups)).then(pl.col("group")).otherwise(pl.lit(OTHERS)),
-        text=pl.col("text").map_elements(visible, return_dtype=pl.String),
-    ).sort(pl.col("side") == "query", maintain_order=True)
+    shown, colours, numbers = grouped(points, dark)
     drawn = [("x", "y"), ("y", "z")] if (points["z"] != 0).any() else [("x", "y" if (points["y"] != 0).any() else "group")]
     brushes = [alt.selection_interval(name=f"brush_{a}{b}") for a, b in drawn]
     pick = alt.selection_point(name="legend", fields=["group"], bind="legend")
-    colour, lit = _colour(groups, numbers, title, OTHERS in shown["group"], dark), reduce(and_, brushes, pick)
+    colour, lit = _colour(colours, numbers, title), reduce(and_, brushes, pick)
     width = size if len(drawn) > 1 else round(1.6 * size)
     charts = [_scatter(shown, a, b, names, colour, lit, width, size, dark).add_params(brush) for (a, b), brush in zip(drawn, brushes)]
     charts[0] = charts[0].add_params(pick)
@@ -59,21 +55,35 @@ def _scatter(rows, a: str, b: str, names, colour, lit, width: int, height: int, 
     ).properties(width=width, height=height * 0.8)
 
 
+def grouped(points: pl.DataFrame, dark: bool = False) -> tuple[pl.DataFrame, dict[str, str], bool]:
+    """`points` as drawn, {group: colour} in the order of a legend, and whether the groups are numbers.
+
+    Keys come before queries; words beyond the most frequent six, and missing ones, are others; text is made visible.
+    """
+    names, numbers = _groups(points["group"])
+    shown = points.with_columns(
+        group=pl.when(pl.col("group").is_in(names)).then(pl.col("group")).otherwise(pl.lit(OTHERS)).map_elements(visible, return_dtype=pl.String),
+        text=pl.col("text").map_elements(visible, return_dtype=pl.String),
+    ).sort(pl.col("side") == "query", maintain_order=True)
+    colours = dict(zip(map(visible, names), _ramp(len(names), dark) if numbers else palette.CATEGORIES))
+    return shown, colours | {OTHERS: palette.quiet(dark)} if OTHERS in shown["group"] else colours, numbers
+
+
 def _groups(column: pl.Series) -> tuple[list[str], bool]:
     """The groups that get a colour, and whether they are numbers: those are all drawn, on a ramp."""
     values = column.unique().drop_nulls().to_list()
-    if all(v.lstrip("-").isdecimal() for v in values):
+    if all(v.removeprefix("-").isdecimal() for v in values):
         return sorted(values, key=int), True
-    counts = column.value_counts(sort=True)["group"].to_list()
-    return sorted(counts if len(counts) <= MOST_GROUPS else counts[: MOST_GROUPS]), False
+    counts = column.drop_nulls().value_counts().sort("count", "group", descending=[True, False])
+    return sorted(counts["group"].head(MOST_GROUPS)), False
 
 
-def _colour(groups: list[str], numbers: bool, title: str, others: bool, dark: bool) -> alt.Color:
+def _colour(colours: dict[str, str], numbers: bool, title: str) -> alt.Color:
     legend = alt.Legend(orient="bottom", columns=10, symbolType="square", symbolSize=90, labelLimit=120)
+    scale = alt.Scale(domain=list(colours), range=list(colours.values()))
     if numbers:
-        return alt.Color("group:O", title=title, sort=groups, scale=alt.Scale(domain=groups, range=_ramp(len(groups), dark)), legend=legend)
-    domain, colours = groups + [OTHERS] * others, list(palette.CATEGORIES[: len(groups)]) + [palette.quiet(dark)] * others
-    return alt.Color("group:N", title=title, scale=alt.Scale(domain=domain, range=colours), legend=legend)
+        return alt.Color("group:O", title=title, sort=list(colours), scale=scale, legend=legend)
+    return alt.Color("group:N", title=title, scale=scale, legend=legend)
 
 
 def _ramp(n: int, dark: bool = False) -> list[str]:
