@@ -106,17 +106,26 @@ def intervene(
     spaces = {name: subspace(run, contrasts, layer, head, (ranks or {}).get(name)) for name, contrasts in features.items()}
     if len(spaces) > 1:
         spaces["+".join(spaces)] = union(list(spaces.values()))
-    swap = _swapper(run, targets, layer, head)
-    conditions = [intervention.summary(name, swap(space.V), space.rank, seed) for name, space in spaces.items()]
+    found = conditions(spaces, swapper(run, targets, layer, head), run.d_head, n_random, seed)
+    return Intervention(len(targets), split, found, len(drawn) - len(targets), seed)
+
+
+def conditions(
+    spaces: dict[str, Subspace], swap: Callable[[np.ndarray], intervention.Swap], d_head: int, n_random: int, seed: int, side: str = "V"
+) -> list[intervention.Condition]:
+    """A condition for each subspace, then `n_random` random ones of each rank; the last, of the widest, is called random."""
+    bases = {name: getattr(space, side) for name, space in spaces.items()}
+    found = [intervention.summary(name, swap(basis), basis.shape[1], seed) for name, basis in bases.items()]
     rng, last = np.random.default_rng(seed), list(spaces)[-1]
-    for name, space in spaces.items():
-        bases = [random(run.d_head, space.rank, rng).V for _ in range(n_random)]
-        title = "random" if name == last else f"random of {name}'s rank"
-        conditions.append(intervention.random_summary(title, [swap(V) for V in bases], space.rank, seed))
-    return Intervention(len(targets), split, conditions, len(drawn) - len(targets), seed)
+    for name, basis in bases.items():
+        rank = basis.shape[1]
+        swaps = [swap(getattr(random(d_head, rank, rng), side)) for _ in range(n_random)]
+        found.append(intervention.random_summary("random" if name == last else f"random of {name}'s rank", swaps, rank, seed))
+    return found
 
 
-def _swapper(run: Run, targets: target.Targets, layer: int, head: int) -> Callable[[np.ndarray], intervention.Swap]:
+def swapper(run: Run, targets: target.Targets, layer: int, head: int) -> Callable[[np.ndarray], intervention.Swap]:
+    """V → Swap of the targets in one head."""
     facts = run.layer(layer)
     q = run.queries(layer, head, targets.query)
     original, aimed = run.keys(layer, head, targets.original), run.keys(layer, head, targets.target)

@@ -1,0 +1,76 @@
+"""Dose and response: attention as two keys exchange their coordinates little by little, all of them or one at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from qkstore import intervention, target
+from qkstore.analysis import Contrasts, judge_split, subspace
+from qkstore.errors import ContrastError
+from qkstore.intervention import LEAST_BASES, Swap
+from qkstore.run import Run
+from qkstore.subspace import random
+
+DOSES = tuple(np.linspace(0, 1.5, 13).tolist())
+ALL, RANDOM = "all", "random"
+NORMAL = 1.959964
+
+
+@dataclass(frozen=True)
+class Response:
+    """table: a row a coordinate and dose: coordinate ("1", "2", … of V in order of singular value, "all", "random"), dose (1 is the whole
+    swap), original and target (mean attention), and the target's 95 % interval low, high (normal, over n queries; random: over bases)."""
+
+    table: pl.DataFrame
+    n: int
+    rank: int
+    bases: int
+    split: str | None
+
+
+def response(
+    run: Run, contrasts: Contrasts, layer: int, head: int, doses=DOSES, n_random: int = 10, most: int = 1000, seed: int = 0, coordinates: int = 8
+) -> Response:
+    """k̃ = k + dose · P(k' − k) with P = V Vᵀ, or v vᵀ of one of the first coordinates, or of a random subspace of the same rank.
+
+    The queries and keys are those of qkstore.analysis.intervene; closed form. Raises ContrastError for a negative dose or too
+    few random bases.
+    """
+    if min(doses) < 0:
+        raise ContrastError(f"dose {min(doses)}: a dose is 0 (no swap) or more, 1 is the whole swap")
+    if n_random < LEAST_BASES:
+        raise ContrastError(f"a random baseline needs {LEAST_BASES} or more random subspaces, not {n_random}")
+    facts, split = run.layer(layer, head), judge_split(run)
+    targets = target.draw(run, contrasts, split, most, seed).visible(run, facts)
+    if not len(targets):
+        raise ContrastError(f"layer {layer} sees none of the pairs of keys: its window is {facts.window}")
+    q, original = run.queries(layer, head, targets.query), run.keys(layer, head, targets.original)
+    aimed, logsumexp = run.keys(layer, head, targets.target), run.logsumexp(layer, head, targets.query)
+    space, rng = subspace(run, contrasts, layer, head), np.random.default_rng(seed)
+
+    def swap(V: np.ndarray, dose: float) -> Swap:
+        return intervention.swap(q, original, aimed, logsumexp, np.sqrt(dose) * V, facts.scaling, facts.softcap)  # P is quadratic in V
+
+    named = {ALL: space.V} | {str(i + 1): space.V[:, i : i + 1] for i in range(min(coordinates, space.rank))}
+    rows = [_row(name, dose, swap(V, dose)) for name, V in named.items() for dose in doses]
+    bases = [random(run.d_head, space.rank, rng).V for _ in range(n_random)]
+    rows += [_random_row(dose, [swap(V, dose) for V in bases]) for dose in doses]
+    return Response(pl.DataFrame(rows), len(targets), space.rank, n_random, split)
+
+
+def _row(name: str, dose: float, found: Swap) -> dict:
+    mean, half = found.target_after.mean(), NORMAL * found.target_after.std(ddof=1) / np.sqrt(len(found.target_after)) if len(found.target_after) > 1 else 0.0
+    return _told(name, dose, found.original_after.mean(), mean, half)
+
+
+def _random_row(dose: float, found: list[Swap]) -> dict:
+    means = np.array([s.target_after.mean() for s in found])
+    half = NORMAL * means.std(ddof=1) / np.sqrt(len(means))
+    return _told(RANDOM, dose, np.mean([s.original_after.mean() for s in found]), means.mean(), half)
+
+
+def _told(name: str, dose: float, original: float, aimed: float, half: float) -> dict:
+    return {"coordinate": name, "dose": float(dose), "original": float(original), "target": float(aimed), "low": float(aimed - half), "high": float(aimed + half)}
