@@ -18,13 +18,16 @@ with view.extra[0]:
     other = state.select("Compare with", "and", view.others(), state.partner(view)) if view.others() else None
 fitted = results.covariance(view.run, view.contrast, view.layer, view.head)
 null = results.permuted(view.run, view.contrast, view.layer, view.head)
-compared = None
+found = compared = None
+with guard.told():
+    found = results.dimensions(view.run, view.contrast, view.layer, view.head)
 if other:
     with guard.told():
         compared = results.compared(view.run, view.contrasts, view.named[other], view.layer, view.head)
 
 panel.figures([
-    ("Rank", f"{fitted.subspace.rank}", f"of {view.run.d_head} dimensions"),
+    ("Rank", f"{fitted.subspace.rank} of {view.run.d_head}",
+     f"statistical {found.rank.statistical}, cross-validated {found.rank.cross_validated}" if found else "too few queries to test it"),
     ("‖ΔC‖", f"{null.norm:.3g}", f"{null.ratio:.1f} × null, p = {null.p_value:.2g}" if null.dealt else "no null: one sign a query"),
     ("Mean-query share", panel.percent(fitted.covariance.mean_query_share), "of ‖ΔC‖²"),
     ("Overlap in key space", panel.percent(compared and compared.overlap_key),
@@ -35,6 +38,11 @@ with main:
     line(f"Singular values of ΔC; blue ones hold 99 % of ‖ΔC‖². Built on the {fitted.split or 'whole'} split: "
          f"{fitted.counts.n_q:,} queries, {fitted.counts.n_pos:,} positive and {fitted.counts.n_neg:,} negative pairs.")
     st.altair_chart(charts.singular_values(fitted.subspace.S, fitted.subspace.rank, panel.dark(), height=220))
+    if found:
+        line(f"{found.rank.sentence} Level {panel.percent(found.rank.level)}.", "sentence")
+        line(f"Canonical correlations of queries and key contrasts: no change of the head's basis moves them. "
+             f"Blue ones are above {found.canonical.chance:.2f} (line), about the largest that chance gives.")
+        st.altair_chart(charts.canonical(found.canonical.values, found.canonical.chance, panel.dark()))
     for place, (name, matrix) in zip(st.columns(3), digest.matrices(fitted.arrays()).items()):
         place.altair_chart(charts.matrix(matrix, name, panel.dark()))
     line("Queries down, keys across; blue above zero, orange below; each matrix has its own scale. "
@@ -61,7 +69,8 @@ with st.container(horizontal=True):
 panel.reproduce(
     panel.command("covariance", view, view.contrast.name, out="covariance.npz"),
     panel.python(
-        view, "from qkstore.analysis import covariance", f"found = covariance(run, contrast, {view.layer}, {view.head})",
-        "print(found.subspace.rank, found.delta.shape)",
+        view, "from qkstore.analysis import covariance\nfrom qkstore.dimension import dimension",
+        f"found = covariance(run, contrast, {view.layer}, {view.head})",
+        "print(found.subspace.rank, found.delta.shape)", f"print(dimension(run, contrast, {view.layer}, {view.head}).rank)",
     ),
 )

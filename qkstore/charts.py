@@ -63,6 +63,21 @@ def singular_values(S: np.ndarray, rank: int, dark: bool = False, height: int = 
     return alt.layer(bars).properties(height=height, width="container")
 
 
+def canonical(values: np.ndarray, chance: float, dark: bool = False, height: int = 150) -> alt.LayerChart:
+    """Canonical correlations in descending order; those above the largest that chance gives (a line) in blue, the others grey."""
+    most = max(16, 2 * int(np.sum(values > chance)) + 8)
+    rows = pl.DataFrame({"index": np.arange(1, len(values) + 1), "value": values, "above": values > chance}).head(most)
+    bars = alt.Chart(rows).mark_bar().encode(
+        x=alt.X("index:O", title="Canonical correlation", axis=_sparse(rows["index"].to_list())),
+        y=alt.Y("value:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(values=[0, 0.5, 1])),
+        color=alt.condition("datum.above", alt.value(palette.BLUE if not dark else palette.SKY), alt.value(palette.quiet(dark))),
+        tooltip=[alt.Tooltip("index:O", title="number"), alt.Tooltip("value:Q", format=".3f")],
+    )
+    rule = alt.Chart(pl.DataFrame({"chance": [chance]})).mark_rule(color=palette.CHOSEN, strokeWidth=1.5).encode(
+        y="chance:Q", tooltip=[alt.Tooltip("chance:Q", title="largest by chance", format=".3f")])
+    return alt.layer(bars, rule).properties(height=height, width="container")
+
+
 def matrix(C: np.ndarray, title: str, dark: bool = False, size: int = 210) -> alt.Chart:
     """A (d, d) matrix: query dimensions down, key dimensions across; blue above zero, orange below, white at zero."""
     C = shrunk(C)

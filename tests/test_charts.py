@@ -53,6 +53,7 @@ ALL = {
     "many heads": lambda dark: charts.heads(scores(32, 32), "rank", (20, 7), dark),
     "no accuracy": lambda dark: charts.heads(scores().with_columns(accuracy=pl.lit(None, pl.Float64)), "accuracy", (0, 0), dark),
     "singular values": lambda dark: charts.singular_values(np.array([3.0, 1.0, 0.1]), 2, dark),
+    "canonical": lambda dark: charts.canonical(np.array([0.9, 0.3, 0.1]), 0.25, dark),
     "matrix": lambda dark: charts.matrix(RNG.normal(size=(16, 16)), "ΔC", dark),
     "zero matrix": lambda dark: charts.matrix(np.zeros((4, 4)), "ΔC", dark),
     "null": lambda dark: charts.null(5.0, RNG.normal(2, 0.1, 99), dark),
@@ -97,6 +98,14 @@ def test_shrinking_keeps_the_strongest_cell_of_a_block_with_its_sign():
     assert C.reshape(64, 2, 64, 2).mean((1, 3))[35, 1] == -0.25, "a mean would have hidden it"
     assert charts.shrunk(C, 128) is C
     assert charts.shrunk(np.ones((65, 65)), 64).shape == (33, 33)
+
+
+def test_canonical_correlations_above_chance_are_blue_and_the_line_is_chance():
+    drawn = svg(charts.canonical(np.array([0.9, 0.6, 0.1]), 0.25))
+    assert drawn.count(f'fill="{palette.BLUE}"') == 2 and drawn.count(f'stroke="{palette.CHOSEN}"') == 1
+    assert svg(charts.canonical(np.array([0.2, 0.1]), 0.25)).count(f'fill="{palette.BLUE}"') == 0
+    bars = charts.canonical(np.linspace(1, 0, 128), 0.9).layer[0]
+    assert len(bars.data if isinstance(bars.data, pl.DataFrame) else []) == 2 * 13 + 8, "not all of many small ones"
 
 
 def test_the_parts_of_a_bar_sum_to_the_logit_drawn_on_it():

@@ -17,6 +17,7 @@ from synthetic import write
 import qkstore
 from qkstore.__main__ import main
 from qkstore.analysis import covariance
+from qkstore.dimension import dimension
 
 PREDICATES = ["--where", "k.prompt_id = q.prompt_id", "--positive", "k.order_id = q.queried_order", "--negative", "k.order_id <> q.queried_order"]
 
@@ -61,6 +62,17 @@ def test_covariance_writes_what_the_library_computes(cli, store, tmp_path):
         assert set(found) == {"C_pos", "C_neg", "delta", "U", "S", "V", "n_pos", "n_neg", "rank"}
         contrast = qkstore.Contrast(where=PREDICATES[1], positive=PREDICATES[3], negative=PREDICATES[5])
         assert np.array_equal(found["delta"], covariance(qkstore.open(store).run("synthetic"), contrast, 1, 0).delta)
+
+
+def test_rank_prints_what_the_library_computes(cli, store):
+    options = ["rank", "--run", "synthetic", *PREDICATES, "--layer", 1, "--head", 0]
+    found = json.loads(cli(*options, "--seed", 3, "--json"))
+    contrast = qkstore.Contrast(where=PREDICATES[1], positive=PREDICATES[3], negative=PREDICATES[5])
+    assert found == json.loads(json.dumps(dimension(qkstore.open(store).run("synthetic"), contrast, 1, 0, seed=3).to_dict()))
+    assert (found["energy"], found["statistical"], found["split"], found["n"]) == (3, 3, "train", 192)
+    first, sentence, canonical = cli(*options).splitlines()
+    assert "statistical: 3" in first and "192 queries of the train split, level 0.05" in first
+    assert sentence == found["sentence"] and canonical.startswith("canonical correlations (chance 0.")
 
 
 def test_save_list_and_use_a_contrast(cli):
@@ -134,6 +146,8 @@ def test_check_finds_what_is_wrong(cli, tmp_path):
         (["covariance", "--run", "synthetic", *PREDICATES, "--layer", "9", "--head", "0", "--out", "x.npz"], "no layer 9"),
         (["covariance", "--run", "synthetic", *PREDICATES, "--layer", "0", "--head", "0", "--out", "x.txt"], "must end in .npz"),
         (["covariance", "--run", "synthetic", *PREDICATES, "--layer", "0", "--head", "0", "--out", "no/such/x.npz"], "No such file"),
+        (["rank", "--run", "synthetic", *PREDICATES, "--layer", "0", "--head", "9"], "head 9"),
+        (["rank", "--run", "synthetic", "--where", "q.prompt_id < 9", *PREDICATES[2:], "--layer", "0", "--head", "0"], "10 queries or more; the contrast has 9"),
         (["attribute", "--run", "synthetic", *PREDICATES, "--layer", "0", "--head", "0", "--prompt", "p9999"], "no prompt 'p9999'"),
         (["sql", "--run", "synthetic", "drop table prompt"], "qkstore: "),
         (["sql", "--run", "synthetic", "select * from read_csv('/etc/passwd')"], "read_csv"),
