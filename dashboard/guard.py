@@ -19,6 +19,7 @@ GROUPS = {
     "Find": ("overview", "heads"),
     "Define": ("contrasts",),
     "Explain": ("subspaces", "projections", "interventions", "attributions"),
+    "Known truth": ("toy",),
 }
 STARTED = "app-has-run"
 

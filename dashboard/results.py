@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from dashboard import guard
 from dashboard.text import plain
-from qkstore import analysis, check, comparison, contrast, example, label, null
+from qkstore import analysis, check, comparison, contrast, dimension, example, label, null, toy, toy_points
 from qkstore.contrast import Contrast
 from qkstore.errors import QKStoreError
 from qkstore.heads import HeadScore
@@ -37,6 +39,11 @@ examples = _kept(example.examples)
 prompts = _kept(example.prompts)
 labels = _kept(label.labels)
 permuted = _kept(null.null)
+swaps = _kept(toy.swaps)
+points = _kept(toy_points.points)
+centroids = _kept(toy_points.centroids)
+interaction = _kept(toy.interaction)
+dimensions = _kept(dimension.dimension)
 
 
 @_kept
@@ -67,3 +74,25 @@ def heads(run: Run, asked: Contrast) -> list[HeadScore]:
             raise
         place.empty()
     return _scores()[key]
+
+
+def recovered(toys: Sequence[toy.Toy]) -> list[toy.Recovered]:
+    """The recovered ranks of toy runs; those not known yet with a progress bar that counts, and a button that ends it."""
+    missing = [t.run for t in toys if identity(t.run) not in _ranks()]
+    if missing:
+        place = st.empty()
+        with place.container():
+            bar = st.progress(0.0, "Recovering ranks")
+            if st.button("Cancel", key="cancel-ranks"):
+                place.info("Cancelled. Choose another grid, or reload this page to recover its ranks.")
+                st.stop()
+        for i, run in enumerate(missing):
+            bar.progress(i / len(missing), f"Recovered the ranks of {i:,} of {len(missing):,} heads")
+            _ranks()[identity(run)] = toy.recovered(run)
+        place.empty()
+    return [_ranks()[identity(t.run)] for t in toys]
+
+
+@st.cache_resource
+def _ranks() -> dict:
+    return {}

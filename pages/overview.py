@@ -30,8 +30,8 @@ st.subheader("Runs", anchor=False)
 st.dataframe(
     found.runs, hide_index=True,
     column_config={
-        "run": "Run", "model": "Model", "task": "Task", "prompts": st.column_config.NumberColumn("Prompts", format="localized"), "layers": "Layers", "heads": "Heads",
-        "d_head": st.column_config.NumberColumn("d_head", format="%d"), "splits": "Splits", "contrasts": st.column_config.TextColumn("Contrasts", width="medium"),
+        "run": "Run", "model": "Model", "task": "Task", "prompts": st.column_config.NumberColumn("Prompts", format="localized"),
+        "query": "Query token", "layers": "Layers", "heads": "Heads", "d_head": st.column_config.NumberColumn("d_head", format="%d"), "splits": "Splits", "contrasts": st.column_config.TextColumn("Contrasts", width="medium"),
         "created": st.column_config.DatetimeColumn("Created", format="YYYY-MM-DD HH:mm"),
     },
 )
@@ -39,8 +39,10 @@ st.dataframe(
 left, right = st.columns([3, 2], border=True)
 with left:
     st.subheader("Start with a run", anchor=False)
-    for run in found.runs["run"]:
+    for run in found.starts:
         guard.link("heads", f"{run}: which heads carry a feature?", run=run)
+    if found.n_toys:
+        guard.link("toy", f"{found.n_toys} toy runs: does the method find the ranks that were put in?")
 with right:
     st.subheader("What next", anchor=False)
     line("Heads shows which heads carry a contrast. Click one, then look at its subspace, its points, what a swap does, and where its logits come from.")

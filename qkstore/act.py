@@ -50,9 +50,11 @@ def _one(store, run, options) -> qkstore.Contrast:
 
 
 def runs(options) -> None:
+    from qkstore.overview import query_tokens
+
     found, errors = _store(options).scan()
     facts = ("model", "task", "n_prompts", "n_queries", "n_keys", "n_layers", "n_heads", "n_kv_heads", "d_head", "dtype")
-    rows = [{"run": r.name} | {f: r.manifest[f] for f in facts} | {"layers": list(r.layers), "created": str(r.created)} for r in found]
+    rows = [{"run": r.name} | {f: r.manifest[f] for f in facts} | {"query": query_tokens(r), "layers": list(r.layers), "created": str(r.created)} for r in found]
     if options.json:
         print_json(rows)
     else:

@@ -6,15 +6,22 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from qkstore.builtin import features
 from qkstore.errors import StoreError
+from qkstore.run import Run
 from qkstore.store import Store
+from qkstore.toy import is_toy
+from qkstore.visible import visible
 
 
 @dataclass(frozen=True)
 class Overview:
-    """runs: a row a readable run. damaged: one error a file that is none. Totals over all runs."""
+    """runs: a row a readable run. starts: those to begin with, toy runs (n_toys of them) left out. damaged: one error a file that is none.
+    Totals over all runs."""
 
     runs: pl.DataFrame
+    starts: list[str]
+    n_toys: int
     damaged: list[StoreError]
     models: list[str]
     n_prompts: int
@@ -26,14 +33,21 @@ class Overview:
 def overview(store: Store) -> Overview:
     """What the runs say of themselves, and how many contrasts are saved in the catalogue."""
     runs, damaged = store.scan()
-    schema = {"run": pl.String, "model": pl.String, "task": pl.String, "prompts": pl.Int64, "layers": pl.Int64, "heads": pl.Int64,
+    saved, others = store.catalog.contrasts(), [r.name for r in runs if not is_toy(r)]
+    schema = {"run": pl.String, "model": pl.String, "task": pl.String, "prompts": pl.Int64, "query": pl.String, "layers": pl.Int64, "heads": pl.Int64,
               "d_head": pl.Int64, "splits": pl.String, "contrasts": pl.String, "created": pl.Datetime}
     rows = [
-        (r.name, r.model, r.task, r.n_prompts, len(r.layers), r.n_heads, r.d_head, ", ".join(r.splits), ", ".join(store.features(r)), r.created)
+        (r.name, r.model, r.task, r.n_prompts, query_tokens(r), len(r.layers), r.n_heads, r.d_head, ", ".join(r.splits), ", ".join(features(r, saved)), r.created)
         for r in runs
     ]
     return Overview(
-        pl.DataFrame(rows, schema=schema, orient="row"), damaged, sorted({r.model for r in runs}),
+        pl.DataFrame(rows, schema=schema, orient="row"), others, len(runs) - len(others), damaged, sorted({r.model for r in runs}),
         sum(r.n_prompts for r in runs), sum(len(r.layers) * r.n_heads for r in runs),
-        sum(len(r.layers) * (r.n_heads * r.n_queries + r.n_kv_heads * r.n_keys) for r in runs), len(store.catalog.contrasts()),
+        sum(len(r.layers) * (r.n_heads * r.n_queries + r.n_kv_heads * r.n_keys) for r in runs), len(saved),
     )
+
+
+def query_tokens(run: Run, most: int = 3) -> str:
+    """The texts of the tokens whose queries were stored: one for the prompts of a template, such as ↵↵ at the end of a chat's header."""
+    texts = run.values("token", "q", most + 1)
+    return ", ".join(map(visible, texts[:most])) + (", …" if len(texts) > most else "")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qkstore.covariance import Pairs
+from qkstore.covariance import Pairs, p_value
 from qkstore.errors import ContrastError
 from qkstore.subspace import SAME
 from qkstore.subspace import rank as energy_rank
@@ -16,6 +16,8 @@ BLOCKS = 400
 REPLICATES = 399  # one p-value in 400
 SPLITS = 10
 CHUNK = 50  # replicates at a time
+FEW = 1024  # queries: with fewer, what the top directions absorb of the noise matters
+REFITS = 199  # replicates that are decomposed anew, where queries are few
 LEAST = 10  # queries: fewer have too few random signs for a p-value of LEVEL
 
 
@@ -85,7 +87,9 @@ def statistical(x: np.ndarray, c: np.ndarray, level: float = LEVEL, seed: int = 
     ΔC less its top j singular directions on both sides, against what sampling error leaves there. A replicate of that error is the
     sum of centred blocks of queries under random signs; queries count as independent. x and c are half-whitened first (second
     moment to the power −1/4), which changes no rank: it lies between ΔC, where one strong direction hides the weak ones, and
-    canonical correlations, where every direction of noise counts in full. bench/rank.py has the figures.
+    canonical correlations, where every direction of noise counts in full. The top directions are fitted, and take some of the
+    noise along: with few queries, what is not rejected at first is compared with replicates that were decomposed anew.
+    bench/rank.py has the figures.
     Raises ContrastError for fewer than LEAST queries.
     """
     if len(x) < LEAST:
@@ -94,11 +98,15 @@ def statistical(x: np.ndarray, c: np.ndarray, level: float = LEVEL, seed: int = 
     U, S, Vt = np.linalg.svd(x.T @ c / len(x), full_matrices=True)
     observed = np.sqrt(np.cumsum(S[::-1] ** 2)[::-1])
     rng, p_values = np.random.default_rng(seed), []
-    null = _null(_blocks(x @ U, c @ Vt.T, rng), rng)
+    blocks = _blocks(x @ U, c @ Vt.T, rng)
+    null = _null(blocks, rng)
+    refits = _replicates(blocks, REFITS, rng) if len(x) < FEW else None
     for j in range(len(S)):
-        rounding = observed[j] <= SAME * S[0]
-        p_values.append(1.0 if rounding else float((1 + np.sum(null[:, j] >= observed[j])) / (1 + len(null))))
-        if p_values[-1] > level:
+        p = 1.0 if observed[j] <= SAME * S[0] else p_value(observed[j], null[:, j])  # what is left is rounding
+        if level < p < 1 and refits is not None:
+            p = p_value(observed[j], _left(S, refits, j))
+        p_values.append(p)
+        if p > level:
             break
     return p_values
 
@@ -146,11 +154,23 @@ def _null(blocks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     j, out = np.arange(min(p, m)), np.empty((REPLICATES, min(p, m)))
     for start in range(0, REPLICATES, CHUNK):
         part = out[start : start + CHUNK]
-        signs = rng.choice(np.array([-1, 1], np.float32), (len(part), n))
-        squares = np.square((signs @ blocks.reshape(n, -1)).reshape(len(part), p, m), dtype=np.float64)
+        squares = np.square(_replicates(blocks, len(part), rng), dtype=np.float64)
         tails = squares[:, ::-1, ::-1].cumsum(axis=1).cumsum(axis=2)  # of the last rows and columns
         part[:] = np.sqrt(tails[:, p - 1 - j, m - 1 - j])
     return out
+
+
+def _replicates(blocks: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """(n, p, m) sums of the blocks under random signs."""
+    signs = rng.choice(np.array([-1, 1], np.float32), (n, len(blocks)))
+    return (signs @ blocks.reshape(len(blocks), -1)).reshape(n, *blocks.shape[1:])
+
+
+def _left(S: np.ndarray, replicates: np.ndarray, j: int) -> np.ndarray:
+    """(n,) what is left of ΔC's top j directions plus a replicate, once its own top j are taken away."""
+    fitted = replicates.astype(np.float64)
+    fitted[:, np.arange(j), np.arange(j)] += S[:j]
+    return np.linalg.norm(np.linalg.svd(fitted, compute_uv=False)[:, j:], axis=1)
 
 
 def _dimensions(n: int) -> str:

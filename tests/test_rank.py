@@ -6,8 +6,10 @@ import importlib.util
 
 import numpy as np
 import pytest
+import toys
 from conftest import ROOT
 
+import qkstore
 from qkstore import rank
 from qkstore.covariance import ContrastiveCovariance, Pairs
 from qkstore.errors import ContrastError
@@ -207,9 +209,9 @@ def test_cross_validation_leaves_out_energy_that_only_one_half_has(rng):
 
 
 def test_the_benchmark_can_fail():
-    cells = bench.pl.DataFrame([bench.cell(900 + i, kind) for kind in bench.KINDS for i in range(8)])
+    cells = bench.pl.DataFrame([bench.cell(900 + i, kind) for kind in bench.DRAWN for i in range(8)])
     wrong = cells.with_columns(statistical=cells["true"] + 1, energy=cells["true"])
-    assert len(bench.failures(wrong.with_columns(n=bench.ENOUGH, pairing=bench.pl.lit("authors")))) == 1 + len(bench.KINDS)
+    assert len(bench.failures(wrong.with_columns(n=bench.ENOUGH, pairing=bench.pl.lit("authors")))) == 1 + len(bench.DRAWN)
     right = cells.with_columns(statistical=cells["true"], energy=cells["true"] + 1)
     assert bench.failures(right) == []
     assert bench.summary(right)["energy"] == (0.0, 1.0, 1.0) and bench.summary(right)["statistical"] == (1.0, 0.0, 0.0)
@@ -222,3 +224,11 @@ def test_the_benchmarks_heads_are_as_it_says():
         S = np.linalg.svd(m["W_Q"] @ np.hstack([m["B1"], m["B2"]]), compute_uv=False)
         assert (kind == "random") == (S[0] / S[-1] > 4)
         assert np.linalg.matrix_rank(m["W_Q"] @ m["B1"] @ m["A1"].T @ m["W_K"].T) == r1
+
+
+def test_the_benchmark_takes_trained_heads_of_a_store(tmp_path):
+    made = qkstore.open(toys.write(tmp_path, ("discrete",), ((2, 3),)))
+    rows = [bench.trained_cell(900 + i, made.runs()) for i in range(4)]
+    assert {row["kind"] for row in rows} == {"trained"} and all(row["true"] == row["r1"] for row in rows)
+    cells = bench.pl.DataFrame(rows).with_columns(energy=bench.pl.col("true") + 2, statistical=bench.pl.col("true") + 2, pairing=bench.pl.lit("exact"))
+    assert [f.split(":")[0] for f in bench.failures(cells)] == ["trained heads"]

@@ -1,0 +1,242 @@
+"""Toy runs: what the store keeps of them, and that what is computed from weights is what samples, loops and attention say."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+import stores
+import toys
+from toys import SHORT
+
+import qkstore
+from ingest.payload import Payload
+from ingest.sample import Sample
+from qkstore import toy
+from qkstore.balance import balanced
+from qkstore.errors import RunError
+from qkstore.interaction import Interaction, closed_form, interaction
+from qkstore.toy_points import centroids, clusters, points
+from qkstore.toy_ranks import tallies
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    path = toys.write(tmp_path_factory.mktemp("toys") / "store")
+    stores.write(path)
+    return qkstore.open(path)
+
+
+@pytest.fixture(scope="module")
+def run(store):
+    return store.run("toy-discrete-d8-2-3-short")
+
+
+def weights(r1: int = 2, r2: int = 3, d: int = 32, d_head: int = 8) -> dict[str, np.ndarray]:
+    """Of a head that was never trained: what holds of ΔC and G holds for any weights."""
+    maps = {f"{side}{i}": RNG.normal(size=(d, r)) for side in "AB" for i, r in ((1, r1), (2, r2))}
+    return maps | {name: RNG.normal(size=(d_head, d)) for name in ("W_Q", "W_K")}
+
+
+# -- which runs there are ----------------------------------------------------------------------------------------
+
+
+def test_toy_runs_and_no_others_are_listed_with_their_settings(store):
+    found = toy.toys(store)
+    assert {(t.variant, *t.ranks) for t in found} == {(v, *r) for v in ("discrete", "continuous") for r in toys.RANKS}
+    assert all((t.d_head, t.recipe, t.seed, t.noise, t.steps) == (8, SHORT.name, 0, 0.01, SHORT.steps) for t in found)
+    for t in found:
+        assert t.bound == pytest.approx(Payload(t.variant, 8, *t.ranks).bound()) and 0.1 < t.accuracy <= t.bound + 0.03
+        assert t.room == 8 - t.r1 - t.r2
+
+
+@pytest.mark.parametrize("ask", [
+    toy.toy, toy.recovered, toy.interaction, toy.swaps, lambda r: toy.closed_form(r, "z1"), lambda r: toy.sampled(r, "z1", [8]),
+    lambda r: centroids(r, "z1"), lambda r: points(r, "z1"),
+])
+def test_a_run_that_is_no_toy_run_is_told_in_one_line(store, ask):
+    with pytest.raises(RunError, match="'boxes' is no toy run, its task is 'synthetic'; make one with `python -m ingest toy-sweep") as told:
+        ask(store.run("boxes"))
+    assert "\n" not in str(told.value)
+
+
+def test_a_latent_that_is_not_there_is_named(run, store):
+    for ask in (toy.closed_form, centroids, points):
+        with pytest.raises(RunError, match="no latent 'z3'; .*there are: z1, z2"):
+            ask(run, "z3")
+    with pytest.raises(RunError, match="Gaussian latents"):
+        centroids(store.run("toy-continuous-d8-2-3-short"), "z1")
+
+
+def test_filters_narrow_to_one_grid_and_keep_what_they_can(store):
+    found = toy.toys(store)
+    assert toy.filters(found) == ["variant", "d_head"] and toy.values(found, "variant") == ["discrete", "continuous"]
+    gaussian = next(t for t in found if not t.discrete)
+    assert {t.variant for t in toy.narrowed(found, {})} == {"discrete"}
+    assert {t.variant for t in toy.narrowed(found, {}, like=gaussian)} == {"continuous"}
+    assert {t.variant for t in toy.narrowed(found, {"variant": "discrete"}, like=gaussian)} == {"discrete"}
+    cells = toy.grid(toy.narrowed(found, {"d_head": "9"}))
+    assert set(cells) == set(toys.RANKS), "a value that is not there changes nothing"
+    assert toy.chosen(cells, (6, 6)).ranks == (6, 6) and toy.chosen(cells, (5, 5)).ranks == (2, 3)
+    only = {(6, 6): cells[6, 6]}
+    assert toy.chosen(only).ranks == (6, 6), "superposition where there is nothing else"
+
+
+# -- ranks -------------------------------------------------------------------------------------------------------
+
+
+def test_ranks_are_exact_where_there_is_room_and_not_beyond(store):
+    found = toy.toys(store)
+    ranks = [toy.recovered(t.run) for t in found]
+    assert all((f.found == t.ranks) == (f.distance == 0) for t, f in zip(found, ranks))
+    tally = tallies(found, ranks)
+    assert (tally.below.exact, tally.below.latents, tally.below.misses) == (8, 8, []) and tally.below.sums == [5] * 4
+    assert tally.full.latents == 0 and tally.full.mean_sum is None
+    assert tally.beyond.latents == 4 and tally.beyond.mean_sum < 12 and tally.beyond.exact + len(tally.beyond.misses) == 4
+
+
+def test_a_miss_is_named_with_both_ranks(store):
+    found = [t for t in toy.toys(store) if t.ranks == (2, 3)][:1]
+    tally = tallies(found, [toy.Recovered((2, 1), (2, 3))])
+    assert tally.below.misses == [f"z2 of {found[0].name}: 1 for 3"] and tally.below.exact == 1
+    assert toy.Recovered((3, 1), (2, 3)).distance == 3
+
+
+# -- ΔC ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variant", ["discrete", "continuous"])
+@pytest.mark.parametrize("r", [1, 3])
+def test_the_closed_form_is_what_a_large_sample_gives_and_not_the_other_latents(variant, r):
+    n, w = 65_536, weights(r, 2)
+    sample = Sample(Payload(variant, 8, r, 2), w, np.random.default_rng(1))
+    sample.maps = {"A_y": np.zeros((32, 10))} | w  # payloads are noise, and not what is tested
+    sample.triplets(1, n, exact=True)
+    q, k = sample.q[0].astype(float), sample.k[0].astype(float).reshape(n, 2, -1)
+    delta = q.T @ (k[:, 0] - k[:, 1]) / n
+    truth = closed_form(w, 1, variant == "discrete")
+    assert np.linalg.norm(delta - truth) < 0.03 * np.linalg.norm(truth)
+    other = closed_form(w, 2, variant == "discrete")
+    assert np.linalg.norm(delta - other) > 0.5 * np.linalg.norm(other), "control: the wrong latent"
+    if variant == "discrete":
+        independent = closed_form(w, 1, False)  # as if k- could have the query's code by chance
+        assert np.linalg.norm(delta - independent) > 0.1 * np.linalg.norm(independent)
+
+
+def test_a_stored_sample_nears_the_closed_form_of_its_own_latent(run):
+    for factor in toy.FACTORS:
+        few, many = (np.linalg.norm(d - toy.closed_form(run, factor)) for d in toy.sampled(run, factor, [32, 512]))
+        assert many < few and many < 0.35 * np.linalg.norm(toy.closed_form(run, factor))
+    wrong = toy.closed_form(run, "z2")
+    assert np.linalg.norm(toy.sampled(run, "z1", [512])[0] - wrong) > 0.7 * np.linalg.norm(wrong)
+
+
+def test_all_triplets_are_what_the_method_takes(run):
+    from qkstore.analysis import covariance
+
+    (contrast,) = qkstore.builtin.feature(run, "z1")
+    assert np.allclose(toy.sampled(run, "z1", [512])[0], covariance(run, contrast, 0, 0).delta, rtol=1e-9)
+
+
+def test_exact_triplets_have_exactly_the_latents_rank_and_the_others_have_not(store):
+    for t in toy.toys(store):
+        assert [toy.numerical_rank(toy.sampled(t.run, f, [64], "exact")[0]) for f in toy.FACTORS] == list(t.ranks)
+    assert toy.numerical_rank(toy.sampled(store.run("toy-discrete-d8-2-3-short"), "z1", [64])[0]) > 2
+
+
+# -- G -----------------------------------------------------------------------------------------------------------
+
+
+def test_g_is_the_logit_between_single_coordinates():
+    w = weights(2, 3)
+    G = interaction(w).G
+    A, B = (np.hstack([w[f"{side}1"], w[f"{side}2"]]) for side in "AB")
+    for i in range(5):
+        for j in range(5):
+            q, k = w["W_Q"] @ B[:, i], w["W_K"] @ A[:, j]
+            assert G[i, j] == pytest.approx(sum(q[d] * k[d] for d in range(8)))
+    z_q, z_k = RNG.normal(size=5), RNG.normal(size=5)
+    assert (w["W_Q"] @ B @ z_q) @ (w["W_K"] @ A @ z_k) == pytest.approx(z_q @ G @ z_k)
+
+
+@pytest.mark.parametrize(("G", "shares"), [
+    (np.diag([1.0, -2, 3]), (1, 0, 0)), (np.array([[0.0, 0, 0], [0, 0, 2], [0, 1, 0]]), (0, 1, 0)),
+    (np.array([[0.0, 2, 0], [0, 0, 0], [1, 0, 0]]), (0, 0, 1)), (np.array([[1.0, 0, 1], [0, 0, 1], [0, -1, 0]]), (0.25, 0.5, 0.25)),
+])
+def test_shares_are_of_the_diagonal_the_blocks_and_what_is_across(G, shares):
+    found = Interaction(G, 1, 8)
+    assert found.shares == pytest.approx(shares) and found.names == ["z1[0]", "z2[0]", "z2[1]"]
+
+
+def test_the_verdict_in_words(store):
+    assert Interaction(np.eye(3), 1, 8).verdict == "feature split"
+    assert Interaction(np.ones((3, 3)), 1, 8).verdict == "mixed"
+    assert Interaction(np.eye(9) + 0.2, 4, 8).verdict == "superposition"
+    for t in toy.toys(store):
+        assert toy.interaction(t.run).verdict == ("superposition" if t.room < 0 else "feature split"), t.name
+
+
+# -- points ------------------------------------------------------------------------------------------------------
+
+
+def test_queries_find_the_keys_of_their_code_and_flipping_one_u_destroys_it(store, run):
+    for factor in toy.FACTORS:
+        found = centroids(run, factor)
+        assert found.n == toys.SIZES.n_test and found.attended > 0.95 and found.balanced > 0.95 and found.flipped < 0.6
+
+
+def test_nearest_depends_on_the_basis_that_training_left_open_and_balanced_does_not():
+    signs = np.array([[a, b, c] for a in (-1, 1) for b in (-1, 1) for c in (-1, 1)], float)
+    code = RNG.integers(8, size=800)
+    q, k = signs[code] + 0.05 * RNG.normal(size=(800, 3)), signs[code[::-1]] + 0.05 * RNG.normal(size=(800, 3))
+    M = np.array([[1.0, 3, 3], [0, 1, 3], [0, 0, 1]])
+    upright, sheared = clusters(q, k, code, code[::-1]), clusters(q @ M, k @ np.linalg.inv(M).T, code, code[::-1])
+    assert upright.nearest == upright.balanced == upright.attended == 1
+    assert sheared.nearest < 0.7 and sheared.balanced == sheared.attended == 1
+    assert upright.flipped == 0
+    shuffled = clusters(q, k, RNG.permutation(code), code[::-1])
+    assert max(shuffled.attended, shuffled.nearest, shuffled.balanced) < 0.25
+
+
+def test_balance_keeps_every_logit_and_evens_the_moments():
+    q, k = RNG.normal(size=(300, 4)) @ RNG.normal(size=(4, 4)), RNG.normal(size=(500, 4)) @ RNG.normal(size=(4, 4)) + 1
+    a, b = balanced(q, k)
+    assert np.allclose(a @ b.T, q @ k.T) and np.allclose(a.T @ a / 300, b.T @ b / 500)
+    assert not np.allclose(q.T @ q / 300, k.T @ k / 500)
+    again = balanced(a, b)
+    assert np.allclose(again[0], a) and np.allclose(again[1], b)
+    M = RNG.normal(size=(4, 4))
+    turned = balanced(q @ M, k @ np.linalg.inv(M).T)
+    assert np.allclose(np.linalg.svd(turned[0], compute_uv=False), np.linalg.svd(a, compute_uv=False)), "up to a rotation, of any basis"
+
+
+def test_balance_leaves_what_has_no_basis_to_choose():
+    flat = RNG.normal(size=(50, 1)) @ np.ones((1, 2))
+    k = RNG.normal(size=(50, 2))
+    assert all(np.array_equal(a, b) for a, b in zip(balanced(flat, k), (flat, k)))
+
+
+@pytest.mark.parametrize("balance", [False, True])
+def test_points_are_the_contexts_in_groups_of_signs(run, balance):
+    found = points(run, "z2", balance, most=1000)
+    table = found.table
+    n = toys.SIZES.n_test
+    assert found.total == n * 17 and abs(found.shown - 1000) <= 2 and found.split == "test" and found.rank == 3
+    assert set(table["group"]) == {f"{i:03b}" for i in range(8)} and set(table["side"]) == {"query", "key"}
+    assert table["prompt_id"].min() >= 2 * 512 + 2 * 64, "no triplets"
+    row = table.filter(side="key").row(0, named=True)
+    assert row["text"].split()[1].replace("+", "1").replace("-", "0") == row["group"]
+    centre = {side: table.filter(side=side).group_by("group").agg(pl.mean("x", "y", "z")).sort("group").drop("group").to_numpy() for side in ("query", "key")}
+    angle = [np.dot(a, b) / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(centre["query"], centre["key"])]
+    assert np.mean(angle) > (0.9 if balance else 0.2)
+    assert points(run, "z1").table["z"].abs().max() == 0, "rank 2"
+
+
+def test_swapping_both_latents_hands_attention_over(run):
+    found = {c.name: c for c in toy.swaps(run).conditions}
+    assert list(found) == ["z1", "z2", "z1+z2", "random of z1's rank", "random of z2's rank", "random"]
+    both, random = found["z1+z2"], found["random"]
+    assert both.rank == random.rank == 5 and random.bases == 10
+    assert both.target_after == pytest.approx(both.original_before, abs=0.02) and both.delta_p > random.delta_p + 0.1

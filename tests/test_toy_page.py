@@ -1,0 +1,162 @@
+"""The page of toy runs: the grid, the head chosen, what leads there and away, and what it says where there is nothing."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+import stores
+import toys
+from test_browser import CHROMIUM, FLAGS, Server, Tab, playwright
+
+import qkstore
+from dashboard import guard, results
+from ingest import __main__ as ingest
+from qkstore import __main__ as cli
+from qkstore import toy
+
+NAME = "toy-discrete-d8-{}-{}-short"
+CHARTS = 5  # ranks, accuracy, points, swaps, G
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Path:
+    path = toys.write(tmp_path_factory.mktemp("toys") / "store")
+    stores.write(path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def forgotten():
+    results._ranks().clear()
+
+
+def html(app) -> str:
+    return "\n".join(e.proto.body for e in app.get("html"))
+
+
+def charts(app) -> int:
+    return len(app.get("vega_lite_chart")) + len(app.get("arrow_vega_lite_chart"))
+
+
+def shown(app) -> str:
+    """The ranks of the head on the page."""
+    return next(s.value for s in app.subheader if s.value.startswith("The head"))
+
+
+def test_the_grid_and_the_head_chosen(show, store):
+    app = show(store, "toy")
+    assert [t.value for t in app.title] == ["Toy"] and not app.error and not app.exception and not app.warning
+    assert charts(app) == CHARTS and shown(app) == "The head of r1 = 2, r2 = 3"
+    assert [m.value for m in app.metric][0] == "4 of 4" and app.metric[3].value == "Feature split"
+    measured = qkstore.open(store).run(NAME.format(2, 3)).measures
+    assert app.metric[2].value == f"{measured['accuracy']:.1%}".replace("%", " %")
+    assert f"{measured['bound']:.1%}".replace("%", " %") in app.metric[2].delta.replace("\\", "")
+    assert not app.get("progress") and "largest q·c" in html(app)
+    assert [s.label for s in app.selectbox] == ["Latents", "d_head"], "one recipe, seed and noise: nothing to choose"
+
+
+def test_a_run_in_the_address_is_the_head_and_a_latent_the_contrast(show, store):
+    app = show(store, "toy", run="toy-continuous-d8-6-6-short", contrast="z2")
+    assert shown(app) == "The head of r1 = 6, r2 = 6" and app.metric[3].value == "Superposition"
+    assert app.selectbox(key="url-variant").value == "continuous"
+    assert "keys on V of z2&#x27;s subspace" in html(app)
+    assert "largest q·c" not in html(app), "Gaussian latents have no codes"
+
+
+def test_another_variant_keeps_the_ranks_and_takes_the_links_along(show, store):
+    app = show(store, "toy", run=NAME.format(6, 6))
+    app.selectbox(key="url-variant").select("continuous").run()
+    assert shown(app) == "The head of r1 = 6, r2 = 6" and not app.warning
+    carried = {"run": "toy-continuous-d8-6-6-short", "layer": "0", "head": "0", "contrast": "z1"}
+    assert all(app.query_params[name] in (value, [value]) for name, value in carried.items())
+
+
+def test_another_run_or_contrast_in_the_address_does_no_harm(show, store):
+    app = show(store, "toy", run="boxes", contrast="order", layer=1, head=3)
+    assert not app.warning and not app.error and shown(app) == "The head of r1 = 2, r2 = 3"
+    app = show(store, "toy", variant="quantum", basis="sheared")
+    assert len(app.warning) == 2 and "quantum" in app.warning[0].value and charts(app) == CHARTS
+
+
+def test_three_dimensions_and_the_balanced_basis(show, store):
+    flat, deep = show(store, "toy"), show(store, "toy", plot="3d", basis="balanced")
+    assert not deep.error and not deep.exception and charts(deep) == charts(flat) - 1 == CHARTS - 1
+
+
+@pytest.mark.parametrize("page", ["heads", *guard.GROUPS["Explain"]])
+def test_a_toy_head_opens_on_the_ordinary_pages(show, store, page):
+    app = show(store, page, run=NAME.format(2, 3), contrast="z1", layer=0, head=0)
+    assert not app.error and not app.exception and not app.warning
+    assert len(app.metric) == 4
+
+
+def test_a_store_without_toy_runs_says_how_to_make_them(show, tmp_path):
+    app = show(stores.write(tmp_path / "store"), "toy")
+    assert "no toy runs yet" in app.info[0].value and not charts(app) and not app.error and not app.metric
+    words = shlex.split(app.code[0].value)
+    assert words[:3] == ["python", "-m", "ingest"] and ingest.parser().parse_args(words[3:]).store == str(tmp_path / "store")
+
+
+def test_an_empty_store_says_what_any_page_says(show, tmp_path):
+    qkstore.open(tmp_path / "store", create=True)
+    assert "no runs yet" in show(tmp_path / "store", "toy").info[0].value
+
+
+def test_ranks_are_counted_while_they_are_recovered_and_kept(show, store, monkeypatch):
+    asked = []
+
+    def slow(run):
+        asked.append(run.name)
+        if len(asked) == 3:
+            guard.st.stop()
+        return toy.Recovered((2, 3), (2, 3))
+
+    monkeypatch.setattr(toy, "recovered", slow)
+    app = show(store, "toy")
+    assert "the ranks of 2 of 3 heads" in app.get("progress")[0].proto.text and not app.metric
+    app.run()
+    assert len(asked) == 4 and len(set(asked)) == 3, "those that were done are kept"
+    assert not app.get("progress") and len(app.metric) == 4
+
+
+def test_recovering_can_be_cancelled(show, store, monkeypatch):
+    monkeypatch.setattr(toy, "recovered", lambda run: guard.st.stop())
+    app = show(store, "toy")
+    next(b for b in app.button if b.label == "Cancel").click()
+    app.run()
+    assert app.info[0].value.startswith("Cancelled") and not app.get("progress")
+
+
+def test_the_overview_has_one_link_for_all_toy_runs(show, store, tmp_path):
+    links = [link.proto.label for link in show(store, "overview").get("page_link")]
+    toys_, heads = [x for x in links if "toy runs" in x], [x for x in links if "which heads carry" in x]
+    assert len(toys_) == 1 and toys_[0].startswith("6 ") and len(heads) == 1 and heads[0].startswith("boxes")
+    assert not [x for x in (link.proto.label for link in show(stores.write(tmp_path / "store"), "overview").get("page_link")) if "toy runs" in x]
+
+
+def test_what_the_page_says_reproduces_it(show, store, capsys):
+    app = show(store, "toy", run=NAME.format(3, 2))
+    command, code = (next(c.value for c in app.code if c.language == language) for language in ("bash", "python"))
+    words = shlex.split(command)
+    assert words[:3] == ["python", "-m", "qkstore"] and cli.parser().parse_args(words[3:]).store == str(store)
+    exec(compile(code, "toy", "exec"), names := {})
+    assert names["run"].name == NAME.format(3, 2) and "Recovered(found=(3, 2)" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"no browser at {CHROMIUM}; name one in $CHROMIUM")
+def test_a_click_on_a_cell_chooses_that_head(store, tmp_path):
+    server = Server(store, tmp_path / "server.log")
+    try:
+        with playwright.sync_playwright() as engine:
+            options = dict(executable_path=CHROMIUM, args=FLAGS, viewport={"width": 1280, "height": 1400})
+            tab = Tab(engine.chromium.launch_persistent_context(str(tmp_path / "profile"), **options), server).open("toy")
+            for chart, (r1, r2) in enumerate(((6, 6), (3, 2))):  # in the map of ranks, then in that of accuracy
+                place = tab.page.locator("[data-testid=stVegaLiteChart]").nth(chart)
+                place.locator(f'[aria-roledescription="rect mark"][aria-label*="r1: {r1}; r2: {r2}"]').first.click()
+                assert tab.becomes(lambda: tab.page.get_by_text(f"The head of r1 = {r1}, r2 = {r2}").count(), 1)
+                assert f"run={NAME.format(r1, r2)}" in tab.page.url and "contrast=z1" in tab.page.url
+            assert all(url.startswith((server.url, server.url.replace("http", "ws"), "data:", "blob:")) for url in tab.fetched)
+    finally:
+        server.end()

@@ -1,0 +1,20 @@
+"""Small toy runs for the tests, trained on the spot: seconds, and past the point where their ranks are right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ingest.payload import Payload
+from ingest.recipe import Recipe
+from ingest.toy import Sizes, build
+
+SHORT = Recipe("short", 3e-2, 400, cosine=True)
+RANKS = ((2, 3), (3, 2), (6, 6))  # room for both latents, and superposition
+SIZES = Sizes(n=512, n_exact=64, n_test=200)
+
+
+def write(path: Path, variants: tuple[str, ...] = ("discrete", "continuous"), ranks=RANKS, sizes: Sizes = SIZES) -> Path:
+    """A store directory with a run of each variant and pair of ranks; returns the directory."""
+    for variant in variants:
+        build(path, [Payload(variant, 8, r1, r2) for r1, r2 in ranks], SHORT, sizes)
+    return path
