@@ -53,33 +53,39 @@ class Capture:
         self.net, self.kernel = net, net.config._attn_implementation
         if self.kernel not in ("sdpa", "eager"):
             raise ModelError(f"attention by {self.kernel!r} cannot be read; load the model with attn_implementation 'sdpa' or 'eager'")
-        self._accepts = inspect.signature(net.forward).parameters
+        self.accepts = inspect.signature(net.forward).parameters
         probe = self._probe()
         self.numbers = [layer.layer for layer in probe]  # of the layer of each attention call, in the order of the calls
-        self.layers = self._choose({layer.layer: layer for layer in probe}, layers)
+        self.every = {layer.layer: layer for layer in probe}  # the chosen layers and all others
+        self.layers = self._choose(self.every, layers)
         self._by_number = {layer.layer: layer for layer in self.layers}
 
     def __call__(self, ids: list[list[int]], queries: list[list[int]], keys: list[list[int]], padding: str = "right") -> Captured:
         """Captured vectors of prompts (token ids) at the positions wanted of each; `padding` is 'right' or 'left'."""
-        pad = self.net.config.get_text_config().pad_token_id or 0
-        batch = Batch.of(ids, queries, keys, pad, padding == "left", self.net.device)
+        batch = self.batch(ids, queries, keys, padding)
         read = _Read(self.kernel, batch, self.numbers, self._by_number)
-        self._run(batch, read)
+        self.run(batch, read)
         return Captured(*(torch.stack([read.found[layer.layer][i] for layer in self.layers]).cpu() for i in range(3)))
+
+    def batch(self, ids: list[list[int]], queries: list[list[int]], keys: list[list[int]], padding: str = "right") -> Batch:
+        """The prompts side by side on the model's device."""
+        pad = self.net.config.get_text_config().pad_token_id or 0
+        return Batch.of(ids, queries, keys, pad, padding == "left", self.net.device)
 
     def _probe(self) -> list[Layer]:
         vocabulary = self.net.config.get_text_config().vocab_size
         ids = [[t % vocabulary for t in row] for row in ([11, 12, 13, 14, 15, 16], [17, 18, 19])]
         probe = _Probe(self.kernel, Batch.of(ids, [[], []], [[], []], 0, False, self.net.device))
-        self._run(probe.batch, probe)
+        self.run(probe.batch, probe)
         if not probe.layers:
             name = type(self.net).__name__
             raise ModelError(f"{name} does not route through transformers' attention interface, so q and k cannot be read ({ROUTED})")
         return probe.layers
 
-    def _run(self, batch: Batch, read: _Read | _Probe) -> None:
-        given = {"input_ids": batch.ids, "attention_mask": batch.real.long()}
-        if "use_cache" in self._accepts:
+    def run(self, batch: Batch, read, **more):
+        """One pass over a batch whose attention calls `read.attend` answers; the model's output, None where it was not needed."""
+        given = {"input_ids": batch.ids, "attention_mask": batch.real.long()} | more
+        if "use_cache" in self.accepts:
             given["use_cache"] = False
         if bool((batch.place < 0).any()):
             given |= self._positions(batch)
@@ -87,9 +93,9 @@ class Capture:
         self.net.set_attn_implementation(NAME)
         try:
             with torch.inference_mode():
-                self.net(**given)
+                return self.net(**given)
         except _Done:
-            pass
+            return None
         finally:
             self.net.set_attn_implementation(self.kernel)
             _reading.reset(token)
@@ -98,7 +104,7 @@ class Capture:
         """Right padding leaves every token where a model's own numbering expects it, left padding does not."""
         if hasattr(getattr(self.net, "embeddings", None), "create_position_ids_from_input_ids"):
             return {}  # RoBERTa and its kin number what is not padding, from another first number
-        if "position_ids" not in self._accepts:
+        if "position_ids" not in self.accepts:
             raise ModelError(f"{type(self.net).__name__} takes no position ids, so left padding would shift its positions; pad on the right")
         return {"position_ids": batch.place.clamp(min=0)}
 
@@ -154,7 +160,7 @@ class _Read:
             self.found[number] = (query[qb, :, qc].transpose(0, 1), key[kb, :, kc].transpose(0, 1), lse)
             if len(self.found) == len(self.layers):
                 raise _Done
-        return _kernel(self.kernel, module)(module, query, key, value, mask, **options)
+        return kernel_of(self.kernel, module)(module, query, key, value, mask, **options)
 
     def logsumexp(self, layer: Layer, module, query: Tensor, key: Tensor, mask: Tensor | None, options: dict) -> Tensor:
         """(heads, n): log of the sum of exp(logit) over the keys each stored query sees, sinks included."""
@@ -165,7 +171,7 @@ class _Read:
         parts = []
         for i in range(0, len(q), step):
             logits = layer.logits(q[i : i + step], key[i : i + step]).masked_fill(~seen[i : i + step, None], -torch.inf)
-            parts.append(torch.logsumexp(_with_sinks(logits, options), dim=-1))
+            parts.append(torch.logsumexp(with_sinks(logits, options.get("s_aux")), dim=-1))
         return torch.cat(parts)[sb, :, sc].transpose(0, 1)
 
     def seen(self, layer: Layer, module, mask: Tensor | None, options: dict) -> Tensor:
@@ -175,7 +181,7 @@ class _Read:
             query_place = batch.place.gather(1, batch.columns)
             self._rule[key] = layer.visible(query_place[:, :, None], batch.place[:, None, :]) & batch.real[:, None, :]
         rule, (sb, sc) = self._rule[key], batch.slots
-        actual = _mask_rows(self.kernel, module, batch, mask, options)[sb, :, sc]  # (n, 1 or H, T)
+        actual = mask_rows(self.kernel, module, batch, mask, options)[sb, :, sc]  # (n, 1 or H, T)
         if not torch.equal(actual, rule[sb, sc][:, None].expand_as(actual)):
             raise ModelError(
                 f"layer {layer.layer} masks keys by a rule other than {layer.rule()} "
@@ -192,11 +198,11 @@ class _Probe:
 
     def attend(self, module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict):
         n, T = len(self.layers), query.shape[2]
-        output, weights = _kernel(self.kernel, module)(module, query, key, value, mask, **options)
+        output, weights = kernel_of(self.kernel, module)(module, query, key, value, mask, **options)
         if key.shape[2] != T or key.shape[0] != query.shape[0]:
             raise ModelError(f"layer {n} of {type(module).__name__} attends to another sequence; only self-attention can be read")
         every = Batch(self.batch.ids, self.batch.real, self.batch.place, (), (), (), torch.arange(T, device=query.device).expand(len(query), T))
-        seen = _mask_rows(self.kernel, module, every, mask, options)  # (B, 1 or H, T, T)
+        seen = mask_rows(self.kernel, module, every, mask, options)  # (B, 1 or H, T, T)
         layer = Layer(
             self._number(module, n), query.shape[1], key.shape[1], query.shape[3],
             scaling=_float(options.get("scaling"), query.shape[3] ** -0.5), softcap=_float(options.get("softcap"), None),
@@ -213,7 +219,7 @@ class _Probe:
 
     def _check(self, layer: Layer, module, query, key, value, seen, output, options) -> None:
         logits = layer.logits(query, key).masked_fill(~seen, -torch.inf)
-        weights = _with_sinks(logits, options).softmax(-1)[..., : key.shape[2]]
+        weights = with_sinks(logits, options.get("s_aux")).softmax(-1)[..., : key.shape[2]]
         groups = query.shape[1] // value.shape[1]
         expected = weights @ value.to(weights.dtype).repeat_interleave(groups, 1)  # (B, H, T, d_value)
         if not bool(output.isfinite().all()):
@@ -227,7 +233,7 @@ class _Probe:
             )
 
 
-_reading: ContextVar[_Read | _Probe] = ContextVar("reading")
+_reading: ContextVar = ContextVar("reading")
 
 
 def _attention(module, query, key, value, attention_mask=None, **options):
@@ -247,7 +253,7 @@ AttentionInterface.register(NAME, _attention)
 AttentionMaskInterface.register(NAME, _mask)
 
 
-def _kernel(name: str, module):
+def kernel_of(name: str, module):
     """The kernel the model had chosen; the eager one is the function of that name beside the module's class."""
     if name != "eager":
         return ALL_ATTENTION_FUNCTIONS[name]
@@ -258,7 +264,7 @@ def _kernel(name: str, module):
     raise ModelError(f"{type(module).__name__} has no eager attention of its own to hand on to")
 
 
-def _mask_rows(kernel: str, module, batch: Batch, mask: Tensor | None, options: dict) -> Tensor:
+def mask_rows(kernel: str, module, batch: Batch, mask: Tensor | None, options: dict) -> Tensor:
     """(B, 1 or H, Q, T) bool: the columns that the model's real mask lets each of `batch.columns` see."""
     (B, Q), T = batch.columns.shape, batch.ids.shape[1]
     if mask is None:  # sdpa is then causal by a flag; the eager kernels see everything
@@ -276,9 +282,8 @@ def _mask_rows(kernel: str, module, batch: Batch, mask: Tensor | None, options: 
     return mask.gather(2, batch.columns[:, None, :, None].expand(-1, mask.shape[1], -1, T))
 
 
-def _with_sinks(logits: Tensor, options: dict) -> Tensor:
-    """Logits (B, H, Q, T) with one more column where the layer has sinks: a learned logit a head, which is no key."""
-    sinks = options.get("s_aux")
+def with_sinks(logits: Tensor, sinks: Tensor | None) -> Tensor:
+    """Logits (B, H, Q, T) with one more column where the layer has sinks: a learned logit for each of the H heads, which is no key."""
     if sinks is None:
         return logits
     return torch.cat([logits, sinks.to(logits.dtype).reshape(1, -1, 1, 1).expand(*logits.shape[:3], 1)], dim=-1)

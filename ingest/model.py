@@ -22,7 +22,7 @@ UNUSED = ("pooler",)  # weights that a base model has, a checkpoint may lack, an
 
 @dataclass(frozen=True)
 class Model:
-    """A base model (no LM head) ready to run, its tokenizer, and where both came from."""
+    """A model ready to run, without its LM head unless that was asked for, its tokenizer, and where both came from."""
 
     net: transformers.PreTrainedModel
     tokenizer: transformers.PreTrainedTokenizerBase
@@ -43,9 +43,10 @@ class Model:
         return self.net.config.get_text_config().num_hidden_layers
 
 
-def load(where: str, dtype: str = "float32", device: str = "cpu") -> Model:
+def load(where: str, dtype: str = "float32", device: str = "cpu", answers: bool = False) -> Model:
     """The model in the folder `where`, or of that hub id; an encoder-decoder gives its encoder.
 
+    answers: with the LM head, so that its logits of the next token can be read.
     Raises ModelError, in one line, for a folder or id that is not there or not allowed, a hub that does not answer,
     a tokenizer without offsets, and a device that this machine does not have.
     """
@@ -54,10 +55,9 @@ def load(where: str, dtype: str = "float32", device: str = "cpu") -> Model:
     local, revision = _find(where)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(where, revision=revision, local_files_only=local)
-        net, report = transformers.AutoModel.from_pretrained(
-            where, revision=revision, local_files_only=local, dtype=DTYPES[dtype], output_loading_info=True
-        )
-        net = _encoder(net).to(device)
+        kind = transformers.AutoModelForCausalLM if answers else transformers.AutoModel
+        net, report = kind.from_pretrained(where, revision=revision, local_files_only=local, dtype=DTYPES[dtype], output_loading_info=True)
+        net = (net if answers else _encoder(net)).to(device)
         folder = Path(cached_file(where, "config.json", revision=revision, local_files_only=True)).parent
     except Exception as error:  # a dozen kinds, by what is wrong with the files; none of them is a bug of ours to trace
         raise ModelError(_why(where, error, local)) from None
@@ -65,14 +65,14 @@ def load(where: str, dtype: str = "float32", device: str = "cpu") -> Model:
     if missing:
         raise ModelError(f"model {where!r}: {len(missing)} weights are not in its files, {missing[0]} for one")
     revision = revision or (None if Path(where).is_dir() else getattr(net.config, "_commit_hash", None))
-    return wrap(net, tokenizer, where, _hash_files(folder), revision)
+    return wrap(net, tokenizer, where, _hash_files(folder), revision, answers)
 
 
-def wrap(net, tokenizer, name: str, weights_hash: str | None = None, revision: str | None = None) -> Model:
-    """A model in memory (its LM head, if any, is left out), for scripts and training; hashed by its weights."""
+def wrap(net, tokenizer, name: str, weights_hash: str | None = None, revision: str | None = None, answers: bool = False) -> Model:
+    """A model in memory (its LM head, if any, is left out unless `answers`), for scripts and training; hashed by its weights."""
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(f"the tokenizer of {name!r} gives no character offsets; a fast tokenizer is needed (tokenizer.json)")
-    return Model(_encoder(net.base_model).eval(), tokenizer, name, weights_hash or _hash_weights(net), revision)
+    return Model((net if answers else _encoder(net.base_model)).eval(), tokenizer, name, weights_hash or _hash_weights(net), revision)
 
 
 def check_device(dtype: str, device: str) -> None:

@@ -10,7 +10,7 @@ import streamlit as st
 
 from dashboard import panel, results, state
 from dashboard.text import line
-from qkstore import charts, digest
+from qkstore import charts, digest, live, live_chart
 
 panel.title("Interventions", "Two keys swap their coordinates in a feature's subspace. Does attention follow?")
 view = state.view(extra=[2.6])
@@ -34,6 +34,21 @@ with st.container(border=True):
          f"over the same {found.n:,} queries of the {found.split or 'whole'} split in every condition"
          + (f"; {found.hidden:,} more are left out, their keys are outside the layer's window." if found.hidden else ".")
          + " Closed form from the stored vectors: it equals a re-run of the model with the edit.")
+head = f"{view.layer}:{view.head}"
+answered = live.results(view.store, view.run, features, head)
+with st.container(border=True):
+    st.subheader("In the running model", anchor=False)
+    if answered:
+        titles = [found.title for found in answered]
+        shown = answered[st.selectbox("Result", range(len(answered)), format_func=titles.__getitem__)]
+        st.altair_chart(live_chart.target(shown, head, panel.dark()))
+        line(live.statement(shown, head))
+        panel.csv(view, live.table(shown, head), "live")
+    elif live.possible(view.run):
+        line("No live results of this head yet: the heads of its layer edited together, and the model's answers. This makes them:")
+        st.code(live.command(view.store, view.run, list(features), view.layer), language="shell", wrap_lines=True)
+    else:
+        line("This run is of no language model, so there is none to edit; the swaps above need none.")
 table = digest.swaps(rows)
 st.dataframe(table, hide_index=True, placeholder=panel.MISSING, column_order=["name", "rank", *digest.SWAPS, "gain_low", "gain_high"], column_config={
     "name": "Condition", "rank": "Rank",

@@ -1,0 +1,103 @@
+"""`python -m ingest intervene`: from its options to a result in the catalogue, a table and a line on what it can be trusted for."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import qkstore
+from ingest import demo, live, model
+from ingest.bars import Bars
+from qkstore import ranking
+from qkstore.errors import ContrastError, QKStoreError
+from qkstore.intervention import Condition
+from qkstore.live import SHARES, Answers, Features, Live, Outcome
+from qkstore.output import print_json, print_table
+from qkstore.run import Run
+from qkstore.store import Store
+
+SAME = 1e-5  # |live − closed form| of attention, in float32
+
+
+def intervene(options: argparse.Namespace) -> None:
+    """The command. What can be checked without the model is checked before it is loaded."""
+    store = qkstore.open(options.store)
+    run = store.run(options.run)
+    named = features(store, run, options.contrast, options.other)
+    heads = chosen(store, run, named, options.heads, options.layer)
+    live.check(run, heads, options.bases)
+    loaded = model.load(str(demo.MODEL) if options.model == "demo" else options.model, options.dtype, options.device, answers=True)
+    with Bars() as progress:
+        o = options
+        found = live.intervene(store, run, loaded, named, heads, o.rows, o.bases, o.most, o.seed, o.batch_size, progress)
+    warn(found)
+    print_json(found.to_dict()) if options.json else tell(found)
+
+
+def features(store: Store, run: Run, name: str, other: str | None = None) -> Features:
+    """{name: contrasts} of one or two names; raises ContrastError."""
+    if name == other:
+        raise ContrastError(f"--and {other} is the contrast itself; name another one, or leave --and out")
+    return {n: store.feature(run, n) for n in (name, other) if n}
+
+
+def chosen(store: Store, run: Run, named: Features, heads: str | None, layer: int | None) -> list[live.Head]:
+    """The heads asked for: named ones, all of a layer, or the best one of the first contrast."""
+    if heads is not None:
+        return parse(heads)
+    if layer is not None:
+        return [(layer, head) for head in range(run.n_heads)]
+    name = next(iter(named))
+    best = ranking.best(store.heads(run, ranking.scored_by(store.features(run), name)))
+    return [(best.layer, best.head)]
+
+
+def parse(text: str) -> list[live.Head]:
+    """'1:0,1:2' → [(1, 0), (1, 2)]; raises QKStoreError."""
+    heads = []
+    for part in text.split(","):
+        layer, _, head = part.strip().partition(":")
+        if not (layer.isdecimal() and head.isdecimal()):
+            raise QKStoreError(f"heads {text!r}: write layer:head, such as 1:0,1:2")
+        heads.append((int(layer), int(head)))
+    return heads
+
+
+def warn(found: Live) -> None:
+    """One line where rounding is large enough to be taken for an effect."""
+    if found.dtype == "bfloat16":
+        difference = "" if found.noise["difference"] is None else f" and {found.noise['difference']:.2g} in the logit difference"
+        print(
+            f"warning: in bfloat16 two equal passes differ by up to {found.noise['attention']:.2g} in attention{difference}; "
+            "what is smaller is rounding (--dtype float32 resolves it)", file=sys.stderr,
+        )
+
+
+def tell(found: Live) -> None:
+    """The result for people: a row a condition, and what it rests on."""
+    print_table([row for c in found.conditions for row in _rows(c)])
+    hidden = f", {found.hidden:,} more are left out, their keys are outside a window" if found.hidden else ""
+    print(f"{found.title}; {found.split or 'whole'} split{hidden}")
+    more = "" if found.gap <= SAME else f", more than {SAME:.0e}: this pass or the run's vectors are rounded"
+    print(f"largest |live − closed form| in layer {found.heads[0].split(':')[0]}: {found.gap:.1e}{more}")
+    if found.unanswered:
+        print(f"answers are left out: {found.unanswered}")
+
+
+def _rows(c: Outcome) -> list[dict]:
+    """A row an edited head, and one for what comes after it: the heads of later layers, and the answers."""
+    rows = []
+    for head, found in c.attention.items():
+        rows.append(_row(c, f"head {head}", found) | {"rank": c.ranks[head], "closed": c.closed[head].target_after})
+    if c.downstream:
+        rows.append(_row(c, "later heads", c.downstream))
+    if c.answers:
+        logits = f"{c.answers.difference_before:+.2f} → {c.answers.difference_after:+.2f}"
+        rows.append(_row(c, "answers", c.answers) | {"logits": logits})
+    return rows
+
+
+def _row(c: Outcome, what: str, found: Condition | Answers) -> dict:
+    low, high = found.ci["target_after"]
+    means = {name: getattr(found, name) for name in SHARES}
+    return {"condition": c.name, "what": what, "rank": None} | means | {"95 %": f"{low:.3f}–{high:.3f}", "closed": None, "logits": None}
