@@ -22,7 +22,7 @@ from qkstore.store import Store
 from qkstore.visible import visible
 
 CARRIED = ("run", "contrast", "layer", "head")
-PARTNERS = {"order": "lexical", "order-centred": "lexical", "lexical": "order", "authors/order": "authors/lexical", "authors/lexical": "authors/order"}
+PARTNERS = {"order": "lexical", "order-centred": "lexical", "lexical": "order", "reflexive": "lexical", "authors/order": "authors/lexical", "authors/lexical": "authors/order"}
 NONE = "none"
 NOTES = "notes"  # where this run of the page tells of bad choices: above the filters, which are too narrow for a line
 

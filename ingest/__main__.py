@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 
+from qkstore.argument import count, positive
 from qkstore.errors import ModelError, QKStoreError
 from qkstore.store import DEFAULT
 
@@ -39,12 +40,16 @@ def parser() -> argparse.ArgumentParser:
     demo.set_defaults(run_command=_demo)
     model = commands.add_parser("model", help="one run, of a model and prompts of your choice")
     model.set_defaults(run_command=_model)
+    paper = commands.add_parser("paper", help="the paper's lists and boxes for one model, a run each")
+    paper.set_defaults(run_command=_paper)
     toy = commands.add_parser("toy", help="one run, of a head trained here on the paper's toy task")
     toy.set_defaults(run_command=_toy)
     sweep = commands.add_parser("toy-sweep", help="a run for each pair of ranks of a grid, their heads trained together")
     sweep.set_defaults(run_command=_toy_sweep)
+    swap = commands.add_parser("intervene", help="swap keys inside the running model, beside the closed form of a run")
+    swap.set_defaults(run_command=_intervene)
     store = os.environ.get("QKSTORE") or DEFAULT
-    for command in (demo, model, toy, sweep):
+    for command in (demo, model, paper, swap, toy, sweep):
         command.add_argument("--store", default=store, help="directory of the store; default $QKSTORE, then ./store")
     model.add_argument("--run", required=True, help="name of the run to be made")
     model.add_argument("--model", required=True, metavar="PATH_OR_ID", help="a local folder, or a hub id such as Qwen/Qwen3-4B-Instruct-2507")
@@ -52,15 +57,36 @@ def parser() -> argparse.ArgumentParser:
     model.add_argument("--n", type=_count, default=3000, help="train prompts of boxes or lists (default %(default)s)")
     model.add_argument("--n-test", type=_count, default=1000, help="test prompts of boxes or lists (default %(default)s)")
     model.add_argument("--question", choices=("ent", "ord", "both"), default="ent", help="how a boxes prompt names the box asked for")
+    model.add_argument("--reflexive", action="store_true", help="boxes: also prompts whose queried pair has another box, a third more")
     model.add_argument("--seed", type=int, default=0, help="of boxes and lists")
-    model.add_argument("--layers", type=_layers, metavar="0-31", help="such as 0-3,7; default all. The pass stops after the last one")
     model.add_argument("--positions", choices=("labelled", "all"), default="labelled", help="which tokens are stored")
     model.add_argument("--queries", type=_names, default=("answer_slot",), metavar="ROLE[,ROLE]", help="roles of the queries (default answer_slot)")
-    model.add_argument("--chat", choices=("auto", "never"), default="auto", help="boxes and lists in the model's chat template")
-    model.add_argument("--dtype", choices=("float32", "bfloat16", "float64"), default="float32")
-    model.add_argument("--device", default="cpu", help="cpu or cuda")
-    model.add_argument("--batch-size", type=_count, default=32, help="prompts at once (default %(default)s)")
-    model.add_argument("--limit-memory", default="4GB", metavar="8GB", help="for a batch and for writing, beside the model (default %(default)s)")
+    paper.add_argument("--model", required=True, metavar="demo|PATH_OR_ID", help="the demo model, a local folder or a hub id")
+    paper.add_argument("--prefix", help="begins the runs' names: PREFIX-lists, PREFIX-boxes-ent; default the model's name")
+    paper.add_argument("--questions", type=_names, metavar="ent[,ord,both]", help="how boxes prompts name the box asked for (default ent; demo: all)")
+    paper.add_argument("--scale", type=_number, default=1.0, help="times the paper's numbers of prompts (default 1, at least 0.05)")
+    for command in (model, paper):
+        command.add_argument("--layers", type=_layers, metavar="0-31", help="such as 0-3,7; default all. The pass stops after the last one")
+        command.add_argument("--chat", choices=("auto", "never"), default="auto", help="boxes and lists in the model's chat template")
+        command.add_argument("--dtype", choices=("float32", "bfloat16", "float64"), default="float32")
+        command.add_argument("--device", default="cpu", help="cpu or cuda")
+        command.add_argument("--batch-size", type=_count, default=32, help="prompts at once (default %(default)s)")
+        command.add_argument("--limit-memory", default="4GB", metavar="8GB", help="for a batch and for writing, beside the model (default %(default)s)")
+    swap.add_argument("--run", required=True, help="the run whose contrasts and queries are used")
+    swap.add_argument("--model", required=True, metavar="demo|PATH_OR_ID", help="the model that the run was made with")
+    swap.add_argument("--contrast", required=True, help="a built-in or saved name")
+    swap.add_argument("--and", dest="other", metavar="CONTRAST", help="a second contrast; both are also swapped together")
+    where = swap.add_mutually_exclusive_group()
+    where.add_argument("--heads", metavar="1:0,1:2", help="the heads that are edited together, layer:head; default the best one")
+    where.add_argument("--layer", type=count, help="every head of a layer")
+    swap.add_argument("--rows", choices=("last", "all"), default="last", help="edit the query's row alone, or every row that sees both keys")
+    swap.add_argument("--bases", type=count, default=10, help="random bases a rank (default %(default)s)")
+    swap.add_argument("--most", type=positive, default=1000, help="queries at most (default %(default)s)")
+    swap.add_argument("--seed", type=count, default=0, help="of queries, targets and random bases")
+    swap.add_argument("--dtype", choices=("float32", "bfloat16", "float64"), default="float32")
+    swap.add_argument("--device", default="cpu", help="cpu or cuda")
+    swap.add_argument("--batch-size", type=positive, default=32, help="prompts at once (default %(default)s)")
+    swap.add_argument("--json", action="store_true", help="print the whole result as JSON")
     toy.add_argument("--run", help="name of the run to be made; default such as toy-discrete-d16-3-5")
     toy.add_argument("--r1", type=int, required=True, help="dimensions of the first latent")
     toy.add_argument("--r2", type=int, required=True, help="dimensions of the second latent")
@@ -97,7 +123,7 @@ def _model(options: argparse.Namespace) -> None:
     _quiet()
     job.check_new(options.store, options.run)
     job.bytes_of(options.limit_memory)
-    prompts = task.of(options.task, options.n, options.n_test, options.question, options.seed)
+    prompts = task.of(options.task, options.n, options.n_test, options.question, options.seed, options.reflexive)
     loaded = model.load(options.model, options.dtype, options.device)
     chosen = job.Options(
         options.layers, options.positions, options.queries, options.batch_size, options.limit_memory,
@@ -109,6 +135,27 @@ def _model(options: argparse.Namespace) -> None:
             task=prompts.name, template=prompts.template, seed=prompts.seed, progress=progress,
         )
     print(path)
+
+
+def _paper(options: argparse.Namespace) -> None:
+    from ingest import job, paper
+    from ingest.bars import Bars
+
+    _quiet()
+    job.bytes_of(options.limit_memory)
+    programme = paper.parts(options.model, options.prefix, options.questions, options.scale)
+    chosen = job.Options(options.layers, batch_size=options.batch_size, memory=options.limit_memory)
+    with Bars() as progress:
+        made = paper.build(options.store, options.model, programme, chosen, options.dtype, options.device, options.chat == "auto", progress)
+    for part in programme:
+        print(f"{job.run_path(options.store, part.run)}{'' if part.run in made else ' (was there)'}")
+
+
+def _intervene(options: argparse.Namespace) -> None:
+    from ingest import intervene
+
+    _quiet()
+    intervene.intervene(options)
 
 
 def _toy(options: argparse.Namespace) -> None:
@@ -162,6 +209,13 @@ def _count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is no number of prompts")
     return int(text)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
 
 
 def _layers(text: str) -> tuple[int, ...]:

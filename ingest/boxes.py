@@ -35,8 +35,14 @@ class Pairs:
 
     def swapped(self, entity: str) -> Pairs:
         """The counterfactual: another entity in the queried pair, all else as it was."""
-        words = self.entities[: self.queried] + (entity,) + self.entities[self.queried + 1 :]
-        return replace(self, entities=words)
+        return replace(self, entities=self._put(self.entities, entity))
+
+    def reboxed(self, box: str) -> Pairs:
+        """The reflexive counterfactual: another box in the queried pair, all else as it was."""
+        return replace(self, boxes=self._put(self.boxes, box))
+
+    def _put(self, words: tuple[str, ...], word: str) -> tuple[str, ...]:
+        return words[: self.queried] + (word,) + words[self.queried + 1 :]
 
     @property
     def entity(self) -> str:
@@ -47,23 +53,25 @@ class Pairs:
         return self.boxes[self.queried]
 
 
-def build(n: int, question: Question, seed: int, n_test: int = 1000, n_pairs: int = 9) -> list[Prompt]:
+def build(n: int, question: Question, seed: int, n_test: int = 1000, n_pairs: int = 9, reflexive: bool = False) -> list[Prompt]:
     """Prompts of one kind of question, with every variant that the binding contrasts need.
 
     n: base prompts of the train split, each followed by its counterfactual (the queried entity replaced in its clause
     and, where the question names it, in the question); then n 'fixed' prompts: one set of entities in all of them, in
     shuffled order, and one query entity where the question names one (the paper's order-ID design).
     n_test: base prompts of the test split, of entities that no train prompt contains, each with its counterfactual.
+    reflexive: in the end, for every base prompt, one whose queried pair has another box, which is then the answer. The
+    prompts before them are the same with and without.
     Raises PromptError for an unknown question, or for a number of pairs outside 2 … 9.
     """
     _check(n, question, n_test, n_pairs)
     rng = random.Random(f"boxes {question} {seed}")
-    prompts: list[Prompt] = []
-    for split, count in (("train", n), ("test", n_test)):
-        for i in range(count):
-            prompts += _with_counterfactual(rng, question, split, i, n_pairs)
+    drawn = [(split, i, *_draw(rng, split, n_pairs)) for split, count in (("train", n), ("test", n_test)) for i in range(count)]
+    prompts = [p for base in drawn for p in _with_counterfactual(question, *base)]
     fixed = tuple(rng.sample(entities("train"), n_pairs))
     prompts += [_fixed(rng, question, fixed, i) for i in range(n)]
+    if reflexive:
+        prompts += [_reflexive(rng, question, split, i, pairs) for split, i, pairs, _ in drawn]
     return prompts
 
 
@@ -76,16 +84,22 @@ def _check(n: int, question: str, n_test: int, n_pairs: int) -> None:
         raise PromptError(f"{min(n, n_test)} prompts: the numbers of prompts are 0 or more")
 
 
-def _with_counterfactual(rng: random.Random, question: Question, split: str, i: int, n_pairs: int) -> list[Prompt]:
+def _draw(rng: random.Random, split: str, n_pairs: int) -> tuple[Pairs, str]:
+    """The pairs of a base prompt, and the entity that its counterfactual has in place of the queried one."""
     drawn = rng.sample(entities(split), n_pairs + 1)
-    pairs = Pairs(tuple(drawn[:n_pairs]), tuple(rng.sample(BOXES, n_pairs)), rng.randrange(n_pairs))
-    name = f"{question}-{split}-base-{i}"
-    base = prompt(pairs, question, id=name, split=split, variant="base")
-    other = prompt(
-        pairs.swapped(drawn[-1]), question,
-        id=f"{question}-{split}-counterfactual-{i}", split=split, variant="counterfactual", counterfactual_of=name,
+    return Pairs(tuple(drawn[:n_pairs]), tuple(rng.sample(BOXES, n_pairs)), rng.randrange(n_pairs)), drawn[-1]
+
+
+def _with_counterfactual(question: Question, split: str, i: int, pairs: Pairs, other: str) -> list[Prompt]:
+    name = _base(question, split, i)
+    variants = (pairs, {"id": name, "variant": "base"}), (
+        pairs.swapped(other), {"id": f"{question}-{split}-counterfactual-{i}", "variant": "counterfactual", "counterfactual_of": name},
     )
-    return [base, other]
+    return [prompt(p, question, split=split, **fields) for p, fields in variants]
+
+
+def _base(question: Question, split: str, i: int) -> str:
+    return f"{question}-{split}-base-{i}"
 
 
 def _fixed(rng: random.Random, question: Question, fixed: tuple[str, ...], i: int) -> Prompt:
@@ -93,6 +107,14 @@ def _fixed(rng: random.Random, question: Question, fixed: tuple[str, ...], i: in
     queried = rng.randrange(len(fixed)) if question == "ord" else words.index(fixed[0])
     pairs = Pairs(words, tuple(rng.sample(BOXES, len(fixed))), queried)
     return prompt(pairs, question, id=f"{question}-train-fixed-{i}", split="train", variant="fixed")
+
+
+def _reflexive(rng: random.Random, question: Question, split: str, i: int, pairs: Pairs) -> Prompt:
+    box = rng.choice([b for b in BOXES if b not in pairs.boxes])
+    return prompt(
+        pairs.reboxed(box), question,
+        id=f"{question}-{split}-reflexive-{i}", split=split, variant="reflexive", counterfactual_of=_base(question, split, i),
+    )
 
 
 def prompt(pairs: Pairs, question: Question, **fields: str) -> Prompt:

@@ -52,7 +52,7 @@ def ingest(
     capture = Capture(model.net, list(options.layers) if options.layers is not None else None)
     corpus = Corpus(model.tokenizer, prompts, options.positions, options.queries, options.chat, progress)
     _check_sizes(model, corpus)
-    batches = batches_of(corpus, options.batch_size, bytes_of(options.memory) // 2, _token_bytes(model, capture))
+    batches = batches_of(corpus, options.batch_size, bytes_of(options.memory) // 2, token_bytes(model, capture))
     plan = _plan(model, capture, corpus, options)
     with Incoming(qkstore.open(store, create=True).path, run, plan, [layer.layer for layer in capture.layers]) as incoming:
         done = incoming.done()
@@ -110,7 +110,7 @@ def _put(incoming: Incoming, number: int, capture: Capture, corpus: Corpus, chos
     incoming.put(number, corpus.rows("query", chosen), corpus.rows("key", chosen), *arrays)
 
 
-def _token_bytes(model: Model, capture: Capture) -> int:
+def token_bytes(model: Model, capture: Capture) -> int:
     """About how many bytes one token of a batch takes: activations of a layer, and all that could be stored of it."""
     config, layer = model.net.config.get_text_config(), capture.layers[0]
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size

@@ -10,7 +10,7 @@ import streamlit as st
 
 from dashboard import panel, results, state
 from dashboard.text import line
-from qkstore import charts, ranking
+from qkstore import charts, ranking, selection
 
 panel.title("Heads", "Which heads carry a feature? A cell is a head: click one to see it, then follow it to the other pages.")
 view = state.view()
@@ -46,9 +46,12 @@ with main:
 with detail:
     st.subheader(f"Layer {view.layer}, head {view.head}", anchor=False)
     low, high = chosen.accuracy_ci or (None, None)
+    least, most = chosen.selectivity_ci or (None, None)
     panel.facts([
         ("Accuracy", panel.percent(chosen.accuracy), f"95 % interval {panel.percent(low)}–{panel.percent(high)}, n = {chosen.n_queries:,}"),
         ("Attention", panel.percent(chosen.attention_positive), f"on positive keys, {panel.percent(chosen.attention_negative)} on negative ones"),
+        ("Selectivity", panel.number(chosen.selectivity), f"95 % interval {panel.number(least)}–{panel.number(most)}"),
+        ("Selected", selection.selected(scores).get((chosen.layer, chosen.head), "no"), selection.sentence(chosen)),
         ("‖ΔC‖", panel.number(chosen.delta_norm, ".3g"), f"null {panel.number(chosen.delta_null, '.3g')}, p = {panel.number(chosen.p_value, '.2g')}"),
         ("Rank", f"{chosen.rank}", f"of {view.run.d_head}"),
     ])
@@ -61,12 +64,18 @@ with detail:
             guard.link(page, page.capitalize(), **state.carried() | {"run": view.run.name, "contrast": view.name, "layer": view.layer, "head": view.head})
 
 st.subheader("Ranked", anchor=False)
+line(selection.statement(scores))
 share = st.column_config.ProgressColumn
 st.dataframe(
-    table.drop("accuracy_low", "accuracy_high").head(200), hide_index=True, placeholder=panel.MISSING, height=min(len(table), 10) * 35 + 38,
+    table.head(200), hide_index=True, placeholder=panel.MISSING, height=min(len(table), 10) * 35 + 38,
     column_config={
-        "layer": "Layer", "head": "Head", "accuracy": share("Accuracy", format="percent", min_value=0, max_value=1),
+        "layer": "Layer", "head": "Head", "selected": "Selected",
+        "accuracy": share("Accuracy", format="percent", min_value=0, max_value=1),
+        "accuracy_low": st.column_config.NumberColumn("95 % from", format="percent"),
+        "accuracy_high": st.column_config.NumberColumn("to", format="percent"),
         "selectivity": st.column_config.NumberColumn("Selectivity", format="%.2f"),
+        "selectivity_low": st.column_config.NumberColumn("95 % from", format="%.2f"),
+        "selectivity_high": st.column_config.NumberColumn("to", format="%.2f"),
         "attention_positive": st.column_config.NumberColumn("Attention +", format="percent"),
         "attention_negative": st.column_config.NumberColumn("Attention −", format="percent"),
         "delta_norm": st.column_config.NumberColumn("‖ΔC‖", format="%.3g"), "delta_null": st.column_config.NumberColumn("Null", format="%.3g"),

@@ -11,19 +11,21 @@ from qkstore.errors import ContrastError
 from qkstore.run import Run
 
 FEW_QUERIES = 100
+NOTES = ("partly", "tied")
+WORDS = {"entity": "entities", "item": "items"}  # labels of a key whose values the test split is to hold out
 MOST_RATIO = 50
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to know about a contrast. kind: few, imbalance, leak (a warning), or tied (a note)."""
+    """One thing to know about a contrast. kind: few, imbalance, seen, leak (a warning), or partly, tied (a note)."""
 
     kind: str
     text: str
 
     @property
     def warns(self) -> bool:
-        return self.kind != "tied"
+        return self.kind not in NOTES
 
 
 def check(run: Run, contrast: Contrast, split: str | None = None) -> list[Finding]:
@@ -31,10 +33,10 @@ def check(run: Run, contrast: Contrast, split: str | None = None) -> list[Findin
 
     A leak is a key label that is constant on one side and varies on the other though the contrast does not name it: with
     one mean query it gives ΔC a direction that has nothing to do with the feature. Tied labels tell the sides apart too:
-    the contrast cannot separate its feature from them.
+    the contrast cannot separate its feature from them. A word is seen if it is on a positive key of the test split and ΔC is built on it too.
     """
     sides = _Sides(run, contrast, split)
-    findings = _size(sides) + _leaks(contrast, sides) + _tied(sides)
+    findings = _size(sides) + _leaks(contrast, sides) + _tied(sides) + _seen(run, contrast)
     return sorted(findings, key=lambda f: not f.warns)
 
 
@@ -105,6 +107,27 @@ def _tied(sides: _Sides) -> list[Finding]:
         if abs(pos - neg) > 0.9:
             found.append(Finding("tied", f"k.{a} equals q.{b} in {pos:.0%} of the positive pairs and {neg:.0%} of the negative: the contrast cannot tell its feature from that"))
     return found
+
+
+def _seen(run: Run, contrast: Contrast) -> list[Finding]:
+    """Words of the test split's positive keys that keys of the train split's pairs have too, for runs that have both splits."""
+    if not {"train", "test"} <= set(run.splits):
+        return []
+    found = []
+    for label, plural in WORDS.items():
+        if label not in run.token_labels:
+            continue
+        train, test = _words(run, contrast, label, "train"), _words(run, contrast, label, "test", "WHERE pair.sign = 1")
+        if both := train & test:
+            kind, how = ("seen", f"all {len(test)}") if both == test else ("partly", f"{len(both)} of {len(test)}")
+            text = f"not held out: {how} queried {plural} of the test split are in train pairs too, {min(both)!r} for one"
+            found.append(Finding(kind, f"{text}; what is judged there says nothing of words that ΔC was not built on"))
+    return found
+
+
+def _words(run: Run, contrast: Contrast, label: str, split: str, kept: str = "") -> set[str]:
+    sql = f'SELECT DISTINCT k."{label}"::VARCHAR AS word FROM ({contrast.sql(run.columns, split)}) AS pair JOIN k USING (key_row) {kept}'
+    return set(worker.query(run.path, sql, limit_s=60).column("word").to_pylist()) - {None}
 
 
 def _named(contrast: Contrast) -> set[tuple[str, str]]:

@@ -17,7 +17,10 @@ from qkstore.subspace import rank
 
 @dataclass(frozen=True)
 class HeadScore:
-    """One head under one contrast: what it attends to on the judged split, and its ΔC on the built one."""
+    """One head under one contrast: what it attends to on the judged split, and its ΔC on the built one.
+
+    built_accuracy, built_selectivity: the same on the built split, for a choice of heads that the judged split does not see.
+    """
 
     layer: int
     head: int
@@ -33,6 +36,9 @@ class HeadScore:
     n_queries: int
     built_on: str | None
     judged_on: str | None
+    selectivity_ci: tuple[float, float] | None = None
+    built_accuracy: float | None = None
+    built_selectivity: float | None = None
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -40,8 +46,8 @@ class HeadScore:
     @classmethod
     def of(cls, row: dict) -> HeadScore:
         """From to_dict, also after a way through JSON, which makes lists of tuples."""
-        interval = row["accuracy_ci"]
-        return cls(**row | {"accuracy_ci": None if interval is None else tuple(interval)})
+        intervals = {name: tuple(row[name]) for name in ("accuracy_ci", "selectivity_ci") if row.get(name) is not None}
+        return cls(**row | intervals)
 
 
 def heads(run: Run, contrast: Contrast, nulls: int = 19, seed: int = 0, progress: Callable[[int, int], None] | None = None) -> list[HeadScore]:
@@ -80,19 +86,25 @@ class _Rows:
             self._group, self._keys = group, self.run.keys(layer, head, self.key_rows)
         return self._keys
 
+    def score(self, layer: int, head: int, q: np.ndarray, k: np.ndarray, resample: bool) -> score.Score:
+        """What a head, of these queries and keys, attends to."""
+        facts = self.run.layer(layer)
+        logit = score.pair_logits(q, k, self.local, facts.scaling, facts.softcap)
+        seen = self.run.attended(facts, self.pairs.query, self.pairs.key)
+        attention = np.where(seen, np.exp(logit - self.run.logsumexp(layer, head, self.pairs.query)), np.nan)
+        return score.score(logit, attention, self.local, resample)
+
 
 def _head_score(contrast: Contrast, layer: int, head: int, train: _Rows, test: _Rows, null: PermutationNull | None) -> HeadScore:
-    run, facts = train.run, train.run.layer(layer)
     q, k = train.queries(layer, head), train.keys(layer, head)
-    delta = contrast.fitter(run.d_head).update(q, k, train.local).delta
+    delta = contrast.fitter(train.run.d_head).update(q, k, train.local).delta
     norm = float(np.linalg.norm(delta))
     norms = null.norms(q, k) if null else None
-    logit = score.pair_logits(q if test is train else test.queries(layer, head), test.keys(layer, head), test.local, facts.scaling, facts.softcap)
-    seen = run.attended(facts, test.pairs.query, test.pairs.key)
-    attention = np.where(seen, np.exp(logit - run.logsumexp(layer, head, test.pairs.query)), np.nan)
-    found = score.score(logit, attention, test.local)
+    built = train.score(layer, head, q, k, resample=test is train)
+    found = built if test is train else test.score(layer, head, test.queries(layer, head), test.keys(layer, head), resample=True)
     return HeadScore(
         layer, head, found.accuracy, found.accuracy_ci, found.selectivity, found.attention_positive, found.attention_negative, norm,
         None if null is None else float(np.quantile(norms, 0.95)), None if null is None else p_value(norm, norms),
         rank(np.linalg.svd(delta, compute_uv=False)), found.n, train.split, test.split,
+        found.selectivity_ci, built.accuracy, built.selectivity,
     )

@@ -12,12 +12,11 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from qkstore.errors import ContrastError
-from qkstore.score import capped, logits, wilson
+from qkstore.score import bootstrap, capped, logits, wilson
 
 ROUNDING = float(np.finfo(np.float64).eps)  # of a stored log-sum-exp, relative
 UNSURE = 0.01
 LEAST_BASES = 10  # one random basis is not a baseline
-RESAMPLES = 1000
 MEANS = ("original_before", "target_before", "original_after", "target_after", "delta_p")
 
 
@@ -120,7 +119,7 @@ def _condition(name: str, swaps: Sequence[Swap], rank: int, seed: int, **more) -
     rows = np.stack([np.mean([getattr(s, m) for s in swaps], axis=0) for m in MEANS], axis=1)  # (n, 5)
     assert len(rows), "a condition has at least one row"
     could, rates = int(swaps[0].could_flip.sum()), _flip_rates(swaps)
-    low, high = np.quantile(_bootstrap(rows, seed), [0.025, 0.975], axis=0)
+    low, high = np.quantile(bootstrap(rows, seed), [0.025, 0.975], axis=0)
     ci = {m: (float(a), float(b)) for m, a, b in zip(MEANS, low, high)}
     if could:
         ci["flip_rate"] = wilson(np.mean(rates) * could, could)
@@ -137,15 +136,3 @@ def _spread(swaps: Sequence[Swap]) -> dict[str, float]:
     spread = {m: float(np.std([getattr(s, m).mean() for s in swaps], ddof=1)) for m in MEANS[2:]}
     rates = _flip_rates(swaps)
     return spread | ({"flip_rate": float(np.std(rates, ddof=1))} if rates else {})
-
-
-def _bootstrap(rows: np.ndarray, seed: int) -> np.ndarray:
-    """(RESAMPLES, c) means of rows: (n, c) drawn anew with replacement, about a million draws at a time."""
-    rng, n = np.random.default_rng(seed), len(rows)
-    step = max(1, 1_000_000 // n)
-    means = []
-    for start in range(0, RESAMPLES, step):
-        size = min(step, RESAMPLES - start)
-        drawn = rng.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
-        means.append(np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n) @ rows / n)
-    return np.concatenate(means)

@@ -98,7 +98,7 @@ class Store:
 
     def heads(self, run: Run, contrast: Contrast, nulls: int = 19, seed: int = 0, progress: Callable[[int, int], None] | None = None) -> list[HeadScore]:
         """Every head's scores (see qkstore.heads.heads), computed once for all who use the store and kept in its catalogue."""
-        key = hashlib.sha256(repr((run.identity, contrast.key, nulls, seed, __version__)).encode()).hexdigest()
+        key = hashlib.sha256(repr((run.identity, contrast.key, nulls, seed, __version__, HeadScore.__match_args__)).encode()).hexdigest()
         kept = self.catalog.result(key)
         if kept is not None:
             return [HeadScore.of(row) for row in kept]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -114,4 +115,67 @@ def folder(path: Path, words: list[str]) -> Path:
     config = tf.Qwen3Config(**GROUPED | dict(vocab_size=len(tokenizer), num_hidden_layers=2, max_position_embeddings=256))
     tf.Qwen3ForCausalLM(config).save_pretrained(path)
     tokenizer.save_pretrained(path)
+    return path
+
+
+# -- chat models, as they are downloaded -------------------------------------------------------------------------------
+
+MARKS = {  # of each family: the special tokens, BOS first where it has one
+    "llama": ("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+    "qwen": ("<|endoftext|>", "<|im_start|>", "<|im_end|>"),
+}
+TEMPLATES = {  # of the shape that each family's has: headers of special tokens, and a BOS in Llama's alone
+    "llama": "{{- bos_token }}{%- for m in messages %}{{- '<|start_header_id|>' ~ m.role ~ '<|end_header_id|>\n\n' ~ (m.content | trim) ~ '<|eot_id|>' }}{%- endfor %}"
+             "{%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{%- endif %}",
+    "qwen": "{%- for m in messages %}{{- '<|im_start|>' ~ m.role ~ '\n' ~ m.content ~ '<|im_end|>\n' }}{%- endfor %}"
+            "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}",
+}
+
+
+def chat_tokenizer(family: str, text: list[str], vocab_size: int = 500) -> tf.PreTrainedTokenizerFast:
+    """Byte-level BPE with a family's special tokens and a chat template of its shape; Llama's also adds BOS to plain text."""
+    marks = MARKS[family]
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    made.train_from_iterator(text, trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=alphabet, special_tokens=list(marks), show_progress=False))
+    steps = [processors.ByteLevel(trim_offsets=False)]
+    if family == "llama":
+        steps.append(processors.TemplateProcessing(single=f"{marks[0]} $A", special_tokens=[(marks[0], made.token_to_id(marks[0]))]))
+    made.post_processor = processors.Sequence(steps)
+    named = dict(bos_token=marks[0], eos_token=marks[-1]) if family == "llama" else dict(eos_token=marks[-1], pad_token=marks[0])
+    return tf.PreTrainedTokenizerFast(tokenizer_object=made, chat_template=TEMPLATES[family], **named)
+
+
+def chat_net(family: str, vocab_size: int):
+    """A tiny random model with LM head: Llama 3.1's scaled RoPE and grouped queries, or Qwen3's norms of q and k."""
+    torch.manual_seed(0)
+    sizes = dict(
+        vocab_size=vocab_size, hidden_size=48, intermediate_size=64, num_hidden_layers=2, num_attention_heads=6, num_key_value_heads=2, head_dim=8,
+        max_position_embeddings=1024, rms_norm_eps=1e-5,
+    )
+    if family == "qwen":
+        return tf.Qwen3ForCausalLM(tf.Qwen3Config(**sizes, rope_theta=1e6, tie_word_embeddings=True))
+    scaled = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=128)
+    return tf.LlamaForCausalLM(tf.LlamaConfig(**sizes, rope_theta=5e5, rope_scaling=scaled))
+
+
+def download(path: Path, family: str, text: list[str], sharded: bool = False, jinja: bool = False) -> Path:
+    """A folder of the files that such a model is downloaded as.
+
+    sharded: weights in several files with an index. jinja: the chat template in a file of its own, not in tokenizer_config.json.
+    """
+    tokenizer = chat_tokenizer(family, text)
+    net = chat_net(family, len(tokenizer)).to(torch.bfloat16)
+    net.generation_config.update(do_sample=True, temperature=0.6, top_p=0.9)
+    net.save_pretrained(path, max_shard_size="40KB" if sharded else "1GB")
+    tokenizer.save_pretrained(path)
+    facts = json.loads((path / "config.json").read_text())
+    rope = facts.pop("rope_parameters")  # on the hub these stand as they did before transformers 5
+    facts |= {"rope_theta": rope.pop("rope_theta"), "rope_scaling": rope if family == "llama" else None, "torch_dtype": facts.pop("dtype")}
+    (path / "config.json").write_text(json.dumps(facts))
+    config = path / "tokenizer_config.json"
+    if not jinja:
+        (path / "chat_template.jinja").unlink()
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"chat_template": TEMPLATES[family]}))
     return path

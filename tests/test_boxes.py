@@ -94,6 +94,27 @@ def test_counterfactual_differs_only_in_the_queried_entity(prompts, split):
         assert (base.answer, base.labels["queried_order"]) == (other.answer, other.labels["queried_order"])
 
 
+@pytest.mark.parametrize("question", boxes.QUESTIONS)
+def test_reflexive_prompts_differ_only_in_the_queried_box(prompts, question):
+    more = boxes.build(N, question, seed=3, n_test=N_TEST, reflexive=True)
+    assert more[: -N - N_TEST] == boxes.build(N, question, seed=3, n_test=N_TEST), "the prompts before them stay as they were"
+    by_id = {p.id: p for p in more}
+    assert len(by_id) == len(more)
+    for split, n in (("train", N), ("test", N_TEST)):
+        found = of(more, "reflexive", split)
+        assert len(found) == n and {p.counterfactual_of for p in found} == {p.id for p in of(more, "base", split)}
+        for p in found:
+            base = by_id[p.counterfactual_of]
+            old, new = base.answer, p.answer
+            assert new in BOXES and new not in words_of(base, "box") and p.labels == base.labels | {"queried_box": new}
+            assert p.text == base.text.replace(f" box {old}.", f" box {new}.") and p.text.split("Which")[1] == base.text.split("Which")[1]
+            assert [s.labels["is_answer"] for s in p.spans if s.role == "box"] == [s.labels["is_answer"] for s in base.spans if s.role == "box"]
+
+
+def test_without_being_asked_for_there_are_no_reflexive_prompts(prompts):
+    assert not of(prompts, "reflexive") and not of(prompts, "reflexive", "test")
+
+
 def test_fixed_prompts_vary_only_order_and_boxes(prompts):
     fixed = of(prompts, "fixed")
     assert len({frozenset(words_of(p, "entity")) for p in fixed}) == 1

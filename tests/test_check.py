@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
+from labelled import labelled
 from synthetic import BOXES, synthetic, write
 
 import qkstore
+from ingest import boxes
+from qkstore import builtin
 from qkstore.check import check
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError
@@ -84,3 +89,38 @@ def test_an_empty_side_is_an_error_with_counts(run):
 def test_warnings_come_first(run):
     findings = check(run.run("fixed"), ORDER)
     assert [f.warns for f in findings] == sorted((f.warns for f in findings), reverse=True)
+
+
+@pytest.fixture(scope="module")
+def held(tmp_path_factory):
+    """Boxes whose test entities no train prompt has; the same where they are all train entities; and where one of them is."""
+    store = tmp_path_factory.mktemp("held")
+    prompts = boxes.build(120, "ent", 0, n_test=120, n_pairs=4)
+    write(store, "held", labelled(prompts))
+    seen = [replace(p, split="test" if p.split == "train" and p.id.endswith(("0", "1")) and p.variant != "fixed" else "train") for p in prompts]
+    write(store, "seen", labelled(seen))
+    return qkstore.open(store)
+
+
+def test_a_test_split_without_unseen_entities_is_one_line(held):
+    (warning,) = [f for f in check(held.run("seen"), builtin.LEXICAL) if f.kind == "seen"]
+    assert warning.warns and "\n" not in warning.text
+    assert warning.text.startswith("not held out: all ") and "queried entities of the test split are in train pairs too" in warning.text
+
+
+def test_control_a_split_that_holds_its_entities_out_is_not_warned_of(held):
+    for contrast in (builtin.LEXICAL, builtin.ORDER):
+        assert not [f for f in check(held.run("held"), contrast) if f.kind in ("seen", "partly")]
+
+
+def test_words_that_are_partly_seen_are_noted(run):
+    """The synthetic run's splits share some of their entities."""
+    (note,) = [f for f in check(run.run("synthetic"), ORDER) if f.kind == "partly"]
+    assert not note.warns and "2 of 5 queried entities" in note.text
+
+
+def test_a_run_of_one_split_holds_nothing_out(tmp_path):
+    data = synthetic(n=256)
+    data.prompts = data.prompts.with_columns(split=pl.lit("train"))
+    write(tmp_path, data=data)
+    assert not [f for f in check(qkstore.open(tmp_path).run("synthetic"), ORDER) if f.kind in ("seen", "partly")]

