@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard import guard
 from dashboard.text import plain
-from qkstore import analysis, check, comparison, contrast, dimension, example, label, null, toy, toy_points
+from qkstore import analysis, check, comparison, contrast, dimension, dose, example, growth, label, null, query_swap, toy, toy_points
 from qkstore.contrast import Contrast
 from qkstore.errors import QKStoreError
 from qkstore.heads import HeadScore
@@ -31,6 +31,9 @@ def _kept(function):
 
 covariance = _kept(analysis.covariance)
 intervene = _kept(analysis.intervene)
+query_swaps = _kept(query_swap.intervene)
+doses = _kept(dose.response)
+grown = _kept(growth.growth)
 attribute = _kept(analysis.attribute)
 project = _kept(analysis.project)
 findings = _kept(check.check)

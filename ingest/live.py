@@ -16,7 +16,7 @@ from qkstore.errors import ContrastError, ModelError
 from qkstore.live import Features, Live, Outcome, Replies
 from qkstore.run import Run
 from qkstore.store import Store
-from qkstore.subspace import Subspace, random, union
+from qkstore.subspace import Subspace, random
 
 Progress = Callable[[str, int, int], None]
 Head = tuple[int, int]  # layer, query head
@@ -88,7 +88,7 @@ class _Work:
         if not len(self.targets):
             raise ContrastError(f"the edited layers see none of the {len(drawn)} pairs of keys: their windows are too narrow")
         self.hidden = len(drawn) - len(self.targets)
-        self.spaces = {head: _spaces(run, features, head) for head in heads}
+        self.spaces = {head: analysis.subspaces(run, features, *head) for head in heads}
         self.plans = _plans(run.d_head, self.spaces, asked.bases, asked.seed)
         self.cases, self.ids = _cases(run, self.targets)
         self.unanswered = _unanswered(run, model, self.targets, self.cases, self.ids)
@@ -183,11 +183,6 @@ class _Seen:
             top = found.logits.argmax(dim=1).cpu().numpy()
             self.replies.difference[chosen] = aimed - original
             self.replies.original[chosen], self.replies.target[chosen] = top == ids[chosen, 0], top == ids[chosen, 1]
-
-
-def _spaces(run: Run, features: Features, head: Head) -> dict[str, Subspace]:
-    spaces = {name: analysis.subspace(run, contrasts, *head) for name, contrasts in features.items()}
-    return spaces | ({"+".join(spaces): union(list(spaces.values()))} if len(spaces) > 1 else {})
 
 
 def _plans(d_head: int, spaces: dict[Head, dict[str, Subspace]], bases: int, seed: int) -> list[Plan]:

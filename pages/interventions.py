@@ -9,16 +9,25 @@ guard.enter()
 import streamlit as st
 
 from dashboard import panel, results, state
-from dashboard.text import line
-from qkstore import charts, digest, live, live_chart
+from dashboard.text import line, plain
+from qkstore import charts, curves, digest, live, live_chart
 
-panel.title("Interventions", "Two keys swap their coordinates in a feature's subspace. Does attention follow?")
-view = state.view(extra=[2.6])
+SIDES = {"keys": "Keys", "queries": "Queries"}
+SAID = {
+    "keys": " Closed form from the stored vectors: it equals a re-run of the model with the edit.",
+    "queries": " The query takes on the coordinates of another that looks for what the target is. A changed query changes every logit, so "
+               "attention is among the stored keys of the prompt.",
+}
+
+panel.title("Interventions", "Two keys swap their coordinates in a feature's subspace, or a query takes on another's. Does attention follow?")
+view = state.view(extra=[2.2, 1.6])
 with view.extra[0]:
     other = state.partnered(view)
+with view.extra[1]:
+    side = state.segments("Swap", "side", list(SIDES), "keys", shown=SIDES.get)
 features = {name: view.named[name] for name in (view.name, other) if name}
 with st.spinner("Swapping"):
-    found = results.intervene(view.run, features, view.layer, view.head)
+    found = (results.query_swaps if side == "queries" else results.intervene)(view.run, features, view.layer, view.head)
 rows = [c.to_dict() for c in found.conditions]
 swapped, baseline = digest.headline(rows)
 
@@ -32,8 +41,8 @@ with st.container(border=True):
     st.altair_chart(charts.swaps(rows, panel.dark()))
     line("Mean attention before (pale) and after the swap with 95 % intervals, "
          f"over the same {found.n:,} queries of the {found.split or 'whole'} split in every condition"
-         + (f"; {found.hidden:,} more are left out, their keys are outside the layer's window." if found.hidden else ".")
-         + " Closed form from the stored vectors: it equals a re-run of the model with the edit.")
+         + (f"; {found.hidden:,} more are left out, {digest.left_out(side)}." if found.hidden else ".") + SAID[side]
+         + (f" They hold {panel.percent(found.stored)} of it." if side == "queries" else ""))
 head = f"{view.layer}:{view.head}"
 answered = live.results(view.store, view.run, features, head)
 with st.container(border=True):
@@ -49,15 +58,23 @@ with st.container(border=True):
         st.code(live.command(view.store, view.run, list(features), view.layer), language="shell", wrap_lines=True)
     else:
         line("This run is of no language model, so there is none to edit; the swaps above need none.")
+with st.container(border=True), guard.told():
+    st.subheader(f"Keys, little by little: {plain(view.name)}", anchor=False)
+    response = results.doses(view.run, view.contrasts, view.layer, view.head)
+    st.altair_chart(curves.dose(response.table, panel.dark()))
+    line(f"Mean attention on the target as the two keys exchange a part of their coordinates (1: all of it, beyond: more), in the whole "
+         f"subspace of rank {response.rank}, and in its first coordinates one at a time; {response.n:,} queries. "
+         f"Random: {response.bases} subspaces of the same rank. Bands are 95 % intervals.")
+    panel.csv(view, response.table, "doses")
 table = digest.swaps(rows)
 st.dataframe(table, hide_index=True, placeholder=panel.MISSING, column_order=["name", "rank", *digest.SWAPS, "gain_low", "gain_high"], column_config={
     "name": "Condition", "rank": "Rank",
     **{n: st.column_config.NumberColumn(t, format="percent") for n, t in (digest.SWAPS | {"gain_low": "Gain, low", "gain_high": "Gain, high"}).items()}})
 panel.csv(view, table, "swaps")
 panel.reproduce(
-    panel.command("intervene", view, **{"and": other}),
+    panel.command("intervene", view, **{"and": other, "side": side if side == "queries" else None}),
     panel.python(
-        view, "from qkstore.analysis import intervene", f"found = intervene(run, features, {view.layer}, {view.head})",
+        view, f"from qkstore.{'query_swap' if side == 'queries' else 'analysis'} import intervene", f"found = intervene(run, features, {view.layer}, {view.head})",
         "for condition in found.conditions:", "    print(condition)", features=features,
     ),
 )

@@ -10,7 +10,7 @@ import streamlit as st
 
 from dashboard import panel, results, state
 from dashboard.text import line, plain
-from qkstore import charts, digest
+from qkstore import charts, curves, digest
 
 panel.title("Subspaces", "How many dimensions does the feature take in this head, and what does it share with another feature?")
 view = state.view(extra=[3])
@@ -61,6 +61,11 @@ with detail:
         line(f"Principal angles between subspaces of ranks {compared.ranks[0]} and {compared.ranks[1]}. "
              f"Overlap: {panel.percent(compared.overlap_query)} of queries' directions, {panel.percent(compared.overlap_key)} of keys'.")
         st.altair_chart(charts.angles(compared.angles, panel.dark()))
+    st.subheader("As more goes in", anchor=False)
+    with guard.told():
+        grown = results.grown(view.run, view.contrast, view.layer, view.head)
+        line(f"99 % rank from the queries with 2, 4, … of the {grown.total:,} values of {grown.label}, drawn five times")
+        st.altair_chart(curves.growth(grown.table, grown.label, panel.dark()))
 
 values = digest.values(fitted.subspace.S, fitted.subspace.rank)
 with st.container(horizontal=True):

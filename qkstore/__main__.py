@@ -7,7 +7,7 @@ import os
 import sys
 
 from qkstore import act
-from qkstore.argument import Parser, count, positive, seconds
+from qkstore.argument import Parser, count, numbers, positive, seconds
 from qkstore.errors import QKStoreError
 
 
@@ -55,9 +55,20 @@ def parser() -> argparse.ArgumentParser:
     sub = _json(_head(_contrast(command("rank", act.rank, "the rank of ΔC three ways, with p-values, and canonical correlations"))))
     sub.add_argument("--seed", type=count, default=0)
 
-    sub = _json(_head(_contrast(command("intervene", act.intervene, "swap key coordinates in closed form"))))
+    sub = _swaps(_json(_head(_contrast(command("intervene", act.intervene, "swap key coordinates in closed form")))))
     sub.add_argument("--and", dest="other", metavar="CONTRAST", help="a second contrast; both are also swapped together")
-    sub.add_argument("--bases", type=int, default=10, help="random bases a rank (default 10)")
+    sub.add_argument("--side", choices=("keys", "queries"), default="keys", help="swap two keys, or a query with another that looks for the target")
+
+    sub = _swaps(_json(_head(_contrast(command("dose", act.dose, "swap keys little by little, all coordinates and one at a time")))))
+    sub.add_argument("--doses", type=numbers, metavar="0,0.5,1", help="1 is the whole swap (default 0 to 1.5)")
+
+    sub = _json(_head(_contrast(command("growth", act.growth, "the 99 %% rank against the number of values of a label that go in"))))
+    sub.add_argument("--by", metavar="LABEL", help="a label of queries (default: the contrast's own)")
+    sub.add_argument("--draws", type=positive, default=5, help="times that the values are drawn (default 5)")
+    sub.add_argument("--seed", type=count, default=0)
+
+    sub = _json(_head(command("variants", act.variants, "the text's contrasts beside those of the authors' scripts, on the same swaps")))
+    sub.add_argument("--run", required=True)
     sub.add_argument("--most", type=positive, default=1000, help="queries at most (default 1000)")
     sub.add_argument("--seed", type=count, default=0)
 
@@ -104,6 +115,13 @@ def _predicates(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--pairs", help="instead of predicates: one SELECT of query_row, key_row, sign [, weight]")
     sub.add_argument("--weighting", choices=("pair", "query", "sum"), default="pair")
     sub.add_argument("--centring", choices=("none", "queries"), default="none")
+
+
+def _swaps(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    sub.add_argument("--bases", type=int, default=10, help="random bases a rank (default 10)")
+    sub.add_argument("--most", type=positive, default=1000, help="queries at most (default 1000)")
+    sub.add_argument("--seed", type=count, default=0)
+    return sub
 
 
 def _head(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:

@@ -131,7 +131,10 @@ def rank(options) -> None:
 
 
 def intervene(options) -> None:
-    from qkstore.analysis import intervene as swap
+    if options.side == "queries":
+        from qkstore.query_swap import intervene as swap
+    else:
+        from qkstore.analysis import intervene as swap
 
     store = _store(options)
     run = store.run(options.run)
@@ -142,6 +145,38 @@ def intervene(options) -> None:
     print(f"{found['n']:,} queries of the {found['split'] or 'whole'} split, layer {options.layer}, head {options.head}")
     shown = ("name", "rank", "original_before", "target_before", "original_after", "target_after", "delta_p", "flip_rate")
     print_table([{name: c[name] for name in shown} for c in found["conditions"]])
+
+
+def dose(options) -> None:
+    from qkstore.dose import DOSES, response
+
+    store = _store(options)
+    run = store.run(options.run)
+    ((_, contrasts),) = _features(store, run, options).items()
+    found = response(run, contrasts, options.layer, options.head, options.doses or DOSES, options.bases, options.most, options.seed)
+    rows = found.table.to_dicts()
+    print_json({"n": found.n, "rank": found.rank, "bases": found.bases, "split": found.split, "rows": rows}) if options.json else print_table(rows)
+
+
+def growth(options) -> None:
+    from qkstore.growth import growth as grow
+
+    store = _store(options)
+    run = store.run(options.run)
+    found = grow(run, _one(store, run, options), options.layer, options.head, options.by, draws=options.draws, seed=options.seed)
+    rows = found.table.to_dicts()
+    print_json({"label": found.label, "total": found.total, "split": found.split, "rows": rows}) if options.json else print_table(rows)
+
+
+def variants(options) -> None:
+    from qkstore.variant import variants as compare
+
+    store = _store(options)
+    run = store.run(options.run)
+    rows = [{"name": v.name, "whose": v.whose, "overlap": v.overlap} | v.swap.to_dict() | {"name": v.name} for v in
+            compare(run, store.features(run), options.layer, options.head, options.most, options.seed)]
+    shown = ("name", "whose", "overlap", "rank", "n", "target_before", "target_after")
+    print_json(rows) if options.json else print_table([{name: row[name] for name in shown} for row in rows])
 
 
 def attribute(options) -> None:

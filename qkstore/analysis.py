@@ -73,6 +73,12 @@ def subspace(run: Run, contrasts: Contrasts, layer: int, head: int, rank: int | 
     return parts[0] if len(parts) == 1 else union(parts)
 
 
+def subspaces(run: Run, features: dict[str, Contrasts], layer: int, head: int, ranks: dict[str, int] | None = None) -> dict[str, Subspace]:
+    """The subspace of each feature, and where there are several the span of all, under their names joined by +."""
+    spaces = {name: subspace(run, contrasts, layer, head, (ranks or {}).get(name)) for name, contrasts in features.items()}
+    return spaces | ({"+".join(spaces): union(list(spaces.values()))} if len(spaces) > 1 else {})
+
+
 # -- interventions -----------------------------------------------------------------------------------------------
 
 
@@ -103,9 +109,7 @@ def intervene(
     targets = drawn.visible(run, facts)
     if not len(targets):
         raise ContrastError(f"layer {layer} sees none of the {len(drawn)} pairs of keys: its window is {facts.window}")
-    spaces = {name: subspace(run, contrasts, layer, head, (ranks or {}).get(name)) for name, contrasts in features.items()}
-    if len(spaces) > 1:
-        spaces["+".join(spaces)] = union(list(spaces.values()))
+    spaces = subspaces(run, features, layer, head, ranks)
     found = conditions(spaces, swapper(run, targets, layer, head), run.d_head, n_random, seed)
     return Intervention(len(targets), split, found, len(drawn) - len(targets), seed)
 

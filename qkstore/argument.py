@@ -38,3 +38,11 @@ def seconds(text: str) -> float:
     if not 0 < value <= 86_400:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, of a day at most")
     return value
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """'0,0.5,1' → (0.0, 0.5, 1.0)."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 0,0.5,1") from None

@@ -7,8 +7,8 @@ from qkstore.errors import ContrastError, near
 from qkstore.run import Run
 
 AUTHOR = "qkstore"
-SLOT_AND_BOX = "q.role = 'answer_slot' and k.role = 'box'"
-ITEMS = "k.prompt_id = q.prompt_id and q.role = 'answer_slot' and k.role = 'item' and k.span_last"
+SLOT_AND_BOX = "q.role = 'answer_slot' and q.span_last and k.role = 'box' and k.span_last"
+ITEMS = "k.prompt_id = q.prompt_id and q.role = 'answer_slot' and q.span_last and k.role = 'item' and k.span_last"
 
 ORDER = Contrast(
     name="order",
@@ -26,6 +26,14 @@ LEXICAL = Contrast(
     description="Lexical (section 5.2): the queried entity's box against the same box where that entity is replaced; one query for both keys.",
     author=AUTHOR,
 )
+REFLEXIVE = Contrast(
+    name="reflexive",
+    where=f"{SLOT_AND_BOX} and q.variant = 'base' and k.order_id = q.queried_order",
+    positive="k.prompt_id = q.prompt_id",
+    negative="k.counterfactual_id = q.prompt_id and k.variant = 'reflexive'",
+    description="Reflexive (appendix E): the queried entity's box against another box in its place; one query for both keys.",
+    author=AUTHOR,
+)
 CATEGORY = Contrast(
     name="category",
     where=ITEMS,
@@ -35,9 +43,27 @@ CATEGORY = Contrast(
     author=AUTHOR,
 )
 
+SIGN = "CASE WHEN k.order_id = q.queried_order THEN 1 ELSE -1 END AS sign"
+ELSEWHERE = Contrast(  # each query of the train split with one other prompt: its boxes against each other, as in ORDER
+    name="order-elsewhere",
+    pairs=f"""
+        SELECT q.query_row, k.key_row, {SIGN}
+        FROM (SELECT *, row_number() OVER (ORDER BY query_row) AS place FROM q WHERE variant = 'fixed' AND role = 'answer_slot' AND span_last) AS q
+        JOIN (SELECT *, dense_rank() OVER (ORDER BY prompt_id) AS place FROM k WHERE variant = 'base' AND split = 'train' AND role = 'box' AND span_last) AS k
+          ON k.place = q.place
+        LEFT JOIN (SELECT DISTINCT prompt_id, entity FROM k) AS held ON held.prompt_id = k.prompt_id AND held.entity = q.queried_entity
+        WHERE held.prompt_id IS NULL
+        UNION ALL
+        SELECT q.query_row, k.key_row, {SIGN}
+        FROM q JOIN k ON k.prompt_id = q.prompt_id WHERE {SLOT_AND_BOX} AND q.split = 'test' AND q.variant = 'base'""",
+    description="Order-ID with the boxes of another prompt, one that lacks the queried entity: no box carries what the query looks for, so nothing leaks.",
+    author=AUTHOR,
+)
+
 BOXES = (
     ORDER,
     ORDER.replace(name="order-centred", centring="queries", description=ORDER.description + " Queries centred, which removes the leak of the queried entity."),
+    ELSEWHERE,
     LEXICAL,
     ORDER.replace(name="authors/order", weighting="query", description="The authors' script for order-ID: the mean over negatives is taken per prompt."),
     LEXICAL.replace(
@@ -90,7 +116,7 @@ def authors_category(name: str | int | float | bool) -> Contrast:
 
 def taken(name: str) -> bool:
     """Whether a name is a built-in's, on some run or other: saved under it, a contrast would take its place for everybody."""
-    return name in {CATEGORY.name, *(c.name for c in (*BOXES, *LATENTS))} or name.startswith(("authors/", "category:")) or name.endswith(":*")
+    return name in {CATEGORY.name, *(c.name for c in (*BOXES, REFLEXIVE, *LATENTS))} or name.startswith(("authors/", "category:")) or name.endswith(":*")
 
 
 def contrasts(run: Run) -> list[Contrast]:
@@ -99,6 +125,7 @@ def contrasts(run: Run) -> list[Contrast]:
     found: list[Contrast] = []
     if {"queried_order", "counterfactual_id"} <= q and "order_id" in k:
         found += BOXES
+        found += [REFLEXIVE] * ("reflexive" in run.values("variant", "q"))
     if {"factor", "z1", "z2"} <= q and "side" in k:
         found += LATENTS
     if "queried_category" in q and "category" in k:

@@ -94,6 +94,11 @@ class Catalog:
         rows = self._select("SELECT payload FROM result WHERE key = ?", [key])
         return json.loads(rows[0]["payload"]) if rows else None
 
+    def results(self, kind: str, run: str) -> list[dict]:
+        """The results of one kind that are kept of a run, newest first: key, contrast, payload, created."""
+        rows = self._select("SELECT key, contrast, payload, created FROM result WHERE kind = ? AND run = ? ORDER BY created DESC, key", [kind, run])
+        return [row | {"payload": json.loads(row["payload"])} for row in rows]
+
     def keep_result(self, key: str, kind: str, run: str, contrast: str, payload: object) -> None:
         """Cache a result under a key that names everything it depends on; the first one kept stays."""
         with self._open(write=True) as con:

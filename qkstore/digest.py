@@ -47,6 +47,11 @@ def beside(conditions: Sequence[dict]) -> list[dict]:
     return [c for pair in zip(features, randoms, strict=True) for c in pair]
 
 
+def left_out(side: str) -> str:
+    """Why a swap of keys or of queries leaves queries out."""
+    return {"keys": "their keys are outside the layer's window", "queries": "no other query looks for their target"}[side]
+
+
 def headline(conditions: Sequence[dict]) -> tuple[dict, dict]:
     """The swap that moves the most attention to the target, and the random condition of its rank."""
     moved = max((c for c in conditions if not c["bases"]), key=lambda c: c["delta_p"])

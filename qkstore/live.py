@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -154,8 +153,7 @@ def kept(store: Store, asked: Live) -> Live | None:
 
 def results(store: Store, run: Run, features: Features | None = None, head: str | None = None) -> list[Live]:
     """The live results of a run as it is now, newest first; with `features`, those of exactly these, in any order; of one edited head."""
-    sql = "SELECT payload, created FROM result WHERE kind = ? AND run = ? ORDER BY created DESC, key"
-    found = [replace(Live.of(json.loads(row["payload"])), created=str(row["created"])) for row in store.catalog._select(sql, [KIND, run.name])]
+    found = [replace(Live.of(row["payload"]), created=str(row["created"])) for row in store.catalog.results(KIND, run.name)]
     asked = None if features is None else keys(features)
     return [r for r in found if tuple(r.identity) == run.identity and asked in (None, r.features) and (head is None or head in r.heads)]
 

@@ -8,12 +8,11 @@ import numpy as np
 import polars as pl
 
 from qkstore import label, target
-from qkstore.analysis import Contrasts, Intervention, conditions, judge_split, subspace
+from qkstore.analysis import Contrasts, Intervention, conditions, judge_split, subspaces
 from qkstore.errors import ContrastError
 from qkstore.intervention import Swap
 from qkstore.run import Layer, Run
 from qkstore.score import capped
-from qkstore.subspace import union
 
 
 def swap(q: np.ndarray, other: np.ndarray, K: np.ndarray, seen: np.ndarray, original: np.ndarray, aimed: np.ndarray, U: np.ndarray, scaling: float,
@@ -43,6 +42,9 @@ class QueryIntervention(Intervention):
 
     stored: float = 1.0
 
+    def to_dict(self) -> dict:
+        return super().to_dict() | {"stored": self.stored}
+
 
 def intervene(
     run: Run, features: dict[str, Contrasts], layer: int, head: int, n_random: int = 10, most: int = 1000, seed: int = 0
@@ -59,10 +61,7 @@ def intervene(
     other, kept = _partners(run, targets, {label.labels(run, members[0]) for members in features.values()}, split, seed)
     targets = target.Targets(targets.query[kept], targets.original[kept], targets.target[kept])
     swap_in, stored = _swapper(run, facts, targets, other, layer, head)
-    spaces = {name: subspace(run, members, layer, head) for name, members in features.items()}
-    if len(spaces) > 1:
-        spaces["+".join(spaces)] = union(list(spaces.values()))
-    found = conditions(spaces, swap_in, run.d_head, n_random, seed, side="U")
+    found = conditions(subspaces(run, features, layer, head), swap_in, run.d_head, n_random, seed, side="U")
     return QueryIntervention(len(targets), split, found, int((~kept).sum()), seed, stored)
 
 

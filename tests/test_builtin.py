@@ -17,7 +17,8 @@ from qkstore.errors import ContrastError
 def store(tmp_path_factory):
     path = tmp_path_factory.mktemp("store")
     for question in ("ent", "ord", "both"):
-        write(path, question, labelled(boxes.build(12, question, 0, n_test=6, n_pairs=4)))
+        write(path, question, labelled(boxes.build(12, question, 0, n_test=6, n_pairs=4, reflexive=True)))
+    write(path, "without", labelled(boxes.build(12, "ent", 0, n_test=6, n_pairs=4)))
     write(path, "lists", labelled(lists.build(60, 0, n_test=20), cut=lambda w: [w[:2], w[2:]] if len(w) > 4 else [w]))
     quoted = labelled(lists.build(30, 0, n_test=10))
     odd = pl.col("category").replace({"fruits": "it's", "fruit": "it's"})
@@ -75,12 +76,19 @@ def authors_lexical(q, k):
         return {"base": 1, "counterfactual": -1}.get(q["variant"])
 
 
+def reflexive(q, k):
+    if q["role"] == "answer_slot" and q["variant"] == "base" and k["role"] == "box" and k["order_id"] == q["queried_order"]:
+        if k["prompt_id"] == q["prompt_id"]:
+            return 1
+        return -1 if k["variant"] == "reflexive" and k["id"] == q["id"].replace("base", "reflexive") else None
+
+
 def category(q, k):
     if q["role"] == "answer_slot" and k["role"] == "item" and k["span_last"] and k["prompt_id"] == q["prompt_id"]:
         return 1 if k["category"] == q["queried_category"] else -1
 
 
-RULES = {"order": order, "order-centred": order, "authors/order": order, "lexical": lexical, "authors/lexical": authors_lexical}
+RULES = {"order": order, "order-centred": order, "authors/order": order, "lexical": lexical, "authors/lexical": authors_lexical, "reflexive": reflexive}
 
 
 @pytest.mark.parametrize("question", ["ent", "ord", "both"])
@@ -110,6 +118,43 @@ def test_lexical_has_one_query_for_both_keys_and_the_authors_two(store):
     assert not {q for q, s in two if s == 1} & {q for q, s in two if s == -1}
     # a matched pair: the keys of the positive sides are the same, and so are those of the negative ones
     assert {(k, s) for _, k, s in found(run, authors)} == {(k, s) for _, k, s in found(run, builtin.LEXICAL)}
+
+
+def test_reflexive_keys_share_all_but_their_box(store):
+    """The control: the negative keys of lexical share the box, and differ in the entity."""
+    run = store.run("ent")
+    keys = sides(run)[1]
+
+    def differing(contrast):
+        pair = {q: {s: keys[k] for p, k, s in found(run, contrast) if p == q} for q, _, _ in found(run, contrast)}
+        return [{n for n in ("box", "entity", "order_id") if both[1][n] != both[-1][n]} for both in pair.values()]
+
+    assert set(map(frozenset, differing(builtin.REFLEXIVE))) == {frozenset({"box"})}
+    assert set(map(frozenset, differing(builtin.LEXICAL))) == {frozenset({"entity"})}
+
+
+def test_reflexive_needs_its_prompts_and_no_other_contrast_sees_them(store):
+    assert "reflexive" in store.features(store.run("both")) and "reflexive" not in store.features(store.run("without"))
+    assert builtin.taken("reflexive") and builtin.taken("lexical") and not builtin.taken("reflexive of mine")
+    ids = {p: i for i, p in enumerate(store.run("ent").table("SELECT id FROM prompt ORDER BY prompt_id").column("id").to_pylist())}
+    other = {k["row"] for k in sides(store.run("ent"))[1] if k["variant"] == "reflexive"}
+    assert other and len(ids) == 66
+    for name in ("order", "lexical", "authors/lexical"):
+        (contrast,) = store.feature(store.run("ent"), name)
+        assert not other & {k for _, k, _ in found(store.run("ent"), contrast)}
+        assert found(store.run("ent"), contrast) and found(store.run("without"), contrast)
+
+
+@pytest.mark.parametrize("name", ["order", "lexical", "reflexive"])
+def test_an_answer_slot_of_two_tokens_is_one_query(name, tmp_path):
+    prompts = boxes.build(12, "ent", 0, n_test=6, n_pairs=4, reflexive=True)
+    write(tmp_path, "whole", labelled(prompts))
+    write(tmp_path, "cut", labelled(prompts, cut=lambda word: ["b", "ox"] if word == "box" else [word]))
+    whole, cut = (qkstore.open(tmp_path).run(r) for r in ("whole", "cut"))
+    (contrast,) = builtin.feature(whole, name)
+    assert cut.n_queries == 2 * whole.n_queries and pairs(cut, contrast).counts == pairs(whole, contrast).counts
+    queries = sides(cut)[0]
+    assert all(queries[q]["span_last"] for q, _, _ in found(cut, contrast))
 
 
 def test_weighting_and_centring_are_what_sets_the_variants_apart(store):
@@ -187,5 +232,5 @@ def test_an_unknown_name_has_near_ones(store, run, asked, near):
 def test_every_built_in_reads_back_and_is_hashed_apart(store):
     for name in ("ent", "lists"):
         contrasts = builtin.contrasts(store.run(name))
-        assert all(c.sentence().startswith("Queries") and c.description and c.author == "qkstore" for c in contrasts)
+        assert all(c.sentence().startswith(("Queries", "Pairs")) and c.description and c.author == "qkstore" for c in contrasts)
         assert len({c.key for c in contrasts}) == len({c.name for c in contrasts}) == len(contrasts)

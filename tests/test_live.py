@@ -259,12 +259,12 @@ def test_the_best_head_is_edited_where_none_is_named(store, both):
 
 def test_the_page_shows_live_beside_closed_form(show, store, both):
     app = show(store.path, "interventions", run="both", contrast="order", layer=1, head=2, **{"and": "lexical"})
-    assert not app.exception and not app.error and [s.value for s in app.subheader] == ["In the running model"]
+    assert not app.exception and not app.error and [s.value for s in app.subheader][0] == "In the running model"
     (choice,) = [s for s in app.selectbox if s.label == "Result"]  # several results of this head were made above
     app = choice.select_index(choice.options.index(both.title)).run()
     said = "\n".join(e.proto.body for e in app.get("html"))
     assert "heads 1:0, 1:2" in said and "float32 on cpu" in said and f"{both.n:,} queries" in said
-    assert len(app.get("vega_lite_chart")) + len(app.get("arrow_vega_lite_chart")) == 2
+    assert len(app.get("vega_lite_chart")) + len(app.get("arrow_vega_lite_chart")) == 3
 
 
 def test_the_page_names_the_command_where_there_is_none_and_it_runs(show, store, capsys):

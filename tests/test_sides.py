@@ -1,0 +1,64 @@
+"""The pages of swaps by side and by dose, and of growth: what they show is what the library computes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import stores
+
+import qkstore
+from qkstore import curves, dose, growth, query_swap
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return stores.write(tmp_path_factory.mktemp("boxes") / "store")
+
+
+def specs(app) -> list[dict]:
+    return [json.loads(c.proto.spec) for kind in ("vega_lite_chart", "arrow_vega_lite_chart") for c in app.get(kind)]
+
+
+def said(app) -> str:
+    return "\n".join(e.proto.body for e in app.get("html"))
+
+
+def test_swaps_of_queries_are_shown_on_request(show, store):
+    found = query_swap.intervene(*_asked(store, "order", "lexical"), 0, 0)
+    app = show(store, "interventions", run="boxes", contrast="order", layer=0, head=0, side="queries")
+    assert not app.exception and not app.error and not app.warning
+    assert "takes on the coordinates of another" in said(app) and f"{found.stored:.0%}".replace("%", " %") in said(app)
+    assert dict((m.label, m.value) for m in app.metric)["Queries"] == f"{found.n:,}"
+    keys = show(store, "interventions", run="boxes", contrast="order", layer=0, head=0)
+    assert "equals a re-run of the model" in said(keys) and "takes on the coordinates of another that" not in said(keys)
+    assert any("--side queries" in c.value for c in app.code) and not any("--side" in c.value for c in keys.code)
+
+
+def _asked(store, *names):
+    store = qkstore.open(store)
+    run = store.run("boxes")
+    return run, {name: store.feature(run, name) for name in names}
+
+
+def test_doses_and_growth_are_charts_of_their_pages(show, store):
+    run, features = _asked(store, "order", "lexical")
+    app = show(store, "interventions", run="boxes", contrast="lexical", layer=0, head=0)
+    found = dose.response(run, features["lexical"], 0, 0)
+    assert f"subspace of rank {found.rank}" in said(app) and any("Dose" in json.dumps(s) for s in specs(app))
+    app = show(store, "subspaces", run="boxes", contrast="lexical", layer=0, head=0)
+    grown = growth.growth(run, features["lexical"][0], 0, 0)
+    assert f"of the {grown.total:,} values of queried_entity" in said(app) and not app.error
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_curves_have_every_coordinate_and_a_baseline(store, dark):
+    run, features = _asked(store, "lexical")
+    table = dose.response(run, features["lexical"], 0, 0, doses=(0.0, 1.0)).table
+    spec = curves.dose(table, dark).to_dict()
+    domain = spec["layer"][1]["encoding"]["color"]["scale"]["domain"]
+    assert domain[0] == "all coordinates" and domain[-1] == "random, same rank" and len(domain) == table["coordinate"].n_unique()
+    assert len(set(spec["layer"][1]["encoding"]["color"]["scale"]["range"])) >= min(3, len(domain))
+    grown = growth.growth(run, features["lexical"][0], 0, 0, draws=2)
+    text = json.dumps(curves.growth(grown.table, grown.label, dark).to_dict())
+    assert "Values of queried_entity" in text and "99 % rank" in text
