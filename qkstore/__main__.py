@@ -80,6 +80,11 @@ def parser() -> argparse.ArgumentParser:
     sub = _json(command("toy", act.toy, "what the paper says of its toy task beside what all toy runs of a store show"))
     sub.add_argument("--into", metavar="FILE.md", help="put the table between the marker comments of a page")
 
+    sub = command("report", act.report, "the paper's language-model figures over runs of lists and boxes, as one HTML page")
+    sub.add_argument("--run", required=True, nargs="+", help="a run of lists, runs of boxes, or both")
+    sub.add_argument("--out", required=True, metavar="FILE.html")
+    sub.add_argument("--markdown", metavar="DIR", help="also report.md there, with the figures as files beside it")
+
     sub = command("sql", act.sql, "one guarded, read-only SELECT over a run; prints JSON {columns, rows}")
     sub.add_argument("--run", required=True)
     sub.add_argument("--limit", type=seconds, default=10.0, help="seconds (default 10)")

@@ -208,6 +208,24 @@ def toy(options) -> None:
         print(f"{len(rows)} rows → {options.into}" if options.into else markdown(rows).rstrip())
 
 
+def report(options) -> None:
+    from qkstore.page import check, write
+    from qkstore.report import report as study
+
+    check(options.out, options.markdown)  # before minutes of work
+    told = _progress() if sys.stderr.isatty() else None
+    for path in write(study(_store(options), options.run, told), options.out, options.markdown, told):
+        print(f"{path}: {path.stat().st_size / 1e6:,.1f} MB")
+
+
+def _progress():
+    """A line on stderr that is written over."""
+    def told(done: int, total: int, what: str) -> None:
+        print(f"\r{done + 1} of {total}: {what[:60]:60s}", end="\n" if done + 1 == total else "", file=sys.stderr)
+
+    return told
+
+
 def sql(options) -> None:
     from qkstore import guard, worker
 

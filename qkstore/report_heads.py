@@ -1,0 +1,116 @@
+"""The report's section on heads (L1, L5): which ones a run's rule selects, and how they do on prompts that had no part in it."""
+
+from __future__ import annotations
+
+from statistics import median
+
+from qkstore import charts, ranking, report_chart, selection
+from qkstore.document import Claim, Figure, Section, Table
+from qkstore.heads import HeadScore
+from qkstore.quoted import estimate, head, number
+from qkstore.score import wilson
+from qkstore.study import LISTS, Study
+
+MOST = 16  # heads with their interval in a figure
+
+
+def heads(study: Study) -> Section:
+    """The map of all heads, the selected ones with intervals."""
+    by = "selectivity" if study.kind == LISTS else "accuracy"
+    scores, chosen = study.scores, study.heads
+    title = "Filter heads (L1)" if study.kind == LISTS else "Binding heads (L5)"
+    table = Table("The selected heads.", [_row(s) for s in chosen])
+    return Section(
+        f"{study.run.name}-heads",
+        title,
+        (selection.statement(scores) + _shown(study), _map(study, by), _intervals(study, by), table),
+        tuple(_claims(study, by)),
+    )
+
+
+def _shown(study: Study) -> str:
+    """Which of the selected heads the report shows, where it is not all of them."""
+    if not study.selected:
+        return " No head reaches the rule; the best one is shown all the same."
+    return f" Of {len(study.selected)} selected heads the first {len(study.heads)} are shown." if len(study.heads) < len(study.selected) else ""
+
+
+def _map(study: Study, by: str) -> Figure:
+    values = [v for s in study.scores if (v := getattr(s, by)) is not None]
+    at = head(study.best.layer, study.best.head)
+    seen = (
+        f"Over {len(study.scores)} heads the median is {number(median(values))}, the largest {number(max(values))}; ringed: {at}, "
+        f"{_told(study.best, by)}."
+    )
+    return Figure(
+        f"{study.run.name}-heads-map",
+        f"{ranking.MEASURES[by][0]} of every head",
+        seen,
+        charts.heads(ranking.table(study.scores, by), by, (study.best.layer, study.best.head)),
+    )
+
+
+def _intervals(study: Study, by: str) -> Figure:
+    chosen = {(s.layer, s.head) for s in study.heads}
+    there = sorted((s for s in study.scores if getattr(s, by) is not None), key=lambda s: ((s.layer, s.head) not in chosen, -getattr(s, by)))[:MOST]
+    rows = [_estimate(s, by, "selected" if (s.layer, s.head) in chosen else "not selected") for s in there]
+    seen = "; ".join(f"{head(s.layer, s.head)}: {_told(s, by)}" for s in study.heads) + "."
+    return Figure(
+        f"{study.run.name}-heads-intervals",
+        f"{ranking.MEASURES[by][0]} with 95 % intervals, {study.judged} prompts",
+        seen,
+        report_chart.estimates(rows, ranking.MEASURES[by][1]),
+    )
+
+
+def _estimate(s: HeadScore, by: str, group: str) -> dict:
+    low, high = getattr(s, f"{by}_ci")
+    return {"name": head(s.layer, s.head), "group": group, "value": getattr(s, by), "low": low, "high": high}
+
+
+def _told(s: HeadScore, by: str) -> str:
+    return f"{estimate(getattr(s, by), getattr(s, f'{by}_ci'))}, n = {s.n_queries:,}"
+
+
+def _row(s: HeadScore) -> dict[str, str]:
+    return {
+        "head": head(s.layer, s.head),
+        "ratio of attention": estimate(s.selectivity, s.selectivity_ci, 2),
+        "accuracy": estimate(s.accuracy, s.accuracy_ci),
+        f"attention on positive keys ({s.judged_on or 'whole'})": number(s.attention_positive),
+        "on negative keys": number(s.attention_negative),
+        "n": f"{s.n_queries:,}",
+        "chosen": selection.sentence(s),
+    }
+
+
+def _claims(study: Study, by: str) -> list[Claim]:
+    n = f"{study.best.n_queries:,} {study.judged} prompts a head"
+    if by == "selectivity":
+        here = "; ".join(f"{head(s.layer, s.head)} {estimate(s.selectivity, s.selectivity_ci, 2)}" for s in study.heads)
+        return [
+            Claim(
+                "L1 top three heads by attention on queried items over all others",
+                study.run.name,
+                "selected; no ratio is given",
+                "not in the scripts",
+                here,
+                n,
+            )
+        ]
+    there = [s for s in study.scores if s.accuracy is not None]
+    found = len(study.selected)
+    here = (
+        f"{found} of {len(there)} heads, {estimate(found / len(there), wilson(found, len(there)))}; the best, "
+        f"{head(study.best.layer, study.best.head)}: {_told(study.best, by)}"
+    )
+    return [
+        Claim(
+            f"L5 heads that pick the right box in {selection.LEAST:.0%} or more".replace("%", " %"),
+            study.run.name,
+            "9 heads (Llama-3.1-8B)",
+            "not in the scripts",
+            here,
+            n,
+        )
+    ]

@@ -1,0 +1,105 @@
+"""The report's section on the leak of the order contrast: what it holds of the one queried entity, and what two remedies leave."""
+
+from __future__ import annotations
+
+from qkstore import report_chart, target
+from qkstore.analysis import conditions, judge_split, subspace, swapper
+from qkstore.charts import swaps
+from qkstore.document import Claim, Figure, Section
+from qkstore.evidence import Evidence
+from qkstore.intervention import Condition
+from qkstore.quoted import after, estimate, head, named, number, sized
+from qkstore.study import Study
+
+ORDERS = ("order", "order-centred", "order-elsewhere")
+LEAK = (
+    "With one fixed queried entity the positive box always carries that entity, and the negative ones never do. So the order contrast also holds "
+    "what the query says of that entity. "
+    "Two remedies: centre the queries over prompts (order-centred), or take the keys from other prompts that lack the entity (order-elsewhere)."
+)
+
+
+def leak(study: Study) -> Section:
+    """What the order contrast holds of the fixed entity: its size and gap, and what swaps move, raw and with each remedy."""
+    names = [n for n in ORDERS if n in study.named]
+    sizes, gaps = [], []
+    for h in study.heads:
+        for name in names:
+            e, at = study.evidence(name, h), head(h.layer, h.head)
+            sizes.append(
+                {"name": at, "group": name, "value": e.moments.norm.value, "low": e.moments.norm.low, "high": e.moments.norm.high, "null": e.null}
+            )
+            gap, (low, high) = e.gap
+            gaps.append({"name": at, "group": name, "value": gap, "low": low, "high": high})
+    swapped, n = _leak_swaps(study, names)
+    parts = (
+        LEAK,
+        Figure(
+            f"{study.run.name}-leak-norm",
+            "‖ΔC‖ of the order contrast, raw and with each remedy",
+            _strengths(study, names),
+            report_chart.estimates(sizes, "‖ΔC‖ (log scale)", log=True),
+        ),
+        Figure(
+            f"{study.run.name}-leak-gap",
+            "Mean logit gap of the order contrast, raw and with each remedy",
+            _gaps(study, names),
+            report_chart.estimates(gaps, "mean logit on positive less on negative keys", reference=0.0),
+        ),
+        Figure(
+            f"{study.run.name}-leak-swap",
+            f"Swaps in each one's subspace at {head(study.best.layer, study.best.head)}",
+            f"The target has, after the swap: {_after(swapped)}; the same {n:,} queries in every condition.",
+            swaps([c.to_dict() for c in swapped]),
+        ),
+    )
+    return Section(f"{study.run.name}-leak", "The leak of the order contrast", parts, tuple(_leak_claim(study, name, swapped, n) for name in names))
+
+
+def _leak_swaps(study: Study, names: list[str]) -> tuple[list[Condition], int]:
+    """Swaps of one set of targets in the subspaces of all; (conditions, number of queries)."""
+    run, at = study.run, (study.best.layer, study.best.head)
+    targets = target.draw(run, study.named["order"], judge_split(run)).visible(run, run.layer(*at))
+    spaces = {name: subspace(run, study.named[name], *at) for name in names}
+    return conditions(spaces, swapper(run, targets, *at), run.d_head, 10, 0), len(targets)
+
+
+def _after(swapped: list[Condition]) -> str:
+    return "; ".join(f"{named(c)} {after(c)}" for c in swapped)
+
+
+def _strengths(study: Study, names: list[str]) -> str:
+    told = []
+    for name in names:
+        e = study.evidence(name, study.best)
+        null = "no null" if e.null is None else f"{number(e.strength, 1)} times its null, p = {e.p_value:.3f}"
+        told.append(f"{name} {sized(e.moments.norm.value, e.moments.norm.interval)}, {null}, n = {e.n:,}")
+    return f"At {head(study.best.layer, study.best.head)}: {'; '.join(told)}. The short strokes are each null's 95 % quantile."
+
+
+def _gaps(study: Study, names: list[str]) -> str:
+    told = [(name, study.evidence(name, study.best)) for name in names]
+    return (
+        f"At {head(study.best.layer, study.best.head)}: "
+        + "; ".join(f"{name} {estimate(*e.gap, 2)}{_kept(e, told[0][1])}, n = {e.n:,}" for name, e in told)
+        + "."
+    )
+
+
+def _kept(e: Evidence, raw: Evidence) -> str:
+    """What a remedy leaves of the raw gap."""
+    return "" if e is raw or not raw.gap[0] else f", {number(100 * e.gap[0] / raw.gap[0], 0)} % of the raw one"
+
+
+def _leak_claim(study: Study, name: str, swapped: list[Condition], n: int) -> Claim:
+    e, swap = study.evidence(name, study.best), next(c for c in swapped if c.name == name)
+    norm = sized(e.moments.norm.value, e.moments.norm.interval)
+    here = f"‖ΔC‖ {norm}, {number(e.strength, 1)} × null; gap {estimate(*e.gap, 2)}; target after the swap {after(swap)}"
+    return Claim(
+        f"Leak: {name}",
+        f"{study.run.name}, {head(study.best.layer, study.best.head)}",
+        "not discussed" if name == "order" else "no such control",
+        "–",
+        here,
+        f"{e.n:,} queries; {n:,} swaps",
+    )

@@ -1,0 +1,269 @@
+"""The report's sections on interventions (L4, L9): swaps in closed form, live ones beside them, query side, dose, and the authors' variants."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from qkstore import charts, live_chart, query_swap, report_chart
+from qkstore.analysis import Intervention, intervene
+from qkstore.document import Claim, Figure, Section, Table
+from qkstore.dose import response
+from qkstore.heads import HeadScore
+from qkstore.intervention import Condition
+from qkstore.live import Live, statement
+from qkstore.quoted import after, estimate, head, named, number, spread
+from qkstore.study import LISTS, SPAN, Study
+from qkstore.variant import Variant
+
+CLOSED = (
+    "Two keys of a prompt exchange their coordinates in a subspace; attention follows in closed form from the stored vectors, which equals a "
+    "re-run of the model with the edit. Random subspaces are ten of each rank."
+)
+PAPER = {
+    LISTS: "attention shifts, much more than at random; not all of it",
+    "order": "shifts some",
+    "lexical": "shifts some",
+    "order+lexical": "shifts the majority",
+    "random": "negligible",
+}
+
+
+def swaps(study: Study) -> Section:
+    """L4, L9: every condition over the same queries and targets, at each selected head."""
+    of = "Figure 7 (Figure 19 is that of Qwen3-4B)" if study.kind == LISTS else "Figures 9 and 18 (Figure 20 is that of Qwen3-4B)"
+    figures, claims = [], []
+    for h in study.heads:
+        found = _lists(study, h) if study.kind == LISTS else [intervene(study.run, study.features, h.layer, h.head)]
+        conditions = _paired(found)
+        at, n = head(h.layer, h.head), " and ".join(f"{f.n:,}" for f in found)
+        before = conditions[0]
+        seen = (
+            f"Before: original {estimate(before.original_before, before.ci['original_before'])}, target "
+            f"{estimate(before.target_before, before.ci['target_before'])}. "
+            f"The target has afterwards: {'; '.join(f'{named(c)} {after(c)}' for c in conditions)}. n = {n} queries of the {study.judged} split."
+        )
+        figures.append(
+            Figure(f"{study.run.name}-swaps-L{h.layer}H{h.head}", f"Swaps at {at}", seen, charts.swaps([c.to_dict() for c in conditions]), of)
+        )
+        claims += _claims(study, at, conditions) if h is study.best else []
+    title = "Category swaps (L4)" if study.kind == LISTS else "Binding swaps (L9)"
+    return Section(f"{study.run.name}-swaps", title, (CLOSED, *figures), tuple(claims))
+
+
+def _lists(study: Study, h: HeadScore) -> list[Intervention]:
+    spans = study.features | {f"all {len(study.categories)}": study.named[SPAN]}
+    return [intervene(study.run, {name: contrasts}, h.layer, h.head) for name, contrasts in spans.items()]
+
+
+def _paired(found: list[Intervention]) -> list[Condition]:
+    """Those of features, then the random ones in the same order."""
+    every = [c for f in found for c in f.conditions]
+    return [c for c in every if not c.bases] + [c for c in every if c.bases]
+
+
+def _claims(study: Study, at: str, conditions: list[Condition]) -> list[Claim]:
+    features, randoms = [c for c in conditions if not c.bases], [c for c in conditions if c.bases]
+    scripts = {v.name: v for v in study.variants(study.best) if v.whose == "scripts"}
+    rows = []
+    for c, r in zip(features, randoms):
+        before, then = (estimate(getattr(c, key), c.ci[key]) for key in ("original_before", "original_after"))
+        here = f"original {before} → {then}, {_gained(c, r)}"
+        name, paper = ("L4 category", PAPER[LISTS]) if study.kind == LISTS else ("L9", PAPER.get(c.name, "–"))
+        v = scripts.get(c.name)
+        authors = "see sum against mean" if study.kind == LISTS else "–"
+        if v:
+            authors = f"target → {after(v.swap)}; rank {v.swap.rank}, overlap with the text's {number(v.overlap)}"
+        rows.append(Claim(f"{name} swap: {c.name}", f"{study.run.name}, {at}", paper, authors, here, f"{c.n:,} queries"))
+    return rows
+
+
+def _gained(c: Condition, r: Condition) -> str:
+    """What the target has before and after, and after random swaps of the same rank."""
+    return f"target {estimate(c.target_before, c.ci['target_before'])} → {after(c)}, rank {c.rank}; random of that rank → {after(r)}"
+
+
+# -- in the running model ----------------------------------------------------------------------------------------
+
+
+def lived(study: Study) -> Section:
+    """What the catalogue keeps of swaps inside the running model, beside the closed form."""
+    found, name = study.live(), f"{study.run.name}-live"
+    title = "Swaps in the running model"
+    if found is None:
+        none = f"The catalogue keeps no live result of these features at {head(study.best.layer, study.best.head)}"
+        return Section(name, title, (f"{none}; the command python -m ingest intervene makes one.",))
+    at = f"{study.best.layer}:{study.best.head}"
+    figure = Figure(
+        f"{name}-target",
+        f"Closed form and running model at {head(study.best.layer, study.best.head)}",
+        f"{_moved(found, at)} {statement(found, at)}",
+        live_chart.target(found, at),
+    )
+    table = Table(
+        f"What the target has after each swap of heads {', '.join(found.heads)} together, n = {found.n:,}; 95 % intervals.",
+        [_live_row(c, h) for c in found.conditions for h in found.heads],
+    )
+    return Section(name, title, (figure, table), tuple(_live_claims(study, found)))
+
+
+def _moved(found: Live, at: str) -> str:
+    """Closed form, live attention and answers of each feature's swap."""
+    told = []
+    for c in found.conditions:
+        if not c.bases:
+            said = "" if c.answers is None else f", answers {estimate(c.answers.target_after, c.answers.ci['target_after'])}"
+            told.append(f"{c.name}: closed form {after(c.closed[at])}, live {after(c.attention[at])}{said}")
+    return "; ".join(told) + f"; n = {found.n:,} queries."
+
+
+def _live_row(c, h: str) -> dict[str, str]:
+    told = "–" if c.answers is None else estimate(c.answers.target_after, c.answers.ci["target_after"])
+    return {
+        "swap": c.name,
+        "head": h,
+        "rank": str(c.ranks[h]),
+        "closed form, head alone": after(c.closed[h]),
+        "running model": after(c.attention[h]),
+        "answers that are the target's": told,
+    }
+
+
+def _live_claims(study: Study, found: Live) -> list[Claim]:
+    where, n = f"{study.run.name}, heads {', '.join(found.heads)}", f"{found.n:,} queries"
+    rows = [
+        Claim(
+            "Closed form equals the running model",
+            where,
+            "–",
+            "–",
+            f"largest difference in attention {found.gap:.1e}; rounding of the model itself {found.noise['attention']:.1e}",
+            n,
+        )
+    ]
+    features, randoms = [c for c in found.conditions if not c.bases], [c for c in found.conditions if c.bases]
+    for c, r in zip(features, randoms):
+        if c.answers and r.answers:
+            a, b = c.answers, r.answers
+            here = (
+                f"original's answer {estimate(a.original_before, a.ci['original_before'])} → {estimate(a.original_after, a.ci['original_after'])}, "
+                f"target's {estimate(a.target_before, a.ci['target_before'])} → {estimate(a.target_after, a.ci['target_after'])}; "
+                f"random of that rank → {estimate(b.target_after, b.ci['target_after'])}, {r.bases} bases"
+            )
+            rows.append(Claim(f"Answers of the model, swap: {c.name}", where, "not measured", "not in the scripts", here, n))
+    return rows
+
+
+# -- query side, dose --------------------------------------------------------------------------------------------
+
+
+def queried(study: Study) -> Section:
+    """The query's counterpart of the swaps, at the best head."""
+    at, found = head(study.best.layer, study.best.head), query_swap.intervene(study.run, study.features, study.best.layer, study.best.head)
+    seen = (
+        f"The target has afterwards: {'; '.join(f'{named(c)} {after(c)}' for c in found.conditions)}. n = {found.n:,} queries; {found.hidden:,} "
+        "more have no such query. "
+        f"Attention is among stored keys, which hold {found.stored:.3f} of it on average."
+    )
+    note = "Instead of two keys, a query takes on the coordinates of another that looks for the target."
+    figure = Figure(f"{study.run.name}-queried-best", f"Query-side swaps at {at}", seen, charts.swaps([c.to_dict() for c in found.conditions]))
+    features, randoms = [c for c in found.conditions if not c.bases], [c for c in found.conditions if c.bases]
+    rows = [
+        Claim(f"Query-side swap: {c.name}", f"{study.run.name}, {at}", "not done", "not in the scripts", _gained(c, r), f"{c.n:,} queries")
+        for c, r in zip(features, randoms)
+    ]
+    return Section(f"{study.run.name}-queried", "Swaps on the query side", (note, figure), tuple(rows))
+
+
+def dosed(study: Study, coordinates: int = 3) -> Section:
+    """Attention as the keys' coordinates are exchanged little by little, at the best head."""
+    at, tables, told = head(study.best.layer, study.best.head), [], []
+    for name, contrasts in study.features.items():
+        found = response(study.run, contrasts, study.best.layer, study.best.head, coordinates=coordinates)
+        tables.append(found.table.with_columns(feature=pl.lit(f"{name}, rank {found.rank}")))
+        half, whole, chance = (_at(found.table, dose, line) for dose, line in ((0.5, "all"), (1.0, "all"), (1.0, "random")))
+        told.append(f"{name}: {half} at half the dose, {whole} at the whole, random {chance}; n = {found.n:,}")
+    figure = Figure(
+        f"{study.run.name}-dosed-best", f"Target's attention against the dose at {at}", "; ".join(told) + ".", report_chart.doses(pl.concat(tables))
+    )
+    note = (
+        "The keys' coordinates move part of the way, or beyond: all of the subspace, its first coordinates one at a time, and ten random subspaces "
+        "of its rank."
+    )
+    return Section(f"{study.run.name}-dosed", "Dose and response", (note, figure))
+
+
+def _at(table: pl.DataFrame, dose: float, coordinate: str) -> str:
+    row = table.filter(pl.col("coordinate") == coordinate).with_columns(far=(pl.col("dose") - dose).abs()).sort("far").row(0, named=True)
+    return estimate(row["target"], (row["low"], row["high"]))
+
+
+# -- the authors' variants ---------------------------------------------------------------------------------------
+
+
+def varied(study: Study) -> Section:
+    """The text's definitions beside those of the authors' scripts: same head, queries and targets."""
+    rows = []
+    for h in study.heads:
+        found, at = study.variants(h), head(h.layer, h.head)
+        rows += _summed(at, found) if study.kind == LISTS else [_variant_row(at, v) for v in found]
+    note = (
+        "The authors' scripts sum over a category's keys where the text averages; take the negative's query of the lexical contrast from the "
+        "counterfactual too (a matched pair) "
+        "where the text has one query for both (a triplet); and add the two subspaces' projectors without orthogonalising. Overlap is the mean "
+        "squared cosine with the text's key subspace."
+    )
+    title = (
+        "Target's attention after the swap; over categories the mean and, in brackets, the range."
+        if study.kind == LISTS
+        else "Attention after the swap, with 95 % intervals."
+    )
+    claims = (_sum_claim(study),) if study.kind == LISTS and study.variants(study.best) else ()
+    return Section(f"{study.run.name}-varied", "The authors' variants beside the text's", (note, Table(title, rows)), claims)
+
+
+def _variant_row(at: str, v: Variant) -> dict[str, str]:
+    return {
+        "head": at,
+        "feature": v.name,
+        "definition": v.whose,
+        "rank": str(v.swap.rank),
+        "overlap with the text's": number(v.overlap),
+        "original after": after(v.swap, "original"),
+        "target after": after(v.swap),
+        "queries": f"{v.swap.n:,}",
+    }
+
+
+def _summed(at: str, found: list[Variant]) -> list[dict[str, str]]:
+    """Mean and range over all categories."""
+    return [
+        {
+            "head": at,
+            "feature": "category",
+            "definition": "text: mean" if whose == "text" else "scripts: sum",
+            "categories": str(len(some)),
+            "overlap with the text's": _mean_range([v.overlap for v in some]),
+            "target before": _mean_range([v.swap.target_before for v in some]),
+            "target after, mean (range)": _mean_range([v.swap.target_after for v in some]),
+            "queries": f"{sum(v.swap.n for v in some):,}",
+        }
+        for whose in ("text", "scripts")
+        if (some := [v for v in found if v.whose == whose])
+    ]
+
+
+def _mean_range(values: list[float]) -> str:
+    return f"{number(sum(values) / len(values))} ({spread(values)})"
+
+
+def _sum_claim(study: Study) -> Claim:
+    text, scripts = ([v.swap for v in study.variants(study.best) if v.whose == whose] for whose in ("text", "scripts"))
+    told = [f"target after {_mean_range([c.target_after for c in some])}" for some in (text, scripts)]
+    return Claim(
+        "L4 sum against mean, swaps of one category: mean (range) over categories",
+        f"{study.run.name}, {head(study.best.layer, study.best.head)}",
+        "mean (text)",
+        told[1],
+        told[0],
+        f"{len(text)} categories, {sum(c.n for c in text):,} queries",
+    )

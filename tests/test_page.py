@@ -1,0 +1,109 @@
+"""A document as HTML and Markdown: whatever a data set calls its things, a page shows it as text and nothing of it acts."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import polars as pl
+import pytest
+import stores
+
+import qkstore
+from qkstore import charts, page, report_chart
+from qkstore.analysis import attribute
+from qkstore.document import Chapter, Claim, Document, Figure, Section, Table
+from qkstore.drawing import named, png, svg
+
+HOSTILE = '<script>alert("x")</script> "><img src=x onerror=y> | [a](http://b) `c` *d* & \\ $e$'
+
+
+class Tags(HTMLParser):
+    def __init__(self, text: str):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+
+def figure(name: str, text: str, points: bool = False) -> Figure:
+    rows = [{"name": text, "group": text, "value": 0.5, "low": 0.25, "high": 0.75}, {"name": "b", "group": "c", "value": 1.0, "low": 0.5, "high": 1.5}]
+    return Figure(name, text, text, report_chart.estimates(rows, text, legend=text), text, points)
+
+
+def document(text: str) -> Document:
+    parts = (text, figure("one", text), figure("two", text, points=True), Table(text, [{text: text, "n": "1"}, {text: text, "n": "2"}]))
+    claims = (Claim(text, text, text, text, text, text),)
+    return Document(text, (text,), (Chapter("chapter", text, {text: text}, (Section("section", text, parts, claims),)),))
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return page.pictures(document(HOSTILE))
+
+
+def test_hostile_text_is_text_in_the_html(drawn):
+    text = page.to_html(document(HOSTILE), drawn)
+    assert "<script" not in text and "<img src=x" not in text and text.count("&lt;script&gt;alert") > 15
+    assert text.count("<img ") == 1 and "data:image/png;base64," in text
+    tags = Tags(text).found
+    assert len(tags) > 100 and not [name for _, attributes in tags for name in attributes if name.startswith("on")]
+    assert {tag for tag, _ in Tags(HOSTILE).found} == {"script", "img"}, "the control: unescaped, it is tags"
+
+
+def test_hostile_text_is_text_in_the_markdown():
+    text = page.to_markdown(document(HOSTILE))
+    assert "<script" not in text and "<img" not in text
+    assert not re.search(r"(?<!\\)\]\(http", text), "no link of its own"
+    assert re.findall(r"(?<!\\)\]\(([^)]+)\)", text) == ["one.svg", "two.png"]
+    rows = [line for line in text.splitlines() if line.startswith("|") and line.endswith("| 2 |")]
+    assert len(rows) == 1 and len(re.findall(r"(?<!\\)\|", rows[0])) == 3
+
+
+def test_markdown_at_the_start_of_a_line_stays_text():
+    assert [page._m(t) for t in ("- a", "1. b", "0.5 c", "# d", "> e", "a\nb", "")] == ["\\- a", "1\\. b", "0.5 c", "\\# d", "&gt; e", "a b", ""]
+
+
+def test_a_picture_is_xml_whose_text_is_the_text(drawn):
+    root = ElementTree.fromstring(drawn["one"])
+    assert root.tag.endswith("svg") and not [e for e in root.iter() if e.tag.endswith(("script", "foreignObject"))]
+    assert not [e for e in root.iter() for key in e.attrib if key.startswith("on") or key.endswith("href") and not e.attrib[key].startswith("#")]
+
+
+def test_ids_of_pictures_do_not_meet():
+    scripted = '<svg><clipPath id="a"/><g clip-path="url(#a)" href="#a"/><text>id="a" url(#a)</text></svg>'
+    assert named(scripted, "n") == '<svg><clipPath id="n-a"/><g clip-path="url(#n-a)" href="#n-a"/><text>id="a" url(#a)</text></svg>'
+    one, two = (svg(Figure(name, "t", "s", charts.heads(_scores(), "accuracy", (0, 0)))) for name in ("x", "y"))
+    ids = [set(re.findall(r'\bid="([^"]+)"', text)) for text in (one, two)]
+    assert ids[0] and not ids[0] & ids[1] and all(i.startswith("x-") for i in ids[0])
+
+
+def _scores() -> pl.DataFrame:
+    rows = [{"layer": 0, "head": h, "accuracy": h / 2, "selectivity": 1.0, "strength": 1.0, "rank": 1} for h in range(2)]
+    return pl.DataFrame(rows)
+
+
+def test_points_are_pixels_and_the_same_each_time():
+    some = figure("p", "plain", points=True)
+    assert png(some)[:8] == b"\x89PNG\r\n\x1a\n" and png(some) == png(some)
+
+
+def test_tokens_of_any_kind_are_drawn(tmp_path):
+    texts = {5: "<script>", 12: 'a"&\u202eb', 19: "\n", 26: "日本 😀"}
+    run = qkstore.open(stores.write(tmp_path, data=stores.hostile(texts, n=64))).run("boxes")
+    store = qkstore.open(tmp_path)
+    found = attribute(run, {"order": store.feature(run, "order")}, 1, 0, 48)
+    text = svg(Figure("f", "t", "s", charts.attribution(found.tokens, found.order)))
+    ElementTree.fromstring(text)
+    assert "<script" not in text and "\u202e" not in text and "&lt;script&gt;" in text
+
+
+def test_claims_of_one_title_stand_together():
+    def section(name: str) -> Section:
+        return Section(name, name, (), tuple(Claim(c, name, "", "", "", "") for c in ("first", "second")))
+
+    found = Document("d", (), (Chapter("a", "a", {}, (section("a"),)), Chapter("b", "b", {}, (section("b"),)))).claims
+    assert [(c.claim, c.where) for c in found] == [("first", "a"), ("first", "b"), ("second", "a"), ("second", "b")]

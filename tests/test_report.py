@@ -1,0 +1,310 @@
+"""The report: every figure of the paper's language-model part is there, its numbers are the library's, and each has n and an interval."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import stores
+import synthetic
+import torch
+
+import qkstore
+from ingest import paper
+from qkstore import __main__ as cli
+from qkstore import analysis, live, page
+from qkstore.document import Figure, Table
+from qkstore.errors import RunError
+from qkstore.evidence import evidence
+from qkstore.growth import growth
+from qkstore.live import Live, Outcome, Replies, answers
+from qkstore.quoted import after, estimate, head, sized
+from qkstore.report import report
+from qkstore.study import Study
+
+torch.set_num_threads(1)
+LISTS, BOXES = "small-lists", "small-boxes-ent"
+ABSENT = "section is absent"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A tenth of the paper's prompts through the demo model, with a live result of the boxes."""
+    path = tmp_path_factory.mktemp("report") / "store"
+    paper.build(path, "demo", paper.parts("demo", "small", ["ent"], scale=0.1))
+    found = qkstore.open(path)
+    _keep_live(found)
+    return found
+
+
+def _keep_live(store) -> None:
+    """What a running model would give, where it gives the closed form."""
+    study, rng = Study(store, store.run(BOXES)), np.random.default_rng(0)
+    at, outcomes = f"{study.best.layer}:{study.best.head}", []
+    closed = analysis.intervene(study.run, study.features, study.best.layer, study.best.head)
+    for c in closed.conditions:
+        before, moved = (Replies(rng.normal(size=closed.n), rng.random(closed.n) < 0.5, rng.random(closed.n) < 0.5) for _ in range(2))
+        outcomes.append(Outcome(c.name, c.bases, {at: c.rank}, {at: c}, {at: c}, None, [], answers(before, [moved] * (c.bases or 1))))
+    live.keep(store, Live(
+        BOXES, list(study.run.identity), "0" * 64, live.keys(study.features), [at], "last", "float32", "cpu", "test", 1000, 0, 10, closed.n, 0, 2e-7,
+        {"attention": 1e-7, "difference": 1e-6}, None, tuple(outcomes)))
+
+
+@pytest.fixture(scope="module")
+def told():
+    return []
+
+
+@pytest.fixture(scope="module")
+def document(store, told):
+    return report(store, [BOXES, LISTS, LISTS], lambda *what: told.append(what))
+
+
+@pytest.fixture(scope="module")
+def written(document, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("out")
+    page.write(document, folder / "report.html", folder / "docs")
+    return folder
+
+
+def sections(document) -> dict:
+    return {s.name: s for c in document.chapters for s in c.sections}
+
+
+def claim(document, title: str, run: str):
+    (found,) = [c for c in document.claims if c.claim == title and c.where.startswith(run)]
+    return found
+
+
+# -- what is there -----------------------------------------------------------------------------------------------
+
+
+def test_every_figure_of_the_language_model_part_has_its_counterpart(document):
+    beside = " ".join(f.of for f in document.figures)
+    assert [n for n in ("6a", "6b", "7", "8", "9", "10", "16", "17", "18", "19", "20") if not re.search(rf"\b{n}\b", beside)] == []
+    assert [c.name for c in document.chapters] == [LISTS, BOXES], "lists come first, and a run that is named twice is there once"
+    parts = {name.removeprefix(f"{BOXES}-").removeprefix(f"{LISTS}-") for name in sections(document)}
+    assert parts == {"heads", "ranks", "pictures", "swaps", "live", "queried", "dosed", "varied", "leak", "growth", "attribution"}
+
+
+def test_no_section_is_absent_where_the_runs_have_everything(document):
+    texts = [p for s in sections(document).values() for p in s.parts if isinstance(p, str)]
+    assert [t for t in texts if ABSENT in t] == []
+    names = [f.name for f in document.figures]
+    assert len(set(names)) == len(names) > 30
+    methods = {n.rsplit("-", 2)[1:] and tuple(n.rsplit("-", 2)[1:]) for n in names if f"{BOXES}-pictures" in n}
+    assert methods == {(f, m) for f in ("order", "lexical") for m in ("pca", "umap", "raw")}
+
+
+def test_every_claim_of_the_programme_is_in_the_closing_table(document):
+    kinds = {word for c in document.claims for word in re.findall(r"^(L\d+|Leak|Answers|Query-side|Closed form)", c.claim)}
+    assert kinds == {"L1", "L2", "L3", "L4", "L5", "L6", "L7", "L8", "L9", "L10", "L11", "Leak", "Answers", "Query-side", "Closed form"}
+    assert {c.claim for c in document.claims if c.claim.startswith("Leak")} == {"Leak: order", "Leak: order-centred", "Leak: order-elsewhere"}
+
+
+def test_the_head_of_a_chapter_names_model_run_prompts_splits_query_and_dtype(document):
+    facts = document.chapters[1].facts
+    assert facts["model"].startswith("demo") and "float32" in facts["vectors"] and facts["query token"] == "box"
+    assert "train base 300" in facts["prompts"] and "test reflexive 100" in facts["prompts"] and facts["built on, judged on"] == "train, test"
+
+
+def test_progress_goes_through_every_section(document, told):
+    assert [done for done, _, _ in told] == list(range(19)) and {total for _, total, _ in told} == {19}
+
+
+# -- n and intervals ---------------------------------------------------------------------------------------------
+
+
+INTERVAL = re.compile(r"\[−?[\d.,]+,\s−?[\d.,]+\]")
+
+
+def test_every_figure_says_how_many_and_how_sure(document):
+    for figure in document.figures:
+        if "one" in figure.name.split("-"):
+            assert "without an interval" in figure.sentence
+        else:
+            assert INTERVAL.search(figure.sentence), figure
+        assert re.search(r"\bn = [\d,]+|[\d,]+ (queries|keys|stored keys)", figure.sentence), figure
+        assert figure.title and figure.alt.startswith(figure.title)
+
+
+def test_every_claim_has_its_n_and_all_but_differences_and_ranges_an_interval(document):
+    for c in document.claims:
+        assert re.search(r"\d", c.n) and c.paper and c.authors
+        if not c.claim.startswith(("Closed form", "L4 sum")):
+            assert INTERVAL.search(c.here), c
+
+
+def test_a_value_lies_within_its_interval(document):
+    text = " ".join([c.here for c in document.claims] + [f.sentence for f in document.figures])
+    found = re.findall(r"(−?[\d.,]+) \[(−?[\d.,]+),\s(−?[\d.,]+)\]", text)
+    number = [[float(v.replace("−", "-").replace(",", "")) for v in row] for row in found]
+    assert len(number) > 200 and all(low <= value <= high for value, low, high in number)
+
+
+# -- whose numbers -----------------------------------------------------------------------------------------------
+
+
+def test_swaps_are_those_of_the_library(store, document):
+    study = Study(store, store.run(BOXES))
+    found = {c.name: c for c in analysis.intervene(study.run, study.features, study.best.layer, study.best.head).conditions}
+    for name in ("order", "lexical", "order+lexical"):
+        c = found[name]
+        assert f"target {estimate(c.target_before, c.ci['target_before'])} → {after(c)}, rank {c.rank}" in claim(document, f"L9 swap: {name}", BOXES).here
+    lists = Study(store, store.run(LISTS))
+    one = analysis.intervene(lists.run, {"category:*": lists.named["category:*"]}, lists.best.layer, lists.best.head).conditions[0]
+    assert after(one) in claim(document, "L4 category swap: all 13", LISTS).here
+
+
+def test_ranks_norms_and_gaps_are_those_of_the_library(store, document):
+    study = Study(store, store.run(BOXES))
+    for name in ("order", "order-centred", "order-elsewhere"):
+        e = evidence(study.run, study.one(name), study.best.layer, study.best.head)
+        fitted = analysis.covariance(study.run, study.one(name), study.best.layer, study.best.head)
+        assert e.moments.norm.value == pytest.approx(np.linalg.norm(fitted.delta)) and e.rank.energy == fitted.subspace.rank == e.moments.rank.value
+        said = claim(document, f"Leak: {name}", BOXES).here
+        assert sized(e.moments.norm.value, e.moments.norm.interval) in said and estimate(*e.gap, 2) in said
+
+
+def test_the_leak_is_reproduced_and_both_remedies_remove_it(store):
+    """In `ent` prompts the model has no order mechanism: what the raw contrast has is the entity's."""
+    study = Study(store, store.run(BOXES))
+    raw, centred, elsewhere = (study.evidence(name, study.best) for name in ("order", "order-centred", "order-elsewhere"))
+    assert raw.gap[1][0] > 3 and raw.strength > 5
+    for e in (centred, elsewhere):
+        assert abs(e.gap[0]) < 0.15 * raw.gap[0] and e.moments.norm.value < 0.2 * raw.moments.norm.value
+
+
+def test_shares_and_growth_are_those_of_the_library(store, document):
+    study = Study(store, store.run(BOXES))
+    shares = analysis.shares(study.run, study.features, study.best.layer, study.best.head, over=study.one("order")).shares.share
+    said = claim(document, "L11 share of the logit gap that each feature explains", BOXES).here
+    assert all(f"{name} {value:.3f}".replace("-", "−") in said for name, value in shares.items())
+    table = growth(study.run, study.one("lexical"), study.best.layer, study.best.head, by="queried_entity").table
+    (figure,) = [f for f in document.figures if f.name == f"{BOXES}-growth-all"]
+    assert f"{table['rank'][-1]} [" in figure.sentence and f"from all {table['values'].max()}" in figure.sentence
+
+
+def test_the_live_result_stands_beside_the_closed_form(document):
+    parts = sections(document)[f"{BOXES}-live"].parts
+    (figure,) = [p for p in parts if isinstance(p, Figure)]
+    assert "differ by 2e-07 at most" in figure.sentence
+    (table,) = [p for p in parts if isinstance(p, Table)]
+    assert len(table.rows) == 6 and all(row["closed form, head alone"] == row["running model"] for row in table.rows)
+    assert "keeps no live result" in sections(document)[f"{LISTS}-live"].parts[0]
+
+
+def test_variants_are_in_one_table_a_kind_of_run(document):
+    for run, definitions in ((BOXES, {"text", "scripts"}), (LISTS, {"text: mean", "scripts: sum"})):
+        (table,) = [p for p in sections(document)[f"{run}-varied"].parts if isinstance(p, Table)]
+        assert {row["definition"] for row in table.rows} == definitions
+        assert all(row["overlap with the text's"].startswith("1.000") for row in table.rows if row["definition"].startswith("text"))
+
+
+def test_every_selected_head_is_in_tables_and_figures(store, document):
+    for run in (LISTS, BOXES):
+        names = {head(s.layer, s.head) for s in Study(store, store.run(run)).heads}
+        (table,) = [p for p in sections(document)[f"{run}-heads"].parts if isinstance(p, Table)]
+        assert {row["head"] for row in table.rows} == names
+        assert {f.title.removeprefix("Swaps at ") for f in document.figures if f.name.startswith(f"{run}-swaps")} == names
+
+
+# -- as files ----------------------------------------------------------------------------------------------------
+
+
+class Page(HTMLParser):
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags, self.ids, self.links, self.pictures = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        of = dict(attributes)
+        self.tags.append(tag)
+        self.ids += [of["id"]] if "id" in of else []
+        self.links += [of[k] for k in ("href", "xlink:href", "src") if k in of]
+        self.pictures += [of] if tag == "img" or of.get("role") == "img" else []
+
+
+def test_the_page_is_one_file_that_fetches_nothing_and_runs_nothing(written, document):
+    text = (written / "report.html").read_text()
+    found = Page(text)
+    assert not {"script", "link", "iframe", "object", "embed"} & set(found.tags) and not re.search(r"@import|url\((?!#)", text)
+    assert set(re.findall(r"https?://[^\"\s<]+", text)) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert all(link.startswith(("#", "data:image/png;base64,")) for link in found.links) and len(text) < 6e6
+    assert len(found.ids) == len(set(found.ids)) and {link[1:] for link in found.links if link.startswith("#")} <= set(found.ids)
+    assert len(found.pictures) == len(document.figures) == found.tags.count("figcaption")
+    assert all((p.get("alt") or p.get("aria-label")) for p in found.pictures)
+
+
+def test_every_link_of_the_markdown_leads_to_a_file_and_tables_are_whole(written, document):
+    text = (written / "docs/report.md").read_text()
+    links = re.findall(r"!\[.*?\]\(([^)]+)\)", text)
+    assert sorted(links) == sorted(p.name for p in (written / "docs").iterdir() if p.name != "report.md") and len(links) == len(document.figures)
+    assert all((written / "docs" / link).stat().st_size > 1000 for link in links)
+    widths = [[len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()] for block in text.split("\n\n") if block.startswith("|")]
+    assert len(widths) > 8 and all(len(set(w)) == 1 for w in widths)
+
+
+def test_a_run_of_one_kind_says_what_is_absent(tmp_path):
+    stores.write(tmp_path, "boxes", stores.boxes(n=200))
+    found = report(qkstore.open(tmp_path), ["boxes"])
+    assert [c.name for c in found.chapters] == ["no-lists", "boxes"]
+    (why,) = found.chapters[0].sections[0].parts
+    assert "L1–L4 are absent" in why and "Figures 6, 7" in why
+    text = page.to_markdown(found)
+    assert why.replace("_", "\\_") in text and "Order and lexical space" in text
+
+
+def test_a_section_that_a_run_cannot_fill_says_why(tmp_path):
+    stores.write(tmp_path, "tiny", stores.lists(n=40))
+    found = report(qkstore.open(tmp_path), ["tiny"])
+    said = [p for s in sections(found).values() for p in s.parts if isinstance(p, str) and ABSENT in p]
+    assert said and all("queries" in p or "groups" in p or "pairs" in p for p in said)
+
+
+# -- mistakes ----------------------------------------------------------------------------------------------------
+
+
+def test_runs_of_another_kind_are_refused(tmp_path):
+    data = synthetic.synthetic(16)
+    data.prompts = data.prompts.drop("queried_order")
+    synthetic.write(tmp_path, "other", data)
+    store = qkstore.open(tmp_path)
+    with pytest.raises(RunError, match="run 'other' is no run of lists or boxes"):
+        report(store, ["other"])
+    with pytest.raises(RunError, match="no run 'othr' in the store; did you mean 'other'"):
+        report(store, ["othr"])
+
+
+@pytest.mark.parametrize(("out", "markdown", "said"), [
+    ("", None, "is a folder; name a file in it"), ("report.pdf", None, "must end in .html"), ("none/report.html", None, "there is no folder"),
+    ("report.html", "file", "takes a folder"),
+])
+def test_a_place_that_cannot_be_written_is_told_before_any_work(tmp_path, capsys, monkeypatch, out, markdown, said):
+    monkeypatch.setattr("qkstore.report.report", lambda *_: pytest.fail("worked for nothing"))
+    (tmp_path / "file").write_text("mine")
+    more = ["--markdown", str(tmp_path / markdown)] if markdown else []
+    assert cli.main(["report", "--store", str(tmp_path), "--run", "a", "--out", str(tmp_path / out), *more]) == 2
+    line = capsys.readouterr().err
+    assert said in line and line.count("\n") == 1
+
+
+def test_a_report_that_is_cancelled_leaves_the_last_one_whole(document, tmp_path, monkeypatch):
+    out = tmp_path / "report.html"
+    out.write_text("the last one")
+    monkeypatch.setattr("qkstore.page.os.replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("qkstore.page.pictures", lambda *_: {f.name: b"<svg></svg>" for f in document.figures})
+    with pytest.raises(KeyboardInterrupt):
+        page.write(document, out)
+    assert out.read_text() == "the last one" and [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_the_command_writes_and_says_what(store, tmp_path, capsys, monkeypatch, document):
+    monkeypatch.setattr("qkstore.report.report", lambda *_: document)
+    monkeypatch.setattr("qkstore.page.pictures", lambda *_: {f.name: b"<svg></svg>" for f in document.figures})
+    out = ["--out", str(tmp_path / "r.html"), "--markdown", str(tmp_path / "md")]
+    assert cli.main(["report", "--store", str(store.path), "--run", BOXES, LISTS, *out]) == 0
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == [str(tmp_path / "r.html"), str(tmp_path / "md/report.md")]
