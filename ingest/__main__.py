@@ -11,6 +11,7 @@ from qkstore.errors import ModelError, QKStoreError
 from qkstore.store import DEFAULT
 
 DONE, MISTAKE, INTERRUPTED = 0, 2, 130  # and 1, Python's own, for a bug
+LARGEST = 9999  # of a layer or a rank: a range is written out
 
 
 class _Parser(argparse.ArgumentParser):
@@ -229,6 +230,8 @@ def _numbers(what: str, text: str) -> tuple[int, ...]:
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
             raise ModelError(f"{what} {text!r}: write numbers and ranges, such as 0-3,7")
+        if int(last or first) > LARGEST:
+            raise ModelError(f"{what} {text!r}: numbers are {LARGEST:,} at most")
         numbers |= set(range(int(first), int(last or first) + 1))
     return tuple(sorted(numbers))
 

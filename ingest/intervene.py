@@ -11,7 +11,7 @@ from ingest.bars import Bars
 from qkstore import ranking
 from qkstore.errors import ContrastError, QKStoreError
 from qkstore.intervention import Condition
-from qkstore.live import SHARES, Answers, Features, Live, Outcome
+from qkstore.live import SHARES, Answers, Features, Live, Outcome, kept
 from qkstore.output import print_json, print_table
 from qkstore.run import Run
 from qkstore.store import Store
@@ -31,6 +31,8 @@ def intervene(options: argparse.Namespace) -> None:
         o = options
         found = live.intervene(store, run, loaded, named, heads, o.rows, o.bases, o.most, o.seed, o.batch_size, progress)
     warn(found)
+    if kept(store, found) is None:
+        print("warning: the store's catalogue cannot be written, so this result is shown but not kept", file=sys.stderr)
     print_json(found.to_dict()) if options.json else tell(found)
 
 

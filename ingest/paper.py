@@ -44,7 +44,9 @@ def parts(where: str, prefix: str | None = None, questions: Sequence[str] | None
     scale: prompts of each run and split, times this, rounded up.
     Raises PromptError for an unknown question or a scale that leaves too few prompts, RunError for a prefix that names no run.
     """
-    asked = tuple(questions or (QUESTIONS if where == DEMO else QUESTIONS[:1]))
+    asked = (QUESTIONS if where == DEMO else QUESTIONS[:1]) if questions is None else tuple(questions)
+    if not asked:
+        raise PromptError(f"no question; there are: {', '.join(sorted(QUESTIONS))}")
     for question in asked:
         if question not in QUESTIONS:
             raise PromptError(f"no question {question!r}: {near(question, QUESTIONS)}")

@@ -42,8 +42,8 @@ class Payload:
                 raise ModelError(f"{name} {getattr(self, name)}: a latent has from 1 to {self.d} dimensions, those of the embedding")
         if not 0 <= self.noise < np.inf:
             raise ModelError(f"noise {self.noise}: a standard deviation is 0 or more")
-        if self.seed < 0:
-            raise ModelError(f"seed {self.seed}: a seed is 0 or more")
+        if not 0 <= self.seed < 2**63:
+            raise ModelError(f"seed {self.seed}: a seed is 0 or more, and a store keeps less than 2**63")
 
     @property
     def name(self) -> str:
@@ -54,7 +54,8 @@ class Payload:
     def maps(self) -> dict[str, np.ndarray]:
         """The embedding: A1, B1 (d, r1), A2, B2 (d, r2), A_y (d, n_payloads)."""
         rng = np.random.default_rng([self.seed, 1, self.d_head, self.r1, self.r2])
-        latent = {name: rng.standard_normal((self.d, r)) / np.sqrt(r) for name, r in (("A1", self.r1), ("A2", self.r2), ("B1", self.r1), ("B2", self.r2))}
+        ranks = {"A1": self.r1, "A2": self.r2, "B1": self.r1, "B2": self.r2}
+        latent = {name: rng.standard_normal((self.d, r)) / np.sqrt(r) for name, r in ranks.items()}
         return latent | {"A_y": rng.standard_normal((self.d, self.n_payloads))}
 
     def bound(self) -> float:

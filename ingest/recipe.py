@@ -25,8 +25,8 @@ TEST_BATCHES = 100  # of CHECK_SIZE: 51,200 samples
 class Recipe:
     """How a head is trained, with AdamW, batches of 256 and weight decay 0.01. cosine: the learning rate falls to 0 over `steps`.
 
-    patience: stop after this many validations (every 200 steps, on 20 × 512 samples) without a better loss, and go back to the
-    best; None trains for all `steps`.
+    patience: stop when more than this many validations in a row (every 200 steps, on 20 × 512 samples) had no better loss, and go
+    back to the best; None trains for all `steps`.
     """
 
     name: str

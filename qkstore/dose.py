@@ -22,7 +22,7 @@ NORMAL = 1.959964
 @dataclass(frozen=True)
 class Response:
     """table: a row a coordinate and dose: coordinate ("1", "2", … of V in order of singular value, "all", "random"), dose (1 is the whole
-    swap), original and target (mean attention), and the target's 95 % interval low, high (normal, over n queries; random: over bases)."""
+    swap), original and target (mean attention), and the target's 95 % interval low, high (normal, over queries; random: Student's t, over bases)."""
 
     table: pl.DataFrame
     n: int
@@ -36,11 +36,12 @@ def response(
 ) -> Response:
     """k̃ = k + dose · P(k' − k) with P = V Vᵀ, or v vᵀ of one of the first coordinates, or of a random subspace of the same rank.
 
-    The queries and keys are those of qkstore.analysis.intervene; closed form. Raises ContrastError for a negative dose or too
+    The queries and keys are those of qkstore.analysis.intervene; closed form. Raises ContrastError for a dose that is none or too
     few random bases.
     """
-    if min(doses) < 0:
-        raise ContrastError(f"dose {min(doses)}: a dose is 0 (no swap) or more, 1 is the whole swap")
+    wrong = [dose for dose in doses if not 0 <= dose < np.inf]
+    if wrong:
+        raise ContrastError(f"dose {wrong[0]}: a dose is 0 (no swap) or more, 1 is the whole swap")
     if n_random < LEAST_BASES:
         raise ContrastError(f"a random baseline needs {LEAST_BASES} or more random subspaces, not {n_random}")
     facts, split = run.layer(layer, head), judge_split(run)
@@ -62,15 +63,19 @@ def response(
 
 
 def _row(name: str, dose: float, found: Swap) -> dict:
-    mean, half = found.target_after.mean(), NORMAL * found.target_after.std(ddof=1) / np.sqrt(len(found.target_after)) if len(found.target_after) > 1 else 0.0
-    return _told(name, dose, found.original_after.mean(), mean, half)
+    after = found.target_after
+    half = NORMAL * after.std(ddof=1) / np.sqrt(len(after)) if len(after) > 1 else 0.0
+    return _told(name, dose, found.original_after.mean(), after.mean(), half)
 
 
 def _random_row(dose: float, found: list[Swap]) -> dict:
+    from scipy.special import stdtrit
+
     means = np.array([s.target_after.mean() for s in found])
-    half = NORMAL * means.std(ddof=1) / np.sqrt(len(means))
+    half = stdtrit(len(means) - 1, 0.975) * means.std(ddof=1) / np.sqrt(len(means))  # Student's t: bases are few
     return _told(RANDOM, dose, np.mean([s.original_after.mean() for s in found]), means.mean(), half)
 
 
 def _told(name: str, dose: float, original: float, aimed: float, half: float) -> dict:
-    return {"coordinate": name, "dose": float(dose), "original": float(original), "target": float(aimed), "low": float(aimed - half), "high": float(aimed + half)}
+    interval = {"low": float(aimed - half), "high": float(aimed + half)}
+    return {"coordinate": name, "dose": float(dose), "original": float(original), "target": float(aimed)} | interval

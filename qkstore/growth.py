@@ -29,7 +29,9 @@ class Growth:
     split: str | None
 
 
-def growth(run: Run, contrast: Contrast, layer: int, head: int, by: str | None = None, sizes: list[int] | None = None, draws: int = 5, seed: int = 0) -> Growth:
+def growth(
+    run: Run, contrast: Contrast, layer: int, head: int, by: str | None = None, sizes: list[int] | None = None, draws: int = 5, seed: int = 0
+) -> Growth:
     """The 99 % rank of ΔC from the queries whose label is among 2, 4, 8, … of its values, drawn anew `draws` times.
 
     by: a label of queries; the contrast's own by default. Raises ContrastError where it has fewer than two values.
@@ -51,8 +53,6 @@ def growth(run: Run, contrast: Contrast, layer: int, head: int, by: str | None =
             part = _of(local, place[of_query] < n)
             S = np.linalg.svd(contrast.fitter(run.d_head).update(q, k, part).delta, compute_uv=False)
             rows.append({"values": n, "draw": draw, "rank": rank(S), "queries": part.counts.n_q})
-            if n == len(values):
-                break
     return Growth(pl.DataFrame(rows), by, len(values), split)
 
 

@@ -92,7 +92,7 @@ class Incoming:
     def put(self, batch: int, query_rows, key_rows, q, k, logsumexp) -> None:
         """Spool one batch, atomically: q (layers, heads, n, d), k (layers, kv_heads, m, d), logsumexp (layers, heads, n).
 
-        Raises ModelError on NaN or Inf, StoreError where the disk is full.
+        It takes the place of one of that number. Raises ModelError on NaN or Inf, StoreError where the disk is full.
         """
         parts = dict(zip(PARTS, (query_rows, key_rows, q, k, logsumexp), strict=True))
         for name in ("q", "k", "logsumexp"):
@@ -103,6 +103,7 @@ class Incoming:
             part.mkdir()
             for name, array in parts.items():
                 np.save(part / f"{name}.npy", np.ascontiguousarray(array, dtype=PARTS[name]))
+            shutil.rmtree(whole, ignore_errors=True)  # a batch of this number that an earlier ingest left
             os.rename(part, whole)
         except OSError as error:
             shutil.rmtree(part, ignore_errors=True)

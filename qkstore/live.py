@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -12,6 +13,7 @@ import polars as pl
 
 from qkstore import __version__
 from qkstore.contrast import Contrast
+from qkstore.errors import StoreError
 from qkstore.intervention import Condition
 from qkstore.run import Run
 from qkstore.score import bootstrap, wilson
@@ -141,8 +143,9 @@ def keys(features: Features) -> dict[str, list[str]]:
 
 
 def keep(store: Store, found: Live) -> None:
-    """Into the catalogue; the first result of a key stays."""
-    store.catalog.keep_result(found.key, KIND, found.run, "+".join(found.features), found.to_dict() | {"created": None})
+    """Into the catalogue, where the first result of a key stays; nowhere in a store that one may only read."""
+    with suppress(StoreError):  # what took a model minutes is not lost for that
+        store.catalog.keep_result(found.key, KIND, found.run, "+".join(found.features), found.to_dict() | {"created": None})
 
 
 def kept(store: Store, asked: Live) -> Live | None:

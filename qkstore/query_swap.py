@@ -73,10 +73,11 @@ def _partners(run: Run, targets: target.Targets, pairs: set[tuple[str, str]], sp
     queries = queries.filter(pl.col("split") == split) if split else queries
     wanted = pl.from_arrow(run.labels("k", list(dict.fromkeys(k_labels)), targets.target)).with_row_index("place")
     names = [f"label{i}" for i in range(len(q_labels))]
-    queries = queries.select("other", **dict(zip(names, map(pl.col, q_labels))))
-    wanted = wanted.select("place", **dict(zip(names, map(pl.col, k_labels))))
+    queries = queries.select("other", **{name: pl.col(q).cast(pl.String) for name, q in zip(names, q_labels)})
+    wanted = wanted.select("place", **{name: pl.col(k).cast(pl.String) for name, k in zip(names, k_labels)})
     found = wanted.join(queries, on=names)
-    found = found.with_columns(dice=np.random.default_rng(seed).random(len(found))).sort("place", "dice").unique("place", keep="first", maintain_order=True)
+    found = found.with_columns(dice=np.random.default_rng(seed).random(len(found))).sort("place", "dice")
+    found = found.unique("place", keep="first", maintain_order=True)
     kept = np.zeros(len(targets), bool)
     kept[found["place"].to_numpy()] = True
     if not kept.any():

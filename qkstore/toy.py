@@ -16,6 +16,7 @@ from qkstore.errors import RunError, near
 from qkstore.run import Run
 from qkstore.store import Store
 
+TASKS = ("toy discrete", "toy continuous")  # as manifests have them; a user's own task may begin with the same word
 FACTORS = ("z1", "z2")
 LAYER = HEAD = 0  # a toy run has one head
 FILTERS = {"variant": "Latents", "d_head": "d_head", "recipe": "Recipe", "seed": "Seed", "noise": "Noise"}  # what a grid of ranks has one value of
@@ -73,7 +74,7 @@ class Recovered(NamedTuple):
 
 
 def is_toy(run: Run) -> bool:
-    return str(run.task).startswith("toy ")
+    return run.task in TASKS
 
 
 def toy(run: Run) -> Toy:

@@ -65,7 +65,7 @@ def examine(toy: Toy) -> Head:
 
 
 def report(store: Store, progress: Callable[[int, int], None] | None = None) -> list[Row]:
-    """A row a claim and family of heads (latents, d_head, recipe). Raises RunError for a store without toy runs."""
+    """A row a claim and family of heads (latents, d_head, recipe, noise). Raises RunError for a store without toy runs."""
     found = toys(store)
     if not found:
         raise RunError(f"store {str(store.path)!r} has no toy run; make some with `{HOW}`")
@@ -84,11 +84,17 @@ def report(store: Store, progress: Callable[[int, int], None] | None = None) -> 
 
 
 def _families(heads: Sequence[Head]) -> Iterator[tuple[str, list[Head]]]:
-    """Heads of the same latents, d_head and recipe, with a name such as: discrete, d_head 8."""
-    keys = sorted({(h.toy.d_head, h.toy.variant != "discrete", h.toy.recipe) for h in heads})
-    for d_head, gaussian, recipe in keys:
-        members = [h for h in heads if (h.toy.d_head, h.toy.variant != "discrete", h.toy.recipe) == (d_head, gaussian, recipe)]
-        yield f"{members[0].toy.variant}, d_head {d_head}" + ("" if recipe == "fast" else f", {recipe} recipe"), members
+    """Heads of the same latents, d_head, recipe and noise, with a name such as: discrete, d_head 8; noise is named where there are several."""
+    noises = {h.toy.noise for h in heads}
+    for key in sorted({_family(h.toy) for h in heads}):
+        members = [h for h in heads if _family(h.toy) == key]
+        d_head, _, recipe, noise = key
+        named = [f", {recipe} recipe"] * (recipe != "fast") + [f", noise {noise:g}"] * (len(noises) > 1)
+        yield "".join([f"{members[0].toy.variant}, d_head {d_head}", *named]), members
+
+
+def _family(toy: Toy) -> tuple:
+    return toy.d_head, not toy.discrete, toy.recipe, toy.noise
 
 
 # -- claims ------------------------------------------------------------------------------------------------------
@@ -166,7 +172,9 @@ def moments(name: str, heads: list[Head]) -> list[Row]:
 def exact_ranks(name: str, heads: list[Head]) -> list[Row]:
     """T4: with payload and noise shared, ΔC has the latent's rank without any noise floor."""
     right = [a == b for h in heads for a, b in zip(h.exact, h.recovered.true)]
-    return [Row("T4 exact pairing, rank of ΔC", name, "–", f"the true rank for {sum(right)} of {len(right)} latents", f"{N_EXACT} triplets each")]
+    n = sorted({min(N_EXACT, h.toy.run.settings["n_exact"]) for h in heads})
+    triplets = f"{n[0]} triplets each" if len(n) == 1 else f"{n[0]}–{n[-1]} triplets each"
+    return [Row("T4 exact pairing, rank of ΔC", name, "–", f"the true rank for {sum(right)} of {len(right)} latents", triplets)]
 
 
 def mixing(name: str, heads: list[Head]) -> list[Row]:

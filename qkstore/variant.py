@@ -66,5 +66,9 @@ class _Targets:
     seed: int
 
     def of(self, contrasts: Contrasts):
+        facts = self.run.layer(self.layer)
         drawn = target.draw(self.run, contrasts, judge_split(self.run), self.most, self.seed)
-        return swapper(self.run, drawn.visible(self.run, self.run.layer(self.layer)), self.layer, self.head)
+        targets = drawn.visible(self.run, facts)
+        if not len(targets):
+            raise ContrastError(f"layer {self.layer} sees none of the {len(drawn)} pairs of keys: its window is {facts.window}")
+        return swapper(self.run, targets, self.layer, self.head)

@@ -52,6 +52,13 @@ def test_each_draw_holds_its_smaller_ones_and_draws_differ(run):
     assert found.filter(values=1)["queries"].n_unique() > 1
 
 
+def test_every_size_asked_for_is_there_in_whatever_order(run):
+    found = growth(run, ORDER, 1, 0, sizes=[4, 2], draws=3).table
+    assert found["values"].to_list() == [4, 2] * 3
+    again = growth(run, ORDER, 1, 0, sizes=[2, 4], draws=3).table
+    assert found.sort("values", "draw").equals(again.sort("values", "draw"))
+
+
 def test_what_does_not_grow_is_named(run):
     with pytest.raises(ContrastError, match="one value of 'split'"):
         growth(run, ORDER, 1, 0, by="split")

@@ -18,7 +18,7 @@ from ingest import boxes, demo, intervene, job, lists, live, model
 from qkstore import analysis, live_chart
 from qkstore import live as kept
 from qkstore.contrast import Contrast
-from qkstore.errors import ContrastError, ModelError, QKStoreError, RunError
+from qkstore.errors import ContrastError, ModelError, QKStoreError, RunError, StoreError
 
 torch.set_num_threads(1)
 MOST = 24
@@ -249,6 +249,19 @@ def test_the_command_prints_a_table_and_json(store, both, capsys):
     assert "order+lexical" in out and "head 1:2" in out and "answers" in out and f"largest |live − closed form| in layer 1: {both.gap:.1e}\n" in out
     assert command.main(words(store, "--heads", "1:2,1:0", "--json")) == 0
     assert kept.Live.of(json.loads(capsys.readouterr().out)) == both
+
+
+def test_a_result_that_cannot_be_kept_is_shown_and_said_to_be_lost(store, capsys, monkeypatch):
+    def refuse(*_):
+        raise StoreError("read-only")
+
+    fresh = words(store, "--heads", "1:1", "--most", "5")
+    with monkeypatch.context() as patched:
+        patched.setattr("qkstore.catalog.Catalog.keep_result", refuse)
+        assert command.main(fresh) == 0
+    said = capsys.readouterr()
+    assert "order+lexical" in said.out and "shown but not kept" in said.err
+    assert command.main(fresh) == 0 and "not kept" not in capsys.readouterr().err
 
 
 def test_the_best_head_is_edited_where_none_is_named(store, both):

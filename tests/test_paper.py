@@ -153,6 +153,7 @@ MISTAKES = {  # what is wrong: (options, what the one line says)
     "a scale below the least": (["--scale", "0.01"], "scale 0.01: 0.05 is the least"),
     "a scale that is no number": (["--scale", "small"], "'small' is no number"),
     "a question that is none": (["--questions", "ent,od"], "no question 'od': did you mean 'ord'"),
+    "no question at all": (["--questions", ","], "no question; there are: both, ent, ord"),
     "a prefix that names no run": (["--prefix", "a/b"], "run name 'a/b-lists'"),
     "layers that are not there": (["--layers", "1-7"], "there is no layer 2; the model has layers 0-1"),
     "a device that is not there": (["--device", "cuda:99"], "device 'cuda:99': this machine"),

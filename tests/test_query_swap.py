@@ -112,3 +112,17 @@ def test_without_a_query_that_looks_for_a_target_one_line_says_so(tmp_path):
     any_key = ORDER.replace(positive="k.order_id = q.queried_order or (q.split = 'test' and k.order_id = 1)", negative="k.order_id > 1 and k.order_id <> q.queried_order")
     with pytest.raises(ContrastError, match="no query of the test split looks for any target key"):
         query_swap.intervene(run, {"order": (any_key,)}, 1, 0)
+
+
+def test_labels_of_another_type_are_compared_as_text(tmp_path):
+    """A contrast whose predicates name no label of both sides is matched by the labels that come first, whatever their types."""
+    data = synthetic(n=64)
+    data.prompts = data.prompts.drop("queried_entity", "queried_order").with_columns(asked=pl.lit("7"))
+    data.tokens = data.tokens.select(pl.lit(1).alias("ahead"), pl.all())
+    for number, wanted in enumerate((1, 7)):
+        data.tokens = data.tokens.with_columns(ahead=pl.lit(wanted))
+        write(tmp_path, f"run{number}", data=data)
+    at = ORDER.replace(positive="k.order_id = 2", negative="k.order_id <> 2")
+    with pytest.raises(ContrastError, match="asked = ahead"):
+        query_swap.intervene(qkstore.open(tmp_path).run("run0"), {"order": (at,)}, 1, 0)
+    assert query_swap.intervene(qkstore.open(tmp_path).run("run1"), {"order": (at,)}, 1, 0).n == 16

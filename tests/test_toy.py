@@ -120,6 +120,10 @@ def stopping(at_stage: str, after: int):
     return progress
 
 
+def cut_off(*_, **__):
+    raise Stop
+
+
 def test_an_interrupted_sweep_goes_on_where_it_stopped(store, tmp_path, monkeypatch):
     monkeypatch.setattr(toy, "SAVE_EVERY", 0.0)
     with pytest.raises(Stop):
@@ -135,6 +139,20 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(store, tmp_path, monkeypa
         whole = store.run(run.name)
         assert np.array_equal(run.weights["W_K"], whole.weights["W_K"]) and np.array_equal(run.keys(0, 0), whole.keys(0, 0))
     assert not list((tmp_path / "runs" / ".incoming").iterdir())
+
+
+def test_a_run_cut_off_while_it_was_published_is_published_anew(store, tmp_path, monkeypatch):
+    """What a killed publish left in the spool may be of other weights: the vectors are those of the weights that are stored."""
+    with monkeypatch.context() as patched:
+        patched.setattr(toy.Incoming, "publish", cut_off)
+        with pytest.raises(Stop):
+            toy.build(tmp_path, TASKS[:1], Recipe("short", 3e-2, 5, cosine=True), SIZES)
+    (name,) = toy.build(tmp_path, TASKS[:1], SHORT, SIZES)
+    run = qkstore.open(tmp_path).run(name)
+    assert np.allclose(run.keys(0, 0), store.run(name).keys(0, 0), atol=0.1) and run.measures["steps"] == 400
+    made = Sample(TASKS[0], run.weights, np.random.default_rng([0, 4, 8, 2, 3]))
+    made.triplets(1, SIZES.n)
+    assert np.allclose(run.keys(0, 0)[: 2 * SIZES.n], made.k[0], atol=1e-5)
 
 
 def test_a_stack_is_trained_by_one_process(tmp_path):
@@ -160,6 +178,8 @@ def test_a_stack_is_trained_by_one_process(tmp_path):
     ("toy-sweep --d-head 8 --grid 6-2", "grid '6-2': write numbers and ranges"),
     ("toy-sweep --d-head 8 --grid=", "grid '': write numbers and ranges"),
     ("toy-sweep --d-head 8 --grid 2-40", "r2 33: a latent has from 1 to 32"),
+    ("toy-sweep --d-head 8 --grid 2-99999999999", "grid '2-99999999999': numbers are 9,999 at most"),
+    ("toy --d-head 8 --r1 2 --r2 2 --seed 9223372036854775808", "seed 9223372036854775808: a seed is 0 or more"),
 ])
 def test_a_mistake_is_one_line_and_nothing_is_written(tmp_path, capsys, command, said):
     assert main([*command.split(), "--store", str(tmp_path / "s")]) == 2

@@ -62,6 +62,13 @@ def test_a_run_that_is_no_toy_run_is_told_in_one_line(store, ask):
     assert "\n" not in str(told.value)
 
 
+def test_a_task_of_ones_own_that_begins_with_toy_is_no_toy_task(tmp_path):
+    data = stores.boxes(n=16)
+    data.manifest["task"] = "toy stories.jsonl"
+    store = qkstore.open(stores.write(tmp_path, data=data))
+    assert toy.toys(store) == []
+
+
 def test_a_latent_that_is_not_there_is_named(run, store):
     for ask in (toy.closed_form, centroids, points):
         with pytest.raises(RunError, match="no latent 'z3'; .*there are: z1, z2"):

@@ -8,7 +8,8 @@ import pytest
 import stores
 import toys
 from conftest import ROOT
-from ingest.toy import Sizes
+from ingest.payload import Payload
+from ingest.toy import Sizes, build
 
 import qkstore
 from qkstore import __main__ as cli
@@ -54,6 +55,15 @@ def test_figures_are_those_of_the_store(store, rows):
     assert row(rows, "T4 exact").measured == "the true rank for 6 of 6 latents"
     beyond = toy.interaction(next(t for t in found if t.room < 0).run).shares
     assert f"diagonal {beyond.diagonal:.3f}, rest of the blocks {beyond.block:.3f}, across {beyond.across:.3f}" in row(rows, "T8 G, r1 + r2 >").measured
+
+
+def test_heads_of_another_noise_are_a_family_of_their_own(tmp_path):
+    for noise in (0.01, 0.5):
+        build(tmp_path, [Payload("discrete", 8, 1, 2, noise=noise)], toys.SHORT, Sizes(n=64, n_exact=16, n_test=20))
+    rows = report(qkstore.open(tmp_path))
+    assert {r.heads for r in rows} == {f"discrete, d_head 8, short recipe, noise {noise}" for noise in ("0.01", "0.5")}
+    assert {r.n for r in rows if r.claim.startswith("T1")} == {"1 head"}
+    assert {r.n for r in rows if r.claim.startswith("T4 exact")} == {"16 triplets each"}, "not more than the run has"
 
 
 def test_errors_fall_as_one_over_the_root_of_n(store, rows):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from labelled import labelled
-from synthetic import write
+from synthetic import synthetic, write
 
 import qkstore
 from ingest import lists
@@ -63,3 +63,12 @@ def test_sums_follow_what_all_keys_share(tmp_path):
 def test_a_run_without_both_definitions_is_told(run):
     with pytest.raises(ContrastError, match="no contrast that the authors' scripts define otherwise"):
         variants(run, {"order": (ORDER,)}, 1, 0)
+
+
+def test_a_layer_that_sees_no_pair_of_keys_is_told(tmp_path):
+    data = synthetic(n=64)
+    for layer in data.layers:
+        layer["window"] = 1
+    write(tmp_path, data=data)
+    with pytest.raises(ContrastError, match="layer 1 sees none of the 16 pairs of keys: its window is 1"):
+        variants(qkstore.open(tmp_path).run("synthetic"), NAMED, 1, 0)
