@@ -22,7 +22,10 @@ from qkstore.store import Store
 from qkstore.visible import visible
 
 CARRIED = ("run", "contrast", "layer", "head")
-PARTNERS = {"order": "lexical", "order-centred": "lexical", "lexical": "order", "reflexive": "lexical", "authors/order": "authors/lexical", "authors/lexical": "authors/order"}
+PARTNERS = {
+    "order": "lexical", "order-centred": "lexical", "order-elsewhere": "lexical", "lexical": "order", "reflexive": "lexical",
+    "authors/order": "authors/lexical", "authors/lexical": "authors/order", "z1": "z2", "z2": "z1", "exact/z1": "exact/z2", "exact/z2": "exact/z1",
+}
 NONE = "none"
 NOTES = "notes"  # where this run of the page tells of bad choices: above the filters, which are too narrow for a line
 

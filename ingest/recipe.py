@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from qkstore.errors import ModelError, near
 BATCH = 256
 WEIGHT_DECAY = 0.01
 CHECK_EVERY, CHECK_BATCHES, CHECK_SIZE = 200, 20, 512  # Table 1: validation
+KEPT = ("step", "seconds", "left", "best", "worse", "kept")  # of a training, as they are
 TEST_BATCHES = 100  # of CHECK_SIZE: 51,200 samples
 
 
@@ -149,24 +150,25 @@ class Training:
     # -- a state that can be taken up again --------------------------------------------------------------------------
 
     def save(self, path: Path) -> None:
-        """Write the state aside and rename it: a file of that name is whole."""
+        """Write the state aside and rename it: a file of that name is whole. It holds numbers and text alone, so reading it runs nothing."""
         part = path.with_suffix(".part")
         torch.save({
-            "tasks": self.tasks, "how": self.how, "device": self.device, "dtype": self.dtype,
-            "step": self.step, "seconds": self.seconds, "left": self.left, "done": self.done, "best": self.best, "worse": self.worse, "kept": self.kept,
-            "weights": self._snapshot(), "optimiser": [self.optimiser.state[W] for W in self.stack.weights.values()],
-            "generators": [g.get_state() for g in self.stream.generators],
+            "tasks": [asdict(task) for task in self.tasks], "how": asdict(self.how), "device": self.device, "dtype": self.dtype,
+            "done": {i: ({name: torch.from_numpy(W) for name, W in weights.items()}, steps) for i, (weights, steps) in self.done.items()},
+            "weights": self._snapshot(), "optimiser": [dict(self.optimiser.state[W]) for W in self.stack.weights.values()],
+            "generators": [g.get_state() for g in self.stream.generators], **{name: getattr(self, name) for name in KEPT},
         }, part)
         part.rename(path)
 
     @classmethod
     def resume(cls, path: Path) -> Training:
         """The training that `save` wrote down, at the step where it stood."""
-        state = torch.load(path, weights_only=False)
-        self = cls(*(state[name] for name in ("tasks", "how", "device", "dtype")))
+        state = torch.load(path, weights_only=True)
+        self = cls([Payload(**task) for task in state["tasks"]], Recipe(**state["how"]), state["device"], state["dtype"])
         self.stack.keep(torch.tensor(state["left"], dtype=torch.int64, device=self.device))
-        for name in ("step", "seconds", "left", "done", "best", "worse", "kept"):
+        for name in KEPT:
             setattr(self, name, state[name])
+        self.done = {i: ({name: W.numpy() for name, W in weights.items()}, steps) for i, (weights, steps) in state["done"].items()}
         self._optimise()
         for name, kept in zip(NAMES, state["optimiser"]):
             self.stack.weights[name].data.copy_(state["weights"][name])

@@ -56,7 +56,7 @@ def build(
     missing = [i for i, name in enumerate(names) if not run_path(store, name).exists()]
     if not missing:
         return []
-    digest = hashlib.sha256(json.dumps([[asdict(task) for task in tasks], asdict(how), device]).encode()).hexdigest()[:10]
+    digest = hashlib.sha256(json.dumps([[asdict(task) for task in tasks], asdict(how), device, code_version()]).encode()).hexdigest()[:10]
     with Incoming(qkstore.open(store, create=True).path, f"toy-stack-{digest}", {"names": names}) as held:
         heads = {trained.task: trained for trained in _train([tasks[i] for i in missing], how, device, held.folder / "training.pt", progress)}
         made = [(task, name) for task, name in zip(tasks, names) if task in heads]
