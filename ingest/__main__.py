@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     model.add_argument("--n-test", type=_count, default=1000, help="test prompts of boxes or lists (default %(default)s)")
     model.add_argument("--question", choices=("ent", "ord", "both"), default="ent", help="how a boxes prompt names the box asked for")
     model.add_argument("--reflexive", action="store_true", help="boxes: also prompts whose queried pair has another box, a third more")
-    model.add_argument("--seed", type=int, default=0, help="of boxes and lists")
+    model.add_argument("--seed", type=_seed, default=0, help="of boxes and lists")
     model.add_argument("--positions", choices=("labelled", "all"), default="labelled", help="which tokens are stored")
     model.add_argument("--queries", type=_names, default=("answer_slot",), metavar="ROLE[,ROLE]", help="roles of the queries (default answer_slot)")
     paper.add_argument("--model", required=True, metavar="demo|PATH_OR_ID", help="the demo model, a local folder or a hub id")
@@ -98,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--d-head", type=int, required=True)
         command.add_argument("--recipe", choices=("fast", "paper"), default="fast", help="2,000 steps with a falling rate, or the paper's Table 1")
         command.add_argument("--noise", type=float, default=0.01, help="standard deviation in the embedding (default %(default)s)")
-        command.add_argument("--seed", type=int, default=0)
+        command.add_argument("--seed", type=_seed, default=0)
         command.add_argument("--n", type=_count, default=8192, help="triplets of each latent (default %(default)s)")
         command.add_argument("--n-exact", type=_count, default=1024, help="triplets that share payload and noise (default %(default)s)")
         command.add_argument("--n-test", type=_count, default=1000, help="contexts (default %(default)s)")
@@ -217,6 +217,17 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+
+
+def _seed(text: str) -> int:
+    """A whole number that a run file can hold."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 2**63
+    if not -(2**63) <= value < 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r} is no seed: give a whole number of at most 64 bits")
+    return value
 
 
 def _layers(text: str) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ SAID = {
 }
 
 panel.title("Interventions", "Two keys swap their coordinates in a feature's subspace, or a query takes on another's. Does attention follow?")
-view = state.view(extra=[2.2, 1.6])
+view = state.view(extra=[2.1, 2.6])
 with view.extra[0]:
     other = state.partnered(view)
 with view.extra[1]:

@@ -17,7 +17,9 @@ def dose(table: pl.DataFrame, dark: bool = False) -> alt.LayerChart:
     order, fade = [names[c] for c in (ALL, *singles, RANDOM)], palette.ramp(dark)
     blues = [fade[1 + (2 * i >= len(singles))] for i in range(len(singles))][::-1]
     colours = alt.Scale(domain=order, range=[palette.RED, *blues, palette.quiet(dark)])
-    base = alt.Chart(shown).encode(x=alt.X("dose:Q", title="Dose (1: the coordinates are exchanged)"), color=alt.Color("curve:N", title=None, scale=colours, sort=order))
+    legend = alt.Legend(orient="top", symbolOpacity=1, symbolStrokeWidth=3, columns=5)
+    base = alt.Chart(shown).encode(
+        x=alt.X("dose:Q", title="Dose (1: the coordinates are exchanged)", scale=alt.Scale(nice=False)), color=alt.Color("curve:N", title=None, scale=colours, sort=order, legend=legend))
     y = alt.Y("target:Q", title="Attention on the target", axis=alt.Axis(format=".0%", tickCount=5), scale=alt.Scale(zero=True))
     tooltip = ["curve:N", alt.Tooltip("dose:Q", format=".3g"), *(alt.Tooltip(f"{v}:Q", format=".3f") for v in ("original", "target", "low", "high"))]
     lines = base.mark_line(point=alt.OverlayMarkDef(size=28)).encode(
@@ -30,7 +32,8 @@ def dose(table: pl.DataFrame, dark: bool = False) -> alt.LayerChart:
 
 def growth(table: pl.DataFrame, label: str, dark: bool = False) -> alt.LayerChart:
     """The 99 % rank against the number of values of a label: the mean of the draws, and a dot each."""
-    x = alt.X("values:Q", title=f"Values of {label} that go in", scale=alt.Scale(type="log", base=2, nice=False, padding=12), axis=alt.Axis(values=sorted(set(table["values"])), format="d"))
+    scale = alt.Scale(type="log", base=2, nice=False, padding=12)
+    x = alt.X("values:Q", title=f"Values of {label} that go in", scale=scale, axis=alt.Axis(values=sorted(set(table["values"])), format="d"))
     y = alt.Y("rank:Q", title="99 % rank", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(zero=True))
     base = alt.Chart(table)
     colour = palette.SKY if dark else palette.BLUE

@@ -61,7 +61,7 @@ def to_html(document: Document, drawn: Mapping[str, bytes]) -> str:
     parts = [HEAD, f"<title>{_h(document.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{_h(document.title)}</h1>\n"]
     parts += [f"<p>{_h(text)}</p>\n" for text in document.intro] + [_contents(document)]
     for chapter in document.chapters:
-        parts.append(f'<h2 id="{_h(chapter.name)}">{_h(chapter.title)}</h2>\n{_facts(chapter)}')
+        parts.append(f'<h2 id="{_h(_anchor(chapter))}">{_h(chapter.title)}</h2>\n{_facts(chapter)}')
         for section in chapter.sections:
             parts.append(f'<section>\n<h3 id="{_h(section.name)}">{_h(section.title)}</h3>\n')
             parts += [_part(part, numbers, drawn) for part in section.parts] + ["</section>\n"]
@@ -85,8 +85,13 @@ def _contents(document: Document) -> str:
     def sections(chapter: Chapter) -> str:
         return "<ul>" + "".join(item(s.name, s.title) for s in chapter.sections) + "</ul>" if chapter.sections else ""
 
-    rows = [item(c.name, c.title, sections(c)) for c in document.chapters] + ([item("claims", CLAIMS)] if document.claims else [])
+    rows = [item(_anchor(c), c.title, sections(c)) for c in document.chapters] + ([item("claims", CLAIMS)] if document.claims else [])
     return f'<nav aria-label="Contents"><ul>{"</ul><ul>".join(rows)}</ul></nav>\n'
+
+
+def _anchor(chapter: Chapter) -> str:
+    """With a sign that no run's name has: runs may be called `claims`, or as a section of another is."""
+    return f"run:{chapter.name}"
 
 
 def _facts(chapter: Chapter) -> str:

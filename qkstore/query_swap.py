@@ -23,10 +23,10 @@ def swap(q: np.ndarray, other: np.ndarray, K: np.ndarray, seen: np.ndarray, orig
     aimed: (n,) columns of the two keys; U: (d, r) orthonormal. A changed query changes the logit of every key: attention is among
     the keys given, and leaves out what the head attends to elsewhere.
     """
-    rows, q, K = np.arange(len(q)), np.asarray(q, np.float64), np.asarray(K, np.float64)
+    rows, q = np.arange(len(q)), np.asarray(q, np.float64)
 
     def attention(q: np.ndarray) -> np.ndarray:
-        logits = np.where(seen, capped(scaling * np.einsum("nd,nmd->nm", q, K), softcap), -np.inf)
+        logits = np.where(seen, capped(scaling * np.einsum("nd,nmd->nm", q, K, dtype=np.float64), softcap), -np.inf)
         logits -= logits.max(axis=1, keepdims=True)
         weight = np.exp(logits)
         return weight / weight.sum(axis=1, keepdims=True)

@@ -7,8 +7,6 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-import stores
-import synthetic
 import torch
 
 import qkstore
@@ -16,7 +14,6 @@ from ingest import paper
 from qkstore import __main__ as cli
 from qkstore import analysis, live, page
 from qkstore.document import Figure, Table
-from qkstore.errors import RunError
 from qkstore.evidence import evidence
 from qkstore.growth import growth
 from qkstore.live import Live, Outcome, Replies, answers
@@ -246,60 +243,6 @@ def test_every_link_of_the_markdown_leads_to_a_file_and_tables_are_whole(written
     assert all((written / "docs" / link).stat().st_size > 1000 for link in links)
     widths = [[len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()] for block in text.split("\n\n") if block.startswith("|")]
     assert len(widths) > 8 and all(len(set(w)) == 1 for w in widths)
-
-
-def test_a_run_of_one_kind_says_what_is_absent(tmp_path):
-    stores.write(tmp_path, "boxes", stores.boxes(n=200))
-    found = report(qkstore.open(tmp_path), ["boxes"])
-    assert [c.name for c in found.chapters] == ["no-lists", "boxes"]
-    (why,) = found.chapters[0].sections[0].parts
-    assert "L1–L4 are absent" in why and "Figures 6, 7" in why
-    text = page.to_markdown(found)
-    assert why.replace("_", "\\_") in text and "Order and lexical space" in text
-
-
-def test_a_section_that_a_run_cannot_fill_says_why(tmp_path):
-    stores.write(tmp_path, "tiny", stores.lists(n=40))
-    found = report(qkstore.open(tmp_path), ["tiny"])
-    said = [p for s in sections(found).values() for p in s.parts if isinstance(p, str) and ABSENT in p]
-    assert said and all("queries" in p or "groups" in p or "pairs" in p for p in said)
-
-
-# -- mistakes ----------------------------------------------------------------------------------------------------
-
-
-def test_runs_of_another_kind_are_refused(tmp_path):
-    data = synthetic.synthetic(16)
-    data.prompts = data.prompts.drop("queried_order")
-    synthetic.write(tmp_path, "other", data)
-    store = qkstore.open(tmp_path)
-    with pytest.raises(RunError, match="run 'other' is no run of lists or boxes"):
-        report(store, ["other"])
-    with pytest.raises(RunError, match="no run 'othr' in the store; did you mean 'other'"):
-        report(store, ["othr"])
-
-
-@pytest.mark.parametrize(("out", "markdown", "said"), [
-    ("", None, "is a folder; name a file in it"), ("report.pdf", None, "must end in .html"), ("none/report.html", None, "there is no folder"),
-    ("report.html", "file", "takes a folder"),
-])
-def test_a_place_that_cannot_be_written_is_told_before_any_work(tmp_path, capsys, monkeypatch, out, markdown, said):
-    monkeypatch.setattr("qkstore.report.report", lambda *_: pytest.fail("worked for nothing"))
-    (tmp_path / "file").write_text("mine")
-    more = ["--markdown", str(tmp_path / markdown)] if markdown else []
-    assert cli.main(["report", "--store", str(tmp_path), "--run", "a", "--out", str(tmp_path / out), *more]) == 2
-    line = capsys.readouterr().err
-    assert said in line and line.count("\n") == 1
-
-
-def test_a_report_that_is_cancelled_leaves_the_last_one_whole(document, tmp_path, monkeypatch):
-    out = tmp_path / "report.html"
-    out.write_text("the last one")
-    monkeypatch.setattr("qkstore.page.os.replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    monkeypatch.setattr("qkstore.page.pictures", lambda *_: {f.name: b"<svg></svg>" for f in document.figures})
-    with pytest.raises(KeyboardInterrupt):
-        page.write(document, out)
-    assert out.read_text() == "the last one" and [p.name for p in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_the_command_writes_and_says_what(store, tmp_path, capsys, monkeypatch, document):
