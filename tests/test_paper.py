@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import models
+import numpy as np
 import pytest
 import torch
 
@@ -85,6 +86,16 @@ def test_the_command_makes_the_runs_of_a_downloaded_model(store):
     assert counts(run) == {("train", v): 150 for v in ("base", "counterfactual", "reflexive", "fixed")} | {
         ("test", v): 50 for v in ("base", "counterfactual", "reflexive")}
     assert list(store.run("qwen-tiny-lists").layers) == [1] and store.run("qwen-tiny-lists").dtype == "float32"
+
+
+@pytest.mark.parametrize(("family", "dtype"), [("llama", "float32"), ("qwen", "bfloat16")])
+def test_the_other_dtype_of_either_family_gives_the_same_prompts(store, folders, tmp_path, family, dtype):
+    assert main(asked(tmp_path, folders[family], "--dtype", dtype, "--layers", "1", "--batch-size", "64")) == 0
+    for part in ("lists", "boxes-ent"):
+        run, other = qkstore.open(tmp_path).run(f"{family}-tiny-{part}"), store.run(f"{family}-tiny-{part}")
+        assert run.dtype == dtype != other.dtype and run.table("SELECT * FROM token").equals(other.table("SELECT * FROM token"))
+        q, q_other = run.queries(1, 0), other.queries(1, 0)
+        assert np.abs(q - q_other).max() < 0.05 * np.abs(q).max() and not np.array_equal(q, q_other)  # rounded otherwise, and no more
 
 
 @pytest.mark.parametrize(("run", "bos"), [("llama-tiny-boxes-ent", "template"), ("qwen-tiny-boxes-ent", "none")])
