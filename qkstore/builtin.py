@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from inspect import cleandoc
+
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError, near
 from qkstore.run import Run
@@ -46,7 +48,7 @@ CATEGORY = Contrast(
 SIGN = "CASE WHEN k.order_id = q.queried_order THEN 1 ELSE -1 END AS sign"
 ELSEWHERE = Contrast(  # each query of the train split with one other prompt: its boxes against each other, as in ORDER
     name="order-elsewhere",
-    pairs=f"""
+    pairs=cleandoc(f"""
         SELECT q.query_row, k.key_row, {SIGN}
         FROM (SELECT *, row_number() OVER (ORDER BY query_row) AS place FROM q WHERE variant = 'fixed' AND role = 'answer_slot' AND span_last) AS q
         JOIN (SELECT *, dense_rank() OVER (ORDER BY prompt_id) AS place FROM k WHERE variant = 'base' AND split = 'train' AND role = 'box' AND span_last) AS k
@@ -55,7 +57,7 @@ ELSEWHERE = Contrast(  # each query of the train split with one other prompt: it
         WHERE held.prompt_id IS NULL
         UNION ALL
         SELECT q.query_row, k.key_row, {SIGN}
-        FROM q JOIN k ON k.prompt_id = q.prompt_id WHERE {SLOT_AND_BOX} AND q.split = 'test' AND q.variant = 'base'""",
+        FROM q JOIN k ON k.prompt_id = q.prompt_id WHERE {SLOT_AND_BOX} AND q.split = 'test' AND q.variant = 'base'"""),
     description="Order-ID with the boxes of another prompt, one that lacks the queried entity: no box carries what the query looks for, so nothing leaks.",
     author=AUTHOR,
 )
