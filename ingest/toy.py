@@ -7,8 +7,10 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 
@@ -71,7 +73,7 @@ def build(
 
 def _train(tasks: list[Payload], how: Recipe, device: str, state: Path, progress: Progress) -> list[Trained]:
     """Train, or go on with, a stack; its state is kept every few seconds."""
-    training = Training.resume(state) if state.exists() else Training(tasks, how, device)
+    training = _kept(state) or Training(tasks, how, device)
     stage, saved = f"{tasks[0].variant} d{tasks[0].d_head}: train", time.monotonic()
     while not training.finished:
         training.advance()
@@ -80,6 +82,13 @@ def _train(tasks: list[Payload], how: Recipe, device: str, state: Path, progress
             training.save(state)
             saved = time.monotonic()
     return training.result()
+
+
+def _kept(state: Path) -> Training | None:
+    """The training that was put aside; None where none was, or where its file is damaged: what it took is trained anew."""
+    with suppress(OSError, EOFError, RuntimeError, LookupError, ValueError, UnpicklingError):
+        return Training.resume(state)
+    return None
 
 
 def _publish(store: str | Path, name: str, trained: Trained, how: Recipe, sizes: Sizes, device: str) -> None:

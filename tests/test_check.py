@@ -10,7 +10,7 @@ from labelled import labelled
 from synthetic import BOXES, synthetic, write
 
 import qkstore
-from ingest import boxes
+from ingest import boxes, lists
 from qkstore import builtin
 from qkstore.check import check
 from qkstore.contrast import Contrast
@@ -122,5 +122,67 @@ def test_words_that_are_partly_seen_are_noted(run):
 def test_a_run_of_one_split_holds_nothing_out(tmp_path):
     data = synthetic(n=256)
     data.prompts = data.prompts.with_columns(split=pl.lit("train"))
+    write(tmp_path, data=data)
+    assert not [f for f in check(qkstore.open(tmp_path).run("synthetic"), ORDER) if f.kind in ("seen", "partly")]
+
+
+# -- what is not held out --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory):
+    """Lists whose test words no train prompt has; and the same with its splits dealt anew, so that they share words."""
+    store = tmp_path_factory.mktemp("listed")
+    prompts = lists.build(80, 0, n_test=60)
+    write(store, "held", labelled(prompts))
+    write(store, "mixed", labelled([replace(p, split="test" if i % 2 else "train") for i, p in enumerate(prompts)]))
+    return qkstore.open(store)
+
+
+def test_words_of_lists_are_held_out_by_the_item(listed):
+    assert not [f for f in check(listed.run("held"), builtin.CATEGORY) if f.kind in ("seen", "partly")]
+    (found,) = [f for f in check(listed.run("mixed"), builtin.CATEGORY) if f.kind in ("seen", "partly")]
+    assert "queried items of the test split are in train pairs too, '" in found.text and "\n" not in found.text
+
+
+def words(run, label: str, where: str) -> set[str]:
+    return set(run.table(f"SELECT DISTINCT {label} AS w FROM k WHERE {label} IS NOT NULL AND {where}").column("w").to_pylist())
+
+
+def test_how_many_words_are_seen_is_counted_by_hand(run, listed):
+    """Those on a positive key of a test pair that are on any key of a train pair; a negative test key is no word that is judged."""
+    made = run.run("synthetic")
+    sql = "SELECT k.entity AS w, k.split FROM k JOIN prompt USING (prompt_id) WHERE k.role = 'box' AND k.order_id = prompt.queried_order"
+    asked = made.table(sql).to_pylist()
+    positive, train = {r["w"] for r in asked if r["split"] == "test"}, words(made, "entity", "role = 'box' AND split = 'train'")
+    (found,) = [f for f in check(made, ORDER) if f.kind in ("seen", "partly")]
+    both = positive & train
+    assert f"{len(both)} of {len(positive)} queried entities" in found.text and f"{min(both)!r} for one" in found.text and both != positive
+    some = ORDER.replace(where=ORDER.where + f" and (q.split = 'train' or k.entity in ({', '.join(repr(w) for w in both)}))")
+    (all_of_them,) = [f for f in check(made, some) if f.kind in ("seen", "partly")]
+    assert all_of_them.kind == "seen" and all_of_them.warns and f"not held out: all {len(both)} queried" in all_of_them.text
+
+
+def test_a_word_on_a_negative_key_alone_is_not_judged(run):
+    made = run.run("synthetic")
+    seen = words(made, "entity", "role = 'box' AND split = 'train'")
+    asked = made.table("SELECT prompt_id, queried_entity AS w FROM prompt WHERE split = 'test' ORDER BY 1").to_pylist()
+    one, other = (next(r for r in asked if (r["w"] in seen) == here) for here in (True, False))
+    for row, kinds in ((one, ["seen"]), (other, [])):
+        alone = ORDER.replace(where=f"{ORDER.where} and (q.split = 'train' or q.prompt_id = {row['prompt_id']})")
+        assert [f.kind for f in check(made, alone) if f.kind in ("seen", "partly")] == kinds, "its three other boxes have words of train as well"
+
+
+def test_a_train_word_on_a_negative_key_counts_as_seen(run):
+    """ΔC is built on negative keys as well."""
+    made = run.run("synthetic")
+    alone = ORDER.replace(where=f"{ORDER.where} and (q.split = 'test' or k.entity <> 'jam' or k.order_id <> q.queried_order)")
+    texts_ = [[f.text for f in check(made, c) if f.kind in ("seen", "partly")] for c in (ORDER, alone)]
+    assert texts_[0] == texts_[1] and texts_[0]
+
+
+def test_a_run_whose_labels_are_others_has_no_words_to_hold_out(tmp_path):
+    data = synthetic(n=128)
+    data.tokens = data.tokens.rename({"entity": "thing"})
     write(tmp_path, data=data)
     assert not [f for f in check(qkstore.open(tmp_path).run("synthetic"), ORDER) if f.kind in ("seen", "partly")]

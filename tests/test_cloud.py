@@ -59,3 +59,57 @@ def test_one_group_is_no_match():
     side = Side(np.ones((8, 2)), np.ones((8, 2)), np.array(["a"] * 8), np.arange(8), np.array(["t"] * 8))
     with pytest.raises(ContrastError, match="1 groups of keys"):
         matches(Cloud(side, side, 2, None))
+
+
+def test_matches_are_those_of_a_loop(store):
+    """Centres of the keys of every other pair of prompts, less their mean; a point of the rest is its nearest one's, by cosine."""
+    found = points(store, 1)
+    for raw in (False, True):
+        said = matches(found, raw)
+        key = found.key.vectors if raw else found.key.coordinates
+        apart = lambda side: side.prompt // 2 % 2
+        groups = sorted(set(found.key.group[apart(found.key) == 1]))
+        centre = np.array([key[(apart(found.key) == 1) & (found.key.group == g)].mean(axis=0) for g in groups])
+        for name, side in (("query", found.query), ("key", found.key)):
+            mine = side.vectors if raw else side.coordinates
+            rows = [i for i in range(len(mine)) if apart(side)[i] == 0 and side.group[i] in groups]
+            middle = np.mean([mine[[i for i in rows if side.group[i] == g]].mean(axis=0) for g in sorted({side.group[i] for i in rows})], axis=0)
+            right = 0
+            for i in rows:
+                cosines = [np.dot(mine[i] - middle, c) / np.linalg.norm(mine[i] - middle) / np.linalg.norm(c) for c in centre - centre.mean(axis=0)]
+                right += groups[int(np.argmax(cosines))] == side.group[i]
+            assert (said[name].share, said[name].n, said[name].groups) == (pytest.approx(right / len(rows)), len(rows), len(groups))
+
+
+def test_coordinates_are_those_in_the_subspace_and_raw_points_the_vectors(store):
+    found, run = points(store, 0), store.run("boxes")
+    space = analysis.subspace(run, store.feature(run, "order"), 1, 0)
+    assert np.allclose(found.query.coordinates, found.query.vectors @ space.U, atol=1e-5)
+    assert np.allclose(found.key.coordinates, found.key.vectors @ space.V, atol=1e-5) and found.rank == space.rank < 8
+    inside, outside = (drawn(found, method, most=10_000)[0].select("x", "y", "z").to_numpy() for method in ("pca", "raw"))
+    assert np.var(outside, axis=0).sum() > np.var(inside, axis=0).sum() and not np.allclose(inside, outside, atol=0.1)
+
+
+def test_two_dimensions_are_drawn_with_a_flat_third(store):
+    found = points(store, 0)
+    flat = [Side(s.vectors, s.coordinates[:, :2], s.group, s.prompt, s.text) for s in (found.query, found.key)]
+    table, explained = drawn(Cloud(*flat, 2, "test"), "pca")
+    assert set(table["z"]) == {0.0} and table["x"].std() > 0 and sum(explained) == pytest.approx(1)
+
+
+def test_a_sample_is_the_same_for_a_seed_and_keeps_groups_and_texts_together(store):
+    found = points(store, 0)
+    one, same, other = (drawn(found, "pca", most=80, seed=s)[0] for s in (0, 0, 1))
+    assert one.equals(same) and not one.equals(other)
+    where = {(p, t): g for p, t, g in zip(found.key.prompt, found.key.text, found.key.group)}
+    assert all(where[p, t] == g for p, t, g in one.filter(side="key").select("prompt_id", "text", "group").iter_rows())
+
+
+def test_a_span_has_the_points_of_all_its_contrasts_once(store):
+    run = store.run("boxes")
+    (order,) = store.feature(run, "order")
+    halves = tuple(order.replace(name=f"h{i}", where=f"({order.where}) and q.queried_order % 2 = {i}") for i in (0, 1))
+    span, whole = cloud(run, halves, 1, 0, "queried_order", "order_id"), points(store, 0)
+    assert len(span.query.group) == len(whole.query.group) and sorted(span.key.text) == sorted(whole.key.text)
+    one = cloud(run, halves[:1], 1, 0, "queried_order", "order_id")
+    assert set(one.query.group) == {"2", "4"} and len(one.query.group) < len(whole.query.group)

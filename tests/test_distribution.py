@@ -54,6 +54,37 @@ def test_intervals_hold_the_share_and_narrow(arrays):
     assert widths[1] < widths[0] / 5
 
 
+def test_intervals_of_shares_cover_the_truth(arrays):
+    """Queries N(1, I) with keys W q + noise: a part's mean is tr(U Uᵀ E[q qᵀ] W), and shares follow."""
+    spaces, W = arrays[2], np.diag(np.arange(1, 9) / 4)
+    second = np.eye(8) + 1  # E[q qᵀ]
+    A = spaces["a"].U @ spaces["a"].U.T
+    B = spaces["b"].U @ spaces["b"].U.T @ (np.eye(8) - A)  # a, the smaller, is taken out first
+    true = {"a": np.trace(A @ second @ W), "b": np.trace(B @ second @ W)}
+    true = {name: value / np.trace(second @ W) for name, value in true.items()} | {"rest": 1 - sum(true.values()) / np.trace(second @ W)}
+    covered, off = [], []
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        q = rng.normal(size=(150, 8)) + 1
+        found = distribution(q, q @ W + rng.normal(size=(150, 8)), spaces, 0.25)
+        covered.append([found.ci[name][0] <= value <= found.ci[name][1] for name, value in true.items()])
+        off.append([found.ci[name][0] <= value + 0.15 <= found.ci[name][1] for name, value in true.items()])
+    assert ((0.89 <= np.mean(covered, axis=0)) & (np.mean(covered, axis=0) <= 1)).all() and (np.mean(off, axis=0) < 0.35).all()
+
+
+def test_the_scaling_changes_logits_and_no_share(arrays):
+    q, difference, spaces = arrays
+    one, other = (distribution(q, difference, spaces, s) for s in (1.0, 0.25))
+    assert np.allclose(other.gap, one.gap / 4) and other.share == pytest.approx(one.share)
+    assert all(other.ci[name] == pytest.approx(one.ci[name]) for name in one.ci)
+
+
+def test_a_seed_draws_the_interval_and_nothing_else(arrays):
+    q, difference, spaces = arrays
+    one, same, other = (distribution(q, q + difference, spaces, 1.0, seed=s) for s in (0, 0, 1))
+    assert one.ci == same.ci != other.ci and one.share == other.share
+
+
 def test_without_a_gap_there_are_no_shares(arrays):
     q, _, spaces = arrays
     found = distribution(q, np.zeros_like(q), spaces, 1.0)

@@ -171,6 +171,62 @@ def test_a_row_whose_window_hides_a_key_is_not_edited():
     assert torch.equal(editor([FAR], {(0, 1): basis(net)}).attention[0], editor([FAR]).attention[0])
 
 
+def test_a_query_before_a_key_cannot_see_it_and_is_not_edited():
+    """Causal rows see neither themselves' future nor a swap with it; rows between and after are another matter for `all`."""
+    net = causal("llama")
+    before = [Case(c.ids, min(c.original, c.target), c.original, c.target) for c in CASES[:2]]
+    for rows in ("last", "all"):
+        editor = Editor(net, 0, rows)
+        plain, found = editor(before), editor(before, {(0, 1): basis(net)})
+        assert torch.allclose(found.attention[0], plain.attention[0], atol=1e-14) and torch.equal(found.logits, plain.logits)
+        assert ((plain.attention[0] == 0).sum(-1) == 1).all(), "one of the two is in the future"
+    one, other = (outputs(net, Editor(net, 0, "all"), before, edits) for edits in ({}, {(0, 1): basis(net)}))
+    assert not torch.equal(one[0], other[0]), "rows after both keys were edited"
+
+
+def test_a_window_hides_a_key_from_some_rows_of_all_and_not_from_others():
+    """A window of 5: with keys at 6 and 9, rows 9 and 10 see both, row 11 the later one alone."""
+    net, case = causal("gemma2"), Case(list(range(30, 42)), 11, 6, 9)
+    before, after = (outputs(net, Editor(net, 0, "all"), [case], edits) for edits in ({}, {(0, 1): basis(net)}))
+    assert (before[0][0, :, 1] != after[0][0, :, 1]).any(-1).nonzero().flatten().tolist() == [9, 10]
+    rerun = Rerun(net, "all")(case, {(0, 1): basis(net)})
+    assert torch.allclose(Editor(net, 0, "all")([case], {(0, 1): basis(net)}).logits[0], rerun[0], atol=1e-5)
+    assert not torch.allclose(Editor(net, 0, "all")([case]).logits[0], rerun[0], atol=1e-5), "the control: row 10 does reach the last one"
+
+
+def test_a_query_may_be_one_of_the_two_keys():
+    net, case = causal("gpt2"), Case([11, 12, 13, 14], 3, 3, 1)
+    logits, seen = Rerun(net, "last")(case, {(1, 2): basis(net)})
+    found = Editor(net)([case], {(1, 2): basis(net)})
+    assert torch.allclose(found.logits[0], logits, atol=1e-5) and torch.allclose(found.attention[1][0], seen[1], atol=1e-6)
+
+
+def test_the_shortest_prompt_has_two_tokens():
+    for ids, query, original, target in (([5], 0, 0, 0), ([5], 0, 0, 1)):
+        with pytest.raises(PromptError):
+            Case(ids, query, original, target)
+    with pytest.raises(PromptError, match="no position -1"):
+        Case([5, 6], 1, -1, 0)
+    net, case = causal("llama"), Case([5, 6], 1, 0, 1)
+    whole = Editor(net)([case], {(0, 0): np.eye(16)})
+    assert torch.allclose(whole.attention[0][0, 0], Editor(net)([case]).attention[0][0, 0].flip(0), atol=1e-12)
+    assert torch.allclose(whole.attention[0].sum(-1), torch.ones(1, 4, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("rows", ["last", "all"])
+def test_prompts_one_at_a_time_or_in_small_steps_are_those_of_one_batch(monkeypatch, rows):
+    net = causal("qwen3")
+    edits = {(0, 1): basis(net), (1, 3): basis(net, seed=4)}
+    editor = Editor(net, 0, rows)
+    together = editor(CASES, edits)
+    monkeypatch.setattr("ingest.edit.LOGITS_BYTES", 1)  # a prompt a step
+    steps, alone = editor(CASES, edits), [editor([c], edits) for c in CASES]
+    for i, one in enumerate(alone):
+        assert torch.allclose(one.logits[0], together.logits[i], atol=1e-6)
+        assert all(torch.allclose(one.attention[n][0], together.attention[n][i], atol=1e-9) for n in (0, 1, 2))
+    assert torch.allclose(steps.logits, together.logits, atol=1e-9) and torch.allclose(steps.attention[0], together.attention[0], atol=1e-12)
+
+
 def test_sinks_take_their_share():
     net = causal("gpt_oss", torch.float32)
     net.set_experts_implementation("eager")

@@ -34,6 +34,41 @@ def test_intervals_of_the_gap_cover_the_truth():
     assert halves < 0.7, "the control: an interval a third as wide misses"
 
 
+def test_intervals_of_the_size_and_of_the_mean_querys_share_cover_the_truth():
+    """Queries with a mean of their own: ΔC = diag(4, 2, 0, …) + m wᵀ, of which the mean query explains m wᵀ."""
+    m, w, planted = np.eye(6)[2], 2 * np.eye(6)[3], np.diag([4.0, 2, 0, 0, 0, 0])
+    true = planted + np.outer(m, w)
+    share = 1 - np.sum(planted**2) / np.sum(true**2)
+    found = [moments(x + m, c + w) for x, c in (sample(1000, seed) for seed in range(200))]
+    for name, value in (("norm", np.linalg.norm(true)), ("mean_query", share)):
+        estimates = [getattr(e, name) for e in found]
+        assert 0.88 <= np.mean([e.low <= value <= e.high for e in estimates]) <= 0.99, name
+        assert np.mean([e.low <= 1.3 * value <= e.high for e in estimates]) < 0.2, "the control: another value is not covered"
+    assert np.mean([e.rank.low <= 3 <= e.rank.high for e in found]) > 0.9, "three directions hold 99 %"
+
+
+def test_sizes_are_not_below_zero_though_their_interval_be_wider_than_they_are():
+    x, c = np.zeros((2, 40, 3))
+    x[0], c[0] = 10, -10  # one query has all of it
+    found = moments(x, c)
+    assert found.norm.low == found.rank.low == 0 < found.norm.value and found.norm.high > 2 * found.norm.value
+    assert found.trace.low < 2 * found.trace.value < 0, "a gap may have any sign"
+
+
+def test_the_order_of_queries_does_not_matter_to_values_and_scale_does_as_it_must():
+    x, c = sample(300, 5)
+    order = np.random.default_rng(0).permutation(300)
+    one, other, larger = moments(x, c), moments(x[order], c[order]), moments(3 * x, c)
+    assert one.norm.value == pytest.approx(other.norm.value) and one.trace.value == pytest.approx(other.trace.value)
+    assert larger.norm.interval == pytest.approx([3 * v for v in one.norm.interval]) and larger.rank == one.rank
+    assert larger.mean_query.interval == pytest.approx(one.mean_query.interval)
+
+
+def test_no_contrast_at_all_explains_nothing_and_does_not_divide_by_zero():
+    found = moments(np.ones((50, 3)), np.zeros((50, 3)))
+    assert (found.norm.interval, found.trace.interval, found.mean_query.value) == ((0, 0), (0, 0), 0)
+
+
 def test_intervals_narrow_with_more_queries():
     few, many = (moments(*sample(n, 1)) for n in (200, 20_000))
     for name in ("norm", "trace"):

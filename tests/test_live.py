@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shlex
 from dataclasses import replace
@@ -211,28 +210,6 @@ def test_a_head_that_is_not_there_is_refused_by_the_library_too(store, net):
         live.intervene(store, run, net, features(store, run, "order"), [(1, 4)])
     with pytest.raises(QKStoreError, match="no head to edit"):
         live.intervene(store, run, net, features(store, run, "order"), [])
-
-
-# -- the ground truth --------------------------------------------------------------------------------------------
-
-
-def test_the_bench_says_what_does_not_hold(both):
-    spec = importlib.util.spec_from_file_location("bench_live", ROOT / "bench" / "live.py")
-    bench = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(bench)
-
-    def result(**moved):
-        named = {"order": 0.0, "lexical": 0.0, bench.JOINT: 0.0, "random": 0.0} | moved
-        like = both.conditions[0]
-        return replace(both, conditions=tuple(replace(like, name=n, answers=replace(like.answers, target_after=share)) for n, share in named.items()))
-
-    right = {"ent": result(lexical=0.99), "ord": result(order=0.9), "both": result(**{bench.JOINT: 0.95})}
-    for kind in bench.RULES:
-        assert bench.failures(kind, right[kind]) == []
-        assert all(bench.failures(kind, right[other]) for other in right if other != kind), "one kind's mechanism is not another's"
-        assert any("differ" in line for line in bench.failures(kind, replace(right[kind], gap=1e-3)))
-        assert any("random moves" in line for line in bench.failures(kind, replace(right[kind], conditions=(*right[kind].conditions[:3], replace(
-            right[kind].conditions[3], answers=replace(both.conditions[0].answers, target_after=0.5))))))
 
 
 # -- on the command line and the page ----------------------------------------------------------------------------

@@ -41,6 +41,19 @@ def test_binding_heads_reach_thirty_percent_on_train():
     assert at(binding_heads([dataclasses.replace(s, accuracy=1.0) for s in scores])) == at(binding_heads(scores))
 
 
+def test_fewer_heads_than_are_asked_for_and_ties():
+    assert at(filter_heads([head(0, 0, ratio=1.0)])) == [(0, 0)] and filter_heads([]) == binding_heads([]) == []
+    tied = [head(0, i, 0.5, 2.0) for i in range(5)]
+    assert at(filter_heads(tied)) == [(0, 0), (0, 1), (0, 2)] and at(binding_heads(tied)) == [(0, i) for i in range(5)], "the first ones, in order"
+    assert at(filter_heads([head(0, 0, ratio=0.0), head(0, 1, ratio=float("inf"))])) == [(0, 1), (0, 0)]
+
+
+def test_a_head_says_what_its_choice_rested_on():
+    assert selection.sentence(head(0, 0, 0.456, 3.14159)) == "by selectivity 3.14, accuracy 46 % on the train split"
+    assert selection.sentence(head(0, 0, built_on=None)) == "by no ratio, no accuracy on the whole split"
+    assert selection.sentence(head(0, 0, 0.0, 0.0)).startswith("by selectivity 0.00, accuracy 0 %"), "nothing is not the same as none"
+
+
 def test_selected_names_what_each_head_is():
     scores = [head(0, 0, 0.9, 9.0), head(0, 1, 0.1, 8.0), head(1, 0, 0.4, 7.0), head(1, 1, 0.4, 6.0), head(2, 0, 0.1, 1.0)]
     assert selected(scores) == {(0, 0): "filter, binding", (0, 1): "filter", (1, 0): "filter, binding", (1, 1): "binding"}

@@ -179,7 +179,7 @@ def test_a_stack_is_trained_by_one_process(tmp_path):
     ("toy-sweep --d-head 8 --grid=", "grid '': write numbers and ranges"),
     ("toy-sweep --d-head 8 --grid 2-40", "r2 33: a latent has from 1 to 32"),
     ("toy-sweep --d-head 8 --grid 2-99999999999", "grid '2-99999999999': numbers are 9,999 at most"),
-    ("toy --d-head 8 --r1 2 --r2 2 --seed 9223372036854775808", "seed 9223372036854775808: a seed is 0 or more"),
+    ("toy --d-head 8 --r1 2 --r2 2 --seed 9223372036854775808", "'9223372036854775808' is no seed: give a whole number of at most 64 bits"),
 ])
 def test_a_mistake_is_one_line_and_nothing_is_written(tmp_path, capsys, command, said):
     assert main([*command.split(), "--store", str(tmp_path / "s")]) == 2
