@@ -234,3 +234,24 @@ def test_every_built_in_reads_back_and_is_hashed_apart(store):
         contrasts = builtin.contrasts(store.run(name))
         assert all(c.sentence().startswith(("Queries", "Pairs")) and c.description and c.author == "qkstore" for c in contrasts)
         assert len({c.key for c in contrasts}) == len({c.name for c in contrasts}) == len(contrasts)
+
+
+@pytest.mark.parametrize("question", ["ent", "ord", "both"])
+def test_order_elsewhere_takes_one_other_prompt_without_the_queried_entity(store, question):
+    run = store.run(question)
+    queries, keys = ({row["row"]: row for row in side} for side in sides(run))
+    entities = {}
+    for key in keys.values():
+        entities.setdefault(key["prompt_id"], set()).add(key["entity"])
+    triples, other = found(run, builtin.ELSEWHERE, "train"), {}
+    for q, k, sign in triples:
+        query, key = queries[q], keys[k]
+        other.setdefault(q, set()).add(key["prompt_id"])
+        assert query["variant"] == "fixed" and key["variant"] == "base" and key["split"] == "train" and key["role"] == "box"
+        assert query["queried_entity"] not in entities[key["prompt_id"]]  # nothing there for the query to find
+        assert sign == (1 if key["order_id"] == query["queried_order"] else -1)
+    assert all(len(prompts) == 1 for prompts in other.values()) and len(set().union(*other.values())) == len(other)
+    assert all(sum(t[0] == q for t in triples) == 4 for q in other)  # every box of that prompt
+    leaking = found(run, builtin.ORDER, "train")
+    assert any(queries[q]["queried_entity"] in entities[keys[k]["prompt_id"]] for q, k, _ in leaking)
+    assert found(run, builtin.ELSEWHERE, "test") == found(run, builtin.ORDER, "test")  # judged on the same pairs

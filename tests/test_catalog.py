@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from datetime import datetime
 
 import duckdb
 import pytest
@@ -136,3 +137,14 @@ def test_damaged_file_is_one_line(catalog):
     with pytest.raises(StoreError, match="cannot be opened") as error:
         catalog.contrasts()
     assert "\n" not in str(error.value)
+
+
+def test_results_of_a_kind_come_newest_first(catalog, monkeypatch):
+    catalog.save(ORDER)  # makes the file
+    moments = iter([datetime(2026, 1, day) for day in (2, 3, 1, 4)])
+    monkeypatch.setattr(module, "now", lambda: next(moments))
+    for key, kind, run in (("a", "live", "r"), ("b", "live", "r"), ("c", "live", "r"), ("d", "heads", "r")):
+        catalog.keep_result(key, kind, run, "order", {"key": key})
+    assert [row["key"] for row in catalog.results("live", "r")] == ["b", "a", "c"]
+    assert [row["payload"]["key"] for row in catalog.results("live", "r")] == ["b", "a", "c"]
+    assert catalog.results("live", "other") == [] and len(catalog.results("heads", "r")) == 1
