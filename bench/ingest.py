@@ -35,14 +35,30 @@ from ingest.corpus import Corpus
 GROUPED = dict(model_type="llama", head_dim=128, rms_norm_eps=1e-5, rope_theta=5e5)
 CONFIGS = {  # name: (shape, dtype, what it is)
     "llama-3.1-8b": (
-        GROUPED | dict(
-            vocab_size=128256, hidden_size=4096, intermediate_size=14336, num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=8
+        GROUPED
+        | dict(
+            vocab_size=128256,
+            hidden_size=4096,
+            intermediate_size=14336,
+            num_hidden_layers=32,
+            num_attention_heads=32,
+            num_key_value_heads=8,
         ),
-        torch.bfloat16, "Llama-3.1-8B's shape",
+        torch.bfloat16,
+        "Llama-3.1-8B's shape",
     ),
     "small": (
-        GROUPED | dict(vocab_size=4096, hidden_size=1024, intermediate_size=3584, num_hidden_layers=8, num_attention_heads=8, num_key_value_heads=2),
-        torch.float32, "Llama-3.1-8B's shape with a quarter of its width, heads, KV heads and layers",
+        GROUPED
+        | dict(
+            vocab_size=4096,
+            hidden_size=1024,
+            intermediate_size=3584,
+            num_hidden_layers=8,
+            num_attention_heads=8,
+            num_key_value_heads=2,
+        ),
+        torch.float32,
+        "Llama-3.1-8B's shape with a quarter of its width, heads, KV heads and layers",
     ),
 }
 
@@ -126,8 +142,12 @@ def ingest(folder: str, loaded: model.Model, made: list, options: job.Options, t
 def measure(name: str, n: int, rounds: int, device: str, batch_size: int) -> Times:
     loaded, made, times = make(name, device), prompts(n), Times()
     options, corpus = job.Options(batch_size=batch_size), Corpus(loaded.tokenizer, made)
-    chosen = job.batches_of(corpus, batch_size, job.bytes_of(options.memory) // 2, job.token_bytes(loaded, Capture(loaded.net)))
-    batches = [Batch.of([corpus.tokens[p].ids for p in b], [[]] * len(b), [[]] * len(b), 0, False, device) for b in chosen]
+    chosen = job.batches_of(
+        corpus, batch_size, job.bytes_of(options.memory) // 2, job.token_bytes(loaded, Capture(loaded.net))
+    )
+    batches = [
+        Batch.of([corpus.tokens[p].ids for p in b], [[]] * len(b), [[]] * len(b), 0, False, device) for b in chosen
+    ]
     passes(loaded.net, batches[:1], stop=False)  # the first pass allocates
     for _ in range(rounds):
         times.bare.append(timed(device, lambda: passes(loaded.net, batches, stop=True)))

@@ -33,14 +33,26 @@ def failures(kind: str, found: Live) -> list[str]:
     """What of the ground truth of this kind of question a live result does not show."""
     moved = {c.name: c.answers.target_after for c in found.conditions}
     out = [(name, low, high) for name, low, high in RULES[kind] if not low <= moved[name] <= high]
-    wrong = [f"demo-boxes-{kind}: {name} moves {moved[name]:.3f} of the answers, not {low} to {high}" for name, low, high in out]
+    wrong = [
+        f"demo-boxes-{kind}: {name} moves {moved[name]:.3f} of the answers, not {low} to {high}"
+        for name, low, high in out
+    ]
     return wrong + [f"demo-boxes-{kind}: live and closed form differ by {found.gap:.1e}"] * (found.gap > SAME)
 
 
 def box_run(store: qkstore.Store, small: model.Model, kind: str, layer: int, most: int, progress=None) -> Live:
     run = store.run(f"demo-boxes-{kind}")
     features = {name: store.feature(run, name) for name in ("order", "lexical")}
-    return live.intervene(store, run, small, features, [(layer, head) for head in range(run.n_heads)], most=most, batch_size=128, progress=progress)
+    return live.intervene(
+        store,
+        run,
+        small,
+        features,
+        [(layer, head) for head in range(run.n_heads)],
+        most=most,
+        batch_size=128,
+        progress=progress,
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,11 +65,15 @@ def main(arguments: list[str] | None = None) -> int:
     for kind in RULES:
         with Bars() as progress:
             found = box_run(store, small, kind, o.layer, o.most, progress)
-        print(f"{kind}: {found.title}; |live − closed form| ≤ {found.gap:.1e}, rounding of the logit difference {found.noise['difference']:.1e}")
+        print(
+            f"{kind}: {found.title}; |live − closed form| ≤ {found.gap:.1e}, rounding of the logit difference {found.noise['difference']:.1e}"
+        )
         for c in found.conditions:
             said, (low, high) = c.answers, c.answers.ci["target_after"]
-            print(f"  {c.name:24s} answers: original {said.original_before:.3f} → {said.original_after:.3f}  target {said.target_before:.3f} → "
-                  f"{said.target_after:.3f} [{low:.3f}, {high:.3f}]  logit difference {said.difference_before:+.1f} → {said.difference_after:+.1f}")
+            print(
+                f"  {c.name:24s} answers: original {said.original_before:.3f} → {said.original_after:.3f}  target {said.target_before:.3f} → "
+                f"{said.target_after:.3f} [{low:.3f}, {high:.3f}]  logit difference {said.difference_before:+.1f} → {said.difference_after:+.1f}"
+            )
         failed += failures(kind, found)
     print(*failed or ["all as it must be"], sep="\n")
     return int(bool(failed))

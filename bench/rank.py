@@ -58,17 +58,26 @@ def maps(rng: np.random.Generator, d_head: int, r1: int, r2: int, kind: str) -> 
         F = np.linalg.qr(rng.standard_normal((max(d_head, r), min(d_head, r))))[0]
         F = F if d_head >= r else F.T  # (d_head, r) orthonormal columns, or rows where there is no room
         strength = np.exp(rng.uniform(-np.log(1.5), np.log(1.5), (2, r)))
-        W_Q, W_K = (GAIN * (F * s) @ np.linalg.pinv(E) + 0.03 * rng.standard_normal((d_head, D)) for s, E in zip(strength, (B, A)))
-    return dict(A1=A[:, :r1], A2=A[:, r1:], B1=B[:, :r1], B2=B[:, r1:], A_y=rng.standard_normal((D, PAYLOADS)), W_Q=W_Q, W_K=W_K)
+        W_Q, W_K = (
+            GAIN * (F * s) @ np.linalg.pinv(E) + 0.03 * rng.standard_normal((d_head, D))
+            for s, E in zip(strength, (B, A))
+        )
+    return dict(
+        A1=A[:, :r1], A2=A[:, r1:], B1=B[:, :r1], B2=B[:, r1:], A_y=rng.standard_normal((D, PAYLOADS)), W_Q=W_Q, W_K=W_K
+    )
 
 
-def triplets(rng: np.random.Generator, m: dict, n: int, discrete: bool, noise: float, pairing: str) -> tuple[np.ndarray, np.ndarray]:
+def triplets(
+    rng: np.random.Generator, m: dict, n: int, discrete: bool, noise: float, pairing: str
+) -> tuple[np.ndarray, np.ndarray]:
     """q and k+ − k−: (n, d_head) of n triplets for z1. The other latent of both keys is the same, and is in no part of the query."""
     draw = (lambda r: rng.choice([-1.0, 1.0], (n, r))) if discrete else (lambda r: rng.standard_normal((n, r)))
     r1, r2 = m["A1"].shape[1], m["A2"].shape[1]
     z1, unlike, z2, held = draw(r1), draw(r1), draw(r2), draw(r2)
     payload = [m["A_y"].T[rng.integers(PAYLOADS, size=n)] + noise * rng.standard_normal((n, D)) for _ in range(2)]
-    positive, negative = (z @ m["A1"].T + held @ m["A2"].T + payload[i] for z, i in ((z1, 0), (unlike, pairing == "authors")))
+    positive, negative = (
+        z @ m["A1"].T + held @ m["A2"].T + payload[i] for z, i in ((z1, 0), (unlike, pairing == "authors"))
+    )
     q = z1 @ m["B1"].T + z2 @ m["B2"].T + noise * rng.standard_normal((n, D))
     return q @ m["W_Q"].T, (positive - negative) @ m["W_K"].T
 
@@ -78,11 +87,25 @@ def cell(seed: int, kind: str) -> dict:
     rng = np.random.default_rng([seed, DRAWN.index(kind)])
     d_head = int(rng.choice(list(RANKS)))
     low, high = RANKS[d_head]
-    pairs = [(a, b) for a in range(low, high + 1) for b in range(low, high + 1) if kind == "random" or (a + b > d_head) == (kind == "crowded")]
+    pairs = [
+        (a, b)
+        for a in range(low, high + 1)
+        for b in range(low, high + 1)
+        if kind == "random" or (a + b > d_head) == (kind == "crowded")
+    ]
     r1, r2 = pairs[rng.integers(len(pairs))]
-    options = dict(n=int(rng.choice(SIZES)), discrete=bool(rng.choice(DISCRETE)), noise=float(rng.choice(NOISES)), pairing=str(rng.choice(PAIRINGS)))
+    options = dict(
+        n=int(rng.choice(SIZES)),
+        discrete=bool(rng.choice(DISCRETE)),
+        noise=float(rng.choice(NOISES)),
+        pairing=str(rng.choice(PAIRINGS)),
+    )
     found = rank.ranks(*triplets(rng, maps(rng, d_head, r1, r2, kind), **options), seed=seed)
-    return dict(kind=kind, d_head=d_head, r1=r1, r2=r2, true=min(r1, d_head)) | options | {name: getattr(found, name) for name in SHOWN}
+    return (
+        dict(kind=kind, d_head=d_head, r1=r1, r2=r2, true=min(r1, d_head))
+        | options
+        | {name: getattr(found, name) for name in SHOWN}
+    )
 
 
 def trained_cell(seed: int, runs: list) -> dict:
@@ -90,18 +113,31 @@ def trained_cell(seed: int, runs: list) -> dict:
     rng = np.random.default_rng([seed, len(DRAWN)])
     run = runs[rng.integers(len(runs))]
     d_head, r1, r2, variant = (run.settings[name] for name in ("d_head", "r1", "r2", "variant"))
-    options = dict(n=int(rng.choice(SIZES)), discrete=variant == "discrete", noise=float(rng.choice(NOISES)), pairing=str(rng.choice(PAIRINGS)))
-    sample = Sample(Payload(variant, d_head, r1, r2, noise=options["noise"], seed=run.settings["seed"]), run.weights, rng)
+    options = dict(
+        n=int(rng.choice(SIZES)),
+        discrete=variant == "discrete",
+        noise=float(rng.choice(NOISES)),
+        pairing=str(rng.choice(PAIRINGS)),
+    )
+    sample = Sample(
+        Payload(variant, d_head, r1, r2, noise=options["noise"], seed=run.settings["seed"]), run.weights, rng
+    )
     sample.triplets(1, options["n"], exact=options["pairing"] == "exact")
     q, k = sample.q[0].astype(np.float64), sample.k[0].astype(np.float64)
     found = rank.ranks(q, k[0::2] - k[1::2], seed=seed)
-    return dict(kind="trained", d_head=d_head, r1=r1, r2=r2, true=r1) | options | {name: getattr(found, name) for name in SHOWN}
+    return (
+        dict(kind="trained", d_head=d_head, r1=r1, r2=r2, true=r1)
+        | options
+        | {name: getattr(found, name) for name in SHOWN}
+    )
 
 
 def summary(cells: pl.DataFrame) -> dict[str, tuple[float, float, float]]:
     """{estimator: (exact share, mean absolute error, over-estimated share)}."""
     error = {name: (cells[name] - cells["true"]).to_numpy() for name in SHOWN}
-    return {name: (float(np.mean(e == 0)), float(np.mean(np.abs(e))), float(np.mean(e > 0))) for name, e in error.items()}
+    return {
+        name: (float(np.mean(e == 0)), float(np.mean(np.abs(e))), float(np.mean(e > 0))) for name, e in error.items()
+    }
 
 
 def rare(over: int, n: int, level: float) -> float:
@@ -114,15 +150,22 @@ def rare(over: int, n: int, level: float) -> float:
 def failures(cells: pl.DataFrame) -> list[str]:
     """What the docstring asks for and does not hold."""
     trained, failed = pl.col("kind") == "trained", []
-    for title, part in (("trained heads", cells.filter(trained)), (f"drawn heads from {ENOUGH} triplets", cells.filter(~trained, pl.col("n") >= ENOUGH))):
+    for title, part in (
+        ("trained heads", cells.filter(trained)),
+        (f"drawn heads from {ENOUGH} triplets", cells.filter(~trained, pl.col("n") >= ENOUGH)),
+    ):
         found = summary(part) if len(part) else None
         if found and found["statistical"][1] > found["energy"][1] / 2:
-            errors = " and ".join(f"{found[name][1]:.2f} of the {SHOWN[name]} rank" for name in ("statistical", "energy"))
+            errors = " and ".join(
+                f"{found[name][1]:.2f} of the {SHOWN[name]} rank" for name in ("statistical", "energy")
+            )
             failed.append(f"{title}: mean errors are {errors}: not half")
     for (kind,), group in cells.filter(pl.col("pairing") == "authors").group_by("kind", maintain_order=True):
         over = int((group["statistical"] > group["true"]).sum())
         if rare(over, len(group), rank.LEVEL) < 0.01:
-            failed.append(f"{kind}: {over} of {len(group)} statistical ranks are too high, more than a level of {rank.LEVEL} lets happen")
+            failed.append(
+                f"{kind}: {over} of {len(group)} statistical ranks are too high, more than a level of {rank.LEVEL} lets happen"
+            )
     return failed
 
 
@@ -133,16 +176,28 @@ def row(title: str, cells: pl.DataFrame) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--cells", type=int, default=1500, help="cells of trained heads, and with room; half as many of each other kind")
+    options.add_argument(
+        "--cells", type=int, default=1500, help="cells of trained heads, and with room; half as many of each other kind"
+    )
     options.add_argument("--store", help="a store with the toy runs of `make toy`; without one, no trained heads")
     options.add_argument("--first", type=int, default=50_000, help="seed of the first cell")
     o = options.parse_args(arguments)
     start = time.perf_counter()
-    runs = [r for r in qkstore.open(o.store).runs() if r.model == "toy" and r.settings["r1"] + r.settings["r2"] <= r.d_head] if o.store else []
+    runs = (
+        [
+            r
+            for r in qkstore.open(o.store).runs()
+            if r.model == "toy" and r.settings["r1"] + r.settings["r2"] <= r.d_head
+        ]
+        if o.store
+        else []
+    )
     rows = [trained_cell(o.first + i, runs) for i in range(o.cells if runs else 0)]
     rows += [cell(o.first + i, kind) for kind in DRAWN for i in range(o.cells if kind == "room" else o.cells // 2)]
     cells = pl.DataFrame(rows)
-    print(f"exact hits, mean error and over-estimates; seeds from {o.first}, level {rank.LEVEL}, {time.perf_counter() - start:.0f} s")
+    print(
+        f"exact hits, mean error and over-estimates; seeds from {o.first}, level {rank.LEVEL}, {time.perf_counter() - start:.0f} s"
+    )
     print(" " * 32 + "    ".join(f"{title:17s}" for title in SHOWN.values()))
     for kind in cells["kind"].unique(maintain_order=True):
         of_kind = cells.filter(pl.col("kind") == kind)

@@ -23,7 +23,14 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 IDLE = "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning' && document.querySelector('.stMain h1')"
-PREDICATES = ["--where", "k.prompt_id = q.prompt_id", "--positive", "k.order_id = q.queried_order", "--negative", "k.order_id <> q.queried_order"]
+PREDICATES = [
+    "--where",
+    "k.prompt_id = q.prompt_id",
+    "--positive",
+    "k.order_id = q.queried_order",
+    "--negative",
+    "k.order_id <> q.queried_order",
+]
 SAVE = """
 import sys, time
 from qkstore import Contrast, open
@@ -61,7 +68,12 @@ print(n)
 def start(code: str, store: Path, seconds: float) -> subprocess.Popen:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path[:2])}
     return subprocess.Popen(
-        [sys.executable, "-c", code, str(store), str(seconds)], cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", code, str(store), str(seconds)],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
 
 
@@ -70,7 +82,14 @@ def dashboard(store: Path) -> tuple[subprocess.Popen, str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
-    server = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"QKSTORE": str(store)}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    server = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"QKSTORE": str(store)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     url = f"http://127.0.0.1:{port}"
     for _ in range(150):
         try:
@@ -88,13 +107,19 @@ def browse(url: str, until: float) -> tuple[int, list[str]]:
 
     seen, errors = 0, []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"])
+        browser = playwright.chromium.launch(
+            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"),
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
         page = browser.new_page()
         while time.time() < until:
             name = ("", "heads", "contrasts")[seen % 3]
             page.goto(f"{url}/{name}?run=synthetic&contrast=order-of-box&layer=1&head={seen % 4}")
             page.wait_for_function(IDLE, timeout=60_000)
-            errors += [e.inner_text() for e in page.query_selector_all('[data-testid="stAlertContentError"], [data-testid="stException"]')]
+            errors += [
+                e.inner_text()
+                for e in page.query_selector_all('[data-testid="stAlertContentError"], [data-testid="stException"]')
+            ]
             seen += 1
         browser.close()
     return seen, errors
@@ -112,23 +137,32 @@ def main(arguments: list[str] | None = None) -> int:
         path = Path(folder)
         write(path, n=512)
         store = qkstore.open(path)
-        store.catalog.save(qkstore.Contrast(name="order-of-box", where=PREDICATES[1], positive=PREDICATES[3], negative=PREDICATES[5]))
+        store.catalog.save(
+            qkstore.Contrast(name="order-of-box", where=PREDICATES[1], positive=PREDICATES[3], negative=PREDICATES[5])
+        )
         server, url = dashboard(path)
-        workers = {name: start(code, path, seconds) for name, code in (("script", SAVE), ("command", COMPUTE), ("ingest", INGEST))}
+        workers = {
+            name: start(code, path, seconds)
+            for name, code in (("script", SAVE), ("command", COMPUTE), ("ingest", INGEST))
+        }
         pages, errors = browse(url, time.time() + seconds)
         out = {name: worker.communicate(timeout=120) for name, worker in workers.items()}
         server.terminate()
         server.wait(10)
         saved, waits = out["script"][0].split(maxsplit=1) if out["script"][0] else ("0", "")
         versions = [c.version for c in store.catalog.versions("busy")]
-        failed = [f"{name}: {out[name][1].strip().splitlines()[-1]}" for name, worker in workers.items() if worker.returncode]
+        failed = [
+            f"{name}: {out[name][1].strip().splitlines()[-1]}" for name, worker in workers.items() if worker.returncode
+        ]
         failed += [f"dashboard: {e}" for e in errors]
         if versions != list(range(1, int(saved) + 1)):
             failed.append(f"{saved} contrasts were saved, {len(versions)} are there")
         runs = len(store.runs()) - 1
         if out["ingest"][0].strip() != str(runs):
             failed.append(f"{out['ingest'][0].strip()} runs were ingested, {runs} are there")
-    print(f"{seconds:.0f} s: {pages} pages opened, {out['command'][1].strip() or 0} rounds of commands, {saved} contrasts saved (median, worst wait in ms: {waits.strip()}), {runs} runs ingested")
+    print(
+        f"{seconds:.0f} s: {pages} pages opened, {out['command'][1].strip() or 0} rounds of commands, {saved} contrasts saved (median, worst wait in ms: {waits.strip()}), {runs} runs ingested"
+    )
     print(*failed or ["no error reached anyone, every save is there"], sep="\n")
     return int(bool(failed))
 

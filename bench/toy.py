@@ -46,7 +46,15 @@ class Head(torch.nn.Module):
         return torch.nn.functional.cross_entropy(torch.einsum("nt,ntd->nd", attention, v) @ self.W_O.T, batch.y)
 
 
-def alone(task: Payload, r1: int, r2: int, steps: int, rate: float, weight_decay: float = WEIGHT_DECAY, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
+def alone(
+    task: Payload,
+    r1: int,
+    r2: int,
+    steps: int,
+    rate: float,
+    weight_decay: float = WEIGHT_DECAY,
+    dtype: torch.dtype = torch.float32,
+) -> dict[str, torch.Tensor]:
     """The weights of one head after some steps of the plain program at a constant rate, on the stream of latents of r1 and r2 dimensions."""
     head, stream = Head(task, dtype), Stream(task, r1, r2, "train", dtype=dtype)
     optimiser = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=weight_decay)
@@ -74,11 +82,15 @@ def main() -> int:
         return _seconds(lambda: [training.advance() for _ in range(steps)]) / steps / len(some)
 
     def plain() -> float:
-        return statistics.mean(_seconds(lambda: alone(t, t.r1, t.r2, steps, how.rate)) / steps for t in (tasks[0], tasks[-1]))
+        return statistics.mean(
+            _seconds(lambda: alone(t, t.r1, t.r2, steps, how.rate)) / steps for t in (tasks[0], tasks[-1])
+        )
 
     turns = [(stacked(tasks), stacked(tasks[:1]), plain()) for _ in range(options.rounds)]
     for name, seconds in zip((f"stack of {len(tasks)}", "stack of 1", "one at a time, plain"), zip(*turns)):
-        print(f"{name:22} {60 / (statistics.median(seconds) * how.steps):8.1f} models a minute ({1000 * statistics.median(seconds):.2f} ms a step and model)")
+        print(
+            f"{name:22} {60 / (statistics.median(seconds) * how.steps):8.1f} models a minute ({1000 * statistics.median(seconds):.2f} ms a step and model)"
+        )
     ratio = statistics.median(one / many for many, _, one in turns)
     print(f"stacked ÷ one at a time: {ratio:.1f} (limit {options.limit:g}), {torch.get_num_threads()} threads")
     return 0 if ratio >= options.limit else 1

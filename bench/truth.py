@@ -33,8 +33,12 @@ def box_run(store, run, layer: int) -> dict:
     centred = analysis.intervene(run, {"order-centred": named["order-centred"]}, layer, best.head)
     by_name = {c.name: c for c in joint.conditions + centred.conditions[:1]}
     pairs = {"order": "random of order's rank", "lexical": "random of lexical's rank", "order+lexical": "random"}
-    swaps = {name: (by_name[name], by_name[other]) for name, other in pairs.items()} | {"order-centred": tuple(centred.conditions)}
-    shares = analysis.shares(run, {name: named[name] for name in FEATURES}, layer, best.head, over=named["order"][0]).shares.share
+    swaps = {name: (by_name[name], by_name[other]) for name, other in pairs.items()} | {
+        "order-centred": tuple(centred.conditions)
+    }
+    shares = analysis.shares(
+        run, {name: named[name] for name in FEATURES}, layer, best.head, over=named["order"][0]
+    ).shares.share
     return {"head": best.head, "accuracy": best.accuracy, "n": joint.n, "swaps": swaps, "shares": shares}
 
 
@@ -55,7 +59,8 @@ def box_failures(kind: str, found: dict) -> list[str]:
         },
         "both": {
             "both move ≥ 0.7": after["order+lexical"][0] >= 0.7,
-            "both at least 0.1 more than either": after["order+lexical"][0] > max(after["order"][0], after["lexical"][0]) + 0.1,
+            "both at least 0.1 more than either": after["order+lexical"][0]
+            > max(after["order"][0], after["lexical"][0]) + 0.1,
             "random of equal rank ≤ 0.15": after["order+lexical"][1] <= 0.15,
         },
     }[kind]
@@ -67,7 +72,10 @@ def list_run(store, run, layer: int) -> dict:
     names = [n for n in store.features(run) if n.startswith("category:") and n != "category:*"]
     (category,) = store.feature(run, "category")
     best = max((h for h in heads(run, category, nulls=0) if h.layer == layer), key=lambda h: h.selectivity)
-    ranks = {n.removeprefix("category:"): analysis.covariance(run, store.feature(run, n)[0], layer, best.head).subspace.rank for n in names}
+    ranks = {
+        n.removeprefix("category:"): analysis.covariance(run, store.feature(run, n)[0], layer, best.head).subspace.rank
+        for n in names
+    }
     swap = analysis.intervene(run, {"category:*": store.feature(run, "category:*")}, layer, best.head)
     return {"head": best.head, "ratio": best.selectivity, "ranks": ranks, "swap": swap}
 
@@ -81,18 +89,26 @@ def main(arguments: list[str] | None = None) -> int:
     for kind in ("ent", "ord", "both"):
         found = box_run(store, store.run(f"demo-boxes-{kind}"), o.layer)
         share = ", ".join(f"{name} {value:.0%}" for name, value in found["shares"].items())
-        print(f"{kind}: layer {o.layer} head {found['head']}, accuracy {found['accuracy']:.3f}, n = {found['n']}; shares: {share}")
+        print(
+            f"{kind}: layer {o.layer} head {found['head']}, accuracy {found['accuracy']:.3f}, n = {found['n']}; shares: {share}"
+        )
         for name, (swap, random) in found["swaps"].items():
             low, high = swap.ci["target_after"]
-            print(f"  {name:14s} rank {swap.rank:2d}  original {swap.original_before:.3f} → {swap.original_after:.3f}  target {swap.target_before:.3f} → "
-                  f"{swap.target_after:.3f} [{low:.3f}, {high:.3f}]  random of its rank {random.target_after:.3f} ± {random.spread['target_after']:.3f}")
+            print(
+                f"  {name:14s} rank {swap.rank:2d}  original {swap.original_before:.3f} → {swap.original_after:.3f}  target {swap.target_before:.3f} → "
+                f"{swap.target_after:.3f} [{low:.3f}, {high:.3f}]  random of its rank {random.target_after:.3f} ± {random.spread['target_after']:.3f}"
+            )
         failed += box_failures(kind, found)
     lists = list_run(store, store.run("demo-lists"), o.layer)
     swap, random = lists["swap"].conditions
-    print(f"lists: layer {o.layer} head {lists['head']}, attention on queried items over all others {lists['ratio']:.1f}, n = {lists['swap'].n}")
+    print(
+        f"lists: layer {o.layer} head {lists['head']}, attention on queried items over all others {lists['ratio']:.1f}, n = {lists['swap'].n}"
+    )
     print(f"  ranks: {', '.join(f'{name} {rank}' for name, rank in lists['ranks'].items())}")
-    print(f"  category:*     rank {swap.rank:2d}  original {swap.original_before:.3f} → {swap.original_after:.3f}  target {swap.target_before:.3f} → {swap.target_after:.3f}"
-          f"  random of its rank {random.target_after:.3f} ± {random.spread['target_after']:.3f}")
+    print(
+        f"  category:*     rank {swap.rank:2d}  original {swap.original_before:.3f} → {swap.original_after:.3f}  target {swap.target_before:.3f} → {swap.target_after:.3f}"
+        f"  random of its rank {random.target_after:.3f} ± {random.spread['target_after']:.3f}"
+    )
     failed += [f"demo-lists: category {name} has rank {rank}" for name, rank in lists["ranks"].items() if rank != 1]
     failed += [f"demo-lists: the ratio is {lists['ratio']:.2f}, below 3"] * (lists["ratio"] < 3)
     print(*failed or ["all as it must be"], sep="\n")

@@ -18,7 +18,9 @@ from qkstore.sentence import count_text
 PARTS = ("where", "positive", "negative")
 SHAPES = {"predicates": "Three predicates", "select": "One SELECT"}
 STARTER = "select q.query_row, k.key_row, 1 as sign\nfrom q join k using (prompt_id)\nwhere q.role = 'answer_slot'"
-BLANK = Contrast(name="contrast", where="k.prompt_id = q.prompt_id", positive="k.role = 'item'", negative="k.role <> 'item'")
+BLANK = Contrast(
+    name="contrast", where="k.prompt_id = q.prompt_id", positive="k.role = 'item'", negative="k.role <> 'item'"
+)
 GOOD = "good-preview"  # (what it started from, the last draft whose preview worked)
 
 
@@ -29,7 +31,12 @@ def summary(view: View, base: Contrast, split: str | None) -> None:
     except QKStoreError:
         counts = None
     where = f"{split or 'all'} prompts"
-    titles = (("Queries", where), ("Keys", where), ("Positive pairs", "share the feature"), ("Negative pairs", "do not"))
+    titles = (
+        ("Queries", where),
+        ("Keys", where),
+        ("Positive pairs", "share the feature"),
+        ("Negative pairs", "do not"),
+    )
     panel.figures([(title, panel.number(n, ","), note) for (title, note), n in zip(titles, counts or 4 * [None])])
     with st.container(border=True):
         st.subheader(f"{plain(base.name)} ({f'version {base.version}' if base.version else 'built in'})", anchor=False)
@@ -47,11 +54,18 @@ def form(view: View, base: Contrast | None) -> Contrast | None:
         left, right = st.columns(2)
         for name, place, choices in (("weighting", left, WEIGHTINGS), ("centring", right, CENTRINGS)):
             at = list(choices).index(getattr(base, name))
-            fields[name] = place.selectbox(name.capitalize(), list(choices), at, key=f"{about}-{name}", help=_help(choices))
-        fields["name"] = left.text_input("Name", base.name if base.version else f"my-{base.name.replace('authors/', '')}", key=f"{about}-n").strip()
+            fields[name] = place.selectbox(
+                name.capitalize(), list(choices), at, key=f"{about}-{name}", help=_help(choices)
+            )
+        fields["name"] = left.text_input(
+            "Name", base.name if base.version else f"my-{base.name.replace('authors/', '')}", key=f"{about}-n"
+        ).strip()
         fields["description"] = right.text_input("Description", base.description, key=f"{about}-d")
         buttons = st.container(horizontal=True)
-        asked, saving = buttons.form_submit_button("Preview", type="primary"), buttons.form_submit_button("Save as a new version")
+        asked, saving = (
+            buttons.form_submit_button("Preview", type="primary"),
+            buttons.form_submit_button("Save as a new version"),
+        )
     columns(view.run)
     if not (asked or saving):
         last = st.session_state.get(GOOD)
@@ -73,7 +87,10 @@ def _about(view: View, base: Contrast) -> str:
 
 def _predicates(base: Contrast, about: str) -> dict:
     titles = {"where": "Where (both sides)", "positive": "Positive", "negative": "Negative"}
-    return {part: _area(titles[part], getattr(base, part) or "", f"{about}-{part}", 100 if part == "where" else 68) for part in PARTS}
+    return {
+        part: _area(titles[part], getattr(base, part) or "", f"{about}-{part}", 100 if part == "where" else 68)
+        for part in PARTS
+    }
 
 
 def _select(base: Contrast, about: str) -> dict:
@@ -121,10 +138,15 @@ def _pairs(run: Run, draft: Contrast, split: str | None, sentence: bool = True) 
         line(draft.sentence(counts), "sentence")
     for finding in results.findings(run, draft, split):
         (st.warning if finding.warns else st.info)(plain(finding.text))
-    line(f"Pairs drawn at random from the {split or 'whole'} split (seed 0): query red, positive key blue, negative key orange and dashed")
+    line(
+        f"Pairs drawn at random from the {split or 'whole'} split (seed 0): query red, positive key blue, negative key orange and dashed"
+    )
     for example in results.examples(run, draft, split, 2):
         side = "positive" if example.sign > 0 else "negative"
-        line(f"{side}: query {example.query.token!r} with key {example.key.token!r}" + ("" if example.same_prompt else ", from two prompts"))
+        line(
+            f"{side}: query {example.query.token!r} with key {example.key.token!r}"
+            + ("" if example.same_prompt else ", from two prompts")
+        )
         query, key = {example.query.index: "query"}, {example.key.index: side}
         if example.same_prompt:
             st.html(tokens(example.query.texts, marks=query | key))
@@ -136,8 +158,12 @@ def columns(run: Run) -> None:
     """Which columns a predicate can use, with example values."""
     with st.expander("Columns", expanded=True):
         rows = [
-            {"column": f"{side}.{name}", "examples": ", ".join(visible(str(value)) for value in run.values(name, side, 6))}
-            for side in ("q", "k") for name in run.columns[side]
+            {
+                "column": f"{side}.{name}",
+                "examples": ", ".join(visible(str(value)) for value in run.values(name, side, 6)),
+            }
+            for side in ("q", "k")
+            for name in run.columns[side]
         ]
         titles = {"column": "Column", "examples": st.column_config.TextColumn("Examples", width="large")}
         st.dataframe(pl.DataFrame(rows), hide_index=True, height=260, column_config=titles)
@@ -146,8 +172,13 @@ def columns(run: Run) -> None:
 def listing(view: View) -> pl.DataFrame:
     """A row a contrast: name, version, how it reads."""
     rows = [
-        {"name": name, "version": str(c[0].version or "built in"), "sentence": c[0].sentence() if len(c) == 1 else f"The span of {len(c)} contrasts.",
-         "weighting": c[0].weighting, "centring": c[0].centring}
+        {
+            "name": name,
+            "version": str(c[0].version or "built in"),
+            "sentence": c[0].sentence() if len(c) == 1 else f"The span of {len(c)} contrasts.",
+            "weighting": c[0].weighting,
+            "centring": c[0].centring,
+        }
         for name, c in view.named.items()
     ]
     return pl.DataFrame(rows, schema=dict.fromkeys(("name", "version", "sentence", "weighting", "centring"), pl.String))
@@ -155,4 +186,6 @@ def listing(view: View) -> pl.DataFrame:
 
 def sql(contrast: Contrast) -> str:
     """A contrast as it was written."""
-    return contrast.pairs or "\n".join(f"{part:<9}{getattr(contrast, part)}" for part in PARTS if getattr(contrast, part))
+    return contrast.pairs or "\n".join(
+        f"{part:<9}{getattr(contrast, part)}" for part in PARTS if getattr(contrast, part)
+    )

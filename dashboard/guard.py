@@ -62,7 +62,9 @@ def run(page: Callable[[], None]) -> None:
     except QKStoreError as error:
         st.error(plain(error))
     except Exception as error:
-        st.error(f"This view failed: {plain(type(error).__name__)}. It is a fault of the dashboard; the store is untouched.")
+        st.error(
+            f"This view failed: {plain(type(error).__name__)}. It is a fault of the dashboard; the store is untouched."
+        )
         with st.expander("Details"):
             st.code(traceback.format_exc(), language=None)
 

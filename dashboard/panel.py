@@ -48,7 +48,16 @@ def percent(value: float | None) -> str:
 
 def command(act: str, view: View, name: str | None = None, head: bool = True, **options) -> str:
     """The CLI command of a page's result, for the view's contrast or another by name."""
-    parts = ["python -m qkstore", act, "--store", str(view.store.path), "--run", view.run.name, "--contrast", name or view.name]
+    parts = [
+        "python -m qkstore",
+        act,
+        "--store",
+        str(view.store.path),
+        "--run",
+        view.run.name,
+        "--contrast",
+        name or view.name,
+    ]
     named = ({"layer": view.layer, "head": view.head} if head else {}) | options
     parts += [text for name, value in named.items() if value is not None for text in (f"--{name}", str(value))]
     return parts[0] + " " + shlex.join(parts[1:])
@@ -57,8 +66,18 @@ def command(act: str, view: View, name: str | None = None, head: bool = True, **
 def python(view: View, use: str, *lines: str, features: Iterable[str] = (), one: bool = True) -> str:
     """The Python of a page's result: `lines` after what they use, the store, the run, and its contrast, contrasts or features."""
     named = ", ".join(f"{name!r}: store.feature(run, {name!r})" for name in features)
-    contrast = f"(contrast,) = store.feature(run, {view.contrast.name!r})" if one else f"contrasts = store.feature(run, {view.name!r})"
-    start = ["import qkstore", use, "", f"store = qkstore.open({str(view.store.path)!r})", f"run = store.run({view.run.name!r})"]
+    contrast = (
+        f"(contrast,) = store.feature(run, {view.contrast.name!r})"
+        if one
+        else f"contrasts = store.feature(run, {view.name!r})"
+    )
+    start = [
+        "import qkstore",
+        use,
+        "",
+        f"store = qkstore.open({str(view.store.path)!r})",
+        f"run = store.run({view.run.name!r})",
+    ]
     return "\n".join([*start, f"features = {{{named}}}" if named else contrast, *lines, ""])
 
 
@@ -118,4 +137,6 @@ def ranks(found: dict[str, int]) -> str:
 
 def measured(top: Summary) -> str:
     """What the best head is best in."""
-    return f"accuracy {percent(top.value)}" if top.measure == "accuracy" else f"‖ΔC‖ is {number(top.value, '.1f')} × null"
+    return (
+        f"accuracy {percent(top.value)}" if top.measure == "accuracy" else f"‖ΔC‖ is {number(top.value, '.1f')} × null"
+    )

@@ -8,7 +8,21 @@ import streamlit as st
 
 from dashboard import guard
 from dashboard.text import plain
-from qkstore import analysis, check, comparison, contrast, dimension, dose, example, growth, label, null, query_swap, toy, toy_points
+from qkstore import (
+    analysis,
+    check,
+    comparison,
+    contrast,
+    dimension,
+    dose,
+    example,
+    growth,
+    label,
+    null,
+    query_swap,
+    toy,
+    toy_points,
+)
 from qkstore.contrast import Contrast
 from qkstore.errors import QKStoreError
 from qkstore.heads import HeadScore
@@ -71,7 +85,9 @@ def heads(run: Run, asked: Contrast) -> list[HeadScore]:
                 place.info("Cancelled. Choose a run and a contrast to score its heads.")
                 st.stop()
         try:
-            _scores()[key] = guard.store().heads(run, asked, progress=lambda i, n: bar.progress(i / n, f"Scored {i:,} of {n:,} heads"))
+            _scores()[key] = guard.store().heads(
+                run, asked, progress=lambda i, n: bar.progress(i / n, f"Scored {i:,} of {n:,} heads")
+            )
         except QKStoreError:
             place.empty()  # nothing is being scored any more; a cancel leaves its own line in this place
             raise

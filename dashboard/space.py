@@ -12,11 +12,15 @@ import streamlit as st
 from qkstore import palette, scatter
 from qkstore.visible import visible
 
-CSS, SCENE, PLOT = ((Path(__file__).parent / name).read_text(encoding="utf-8") for name in ("space.css", "space_scene.js", "space.js"))
+CSS, SCENE, PLOT = (
+    (Path(__file__).parent / name).read_text(encoding="utf-8") for name in ("space.css", "space_scene.js", "space.js")
+)
 _draw = st.components.v2.component("space", css=CSS, js=SCENE + PLOT)
 
 
-def space(points: pl.DataFrame, titles: tuple[str, str, str], legend: str, dark: bool = False, key: str | None = None) -> None:
+def space(
+    points: pl.DataFrame, titles: tuple[str, str, str], legend: str, dark: bool = False, key: str | None = None
+) -> None:
     """Draw `points` (side, x, y, z, group, prompt_id, text) in the colours of `scatter.pairs`, all three axes on one scale.
 
     A drag or the arrow keys turn the points, the wheel zooms, a double click resets; a click in the legend dims the other groups.
@@ -35,14 +39,22 @@ def payload(points: pl.DataFrame, titles: tuple[str, str, str], legend: str, dar
     places = {label: i for i, label in enumerate(colours)}
     queries = int((shown["side"] == "query").sum())
     keys = len(shown) - queries
-    about = (f"{queries:,} queries (triangles) and {keys:,} keys (circles) in three dimensions: {', '.join(titles)}; "
-             f"colour: {legend}. Arrow keys turn the points, plus and minus zoom, 0 resets.")
+    about = (
+        f"{queries:,} queries (triangles) and {keys:,} keys (circles) in three dimensions: {', '.join(titles)}; "
+        f"colour: {legend}. Arrow keys turn the points, plus and minus zoom, 0 resets."
+    )
     return {
-        "xyz": _bytes(shown.select("x", "y", "z").to_numpy(), "<f4"), "keys": keys,
+        "xyz": _bytes(shown.select("x", "y", "z").to_numpy(), "<f4"),
+        "keys": keys,
         "group": _bytes(shown["group"].replace_strict(places, return_dtype=pl.Int32).to_numpy(), "<i4"),
         "groups": [list(pair) for pair in colours.items()],
-        "token": _bytes(token, "<i4"), "tokens": tokens.tolist(), "prompt": _bytes(shown["prompt_id"].to_numpy(), "<i4"),
-        "titles": titles, "legend": legend, "ink": palette.ink(dark), "about": about,
+        "token": _bytes(token, "<i4"),
+        "tokens": tokens.tolist(),
+        "prompt": _bytes(shown["prompt_id"].to_numpy(), "<i4"),
+        "titles": titles,
+        "legend": legend,
+        "ink": palette.ink(dark),
+        "about": about,
     }
 
 

@@ -23,8 +23,17 @@ from qkstore.visible import visible
 
 CARRIED = ("run", "contrast", "layer", "head")
 PARTNERS = {
-    "order": "lexical", "order-centred": "lexical", "order-elsewhere": "lexical", "lexical": "order", "reflexive": "lexical",
-    "authors/order": "authors/lexical", "authors/lexical": "authors/order", "z1": "z2", "z2": "z1", "exact/z1": "exact/z2", "exact/z2": "exact/z1",
+    "order": "lexical",
+    "order-centred": "lexical",
+    "order-elsewhere": "lexical",
+    "lexical": "order",
+    "reflexive": "lexical",
+    "authors/order": "authors/lexical",
+    "authors/lexical": "authors/order",
+    "z1": "z2",
+    "z2": "z1",
+    "exact/z1": "exact/z2",
+    "exact/z2": "exact/z1",
 }
 NONE = "none"
 NOTES = "notes"  # where this run of the page tells of bad choices: above the filters, which are too narrow for a line
@@ -61,8 +70,18 @@ def carried() -> dict[str, str]:
     return {name: st.query_params[name] for name in CARRIED if name in st.query_params}
 
 
-def select(label: str, name: str, options: Sequence, default: Any, *, shown: Callable[[Any], str] = str, changed: Callable | None = None,
-           help: str | None = None, widget: Callable = st.selectbox, **more) -> Any:
+def select(
+    label: str,
+    name: str,
+    options: Sequence,
+    default: Any,
+    *,
+    shown: Callable[[Any], str] = str,
+    changed: Callable | None = None,
+    help: str | None = None,
+    widget: Callable = st.selectbox,
+    **more,
+) -> Any:
     """A choice kept in the URL under `name`. A URL value that is no option is told in one line, and the default shown."""
     texts = {str(option): option for option in options}
     asked, key = st.query_params.get(name), f"url-{name}"
@@ -70,7 +89,16 @@ def select(label: str, name: str, options: Sequence, default: Any, *, shown: Cal
         said = f"{label} {asked!r} of the address is not here; {near(asked, texts)}. Showing {shown(default)[:60]}."
         st.session_state.get(NOTES, st).warning(plain(said))
     st.session_state[key] = texts.get(asked, default)
-    return widget(label, options, format_func=lambda option: visible(shown(option)), key=key, on_change=_write, args=(name, key, changed), help=help, **more)
+    return widget(
+        label,
+        options,
+        format_func=lambda option: visible(shown(option)),
+        key=key,
+        on_change=_write,
+        args=(name, key, changed),
+        help=help,
+        **more,
+    )
 
 
 def segments(label: str, name: str, options: Sequence, default: Any, **more) -> Any:
@@ -100,7 +128,9 @@ def view(head: bool = True, extra: Sequence[float] = (), without: bool = False) 
     """
     store = guard.store()
     st.session_state[NOTES] = st.container()
-    run_place, contrast_place, *rest = st.columns([2.6, 2.6, *([1, 1] if head else []), *extra], vertical_alignment="bottom")
+    run_place, contrast_place, *rest = st.columns(
+        [2.6, 2.6, *([1, 1] if head else []), *extra], vertical_alignment="bottom"
+    )
     runs, errors = store.scan()
     if not runs:
         nothing(store, errors)
@@ -111,7 +141,9 @@ def view(head: bool = True, extra: Sequence[float] = (), without: bool = False) 
     if not named and without:
         return View(store, run, {}, "", None, None, rest)
     if not named:
-        raise ContrastError(f"run {run.name!r} has no contrast yet: its labels fit no built-in one; write one on the Contrasts page")
+        raise ContrastError(
+            f"run {run.name!r} has no contrast yet: its labels fit no built-in one; write one on the Contrasts page"
+        )
     with contrast_place:
         contrast = select("Contrast", "contrast", list(named), next(iter(named)))
     found = View(store, run, named, contrast, None, None, rest[2:] if head else rest)
@@ -121,7 +153,9 @@ def view(head: bool = True, extra: Sequence[float] = (), without: bool = False) 
 def _head(found: View, layer_place, head_place) -> View:
     run, layers, heads = found.run, list(found.run.layers), list(range(found.run.n_heads))
     best = (layers[0], 0)
-    if not (st.query_params.get("layer", "") in map(str, layers) and st.query_params.get("head", "") in map(str, heads)):
+    if not (
+        st.query_params.get("layer", "") in map(str, layers) and st.query_params.get("head", "") in map(str, heads)
+    ):
         top = ranking.best(results.heads(run, found.contrast))
         best = top.layer, top.head
     with layer_place:
@@ -140,7 +174,13 @@ def partner(view: View) -> str:
 def partnered(view: View) -> str | None:
     """A second contrast, or None: the partner in the paper by default, where there is one."""
     default = PARTNERS.get(view.name, NONE)
-    name = select("And", "and", [NONE, *view.others()], default if default in view.others() else NONE, help="A second contrast; both are also taken together")
+    name = select(
+        "And",
+        "and",
+        [NONE, *view.others()],
+        default if default in view.others() else NONE,
+        help="A second contrast; both are also taken together",
+    )
     return None if name == NONE else name
 
 
@@ -153,14 +193,25 @@ def prompt(view: View, listed: Sequence[dict], split: str | None) -> dict:
     if asked.isdecimal() and int(asked) < view.run.n_prompts:
         rows.setdefault(int(asked), view.run.prompt(int(asked)))
     label = f"Prompt ({split or 'all'} split; the first {len(listed):,})"
-    chosen = select(label, "prompt", list(rows), next(iter(rows)), shown=lambda i: f"{i}: {shorten(rows[i]['text'], 130, placeholder=' …')}")
+    chosen = select(
+        label,
+        "prompt",
+        list(rows),
+        next(iter(rows)),
+        shown=lambda i: f"{i}: {shorten(rows[i]['text'], 130, placeholder=' …')}",
+    )
     return rows[chosen]
 
 
 def _forget() -> None:
     """After another run is chosen: drop what it has not, as those choices were made for the run before."""
     run = guard.store().run(st.query_params["run"])
-    kept = {"contrast": store_names(run), "and": store_names(run), "layer": map(str, run.layers), "head": map(str, range(run.n_heads))}
+    kept = {
+        "contrast": store_names(run),
+        "and": store_names(run),
+        "layer": map(str, run.layers),
+        "head": map(str, range(run.n_heads)),
+    }
     for name in (*kept, "prompt", "q", "k", "order"):
         if st.query_params.get(name) not in set(kept.get(name, ())):
             put(**{name: None})
@@ -174,6 +225,8 @@ def nothing(store: Store, errors: Sequence = ()) -> None:
     """The empty state: why there is nothing to show, and the next act."""
     for error in errors:
         st.warning(plain(error))
-    st.info(f"The store {plain(store.path)} has no runs yet. Ingest the demo, or prompts of your own, then reload this page:")
+    st.info(
+        f"The store {plain(store.path)} has no runs yet. Ingest the demo, or prompts of your own, then reload this page:"
+    )
     st.code(f"python -m ingest demo --store {store.path}", language="bash")
     st.stop()

@@ -21,7 +21,9 @@ class Batch:
     columns: Tensor  # (B, Q), the queries' columns, filled up with 0
 
     @classmethod
-    def of(cls, ids: list[list[int]], queries: list[list[int]], keys: list[list[int]], pad: int, left: bool, device) -> Batch:
+    def of(
+        cls, ids: list[list[int]], queries: list[list[int]], keys: list[list[int]], pad: int, left: bool, device
+    ) -> Batch:
         """Token ids of prompts, filled up with `pad` on one side, and the positions of each that are wanted."""
         T = max(map(len, ids))
         shift = [T - len(row) if left else 0 for row in ids]

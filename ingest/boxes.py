@@ -53,7 +53,9 @@ class Pairs:
         return self.boxes[self.queried]
 
 
-def build(n: int, question: Question, seed: int, n_test: int = 1000, n_pairs: int = 9, reflexive: bool = False) -> list[Prompt]:
+def build(
+    n: int, question: Question, seed: int, n_test: int = 1000, n_pairs: int = 9, reflexive: bool = False
+) -> list[Prompt]:
     """Prompts of one kind of question, with every variant that the binding contrasts need.
 
     n: base prompts of the train split, each followed by its counterfactual (the queried entity replaced in its clause
@@ -66,7 +68,11 @@ def build(n: int, question: Question, seed: int, n_test: int = 1000, n_pairs: in
     """
     _check(n, question, n_test, n_pairs)
     rng = random.Random(f"boxes {question} {seed}")
-    drawn = [(split, i, *_draw(rng, split, n_pairs)) for split, count in (("train", n), ("test", n_test)) for i in range(count)]
+    drawn = [
+        (split, i, *_draw(rng, split, n_pairs))
+        for split, count in (("train", n), ("test", n_test))
+        for i in range(count)
+    ]
     prompts = [p for base in drawn for p in _with_counterfactual(question, *base)]
     fixed = tuple(rng.sample(entities("train"), n_pairs))
     prompts += [_fixed(rng, question, fixed, i) for i in range(n)]
@@ -92,8 +98,12 @@ def _draw(rng: random.Random, split: str, n_pairs: int) -> tuple[Pairs, str]:
 
 def _with_counterfactual(question: Question, split: str, i: int, pairs: Pairs, other: str) -> list[Prompt]:
     name = _base(question, split, i)
-    variants = (pairs, {"id": name, "variant": "base"}), (
-        pairs.swapped(other), {"id": f"{question}-{split}-counterfactual-{i}", "variant": "counterfactual", "counterfactual_of": name},
+    variants = (
+        (pairs, {"id": name, "variant": "base"}),
+        (
+            pairs.swapped(other),
+            {"id": f"{question}-{split}-counterfactual-{i}", "variant": "counterfactual", "counterfactual_of": name},
+        ),
     )
     return [prompt(p, question, split=split, **fields) for p, fields in variants]
 
@@ -112,8 +122,12 @@ def _fixed(rng: random.Random, question: Question, fixed: tuple[str, ...], i: in
 def _reflexive(rng: random.Random, question: Question, split: str, i: int, pairs: Pairs) -> Prompt:
     box = rng.choice([b for b in BOXES if b not in pairs.boxes])
     return prompt(
-        pairs.reboxed(box), question,
-        id=f"{question}-{split}-reflexive-{i}", split=split, variant="reflexive", counterfactual_of=_base(question, split, i),
+        pairs.reboxed(box),
+        question,
+        id=f"{question}-{split}-reflexive-{i}",
+        split=split,
+        variant="reflexive",
+        counterfactual_of=_base(question, split, i),
     )
 
 
@@ -126,9 +140,13 @@ def prompt(pairs: Pairs, question: Question, **fields: str) -> Prompt:
         passage.mark(box, "box", **labels, box=box, is_answer=i == pairs.queried).say(AFTER)
     passage.say(*ask(question, pairs.entity, pairs.queried)).mark("box", "answer_slot")
     return Prompt(
-        text=passage.text, spans=tuple(passage.spans), answer=pairs.box,
+        text=passage.text,
+        spans=tuple(passage.spans),
+        answer=pairs.box,
         labels={
-            "question": question, "queried_entity": pairs.entity, "queried_order": pairs.queried + 1,
+            "question": question,
+            "queried_entity": pairs.entity,
+            "queried_order": pairs.queried + 1,
             "queried_box": pairs.box,
         },
         **fields,

@@ -26,7 +26,11 @@ NAME = "qkstore"
 ROUTED = "Llama, Qwen, Mistral, Gemma, Phi, OLMo, GPT-2, GPT-NeoX, gpt-oss, Granite, Cohere, GLM, DeepSeek-V3, BERT and most newer ones do"
 LOGITS_BYTES = 2**28  # logits are made for so many bytes of queries at once
 HIDDEN = torch.finfo(torch.float32).min  # what an additive mask gives a key that is not seen
-TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4, torch.bfloat16: 3e-2}  # of a layer's output, relative to its values
+TOLERANCE = {
+    torch.float64: 1e-5,
+    torch.float32: 1e-4,
+    torch.bfloat16: 3e-2,
+}  # of a layer's output, relative to its values
 
 
 @dataclass(frozen=True)
@@ -52,22 +56,30 @@ class Capture:
     def __init__(self, net, layers: list[int] | None = None):
         self.net, self.kernel = net, net.config._attn_implementation
         if self.kernel not in ("sdpa", "eager"):
-            raise ModelError(f"attention by {self.kernel!r} cannot be read; load the model with attn_implementation 'sdpa' or 'eager'")
+            raise ModelError(
+                f"attention by {self.kernel!r} cannot be read; load the model with attn_implementation 'sdpa' or 'eager'"
+            )
         self.accepts = inspect.signature(net.forward).parameters
         probe = self._probe()
-        self.numbers = [layer.layer for layer in probe]  # of the layer of each attention call, in the order of the calls
+        self.numbers = [
+            layer.layer for layer in probe
+        ]  # of the layer of each attention call, in the order of the calls
         self.every = {layer.layer: layer for layer in probe}  # the chosen layers and all others
         self.layers = self._choose(self.every, layers)
         self._by_number = {layer.layer: layer for layer in self.layers}
 
-    def __call__(self, ids: list[list[int]], queries: list[list[int]], keys: list[list[int]], padding: str = "right") -> Captured:
+    def __call__(
+        self, ids: list[list[int]], queries: list[list[int]], keys: list[list[int]], padding: str = "right"
+    ) -> Captured:
         """Captured vectors of prompts (token ids) at the positions wanted of each; `padding` is 'right' or 'left'."""
         batch = self.batch(ids, queries, keys, padding)
         read = _Read(self.kernel, batch, self.numbers, self._by_number)
         self.run(batch, read)
         return Captured(*(torch.stack([read.found[layer.layer][i] for layer in self.layers]).cpu() for i in range(3)))
 
-    def batch(self, ids: list[list[int]], queries: list[list[int]], keys: list[list[int]], padding: str = "right") -> Batch:
+    def batch(
+        self, ids: list[list[int]], queries: list[list[int]], keys: list[list[int]], padding: str = "right"
+    ) -> Batch:
         """The prompts side by side on the model's device."""
         pad = self.net.config.get_text_config().pad_token_id or 0
         return Batch.of(ids, queries, keys, pad, padding == "left", self.net.device)
@@ -79,7 +91,9 @@ class Capture:
         self.run(probe.batch, probe)
         if not probe.layers:
             name = type(self.net).__name__
-            raise ModelError(f"{name} does not route through transformers' attention interface, so q and k cannot be read ({ROUTED})")
+            raise ModelError(
+                f"{name} does not route through transformers' attention interface, so q and k cannot be read ({ROUTED})"
+            )
         return probe.layers
 
     def run(self, batch: Batch, read, **more):
@@ -105,7 +119,9 @@ class Capture:
         if hasattr(getattr(self.net, "embeddings", None), "create_position_ids_from_input_ids"):
             return {}  # RoBERTa and its kin number what is not padding, from another first number
         if "position_ids" not in self.accepts:
-            raise ModelError(f"{type(self.net).__name__} takes no position ids, so left padding would shift its positions; pad on the right")
+            raise ModelError(
+                f"{type(self.net).__name__} takes no position ids, so left padding would shift its positions; pad on the right"
+            )
         return {"position_ids": batch.place.clamp(min=0)}
 
     def _choose(self, found: dict[int, Layer], wanted: list[int] | None) -> list[Layer]:
@@ -116,12 +132,16 @@ class Capture:
             raise ModelError(f"there is no layer {beyond[0]}; the model has layers 0-{total - 1}")
         missing = [n for n in wanted if n not in found]
         if missing:
-            raise ModelError(f"layer {missing[0]} has no attention that can be read; choose with --layers {ranges(found)}")
+            raise ModelError(
+                f"layer {missing[0]} has no attention that can be read; choose with --layers {ranges(found)}"
+            )
         shapes: dict[tuple, list[int]] = {}
         for n in wanted:
             shapes.setdefault((found[n].d_head, found[n].n_heads, found[n].n_kv_heads), []).append(n)
         if len(shapes) > 1:
-            each = "; ".join(f"--layers {ranges(ns)} (head_dim {d}, {h} heads, {kv} KV heads)" for (d, h, kv), ns in shapes.items())
+            each = "; ".join(
+                f"--layers {ranges(ns)} (head_dim {d}, {h} heads, {kv} KV heads)" for (d, h, kv), ns in shapes.items()
+            )
             raise ModelError(f"one run holds layers of one shape, these differ: choose {each}")
         return [found[n] for n in wanted]
 
@@ -200,13 +220,28 @@ class _Probe:
         n, T = len(self.layers), query.shape[2]
         output, weights = kernel_of(self.kernel, module)(module, query, key, value, mask, **options)
         if key.shape[2] != T or key.shape[0] != query.shape[0]:
-            raise ModelError(f"layer {n} of {type(module).__name__} attends to another sequence; only self-attention can be read")
-        every = Batch(self.batch.ids, self.batch.real, self.batch.place, (), (), (), torch.arange(T, device=query.device).expand(len(query), T))
+            raise ModelError(
+                f"layer {n} of {type(module).__name__} attends to another sequence; only self-attention can be read"
+            )
+        every = Batch(
+            self.batch.ids,
+            self.batch.real,
+            self.batch.place,
+            (),
+            (),
+            (),
+            torch.arange(T, device=query.device).expand(len(query), T),
+        )
         seen = mask_rows(self.kernel, module, every, mask, options)  # (B, 1 or H, T, T)
         layer = Layer(
-            self._number(module, n), query.shape[1], key.shape[1], query.shape[3],
-            scaling=_float(options.get("scaling"), query.shape[3] ** -0.5), softcap=_float(options.get("softcap"), None),
-            window=options.get("sliding_window"), causal=not bool(seen[0, 0, 0, 1]),
+            self._number(module, n),
+            query.shape[1],
+            key.shape[1],
+            query.shape[3],
+            scaling=_float(options.get("scaling"), query.shape[3] ** -0.5),
+            softcap=_float(options.get("softcap"), None),
+            window=options.get("sliding_window"),
+            causal=not bool(seen[0, 0, 0, 1]),
         )
         self._check(layer, module, query, key, value, seen, output, options)
         self.layers.append(layer)
@@ -223,7 +258,9 @@ class _Probe:
         groups = query.shape[1] // value.shape[1]
         expected = weights @ value.to(weights.dtype).repeat_interleave(groups, 1)  # (B, H, T, d_value)
         if not bool(output.isfinite().all()):
-            raise ModelError(f"layer {layer.layer} gives NaN or Inf for a text of six tokens; look at the model's weights, or try --dtype float32")
+            raise ModelError(
+                f"layer {layer.layer} gives NaN or Inf for a text of six tokens; look at the model's weights, or try --dtype float32"
+            )
         gap = (expected.transpose(1, 2) - output.reshape(expected.transpose(1, 2).shape))[self.batch.real].abs().max()
         agrees = gap <= TOLERANCE.get(query.dtype, 3e-2) * value.abs().max()  # NaN does not
         if options.get("position_bias") is not None or not agrees:
@@ -271,12 +308,16 @@ def mask_rows(kernel: str, module, batch: Batch, mask: Tensor | None, options: d
         causal = options.get("is_causal")
         causal = kernel == "sdpa" and T > 1 and (getattr(module, "is_causal", True) if causal is None else causal)
         keys = torch.arange(T, device=batch.ids.device)
-        seen = (keys <= batch.columns[:, :, None]) if causal else torch.ones(B, Q, T, dtype=torch.bool, device=keys.device)
+        seen = (
+            (keys <= batch.columns[:, :, None]) if causal else torch.ones(B, Q, T, dtype=torch.bool, device=keys.device)
+        )
         return seen[:, None]
     if mask.dtype != torch.bool:  # an additive mask; anything but 0 and "not at all" would be a bias
         hidden = mask <= HIDDEN / 2
         if bool(((mask != 0) & ~hidden).any()):
-            raise ModelError(f"{type(module).__name__} adds a bias to its logits, so softmax over stored q and k would not be its attention")
+            raise ModelError(
+                f"{type(module).__name__} adds a bias to its logits, so softmax over stored q and k would not be its attention"
+            )
         mask = ~hidden
     mask = mask.expand(B, -1, -1, -1)[..., :T]
     return mask.gather(2, batch.columns[:, None, :, None].expand(-1, mask.shape[1], -1, T))

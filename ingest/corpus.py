@@ -28,8 +28,13 @@ class Corpus:
     """
 
     def __init__(
-        self, tokenizer, prompts: Sequence[Prompt], positions: str = "labelled", query_roles: Sequence[str] = (ANSWER_SLOT,),
-        chat: bool = False, progress: Callable[[str, int, int], None] | None = None,
+        self,
+        tokenizer,
+        prompts: Sequence[Prompt],
+        positions: str = "labelled",
+        query_roles: Sequence[str] = (ANSWER_SLOT,),
+        chat: bool = False,
+        progress: Callable[[str, int, int], None] | None = None,
     ):
         if positions not in POSITIONS:
             raise PromptError(f"no positions {positions!r}; {near(positions, POSITIONS)}")
@@ -39,7 +44,10 @@ class Corpus:
             self.tokens.append(tokenise(tokenizer, prompt, name_of(prompt, i), chat))
             if progress:
                 progress("tokenise", i + 1, len(prompts))
-        self.roles = [_roles(t, p, name_of(p, i), positions, query_roles) for i, (t, p) in enumerate(zip(self.tokens, prompts, strict=True))]
+        self.roles = [
+            _roles(t, p, name_of(p, i), positions, query_roles)
+            for i, (t, p) in enumerate(zip(self.tokens, prompts, strict=True))
+        ]
         _check_roles(self.roles, query_roles)
         every = positions == "all"
         self.queries = [[i for i, r in enumerate(roles) if every or r in query_roles] for roles in self.roles]
@@ -95,7 +103,10 @@ class Corpus:
             "char_end": pl.Series([t.offsets[i][1] for _, i, t in each], dtype=pl.Int32),
             "role": pl.Series([self.roles[p][i] for p, i, _ in each], dtype=pl.String),
             "span": pl.Series([t.span[i] for _, i, t in each], dtype=pl.Int32),
-            "span_last": pl.Series([t.span_last[i] or (t.span[i] is None and self.roles[p][i] is not None) for p, i, t in each], dtype=pl.Boolean),
+            "span_last": pl.Series(
+                [t.span_last[i] or (t.span[i] is None and self.roles[p][i] is not None) for p, i, t in each],
+                dtype=pl.Boolean,
+            ),
         }
         labels = [self.prompts[p].spans[t.span[i]].labels if t.span[i] is not None else {} for p, i, t in each]
         return pl.DataFrame(columns | _labels(self.types.token, labels))
@@ -104,11 +115,13 @@ class Corpus:
         """The `query` or `key` rows: row number, prompt_id, pos."""
         positions = self.queries if side == "query" else self.keys
         each = [(p, i) for p, row in enumerate(positions) for i in row]
-        return pl.DataFrame({
-            f"{side}_row": pl.Series(range(len(each)), dtype=pl.Int32),
-            "prompt_id": pl.Series([p for p, _ in each], dtype=pl.Int32),
-            "pos": pl.Series([i for _, i in each], dtype=pl.Int32),
-        })
+        return pl.DataFrame(
+            {
+                f"{side}_row": pl.Series(range(len(each)), dtype=pl.Int32),
+                "prompt_id": pl.Series([p for p, _ in each], dtype=pl.Int32),
+                "pos": pl.Series([i for _, i in each], dtype=pl.Int32),
+            }
+        )
 
     def rows(self, side: str, prompts: Sequence[int]) -> list[int]:
         """Row numbers of the stored positions of some prompts, in the order of these prompts."""
@@ -144,4 +157,7 @@ def _starts(positions: list[list[int]]) -> list[int]:
 
 
 def _labels(types: dict[str, type], rows: list[dict]) -> dict[str, pl.Series]:
-    return {name: pl.Series([row.get(name) for row in rows], dtype=POLARS[kind], strict=False) for name, kind in types.items()}
+    return {
+        name: pl.Series([row.get(name) for row in rows], dtype=POLARS[kind], strict=False)
+        for name, kind in types.items()
+    }

@@ -21,7 +21,9 @@ N_TEST = 1000
 OPTIONS = job.Options(batch_size=128)
 
 
-def build(store: str | Path, progress: job.Progress, train: bool = False, n: int | None = None, n_test: int = N_TEST) -> list[str]:
+def build(
+    store: str | Path, progress: job.Progress, train: bool = False, n: int | None = None, n_test: int = N_TEST
+) -> list[str]:
     """Ingest the demo runs that `store` lacks; returns their names. The stages of `progress` begin with the run's name.
 
     train: first train the model anew, from the committed seed, into STORE/demo_model, and ingest from there.
@@ -30,7 +32,9 @@ def build(store: str | Path, progress: job.Progress, train: bool = False, n: int
     missing = [run for run in RUNS if not job.run_path(store, run).exists()]
     if train and len(missing) < len(RUNS):
         there = next(run for run in RUNS if run not in missing)
-        raise RunError(f"run {there!r} is in the store already, of weights trained before; give --train an empty --store")
+        raise RunError(
+            f"run {there!r} is in the store already, of weights trained before; give --train an empty --store"
+        )
     if not missing:
         return []
     small = _load(_train(Path(store) / "demo_model", progress) if train else MODEL)
@@ -38,8 +42,15 @@ def build(store: str | Path, progress: job.Progress, train: bool = False, n: int
         name, question, size = RUNS[run]
         prompts = task.of(name, n or size, n_test, question, SEED)
         job.ingest(
-            store, run, small, prompts.prompts, OPTIONS,
-            task=prompts.name, template=prompts.template, seed=SEED, progress=partial(_staged, progress, run),
+            store,
+            run,
+            small,
+            prompts.prompts,
+            OPTIONS,
+            task=prompts.name,
+            template=prompts.template,
+            seed=SEED,
+            progress=partial(_staged, progress, run),
         )
     return missing
 

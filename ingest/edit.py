@@ -50,7 +50,10 @@ class Pass:
 
     def first(self, n: int) -> Pass:
         """The same of the first n prompts."""
-        return Pass({layer: values[:n] for layer, values in self.attention.items()}, None if self.logits is None else self.logits[:n])
+        return Pass(
+            {layer: values[:n] for layer, values in self.attention.items()},
+            None if self.logits is None else self.logits[:n],
+        )
 
 
 class Editor:
@@ -66,12 +69,16 @@ class Editor:
         self.capture = Capture(net, [first])
         self.first, self.rows, self.layers = first, rows, self.capture.every
 
-    def __call__(self, cases: Sequence[Case], edits: Edits | None = None, padding: str = "right", kernel: str | None = None) -> Pass:
+    def __call__(
+        self, cases: Sequence[Case], edits: Edits | None = None, padding: str = "right", kernel: str | None = None
+    ) -> Pass:
         """One pass. padding: 'right' or 'left'; kernel: another than the model's own ('eager'), for a pass that ought to be equal."""
         edits = edits or {}
         places = [[c.query] for c in cases], [[c.original, c.target] for c in cases]
         batch = self.capture.batch([c.ids for c in cases], *places, padding)
-        editing = _Editing(self, batch, {number: self._of(number, edits) for number in {layer for layer, _ in edits}}, kernel)
+        editing = _Editing(
+            self, batch, {number: self._of(number, edits) for number in {layer for layer, _ in edits}}, kernel
+        )
         wanted, at = batch.columns[:, 0].unique(return_inverse=True)
         few = "logits_to_keep" in self.capture.accepts
         output = self.capture.run(batch, editing, **({"logits_to_keep": wanted} if few else {}))
@@ -89,7 +96,9 @@ class Editor:
             if not 0 <= head < layer.n_heads:
                 raise ModelError(f"layer {number} has no head {head}; its heads are 0 to {layer.n_heads - 1}")
             if len(edits[number, head]) != layer.d_head:
-                raise ModelError(f"layer {number} head {head}: a basis of {len(edits[number, head])} dimensions, its keys have {layer.d_head}")
+                raise ModelError(
+                    f"layer {number} head {head}: a basis of {len(edits[number, head])} dimensions, its keys have {layer.d_head}"
+                )
         projectors = np.stack([edits[number, head] @ edits[number, head].T for head in heads])
         return heads, torch.from_numpy(projectors).double().to(self.capture.net.device)
 
@@ -98,12 +107,19 @@ class _Editing:
     """One pass: answers every attention call with the model's own kernel, and edits those that are to be edited."""
 
     def __init__(self, editor: Editor, batch: Batch, edits: dict[int, tuple[list[int], Tensor]], kernel: str | None):
-        self.kernel, self.numbers, self.layers, self.first = kernel or editor.capture.kernel, editor.capture.numbers, editor.layers, editor.first
+        self.kernel, self.numbers, self.layers, self.first = (
+            kernel or editor.capture.kernel,
+            editor.capture.numbers,
+            editor.layers,
+            editor.first,
+        )
         self.batch, self.edits, self.calls, self.attention = batch, edits, 0, {}
         self.keys = batch.keys[1].reshape(-1, 2)  # (B, 2), the columns of original and target
         every = torch.arange(batch.ids.shape[1], device=batch.ids.device).expand(len(batch.ids), -1)
         self.rows = batch if editor.rows == "last" else replace(batch, columns=every)
-        self.slot = torch.zeros_like(batch.columns[:, 0]) if editor.rows == "last" else batch.columns[:, 0]  # the query's among the rows
+        self.slot = (
+            torch.zeros_like(batch.columns[:, 0]) if editor.rows == "last" else batch.columns[:, 0]
+        )  # the query's among the rows
 
     def attend(self, module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict):
         number, self.calls = self.numbers[self.calls], self.calls + 1
@@ -121,7 +137,9 @@ class _Editing:
         self.attention[number] = found
         return output, weights
 
-    def _change(self, layer: Layer, heads: list[int], P: Tensor, query, key, value, seen, sinks) -> tuple[Tensor, Tensor]:
+    def _change(
+        self, layer: Layer, heads: list[int], P: Tensor, query, key, value, seen, sinks
+    ) -> tuple[Tensor, Tensor]:
         """What the edit adds to the heads' output (B, E, Q, d_value), and the query row's attention afterwards (B, E, 2)."""
         group = [head // (layer.n_heads // layer.n_kv_heads) for head in heads]
         q, k, v = _rows(query, self.rows.columns)[:, heads], key[:, group], value[:, group]
@@ -131,7 +149,9 @@ class _Editing:
         step, changes, found = max(1, LOGITS_BYTES // (8 * q[0, :, :, 0].numel() * k.shape[2])), [], []
         for i in range(0, len(q), step):
             part = slice(i, i + step)
-            both = seen[part].gather(3, self.keys[part, None, None].expand(-1, *seen.shape[1:3], -1)).all(-1, keepdim=True)
+            both = (
+                seen[part].gather(3, self.keys[part, None, None].expand(-1, *seen.shape[1:3], -1)).all(-1, keepdim=True)
+            )
             before = _weights(layer, q[part], k[part], seen[part], sinks)
             after = torch.where(both, _weights(layer, q[part], swapped[part], seen[part], sinks), before)
             changes.append(torch.where(both, after - before, 0.0) @ v[part].double())

@@ -26,10 +26,14 @@ def intervene(options: argparse.Namespace) -> None:
     named = features(store, run, options.contrast, options.other)
     heads = chosen(store, run, named, options.heads, options.layer)
     live.check(run, heads, options.bases)
-    loaded = model.load(str(demo.MODEL) if options.model == "demo" else options.model, options.dtype, options.device, answers=True)
+    loaded = model.load(
+        str(demo.MODEL) if options.model == "demo" else options.model, options.dtype, options.device, answers=True
+    )
     with Bars() as progress:
         o = options
-        found = live.intervene(store, run, loaded, named, heads, o.rows, o.bases, o.most, o.seed, o.batch_size, progress)
+        found = live.intervene(
+            store, run, loaded, named, heads, o.rows, o.bases, o.most, o.seed, o.batch_size, progress
+        )
     warn(found)
     if kept(store, found) is None:
         print("warning: the store's catalogue cannot be written, so this result is shown but not kept", file=sys.stderr)
@@ -68,10 +72,13 @@ def parse(text: str) -> list[live.Head]:
 def warn(found: Live) -> None:
     """One line where rounding is large enough to be taken for an effect."""
     if found.dtype == "bfloat16":
-        difference = "" if found.noise["difference"] is None else f" and {found.noise['difference']:.2g} in the logit difference"
+        difference = (
+            "" if found.noise["difference"] is None else f" and {found.noise['difference']:.2g} in the logit difference"
+        )
         print(
             f"warning: in bfloat16 two equal passes differ by up to {found.noise['attention']:.2g} in attention{difference}; "
-            "what is smaller is rounding (--dtype float32 resolves it)", file=sys.stderr,
+            "what is smaller is rounding (--dtype float32 resolves it)",
+            file=sys.stderr,
         )
 
 
@@ -102,4 +109,8 @@ def _rows(c: Outcome) -> list[dict]:
 def _row(c: Outcome, what: str, found: Condition | Answers) -> dict:
     low, high = found.ci["target_after"]
     means = {name: getattr(found, name) for name in SHARES}
-    return {"condition": c.name, "what": what, "rank": None} | means | {"95 %": f"{low:.3f}–{high:.3f}", "closed": None, "logits": None}
+    return (
+        {"condition": c.name, "what": what, "rank": None}
+        | means
+        | {"95 %": f"{low:.3f}–{high:.3f}", "closed": None, "logits": None}
+    )

@@ -38,8 +38,16 @@ class Options:
 
 
 def ingest(
-    store: str | Path, run: str, model: Model, prompts: Sequence[Prompt], options: Options = Options(), *,
-    task: str, template: str = "", seed: int | None = None, progress: Progress | None = None,
+    store: str | Path,
+    run: str,
+    model: Model,
+    prompts: Sequence[Prompt],
+    options: Options = Options(),
+    *,
+    task: str,
+    template: str = "",
+    seed: int | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Capture `prompts` and publish them as a run; returns the run file.
 
@@ -54,7 +62,9 @@ def ingest(
     _check_sizes(model, corpus)
     batches = batches_of(corpus, options.batch_size, bytes_of(options.memory) // 2, token_bytes(model, capture))
     plan = _plan(model, capture, corpus, options)
-    with Incoming(qkstore.open(store, create=True).path, run, plan, [layer.layer for layer in capture.layers]) as incoming:
+    with Incoming(
+        qkstore.open(store, create=True).path, run, plan, [layer.layer for layer in capture.layers]
+    ) as incoming:
         done = incoming.done()
         for number, chosen in enumerate(batches):
             progress("capture", number, len(batches))
@@ -62,9 +72,14 @@ def ingest(
                 _put(incoming, number, capture, corpus, chosen)
         progress("capture", len(batches), len(batches))
         return incoming.publish(
-            _manifest(run, model, capture, corpus, options, task, template, seed), [layer.facts() for layer in capture.layers],
-            corpus.prompt_frame(), corpus.token_frame(), corpus.row_frame("query"), corpus.row_frame("key"),
-            progress=lambda done, total: progress("publish", done, total), memory=options.memory,
+            _manifest(run, model, capture, corpus, options, task, template, seed),
+            [layer.facts() for layer in capture.layers],
+            corpus.prompt_frame(),
+            corpus.token_frame(),
+            corpus.row_frame("query"),
+            corpus.row_frame("key"),
+            progress=lambda done, total: progress("publish", done, total),
+            memory=options.memory,
         )
 
 
@@ -75,7 +90,9 @@ def run_path(store: str | Path, run: str) -> Path:
 def check_new(store: str | Path, run: str) -> None:
     """Raises RunError if the run is there; to be asked before anything slow is begun."""
     if run_path(store, run).exists():
-        raise RunError(f"run {run!r} is in the store already; choose another --run, or delete {run_path(store, run)} first")
+        raise RunError(
+            f"run {run!r} is in the store already; choose another --run, or delete {run_path(store, run)} first"
+        )
 
 
 def batches_of(corpus: Corpus, size: int, memory: int, token_bytes: int) -> list[list[int]]:
@@ -105,7 +122,9 @@ def _put(incoming: Incoming, number: int, capture: Capture, corpus: Corpus, chos
         found = capture(ids, [corpus.queries[p] for p in chosen], [corpus.keys[p] for p in chosen])
     except torch.OutOfMemoryError:
         size = f"{len(ids)} prompts of up to {max(map(len, ids))} tokens"
-        raise ModelError(f"batch {number}, {size}, needs more memory than there is; use a smaller --batch-size") from None
+        raise ModelError(
+            f"batch {number}, {size}, needs more memory than there is; use a smaller --batch-size"
+        ) from None
     arrays = (found.q.float().numpy(), found.k.float().numpy(), found.logsumexp.numpy())
     incoming.put(number, corpus.rows("query", chosen), corpus.rows("key", chosen), *arrays)
 
@@ -115,18 +134,25 @@ def token_bytes(model: Model, capture: Capture) -> int:
     config, layer = model.net.config.get_text_config(), capture.layers[0]
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     vectors = (layer.n_heads + layer.n_kv_heads) * layer.d_head
-    return model.net.dtype.itemsize * (8 * config.hidden_size + 3 * inner + 4 * vectors) + len(capture.layers) * vectors * 8
+    return (
+        model.net.dtype.itemsize * (8 * config.hidden_size + 3 * inner + 4 * vectors)
+        + len(capture.layers) * vectors * 8
+    )
 
 
 def _check_sizes(model: Model, corpus: Corpus) -> None:
     longest = max(range(len(corpus)), key=lambda p: len(corpus.tokens[p]))
     limit = getattr(model.net.config.get_text_config(), "max_position_embeddings", None)
     if limit and len(corpus.tokens[longest]) > limit:
-        raise PromptError(f"prompt {longest} has {len(corpus.tokens[longest])} tokens, {model.name!r} takes at most {limit}")
+        raise PromptError(
+            f"prompt {longest} has {len(corpus.tokens[longest])} tokens, {model.name!r} takes at most {limit}"
+        )
     rows = model.net.get_input_embeddings().weight.shape[0]
     highest = max(max(t.ids) for t in corpus.tokens)
     if highest >= rows:
-        raise ModelError(f"the tokenizer of {model.name!r} gives token {highest}, its model knows {rows}: they do not belong together")
+        raise ModelError(
+            f"the tokenizer of {model.name!r} gives token {highest}, its model knows {rows}: they do not belong together"
+        )
 
 
 # -- what is recorded --------------------------------------------------------------------------------------------------
@@ -135,21 +161,52 @@ def _check_sizes(model: Model, corpus: Corpus) -> None:
 def _plan(model: Model, capture: Capture, corpus: Corpus, options: Options) -> dict:
     """Everything that decides the stored vectors, for Incoming to compare on resuming."""
     return {
-        "weights": model.weights_hash, "prompts": corpus.digest(), "layers": ranges(layer.layer for layer in capture.layers),
-        "positions": options.positions, "queries": list(options.queries), "chat": options.chat, "dtype": model.dtype,
-        "device": model.net.device.type, "batch_size": options.batch_size, "memory": options.memory, "libraries": libraries(),
+        "weights": model.weights_hash,
+        "prompts": corpus.digest(),
+        "layers": ranges(layer.layer for layer in capture.layers),
+        "positions": options.positions,
+        "queries": list(options.queries),
+        "chat": options.chat,
+        "dtype": model.dtype,
+        "device": model.net.device.type,
+        "batch_size": options.batch_size,
+        "memory": options.memory,
+        "libraries": libraries(),
     }
 
 
-def _manifest(run: str, model: Model, capture: Capture, corpus: Corpus, options: Options, task: str, template: str, seed: int | None) -> dict:
+def _manifest(
+    run: str,
+    model: Model,
+    capture: Capture,
+    corpus: Corpus,
+    options: Options,
+    task: str,
+    template: str,
+    seed: int | None,
+) -> dict:
     layer = capture.layers[0]
     templated = options.chat or any(p.messages for p in corpus.prompts)
     return {
-        "run": run, "model": model.name, "revision": model.revision, "weights_hash": model.weights_hash,
-        "architecture": model.architecture, "n_layers": model.n_layers, "n_heads": layer.n_heads, "n_kv_heads": layer.n_kv_heads,
-        "d_head": layer.d_head, "dtype": model.dtype, "task": task, "prompt_template": template or None,
-        "chat_template": str(model.tokenizer.chat_template) if templated else None, "bos": corpus.bos, "positions": options.positions,
-        "query_roles": list(options.queries), "seed": seed, "code_version": code_version(), "libraries": libraries(),
+        "run": run,
+        "model": model.name,
+        "revision": model.revision,
+        "weights_hash": model.weights_hash,
+        "architecture": model.architecture,
+        "n_layers": model.n_layers,
+        "n_heads": layer.n_heads,
+        "n_kv_heads": layer.n_kv_heads,
+        "d_head": layer.d_head,
+        "dtype": model.dtype,
+        "task": task,
+        "prompt_template": template or None,
+        "chat_template": str(model.tokenizer.chat_template) if templated else None,
+        "bos": corpus.bos,
+        "positions": options.positions,
+        "query_roles": list(options.queries),
+        "seed": seed,
+        "code_version": code_version(),
+        "libraries": libraries(),
     }
 
 

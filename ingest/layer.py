@@ -41,4 +41,8 @@ class Layer:
 
     def facts(self) -> dict:
         """What the store's `layer` table holds of it."""
-        return {name: value for name, value in asdict(self).items() if name in ("layer", "scaling", "softcap", "window", "causal")}
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name in ("layer", "scaling", "softcap", "window", "causal")
+        }

@@ -57,8 +57,10 @@ def prompt(listed: list[tuple[str, str]], queried: str, **fields: str) -> Prompt
             passage.say(word)
     passage.say(*ask(queried)).mark(":", "answer_slot")
     return Prompt(
-        text=passage.text, spans=tuple(passage.spans),
-        labels={"question": "list", "queried_category": queried}, **fields,
+        text=passage.text,
+        spans=tuple(passage.spans),
+        labels={"question": "list", "queried_category": queried},
+        **fields,
     )
 
 

@@ -33,8 +33,17 @@ class Plan:
 
 
 def intervene(
-    store: Store, run: Run, model: Model, features: Features, heads: Sequence[Head], rows: str = "last", bases: int = 10, most: int = 1000,
-    seed: int = 0, batch_size: int = 32, progress: Progress | None = None,
+    store: Store,
+    run: Run,
+    model: Model,
+    features: Features,
+    heads: Sequence[Head],
+    rows: str = "last",
+    bases: int = 10,
+    most: int = 1000,
+    seed: int = 0,
+    batch_size: int = 32,
+    progress: Progress | None = None,
 ) -> Live:
     """Swap keys (eq. 8–10) of all `heads` together in the running model: in each feature's subspace, in all together, in random ones.
 
@@ -51,7 +60,9 @@ def intervene(
     return found
 
 
-def question(run: Run, model: Model, features: Features, heads: Sequence[Head], rows: str, bases: int, most: int, seed: int) -> Live:
+def question(
+    run: Run, model: Model, features: Features, heads: Sequence[Head], rows: str, bases: int, most: int, seed: int
+) -> Live:
     """All that decides a result, checked before anything slow is begun."""
     check(run, heads, bases)
     if model.weights_hash != run.weights_hash:
@@ -60,8 +71,18 @@ def question(run: Run, model: Model, features: Features, heads: Sequence[Head], 
             "give --model the one the run was made with"
         )
     return Live(
-        run.name, list(run.identity), model.weights_hash, live.keys(features), [f"{layer}:{head}" for layer, head in heads], rows, model.dtype,
-        model.net.device.type, analysis.judge_split(run), most, seed, bases,
+        run.name,
+        list(run.identity),
+        model.weights_hash,
+        live.keys(features),
+        [f"{layer}:{head}" for layer, head in heads],
+        rows,
+        model.dtype,
+        model.net.device.type,
+        analysis.judge_split(run),
+        most,
+        seed,
+        bases,
     )
 
 
@@ -78,15 +99,33 @@ def check(run: Run, heads: Sequence[Head], bases: int) -> None:
 class _Work:
     """One result in the making."""
 
-    def __init__(self, run: Run, model: Model, features: Features, heads: list[Head], asked: Live, batch_size: int, progress: Progress):
-        self.run, self.model, self.heads, self.asked, self.batch_size, self.progress = run, model, heads, asked, batch_size, progress
+    def __init__(
+        self,
+        run: Run,
+        model: Model,
+        features: Features,
+        heads: list[Head],
+        asked: Live,
+        batch_size: int,
+        progress: Progress,
+    ):
+        self.run, self.model, self.heads, self.asked, self.batch_size, self.progress = (
+            run,
+            model,
+            heads,
+            asked,
+            batch_size,
+            progress,
+        )
         self.editor = Editor(model.net, heads[0][0], asked.rows)
         drawn = target.draw(run, tuple(c for cs in features.values() for c in cs), asked.split, asked.most, asked.seed)
         self.targets = drawn
         for layer in {layer for layer, _ in heads}:
             self.targets = self.targets.visible(run, run.layer(layer))
         if not len(self.targets):
-            raise ContrastError(f"the edited layers see none of the {len(drawn)} pairs of keys: their windows are too narrow")
+            raise ContrastError(
+                f"the edited layers see none of the {len(drawn)} pairs of keys: their windows are too narrow"
+            )
         self.hidden = len(drawn) - len(self.targets)
         self.spaces = {head: analysis.subspaces(run, features, *head) for head in heads}
         self.plans = _plans(run.d_head, self.spaces, asked.bases, asked.seed)
@@ -114,7 +153,13 @@ class _Work:
             conditions.append(found)
             gap = max(gap, difference)
         return replace(
-            self.asked, n=len(self.cases), hidden=self.hidden, gap=gap, noise=noise, unanswered=self.unanswered, conditions=tuple(conditions),
+            self.asked,
+            n=len(self.cases),
+            hidden=self.hidden,
+            gap=gap,
+            noise=noise,
+            unanswered=self.unanswered,
+            conditions=tuple(conditions),
         )
 
     def pass_over(self, chosen: np.ndarray, edits: Edits) -> Pass:
@@ -127,7 +172,10 @@ class _Work:
 
     def outcome(self, plan: Plan, before: _Seen, after: list[_Seen]) -> tuple[Outcome, float]:
         """One condition, and the largest |live − closed form| of its attention in the first edited layer."""
-        closed = {head: [analysis.swapper(self.run, self.targets, *head)(edits[head]) for edits in plan.bases] for head in self.heads}
+        closed = {
+            head: [analysis.swapper(self.run, self.targets, *head)(edits[head]) for edits in plan.bases]
+            for head in self.heads
+        }
         swaps = {head: [_swap(before.edited[:, i], a.edited[:, i]) for a in after] for i, head in enumerate(self.heads)}
         ranks = {name_of(head): plan.bases[0][head].shape[1] for head in self.heads}
 
@@ -139,7 +187,9 @@ class _Work:
         down = self.summary(plan, [_swap(before.downstream, a.downstream) for a in after], 0) if self.later else None
         said = None if self.unanswered else live.answers(before.replies, [a.replies for a in after], self.asked.seed)
         each = _later(self.later, before, after)
-        return Outcome(plan.name, len(after) if plan.random else None, ranks, told(swaps), told(closed), down, each, said), gap
+        return Outcome(
+            plan.name, len(after) if plan.random else None, ranks, told(swaps), told(closed), down, each, said
+        ), gap
 
     def summary(self, plan: Plan, swaps: list[intervention.Swap], rank: int) -> intervention.Condition:
         if plan.random:
@@ -153,10 +203,14 @@ class _Work:
         cases = [self.cases[i] for i in chosen]
         longer = replace(cases[0], ids=cases[0].ids + cases[0].ids[-1:] * 5)
         pair = [_Seen(len(chosen), self.heads, self.later) for _ in range(2)]
-        for found, into in zip((self.editor(cases), self.editor([*cases, longer], kernel="eager").first(len(cases))), pair, strict=True):
+        for found, into in zip(
+            (self.editor(cases), self.editor([*cases, longer], kernel="eager").first(len(cases))), pair, strict=True
+        ):
             into.put(chosen, found, None if self.unanswered else self.ids)
         attention = np.abs(pair[0].edited - pair[1].edited).max()
-        difference = None if self.unanswered else float(np.abs(pair[0].replies.difference - pair[1].replies.difference).max())
+        difference = (
+            None if self.unanswered else float(np.abs(pair[0].replies.difference - pair[1].replies.difference).max())
+        )
         return {"attention": float(attention), "difference": difference}
 
 
@@ -166,7 +220,11 @@ class _Seen:
 
     def __init__(self, n: int, heads: list[Head], later: list[Head]):
         self.heads, self.places = heads, later
-        self.edited, self.downstream, self.later = np.zeros((n, len(heads), 2)), np.zeros((n, 2)), np.zeros((len(later), 2))
+        self.edited, self.downstream, self.later = (
+            np.zeros((n, len(heads), 2)),
+            np.zeros((n, 2)),
+            np.zeros((len(later), 2)),
+        )
         self.replies = Replies(np.zeros(n), np.zeros(n, bool), np.zeros(n, bool))
 
     def put(self, chosen: np.ndarray, found: Pass, ids: np.ndarray | None) -> None:
@@ -174,7 +232,9 @@ class _Seen:
         attention = {layer: values.cpu().numpy() for layer, values in found.attention.items()}
         self.edited[chosen] = np.stack([attention[layer][:, head] for layer, head in self.heads], axis=1)
         if self.places:
-            later = np.stack([attention[layer][:, head] for layer, head in self.places], axis=1)  # (batch, later heads, 2)
+            later = np.stack(
+                [attention[layer][:, head] for layer, head in self.places], axis=1
+            )  # (batch, later heads, 2)
             self.downstream[chosen] = later.mean(axis=1)
             self.later += later.sum(axis=0)
         if ids is not None:
@@ -192,7 +252,16 @@ def _plans(d_head: int, spaces: dict[Head, dict[str, Subspace]], bases: int, see
     dice = {head: np.random.default_rng(seed) for head in spaces}
     for name in names:
         title = "random" if name == names[-1] else f"random of {name}'s rank"
-        plans.append(Plan(title, [{head: random(d_head, own[name].rank, dice[head]).V for head, own in spaces.items()} for _ in range(bases)], True))
+        plans.append(
+            Plan(
+                title,
+                [
+                    {head: random(d_head, own[name].rank, dice[head]).V for head, own in spaces.items()}
+                    for _ in range(bases)
+                ],
+                True,
+            )
+        )
     return plans
 
 
@@ -202,7 +271,9 @@ def _cases(run: Run, targets: target.Targets) -> tuple[list[Case], np.ndarray]:
     sql = "SELECT prompt_id, pos, token_id FROM token WHERE prompt_id IN (SELECT unnest(?)) ORDER BY prompt_id, pos"
     tokens = pl.from_arrow(run.table(sql, [np.unique(prompts).tolist()]))
     ids = {int(prompt): part["token_id"].to_list() for (prompt,), part in tokens.group_by("prompt_id")}
-    each = zip(prompts, run.query_places[1][targets.query], places[targets.original], places[targets.target], strict=True)
+    each = zip(
+        prompts, run.query_places[1][targets.query], places[targets.original], places[targets.target], strict=True
+    )
     cases = [Case(ids[int(prompt)], int(query), int(original), int(aimed)) for prompt, query, original, aimed in each]
     return cases, np.array([(c.ids[c.original], c.ids[c.target]) for c in cases], np.int64)
 

@@ -56,7 +56,9 @@ def load(where: str, dtype: str = "float32", device: str = "cpu", answers: bool 
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(where, revision=revision, local_files_only=local)
         kind = transformers.AutoModelForCausalLM if answers else transformers.AutoModel
-        net, report = kind.from_pretrained(where, revision=revision, local_files_only=local, dtype=DTYPES[dtype], output_loading_info=True)
+        net, report = kind.from_pretrained(
+            where, revision=revision, local_files_only=local, dtype=DTYPES[dtype], output_loading_info=True
+        )
         net = (net if answers else _encoder(net)).to(device)
         folder = Path(cached_file(where, "config.json", revision=revision, local_files_only=True)).parent
     except Exception as error:  # a dozen kinds, by what is wrong with the files; none of them is a bug of ours to trace
@@ -68,11 +70,21 @@ def load(where: str, dtype: str = "float32", device: str = "cpu", answers: bool 
     return wrap(net, tokenizer, where, _hash_files(folder), revision, answers)
 
 
-def wrap(net, tokenizer, name: str, weights_hash: str | None = None, revision: str | None = None, answers: bool = False) -> Model:
+def wrap(
+    net, tokenizer, name: str, weights_hash: str | None = None, revision: str | None = None, answers: bool = False
+) -> Model:
     """A model in memory (its LM head, if any, is left out unless `answers`), for scripts and training; hashed by its weights."""
     if not getattr(tokenizer, "is_fast", False):
-        raise ModelError(f"the tokenizer of {name!r} gives no character offsets; a fast tokenizer is needed (tokenizer.json)")
-    return Model((net if answers else _encoder(net.base_model)).eval(), tokenizer, name, weights_hash or _hash_weights(net), revision)
+        raise ModelError(
+            f"the tokenizer of {name!r} gives no character offsets; a fast tokenizer is needed (tokenizer.json)"
+        )
+    return Model(
+        (net if answers else _encoder(net.base_model)).eval(),
+        tokenizer,
+        name,
+        weights_hash or _hash_weights(net),
+        revision,
+    )
 
 
 def check_device(dtype: str, device: str) -> None:
@@ -87,7 +99,9 @@ def check_device(dtype: str, device: str) -> None:
     if asked.type == "cuda" and not torch.cuda.is_available():
         raise ModelError(f"device {device!r}: this machine, or its torch, has no CUDA; use --device cpu")
     if asked.type == "cuda" and (asked.index or 0) >= torch.cuda.device_count():
-        raise ModelError(f"device {device!r}: this machine has {torch.cuda.device_count()} CUDA devices, numbered from 0")
+        raise ModelError(
+            f"device {device!r}: this machine has {torch.cuda.device_count()} CUDA devices, numbered from 0"
+        )
 
 
 def _encoder(net):
@@ -114,7 +128,9 @@ def _find(where: str) -> tuple[bool, str | None]:
     except HFValidationError:
         raise ModelError(f"model {where!r} is neither a folder here nor a hub id (owner/name)") from None
     except RepositoryNotFoundError:
-        raise ModelError(f"model {where!r} is neither a folder here nor on the hub (or it is private: log in with 'hf auth login')") from None
+        raise ModelError(
+            f"model {where!r} is neither a folder here nor on the hub (or it is private: log in with 'hf auth login')"
+        ) from None
     except Exception:  # the transport's own errors, which change with its versions: no network, or told to be offline
         return True, None  # what was downloaded before will do
 

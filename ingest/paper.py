@@ -37,7 +37,9 @@ class Part:
         return task.of(self.kind, self.n, self.n_test, self.question, SEED, reflexive=True)
 
 
-def parts(where: str, prefix: str | None = None, questions: Sequence[str] | None = None, scale: float = 1.0) -> list[Part]:
+def parts(
+    where: str, prefix: str | None = None, questions: Sequence[str] | None = None, scale: float = 1.0
+) -> list[Part]:
     """The runs to be made for the model `where`: its name, or `prefix`, begins theirs.
 
     questions: kinds of question of the boxes; 'ent', the paper's, unless it is the demo model, which was made for all three.
@@ -63,8 +65,14 @@ def name_of(where: str) -> str:
 
 
 def build(
-    store: str | Path, where: str, programme: Sequence[Part], options: job.Options = job.Options(),
-    dtype: str = "float32", device: str = "cpu", chat: bool = True, progress: job.Progress | None = None,
+    store: str | Path,
+    where: str,
+    programme: Sequence[Part],
+    options: job.Options = job.Options(),
+    dtype: str = "float32",
+    device: str = "cpu",
+    chat: bool = True,
+    progress: job.Progress | None = None,
 ) -> list[str]:
     """Ingest the runs of the programme that `store` lacks; returns their names. Interrupted, it goes on where it stopped.
 
@@ -86,8 +94,15 @@ def build(
     for part in missing:
         made = part.prompts()
         job.ingest(
-            store, part.run, loaded, made.prompts, options,
-            task=made.name, template=made.template, seed=SEED, progress=partial(_staged, progress, part.run),
+            store,
+            part.run,
+            loaded,
+            made.prompts,
+            options,
+            task=made.name,
+            template=made.template,
+            seed=SEED,
+            progress=partial(_staged, progress, part.run),
         )
     return [part.run for part in missing]
 
@@ -95,7 +110,9 @@ def build(
 def _scaled(n: int, scale: float) -> int:
     least = FEWEST / N_TEST
     if not (math.isfinite(scale) and scale >= least):
-        raise PromptError(f"scale {scale:g}: {least:g} is the least, which leaves {FEWEST} test prompts a run; 1 is the paper's size")
+        raise PromptError(
+            f"scale {scale:g}: {least:g} is the least, which leaves {FEWEST} test prompts a run; 1 is the paper's size"
+        )
     return math.ceil(round(n * scale, 6))  # 0.07 · 1000 is a little more than 70
 
 
@@ -104,11 +121,17 @@ def _check_same(store: str | Path, part: Part, asked: dict[str, str | int]) -> N
     for fact, value in asked.items():
         if run.manifest[fact] != value:
             had, wanted = (f"{v:,}" if isinstance(v, int) else str(v)[:12] for v in (run.manifest[fact], value))
-            raise RunError(f"run {part.run!r} is in the store already, and its {FACTS[fact]} is {had}, not {wanted}; choose another --prefix")
+            raise RunError(
+                f"run {part.run!r} is in the store already, and its {FACTS[fact]} is {had}, not {wanted}; choose another --prefix"
+            )
 
 
 def _load(where: str, dtype: str, device: str) -> model.Model:
-    return replace(model.load(str(demo.MODEL), dtype, device), name=DEMO) if where == DEMO else model.load(where, dtype, device)
+    return (
+        replace(model.load(str(demo.MODEL), dtype, device), name=DEMO)
+        if where == DEMO
+        else model.load(where, dtype, device)
+    )
 
 
 def _staged(progress: Callable | None, run: str, stage: str, done: int, total: int) -> None:

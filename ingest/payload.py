@@ -39,7 +39,9 @@ class Payload:
             raise ModelError(f"d_head {self.d_head}: a head has 1 dimension or more")
         for name in ("r1", "r2"):
             if not 1 <= getattr(self, name) <= self.d:
-                raise ModelError(f"{name} {getattr(self, name)}: a latent has from 1 to {self.d} dimensions, those of the embedding")
+                raise ModelError(
+                    f"{name} {getattr(self, name)}: a latent has from 1 to {self.d} dimensions, those of the embedding"
+                )
         if not 0 <= self.noise < np.inf:
             raise ModelError(f"noise {self.noise}: a standard deviation is 0 or more")
         if not 0 <= self.seed < 2**63:
@@ -71,7 +73,12 @@ def collision_bound(r: int, n_keys: int = 16, n_payloads: int = 10) -> float:
     p = 2.0**-r
     total = 0.0
     for others in range(n_keys):
-        chance = factorial(n_keys - 1) // (factorial(others) * factorial(n_keys - 1 - others)) * p**others * (1 - p) ** (n_keys - 1 - others)
+        chance = (
+            factorial(n_keys - 1)
+            // (factorial(others) * factorial(n_keys - 1 - others))
+            * p**others
+            * (1 - p) ** (n_keys - 1 - others)
+        )
         total += chance * _largest_count(others + 1, n_payloads) / (others + 1)
     return total
 

@@ -139,7 +139,9 @@ class _Columns:
                 self._check_name(where, name)
             kind, known = type(value), self.types.get(name)
             if kind not in TYPE_NAMES:
-                raise PromptError(f"{where}: {self.side} label {name!r} is {value!r:.60}; use text, a number, true or false")
+                raise PromptError(
+                    f"{where}: {self.side} label {name!r} is {value!r:.60}; use text, a number, true or false"
+                )
             if kind is int and not -(2**63) <= value < 2**63:
                 raise PromptError(f"{where}: {self.side} label {name!r} is {value}, more than 64 bits")
             if kind is float and not math.isfinite(value):
@@ -158,7 +160,9 @@ class _Columns:
             raise PromptError(f"{where}: {self.side} label {name!r} cannot be a column: use letters, digits and '_'")
         other = self._spelt.setdefault(name.lower(), name)
         if other != name:
-            raise PromptError(f"{where}: {self.side} labels {other!r} and {name!r} differ in case only, SQL takes them for one")
+            raise PromptError(
+                f"{where}: {self.side} labels {other!r} and {name!r} differ in case only, SQL takes them for one"
+            )
 
 
 # -- one line of a file ----------------------------------------------------------------------------------------------
@@ -166,7 +170,9 @@ class _Columns:
 
 def _prompt(where: str, line: str) -> Prompt:
     try:
-        fields = json.loads(line, object_pairs_hook=lambda pairs: _object(where, pairs), parse_constant=lambda c: _no_constant(where, c))
+        fields = json.loads(
+            line, object_pairs_hook=lambda pairs: _object(where, pairs), parse_constant=lambda c: _no_constant(where, c)
+        )
         json.dumps(fields, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise PromptError(f"{where} holds half of a character (a lone surrogate, \\ud8…)") from None

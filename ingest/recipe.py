@@ -39,7 +39,9 @@ class Recipe:
 
 RECIPES = {
     "fast": Recipe("fast", rate=3e-2, steps=2000, cosine=True),
-    "paper": Recipe("paper", rate=1e-4, steps=200_000, patience=5),  # Table 1; `steps` is a limit that nothing came near
+    "paper": Recipe(
+        "paper", rate=1e-4, steps=200_000, patience=5
+    ),  # Table 1; `steps` is a limit that nothing came near
 }
 
 
@@ -95,7 +97,9 @@ class Training:
         """One step of every head that is still in training."""
         begun = time.perf_counter()
         for group in self.optimiser.param_groups:
-            group["lr"] = self.how.rate * (0.5 * (1 + np.cos(np.pi * self.step / self.how.steps)) if self.how.cosine else 1)
+            group["lr"] = self.how.rate * (
+                0.5 * (1 + np.cos(np.pi * self.step / self.how.steps)) if self.how.cosine else 1
+            )
         self.optimiser.zero_grad()
         self.stack.losses(self.stream.draw(BATCH)).sum().backward()
         self.optimiser.step()
@@ -141,9 +145,18 @@ class Training:
         weights = [self.done[i][0] for i in range(len(self.tasks))]
         accuracy, attention, loss = judge(self.tasks, weights, self.device)
         return [
-            Trained(task, weights[i], dict(
-                accuracy=accuracy[i], attention=attention[i], loss=loss[i], bound=task.bound(), steps=self.done[i][1], train_seconds=self.seconds / len(self.tasks)
-            ))
+            Trained(
+                task,
+                weights[i],
+                dict(
+                    accuracy=accuracy[i],
+                    attention=attention[i],
+                    loss=loss[i],
+                    bound=task.bound(),
+                    steps=self.done[i][1],
+                    train_seconds=self.seconds / len(self.tasks),
+                ),
+            )
             for i, task in enumerate(self.tasks)
         ]
 
@@ -152,23 +165,39 @@ class Training:
     def save(self, path: Path) -> None:
         """Write the state aside and rename it: a file of that name is whole. It holds numbers and text alone, so reading it runs nothing."""
         part = path.with_suffix(".part")
-        torch.save({
-            "tasks": [asdict(task) for task in self.tasks], "how": asdict(self.how), "device": self.device, "dtype": self.dtype,
-            "done": {i: ({name: torch.from_numpy(W) for name, W in weights.items()}, steps) for i, (weights, steps) in self.done.items()},
-            "weights": self._snapshot(), "optimiser": [dict(self.optimiser.state[W]) for W in self.stack.weights.values()],
-            "generators": [g.get_state() for g in self.stream.generators], **{name: getattr(self, name) for name in KEPT},
-        }, part)
+        torch.save(
+            {
+                "tasks": [asdict(task) for task in self.tasks],
+                "how": asdict(self.how),
+                "device": self.device,
+                "dtype": self.dtype,
+                "done": {
+                    i: ({name: torch.from_numpy(W) for name, W in weights.items()}, steps)
+                    for i, (weights, steps) in self.done.items()
+                },
+                "weights": self._snapshot(),
+                "optimiser": [dict(self.optimiser.state[W]) for W in self.stack.weights.values()],
+                "generators": [g.get_state() for g in self.stream.generators],
+                **{name: getattr(self, name) for name in KEPT},
+            },
+            part,
+        )
         part.rename(path)
 
     @classmethod
     def resume(cls, path: Path) -> Training:
         """The training that `save` wrote down, at the step where it stood."""
         state = torch.load(path, weights_only=True)
-        self = cls([Payload(**task) for task in state["tasks"]], Recipe(**state["how"]), state["device"], state["dtype"])
+        self = cls(
+            [Payload(**task) for task in state["tasks"]], Recipe(**state["how"]), state["device"], state["dtype"]
+        )
         self.stack.keep(torch.tensor(state["left"], dtype=torch.int64, device=self.device))
         for name in KEPT:
             setattr(self, name, state[name])
-        self.done = {i: ({name: W.numpy() for name, W in weights.items()}, steps) for i, (weights, steps) in state["done"].items()}
+        self.done = {
+            i: ({name: W.numpy() for name, W in weights.items()}, steps)
+            for i, (weights, steps) in state["done"].items()
+        }
         self._optimise()
         for name, kept in zip(NAMES, state["optimiser"]):
             self.stack.weights[name].data.copy_(state["weights"][name])
@@ -178,16 +207,22 @@ class Training:
         return self
 
 
-def judge(tasks: Sequence[Payload], weights: Sequence[dict[str, np.ndarray]], device: str = "cpu") -> tuple[list[float], list[float], list[float]]:
+def judge(
+    tasks: Sequence[Payload], weights: Sequence[dict[str, np.ndarray]], device: str = "cpu"
+) -> tuple[list[float], list[float], list[float]]:
     """Accuracy, attention on the sought token and loss of each head, over 51,200 samples of a stream kept for this."""
     stream = Stream(tasks[0], max(t.r1 for t in tasks), max(t.r2 for t in tasks), "test", device)
     stack = Stack(tasks, stream.r1, stream.r2, device)
-    stack.weights = {name: torch.tensor(np.stack([w[name] for w in weights]), device=device, dtype=torch.float32) for name in NAMES}
+    stack.weights = {
+        name: torch.tensor(np.stack([w[name] for w in weights]), device=device, dtype=torch.float32) for name in NAMES
+    }
     total = torch.zeros(3, len(tasks), device=device)
     with torch.no_grad():
         for _ in range(TEST_BATCHES):
             batch = stream.draw(CHECK_SIZE)
             attention, answer = stack.forward(batch)
             there = attention[torch.arange(CHECK_SIZE, device=device), :, batch.sought].mean(0)
-            total += torch.stack([(answer.argmax(-1) == batch.y).float().mean(1), there, stack.losses(batch)]) / TEST_BATCHES
+            total += (
+                torch.stack([(answer.argmax(-1) == batch.y).float().mean(1), there, stack.losses(batch)]) / TEST_BATCHES
+            )
     return tuple(total.tolist())

@@ -106,16 +106,38 @@ class Sample:
         keys = {i: z.draw(n * T) for i, z in self.z.items()}
         sought = self.rng.integers(0, T, n)
         queried = {i: z[np.arange(n) * T + sought] for i, z in keys.items()}
-        self._add("context", None, queried, keys, self.rng.integers(0, self.task.n_payloads, (n, T)), self._noise(n, T), sought)
+        self._add(
+            "context",
+            None,
+            queried,
+            keys,
+            self.rng.integers(0, self.task.n_payloads, (n, T)),
+            self._noise(n, T),
+            sought,
+        )
 
     def _noise(self, *shape: int) -> np.ndarray:
         return self.task.noise * self.rng.standard_normal((*shape, self.task.d))
 
-    def _add(self, variant: str, factor: str | None, queried: dict[int, Latent], keys: dict[int, Latent], payload, noise, sought) -> None:
+    def _add(
+        self,
+        variant: str,
+        factor: str | None,
+        queried: dict[int, Latent],
+        keys: dict[int, Latent],
+        payload,
+        noise,
+        sought,
+    ) -> None:
         """queried: latents of the n selectors, keys: of their n · T tokens; payload (n, T), noise (n, T, d), sought (n,) tokens."""
         (n, T), m, W = payload.shape, self.maps, self.weights
         x_q = queried[1].value @ m["B1"].T + queried[2].value @ m["B2"].T + self._noise(n)
-        x = keys[1].value @ m["A1"].T + keys[2].value @ m["A2"].T + m["A_y"].T[payload.ravel()] + noise.reshape(n * T, -1)
+        x = (
+            keys[1].value @ m["A1"].T
+            + keys[2].value @ m["A2"].T
+            + m["A_y"].T[payload.ravel()]
+            + noise.reshape(n * T, -1)
+        )
         q, k = (x_q @ W["W_Q"].T).astype(np.float32), (x @ W["W_K"].T).astype(np.float32)
         logits = np.einsum("nd,ntd->nt", q.astype(np.float64), k.reshape(n, T, -1)) / np.sqrt(self.task.d_head)
         self.q.append(q)
@@ -130,7 +152,10 @@ class Sample:
         """The tables of prompts, tokens, query rows and key rows."""
         prompts, tokens = pl.concat(self.prompts), pl.concat(self.tokens)
         rows = [
-            tokens.filter(pl.col("role") == role).select("prompt_id", "pos").with_row_index(name).with_columns(pl.col(name).cast(pl.Int32))
+            tokens.filter(pl.col("role") == role)
+            .select("prompt_id", "pos")
+            .with_row_index(name)
+            .with_columns(pl.col(name).cast(pl.Int32))
             for role, name in (("selector", "query_row"), ("payload", "key_row"))
         ]
         return prompts, tokens, *rows
@@ -139,10 +164,15 @@ class Sample:
 def _choose(a: Latent, b: Latent, which: np.ndarray) -> Latent:
     """Of each draw of a and b in turn, the one of a where `which` is 0, that of b where it is 1."""
     twice = np.repeat(np.arange(len(a.code)), 2)
-    return Latent(np.where(which[:, None] == 0, a.value[twice], b.value[twice]), np.where(which == 0, a.code[twice], b.code[twice]))
+    return Latent(
+        np.where(which[:, None] == 0, a.value[twice], b.value[twice]),
+        np.where(which == 0, a.code[twice], b.code[twice]),
+    )
 
 
-def _tokens(first: int, queried: dict[int, Latent], keys: dict[int, Latent], payload: np.ndarray, sought: np.ndarray) -> pl.DataFrame:
+def _tokens(
+    first: int, queried: dict[int, Latent], keys: dict[int, Latent], payload: np.ndarray, sought: np.ndarray
+) -> pl.DataFrame:
     """A row a token, prompt by prompt; the selector has no payload and no side."""
     n, T = payload.shape
     pos = np.tile(np.arange(T + 1, dtype=np.int32), n)
@@ -151,12 +181,23 @@ def _tokens(first: int, queried: dict[int, Latent], keys: dict[int, Latent], pay
     def column(key: np.ndarray, query: np.ndarray) -> np.ndarray:
         return np.hstack([key.reshape(n, T), query[:, None]]).ravel()
 
-    codes = {f"z{i}": column(keys[i].code, queried[i].code) for i in (1, 2)} | {f"signs{i}": column(keys[i].signs, queried[i].signs) for i in (1, 2)}
+    codes = {f"z{i}": column(keys[i].code, queried[i].code) for i in (1, 2)} | {
+        f"signs{i}": column(keys[i].signs, queried[i].signs) for i in (1, 2)
+    }
     side = np.where(np.arange(T) == sought[:, None], "positive", "negative")
-    frame = pl.DataFrame({
-        "prompt_id": np.repeat(np.arange(first, first + n, dtype=np.int32), T + 1), "pos": pos, "token_id": None, "role": np.where(pos < T, "payload", "selector"),
-        "span": pos, "span_last": True, **codes, "payload": column(payload.astype(np.int32), np.zeros(n, np.int32)), "side": column(side, np.full(n, "")),
-    }).with_columns(pl.when(of_key).then(pl.col("payload", "side")), token_id=pl.lit(None, pl.Int32))
+    frame = pl.DataFrame(
+        {
+            "prompt_id": np.repeat(np.arange(first, first + n, dtype=np.int32), T + 1),
+            "pos": pos,
+            "token_id": None,
+            "role": np.where(pos < T, "payload", "selector"),
+            "span": pos,
+            "span_last": True,
+            **codes,
+            "payload": column(payload.astype(np.int32), np.zeros(n, np.int32)),
+            "side": column(side, np.full(n, "")),
+        }
+    ).with_columns(pl.when(of_key).then(pl.col("payload", "side")), token_id=pl.lit(None, pl.Int32))
     said = [f"z{i}" if frame.schema[f"z{i}"] == pl.String else f"signs{i}" for i in (1, 2)]
     text = pl.concat_str(*said, pl.col("payload").cast(pl.String).fill_null("?"), separator=" ")
     length = (pl.col("text").str.len_chars() + len(JOINED)).cast(pl.Int32)
@@ -167,6 +208,10 @@ def _tokens(first: int, queried: dict[int, Latent], keys: dict[int, Latent], pay
 def _prompts(tokens: pl.DataFrame, variant: str, factor: str | None, answer: np.ndarray) -> pl.DataFrame:
     text = tokens.group_by("prompt_id", maintain_order=True).agg(pl.col("text").str.join(JOINED))
     return text.with_columns(
-        id=pl.lit(None, pl.String), split=pl.lit(SPLIT[variant]), variant=pl.lit(variant), counterfactual_id=pl.lit(None, pl.Int32),
-        answer=pl.Series(answer.astype(str)), factor=pl.lit(factor, pl.String),
+        id=pl.lit(None, pl.String),
+        split=pl.lit(SPLIT[variant]),
+        variant=pl.lit(variant),
+        counterfactual_id=pl.lit(None, pl.Int32),
+        answer=pl.Series(answer.astype(str)),
+        factor=pl.lit(factor, pl.String),
     )

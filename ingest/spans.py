@@ -49,7 +49,9 @@ def tokenise(tokenizer, prompt: Prompt, where: str, chat: bool = False) -> Token
     Raises PromptError, which starts with `where`, if a span has no token or two spans share one.
     """
     if not tokenizer.is_fast:
-        raise ModelError(f"{type(tokenizer).__name__} gives no character offsets; a fast tokenizer is needed (tokenizer.json)")
+        raise ModelError(
+            f"{type(tokenizer).__name__} gives no character offsets; a fast tokenizer is needed (tokenizer.json)"
+        )
     templated = chat or prompt.messages is not None
     text, pieces = render(tokenizer, prompt, where) if templated else (prompt.text, [Piece(0, len(prompt.text), 0)])
     # A rendered chat holds its own special tokens, BOS too: adding them again would shift every position by one.
@@ -60,8 +62,13 @@ def tokenise(tokenizer, prompt: Prompt, where: str, chat: bool = False) -> Token
     span = _assign(prompt, where, offsets, pieces)
     last = {s: i for i, s in enumerate(span) if s is not None}
     return Tokens(
-        text, ids, [text[a:b] if b > a else tokenizer.decode([t]) for t, (a, b) in zip(ids, offsets, strict=True)], offsets,
-        span, [s is not None and last[s] == i for i, s in enumerate(span)], _bos(tokenizer, ids, where, templated),
+        text,
+        ids,
+        [text[a:b] if b > a else tokenizer.decode([t]) for t, (a, b) in zip(ids, offsets, strict=True)],
+        offsets,
+        span,
+        [s is not None and last[s] == i for i, s in enumerate(span)],
+        _bos(tokenizer, ids, where, templated),
     )
 
 
@@ -105,7 +112,9 @@ def _assign(prompt: Prompt, where: str, offsets: list[tuple[int, int]], pieces: 
         for i in hit:
             if owner[i] is not None:
                 other = prompt.spans[owner[i]]
-                raise PromptError(f"{where}: the spans {_quote(prompt, other)} and {_quote(prompt, span)} share a token")
+                raise PromptError(
+                    f"{where}: the spans {_quote(prompt, other)} and {_quote(prompt, span)} share a token"
+                )
             owner[i] = s
     return owner
 
@@ -113,7 +122,11 @@ def _assign(prompt: Prompt, where: str, offsets: list[tuple[int, int]], pieces: 
 def _locate(prompt: Prompt, where: str, span: Span, pieces: list[Piece]) -> tuple[int, int]:
     """The span's characters in the text that is tokenised, without blanks at its ends (if there is anything else)."""
     word = prompt.text[span.start : span.end]
-    start, end = (span.start + len(word) - len(word.lstrip()), span.start + len(word.rstrip())) if word.strip() else (span.start, span.end)
+    start, end = (
+        (span.start + len(word) - len(word.lstrip()), span.start + len(word.rstrip()))
+        if word.strip()
+        else (span.start, span.end)
+    )
     for piece in pieces:
         if piece.start <= start and end <= piece.end:
             return start - piece.start + piece.at, end - piece.start + piece.at
@@ -130,5 +143,7 @@ def _bos(tokenizer, ids: list[int], where: str, templated: bool) -> str:
     if ids[0] not in marks:
         return "none"
     if len(ids) > 1 and ids[1] == ids[0]:
-        raise PromptError(f"{where}: it begins with two {tokenizer.decode([ids[0]])!r} tokens: leave out the one in the text")
+        raise PromptError(
+            f"{where}: it begins with two {tokenizer.decode([ids[0]])!r} tokens: leave out the one in the text"
+        )
     return "template" if templated else "tokenizer"

@@ -21,12 +21,17 @@ class Stack:
     are never formed either: all that grows with heads times tokens are two products with the stream itself.
     """
 
-    def __init__(self, tasks: Sequence[Payload], r1: int, r2: int, device: str = "cpu", dtype: torch.dtype = torch.float32):
+    def __init__(
+        self, tasks: Sequence[Payload], r1: int, r2: int, device: str = "cpu", dtype: torch.dtype = torch.float32
+    ):
         self.d_head = tasks[0].d_head
         embedded = [_embeddings(task, r1, r2) for task in tasks]
         self.E_k, self.E_q = (torch.tensor(np.stack(e), device=device, dtype=dtype) for e in zip(*embedded))
         drawn = [initial(task) for task in tasks]
-        self.weights = {name: torch.tensor(np.stack([w[name] for w in drawn]), device=device, dtype=dtype).requires_grad_() for name in NAMES}
+        self.weights = {
+            name: torch.tensor(np.stack([w[name] for w in drawn]), device=device, dtype=dtype).requires_grad_()
+            for name in NAMES
+        }
 
     def __len__(self) -> int:
         return len(self.E_k)
@@ -49,18 +54,30 @@ class Stack:
         """(M,) mean cross-entropy of the sought payload."""
         _, answer = self.forward(batch)
         wanted = batch.y.expand(len(self), -1)
-        return torch.nn.functional.cross_entropy(answer.flatten(0, 1), wanted.reshape(-1), reduction="none").view(len(self), -1).mean(1)
+        return (
+            torch.nn.functional.cross_entropy(answer.flatten(0, 1), wanted.reshape(-1), reduction="none")
+            .view(len(self), -1)
+            .mean(1)
+        )
 
 
 def initial(task: Payload) -> dict[str, np.ndarray]:
     """The weights a head begins with: uniform within ±1/√(inputs), as torch's linear layers."""
     rng = np.random.default_rng([task.seed, 3, task.d_head, task.r1, task.r2])
-    shapes = {"W_Q": (task.d_head, task.d), "W_K": (task.d_head, task.d), "W_V": (task.d_head, task.d), "W_O": (task.n_payloads, task.d_head)}
+    shapes = {
+        "W_Q": (task.d_head, task.d),
+        "W_K": (task.d_head, task.d),
+        "W_V": (task.d_head, task.d),
+        "W_O": (task.n_payloads, task.d_head),
+    }
     return {name: rng.uniform(-1, 1, shape) / np.sqrt(shape[1]) for name, shape in shapes.items()}
 
 
 def _embeddings(task: Payload, r1: int, r2: int) -> tuple[np.ndarray, np.ndarray]:
     """E_k and E_q (d, D) of one head, for a stream of latents of up to r1 and r2 dimensions."""
     m, eye = task.maps(), np.eye(task.d)
-    wide = {name: np.pad(m[name], ((0, 0), (0, r - m[name].shape[1]))) for name, r in (("A1", r1), ("A2", r2), ("B1", r1), ("B2", r2))}
+    wide = {
+        name: np.pad(m[name], ((0, 0), (0, r - m[name].shape[1])))
+        for name, r in (("A1", r1), ("A2", r2), ("B1", r1), ("B2", r2))
+    }
     return np.hstack([wide["A1"], wide["A2"], m["A_y"], eye]), np.hstack([wide["B1"], wide["B2"], 0 * m["A_y"], eye])

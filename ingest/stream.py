@@ -27,10 +27,20 @@ class Stream:
     does not depend on which heads are trained beside it. `kind` keeps training, validation and test apart.
     """
 
-    def __init__(self, task: Payload, r1: int, r2: int, kind: str = "train", device: str = "cpu", dtype: torch.dtype = torch.float32):
+    def __init__(
+        self,
+        task: Payload,
+        r1: int,
+        r2: int,
+        kind: str = "train",
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ):
         self.task, self.r1, self.r2, self.device, self.dtype = task, r1, r2, device, dtype
         names = [("train", "validate", "test").index(kind)]
-        self.latents = [self._generator(*names, 1, j) for j in range(r1)] + [self._generator(*names, 2, j) for j in range(r2)]
+        self.latents = [self._generator(*names, 1, j) for j in range(r1)] + [
+            self._generator(*names, 2, j) for j in range(r2)
+        ]
         self.payload, self.noise, self.target = (self._generator(*names, 0, j) for j in range(3))
 
     def _generator(self, *names: int) -> torch.Generator:

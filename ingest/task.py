@@ -31,7 +31,9 @@ class Task:
 def of(name: str, n: int, n_test: int, question: str, seed: int, reflexive: bool = False) -> Task:
     """'boxes' (of a kind of question, on request with reflexive counterfactuals), 'lists', or a JSONL file of the user's own."""
     if name == "boxes":
-        return Task(f"boxes {question}", boxes.build(n, question, seed, n_test, reflexive=reflexive), TEMPLATES[question], seed)
+        return Task(
+            f"boxes {question}", boxes.build(n, question, seed, n_test, reflexive=reflexive), TEMPLATES[question], seed
+        )
     if name == "lists":
         return Task("lists", lists.build(n, seed, n_test), TEMPLATES["lists"], seed)
     if Path(name).suffix not in (".jsonl", ".json") and not Path(name).is_file():

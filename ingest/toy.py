@@ -45,7 +45,12 @@ def run_name(task: Payload, how: Recipe) -> str:
 
 
 def build(
-    store: str | Path, tasks: Sequence[Payload], how: Recipe, sizes: Sizes = Sizes(), device: str = "cpu", names: Sequence[str] | None = None,
+    store: str | Path,
+    tasks: Sequence[Payload],
+    how: Recipe,
+    sizes: Sizes = Sizes(),
+    device: str = "cpu",
+    names: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> list[str]:
     """Train the heads whose run the store lacks, all as one stack, and publish a run of each; returns their names.
@@ -58,9 +63,14 @@ def build(
     missing = [i for i, name in enumerate(names) if not run_path(store, name).exists()]
     if not missing:
         return []
-    digest = hashlib.sha256(json.dumps([[asdict(task) for task in tasks], asdict(how), device, code_version()]).encode()).hexdigest()[:10]
+    digest = hashlib.sha256(
+        json.dumps([[asdict(task) for task in tasks], asdict(how), device, code_version()]).encode()
+    ).hexdigest()[:10]
     with Incoming(qkstore.open(store, create=True).path, f"toy-stack-{digest}", {"names": names}) as held:
-        heads = {trained.task: trained for trained in _train([tasks[i] for i in missing], how, device, held.folder / "training.pt", progress)}
+        heads = {
+            trained.task: trained
+            for trained in _train([tasks[i] for i in missing], how, device, held.folder / "training.pt", progress)
+        }
         made = [(task, name) for task, name in zip(tasks, names) if task in heads]
         for done, (task, name) in enumerate(made):
             progress("publish", done, len(made))
@@ -99,13 +109,24 @@ def _publish(store: str | Path, name: str, trained: Trained, how: Recipe, sizes:
             sample.triplets(factor, n, exact)
     sample.contexts(sizes.n_test)
     prompts, tokens, query_rows, key_rows = sample.frames()
-    settings = asdict(task) | asdict(sizes) | {"recipe": how.name, "device": device, "code": code_version(), "libraries": libraries()}
+    settings = (
+        asdict(task)
+        | asdict(sizes)
+        | {"recipe": how.name, "device": device, "code": code_version(), "libraries": libraries()}
+    )
     layer = {"layer": 0, "scaling": 1 / np.sqrt(task.d_head), "softcap": None, "window": None, "causal": True}
     with Incoming(store, name, settings) as incoming:
         q, k, logsumexp = (np.concatenate(parts)[None, None] for parts in (sample.q, sample.k, sample.logsumexp))
         incoming.put(0, query_rows["query_row"].to_numpy(), key_rows["key_row"].to_numpy(), q, k, logsumexp)
         incoming.publish(
-            _manifest(name, trained), [layer], prompts, tokens, query_rows, key_rows, weights=trained.weights | task.maps(), measures=trained.measures
+            _manifest(name, trained),
+            [layer],
+            prompts,
+            tokens,
+            query_rows,
+            key_rows,
+            weights=trained.weights | task.maps(),
+            measures=trained.measures,
         )
 
 
@@ -113,8 +134,23 @@ def _manifest(name: str, trained: Trained) -> dict:
     task = trained.task
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(W).tobytes() for W in trained.weights.values())).hexdigest()
     return {
-        "run": name, "model": "toy", "revision": None, "weights_hash": digest, "architecture": "one attention head", "n_layers": 1, "n_heads": 1,
-        "n_kv_heads": 1, "d_head": task.d_head, "dtype": "float32", "task": f"toy {task.variant}", "prompt_template": "{z1} {z2} {payload}, … {z1} {z2} ?",
-        "chat_template": None, "bos": None, "positions": "labelled", "query_roles": ["selector"], "seed": task.seed,
-        "code_version": code_version(), "libraries": libraries(),
+        "run": name,
+        "model": "toy",
+        "revision": None,
+        "weights_hash": digest,
+        "architecture": "one attention head",
+        "n_layers": 1,
+        "n_heads": 1,
+        "n_kv_heads": 1,
+        "d_head": task.d_head,
+        "dtype": "float32",
+        "task": f"toy {task.variant}",
+        "prompt_template": "{z1} {z2} {payload}, … {z1} {z2} ?",
+        "chat_template": None,
+        "bos": None,
+        "positions": "labelled",
+        "query_roles": ["selector"],
+        "seed": task.seed,
+        "code_version": code_version(),
+        "libraries": libraries(),
     }

@@ -48,9 +48,19 @@ Progress = Callable[[int, int, dict[str, float]], None]
 def new_model(seed: int) -> Qwen3ForCausalLM:
     """The untrained model; head_dim 64, for in 32 dimensions a random 5-d swap already moves attention."""
     config = Qwen3Config(
-        vocab_size=len(words()), hidden_size=96, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=64, max_position_embeddings=512, tie_word_embeddings=True,
-        pad_token_id=0, bos_token_id=1, eos_token_id=None, attn_implementation="sdpa",
+        vocab_size=len(words()),
+        hidden_size=96,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=64,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=None,
+        attn_implementation="sdpa",
     )
     torch.manual_seed(seed)
     model = Qwen3ForCausalLM(config)

@@ -27,6 +27,10 @@ def tokenizer() -> PreTrainedTokenizerFast:
     inner.pre_tokenizer = pre_tokenizers.Whitespace()  # splits punctuation off as well
     inner.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, ids[BOS])])
     return PreTrainedTokenizerFast(
-        tokenizer_object=inner, pad_token=PAD, bos_token=BOS, unk_token=UNKNOWN, padding_side="right",
+        tokenizer_object=inner,
+        pad_token=PAD,
+        bos_token=BOS,
+        unk_token=UNKNOWN,
+        padding_side="right",
         clean_up_tokenization_spaces=False,
     )

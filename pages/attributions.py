@@ -14,7 +14,10 @@ from qkstore import charts, digest
 from qkstore.analysis import build_split, judge_split
 from qkstore.visible import visible
 
-panel.title("Attributions", "What does each feature add to the logits of one prompt? The parts of a bar sum to the logit exactly.")
+panel.title(
+    "Attributions",
+    "What does each feature add to the logits of one prompt? The parts of a bar sum to the logit exactly.",
+)
 view = state.view(extra=[2.2, 2.2])
 with view.extra[0]:
     other = state.partnered(view)
@@ -27,30 +30,46 @@ prompt = state.prompt(view, results.prompts(view.run, split), split)
 found = results.attribute(view.run, features, view.layer, view.head, prompt["prompt_id"], order=orders.get(order))
 top = digest.most_attended(found.tokens)
 
-panel.figures([
-    ("Most attention", panel.percent(top["attention"]), panel.token(top)),
-    ("Its logit", f"{top['logit']:.2f}", panel.parts(top)),
-    ("Answer", visible(prompt["answer"] or panel.MISSING), f"{prompt['split']} prompt {prompt['prompt_id']}, {prompt['variant'] or 'no variant'}"),
-    ("Projected first", visible(found.order[0]), panel.ranks(found.ranks)),
-])
+panel.figures(
+    [
+        ("Most attention", panel.percent(top["attention"]), panel.token(top)),
+        ("Its logit", f"{top['logit']:.2f}", panel.parts(top)),
+        (
+            "Answer",
+            visible(prompt["answer"] or panel.MISSING),
+            f"{prompt['split']} prompt {prompt['prompt_id']}, {prompt['variant'] or 'no variant'}",
+        ),
+        ("Projected first", visible(found.order[0]), panel.ranks(found.ranks)),
+    ]
+)
 with st.container(border=True):
     st.altair_chart(charts.attribution(found.tokens, found.order, panel.dark()))
-    line(f"The short line is the logit{' before the soft-cap' if found.softcap else ''}. Query: position {found.query['pos']}, {found.query['text']!r}. "
-         f"The subspaces are built on the {build_split(view.run) or 'whole'} split.")
+    line(
+        f"The short line is the logit{' before the soft-cap' if found.softcap else ''}. Query: position {found.query['pos']}, {found.query['text']!r}. "
+        f"The subspaces are built on the {build_split(view.run) or 'whole'} split."
+    )
     texts = view.run.tokens(prompt["prompt_id"])
     places = {t["pos"]: i for i, t in enumerate(texts)}
     shades = {places[t["pos"]]: t["attention"] for t in found.tokens}
     st.html(tokens([t["text"] for t in texts], shades, {places[found.query["pos"]]: "query"}))
     line("Shaded by attention; the query is outlined. " + panel.labelled(prompt, view.run.prompt_labels))
 table = digest.logits(found.tokens)
-st.dataframe(table, hide_index=True, placeholder=panel.MISSING, column_config={"attention": st.column_config.NumberColumn(format="percent")} | {
-    name: st.column_config.NumberColumn(name, format="%.3f") for name in ("logit", *found.order, "rest")})
+st.dataframe(
+    table,
+    hide_index=True,
+    placeholder=panel.MISSING,
+    column_config={"attention": st.column_config.NumberColumn(format="percent")}
+    | {name: st.column_config.NumberColumn(name, format="%.3f") for name in ("logit", *found.order, "rest")},
+)
 panel.csv(view, table, "logits")
 panel.reproduce(
     panel.command("attribute", view, **{"and": other, "prompt": prompt["prompt_id"], "order": ",".join(found.order)}),
     panel.python(
-        view, "from qkstore.analysis import attribute",
+        view,
+        "from qkstore.analysis import attribute",
         f"found = attribute(run, features, {view.layer}, {view.head}, {prompt['prompt_id']}, order={found.order!r})",
-        "for token in found.tokens:", "    print(token)", features=features,
+        "for token in found.tokens:",
+        "    print(token)",
+        features=features,
     ),
 )

@@ -12,7 +12,9 @@ from dashboard import editor, panel, state
 from dashboard.text import line, plain
 from qkstore.analysis import build_split
 
-panel.title("Contrasts", "Which query–key pairs share a feature, and which do not: a rule in SQL over queries q and keys k.")
+panel.title(
+    "Contrasts", "Which query–key pairs share a feature, and which do not: a rule in SQL over queries q and keys k."
+)
 view = state.view(head=False, extra=[3], without=True)
 split = build_split(view.run)
 
@@ -31,8 +33,17 @@ with detail:
 
 listed = editor.listing(view)
 st.subheader("All contrasts of this run", anchor=False)
-st.dataframe(listed, hide_index=True, column_config={
-    "name": "Name", "version": "Version", "sentence": st.column_config.TextColumn("Reads", width="large"), "weighting": "Weighting", "centring": "Centring"})
+st.dataframe(
+    listed,
+    hide_index=True,
+    column_config={
+        "name": "Name",
+        "version": "Version",
+        "sentence": st.column_config.TextColumn("Reads", width="large"),
+        "weighting": "Weighting",
+        "centring": "Centring",
+    },
+)
 if view.named:
     versions = view.store.catalog.versions(base.name)
     if versions:
@@ -43,5 +54,10 @@ if view.named:
     panel.csv(view, listed, "contrasts")
     panel.reproduce(
         f"python -m qkstore contrasts --store {view.store.path} --run {view.run.name}",
-        panel.python(view, "from qkstore.contrast import pairs", f"found = pairs(run, contrast, {split!r})", "print(contrast.sentence(found.counts))"),
+        panel.python(
+            view,
+            "from qkstore.contrast import pairs",
+            f"found = pairs(run, contrast, {split!r})",
+            "print(contrast.sentence(found.counts))",
+        ),
     )

@@ -12,18 +12,22 @@ from dashboard import panel, results, state
 from dashboard.text import line
 from qkstore import charts, ranking, selection
 
-panel.title("Heads", "Which heads carry a feature? A cell is a head: click one to see it, then follow it to the other pages.")
+panel.title(
+    "Heads", "Which heads carry a feature? A cell is a head: click one to see it, then follow it to the other pages."
+)
 view = state.view()
 scores = results.heads(view.run, view.contrast)
 top = ranking.summary(scores)
 chosen = next(s for s in scores if (s.layer, s.head) == (view.layer, view.head))
 
-panel.figures([
-    ("Heads above 50 % accuracy", f"{top.n_good:,}", f"of {top.n:,}"),
-    ("Best head", f"L{top.best.layer} H{top.best.head}", panel.measured(top)),
-    ("Rank of the best", f"{top.best.rank}", f"of {view.run.d_head} dimensions"),
-    ("Queries judged", f"{top.best.n_queries:,}", f"{top.best.judged_on or 'all'} prompts"),
-])
+panel.figures(
+    [
+        ("Heads above 50 % accuracy", f"{top.n_good:,}", f"of {top.n:,}"),
+        ("Best head", f"L{top.best.layer} H{top.best.head}", panel.measured(top)),
+        ("Rank of the best", f"{top.best.rank}", f"of {view.run.d_head} dimensions"),
+        ("Queries judged", f"{top.best.n_queries:,}", f"{top.best.judged_on or 'all'} prompts"),
+    ]
+)
 
 
 def pick() -> None:
@@ -34,42 +38,84 @@ def pick() -> None:
 
 main, detail = panel.panels()
 with main:
-    by = state.segments("Colour by", "by", list(ranking.MEASURES), "accuracy", shown=lambda m: ranking.MEASURES[m][0], label_visibility="collapsed")
+    by = state.segments(
+        "Colour by",
+        "by",
+        list(ranking.MEASURES),
+        "accuracy",
+        shown=lambda m: ranking.MEASURES[m][0],
+        label_visibility="collapsed",
+    )
     table = ranking.table(scores, by)
     map_key = f"map-{view.layer}-{view.head}-{by}"  # a new choice is a new chart: its own selection starts empty
-    st.altair_chart(charts.heads(table, by, (view.layer, view.head), panel.dark()), on_select=pick, selection_mode="pick", key=map_key)
+    st.altair_chart(
+        charts.heads(table, by, (view.layer, view.head), panel.dark()),
+        on_select=pick,
+        selection_mode="pick",
+        key=map_key,
+    )
     line(f"{ranking.MEASURES[by][0]}: {ranking.MEASURES[by][1]}.")
-    line(f"ΔC, its null and rank are built on the {chosen.built_on or 'whole'} split; "
-         f"accuracy and attention are judged on the {chosen.judged_on or 'whole'} split.")
+    line(
+        f"ΔC, its null and rank are built on the {chosen.built_on or 'whole'} split; "
+        f"accuracy and attention are judged on the {chosen.judged_on or 'whole'} split."
+    )
     if view.contrast.name != view.name:
         line(f"{view.name} is the span of several contrasts; the scores are those of {view.contrast.name}.")
 with detail:
     st.subheader(f"Layer {view.layer}, head {view.head}", anchor=False)
     low, high = chosen.accuracy_ci or (None, None)
     least, most = chosen.selectivity_ci or (None, None)
-    panel.facts([
-        ("Accuracy", panel.percent(chosen.accuracy), f"95 % interval {panel.percent(low)}–{panel.percent(high)}, n = {chosen.n_queries:,}"),
-        ("Attention", panel.percent(chosen.attention_positive), f"on positive keys, {panel.percent(chosen.attention_negative)} on negative ones"),
-        ("Selectivity", panel.number(chosen.selectivity), f"95 % interval {panel.number(least)}–{panel.number(most)}"),
-        ("Selected", selection.selected(scores).get((chosen.layer, chosen.head), "no"), selection.sentence(chosen)),
-        ("‖ΔC‖", panel.number(chosen.delta_norm, ".3g"), f"null {panel.number(chosen.delta_null, '.3g')}, p = {panel.number(chosen.p_value, '.2g')}"),
-        ("Rank", f"{chosen.rank}", f"of {view.run.d_head}"),
-    ])
+    panel.facts(
+        [
+            (
+                "Accuracy",
+                panel.percent(chosen.accuracy),
+                f"95 % interval {panel.percent(low)}–{panel.percent(high)}, n = {chosen.n_queries:,}",
+            ),
+            (
+                "Attention",
+                panel.percent(chosen.attention_positive),
+                f"on positive keys, {panel.percent(chosen.attention_negative)} on negative ones",
+            ),
+            (
+                "Selectivity",
+                panel.number(chosen.selectivity),
+                f"95 % interval {panel.number(least)}–{panel.number(most)}",
+            ),
+            ("Selected", selection.selected(scores).get((chosen.layer, chosen.head), "no"), selection.sentence(chosen)),
+            (
+                "‖ΔC‖",
+                panel.number(chosen.delta_norm, ".3g"),
+                f"null {panel.number(chosen.delta_null, '.3g')}, p = {panel.number(chosen.p_value, '.2g')}",
+            ),
+            ("Rank", f"{chosen.rank}", f"of {view.run.d_head}"),
+        ]
+    )
     with guard.told():
         fitted = results.covariance(view.run, view.contrast, view.layer, view.head)
         line("Singular values of ΔC; blue ones hold 99 % of ‖ΔC‖²")
         st.altair_chart(charts.singular_values(fitted.subspace.S, fitted.subspace.rank, panel.dark(), height=150))
     with st.container(horizontal=True):
         for page in guard.GROUPS["Explain"]:
-            guard.link(page, page.capitalize(), **state.carried() | {"run": view.run.name, "contrast": view.name, "layer": view.layer, "head": view.head})
+            guard.link(
+                page,
+                page.capitalize(),
+                **state.carried()
+                | {"run": view.run.name, "contrast": view.name, "layer": view.layer, "head": view.head},
+            )
 
 st.subheader("Ranked", anchor=False)
 line(selection.statement(scores))
 share = st.column_config.ProgressColumn
 st.dataframe(
-    table.head(200), hide_index=True, placeholder=panel.MISSING, height=min(len(table), 10) * 35 + 38,
+    table.head(200),
+    hide_index=True,
+    placeholder=panel.MISSING,
+    height=min(len(table), 10) * 35 + 38,
     column_config={
-        "layer": "Layer", "head": "Head", "selected": "Selected",
+        "layer": "Layer",
+        "head": "Head",
+        "selected": "Selected",
         "accuracy": share("Accuracy", format="percent", min_value=0, max_value=1),
         "accuracy_low": st.column_config.NumberColumn("95 % from", format="percent"),
         "accuracy_high": st.column_config.NumberColumn("to", format="percent"),
@@ -78,9 +124,12 @@ st.dataframe(
         "selectivity_high": st.column_config.NumberColumn("to", format="%.2f"),
         "attention_positive": st.column_config.NumberColumn("Attention +", format="percent"),
         "attention_negative": st.column_config.NumberColumn("Attention −", format="percent"),
-        "delta_norm": st.column_config.NumberColumn("‖ΔC‖", format="%.3g"), "delta_null": st.column_config.NumberColumn("Null", format="%.3g"),
-        "strength": st.column_config.NumberColumn("‖ΔC‖ ÷ null", format="%.2f"), "p_value": st.column_config.NumberColumn("p", format="%.2g"),
-        "rank": "Rank", "n_queries": st.column_config.NumberColumn("Queries", format="localized"),
+        "delta_norm": st.column_config.NumberColumn("‖ΔC‖", format="%.3g"),
+        "delta_null": st.column_config.NumberColumn("Null", format="%.3g"),
+        "strength": st.column_config.NumberColumn("‖ΔC‖ ÷ null", format="%.2f"),
+        "p_value": st.column_config.NumberColumn("p", format="%.2g"),
+        "rank": "Rank",
+        "n_queries": st.column_config.NumberColumn("Queries", format="localized"),
     },
 )
 panel.csv(view, table, "heads")

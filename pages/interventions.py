@@ -16,10 +16,13 @@ SIDES = {"keys": "Keys", "queries": "Queries"}
 SAID = {
     "keys": " Closed form from the stored vectors: it equals a re-run of the model with the edit.",
     "queries": " The query takes on the coordinates of another that looks for what the target is. A changed query changes every logit, so "
-               "attention is among the stored keys of the prompt.",
+    "attention is among the stored keys of the prompt.",
 }
 
-panel.title("Interventions", "Two keys swap their coordinates in a feature's subspace, or a query takes on another's. Does attention follow?")
+panel.title(
+    "Interventions",
+    "Two keys swap their coordinates in a feature's subspace, or a query takes on another's. Does attention follow?",
+)
 view = state.view(extra=[2.1, 2.6])
 with view.extra[0]:
     other = state.partnered(view)
@@ -31,18 +34,27 @@ with st.spinner("Swapping"):
 rows = [c.to_dict() for c in found.conditions]
 swapped, baseline = digest.headline(rows)
 
-panel.figures([
-    ("Target gains", panel.percent(swapped["delta_p"]), f"of attention, swapping {swapped['name']}"),
-    ("Random subspaces", panel.percent(baseline["delta_p"]), f"{baseline['bases']} bases of rank {baseline['rank']}"),
-    ("Flip rate", panel.percent(swapped["flip_rate"]), f"random {panel.percent(baseline['flip_rate'])}"),
-    ("Queries", f"{found.n:,}", f"{found.split or 'all'} prompts"),
-])
+panel.figures(
+    [
+        ("Target gains", panel.percent(swapped["delta_p"]), f"of attention, swapping {swapped['name']}"),
+        (
+            "Random subspaces",
+            panel.percent(baseline["delta_p"]),
+            f"{baseline['bases']} bases of rank {baseline['rank']}",
+        ),
+        ("Flip rate", panel.percent(swapped["flip_rate"]), f"random {panel.percent(baseline['flip_rate'])}"),
+        ("Queries", f"{found.n:,}", f"{found.split or 'all'} prompts"),
+    ]
+)
 with st.container(border=True):
     st.altair_chart(charts.swaps(rows, panel.dark()))
-    line("Mean attention before (pale) and after the swap with 95 % intervals, "
-         f"over the same {found.n:,} queries of the {found.split or 'whole'} split in every condition"
-         + (f"; {found.hidden:,} more are left out, {digest.left_out(side)}." if found.hidden else ".") + SAID[side]
-         + (f" They hold {panel.percent(found.stored)} of it." if side == "queries" else ""))
+    line(
+        "Mean attention before (pale) and after the swap with 95 % intervals, "
+        f"over the same {found.n:,} queries of the {found.split or 'whole'} split in every condition"
+        + (f"; {found.hidden:,} more are left out, {digest.left_out(side)}." if found.hidden else ".")
+        + SAID[side]
+        + (f" They hold {panel.percent(found.stored)} of it." if side == "queries" else "")
+    )
 head = f"{view.layer}:{view.head}"
 answered = live.results(view.store, view.run, features, head)
 with st.container(border=True):
@@ -54,7 +66,9 @@ with st.container(border=True):
         line(live.statement(shown, head))
         panel.csv(view, live.table(shown, head), "live")
     elif live.possible(view.run):
-        line("No live results of this head yet: the heads of its layer edited together, and the model's answers. This makes them:")
+        line(
+            "No live results of this head yet: the heads of its layer edited together, and the model's answers. This makes them:"
+        )
         st.code(live.command(view.store, view.run, list(features), view.layer), language="shell", wrap_lines=True)
     else:
         line("This run is of no language model, so there is none to edit; the swaps above need none.")
@@ -62,19 +76,36 @@ with st.container(border=True), guard.told():
     st.subheader(f"Keys, little by little: {plain(view.name)}", anchor=False)
     response = results.doses(view.run, view.contrasts, view.layer, view.head)
     st.altair_chart(curves.dose(response.table, panel.dark()))
-    line(f"Mean attention on the target as the two keys exchange a part of their coordinates (1: all of it, beyond: more), in the whole "
-         f"subspace of rank {response.rank}, and in its first coordinates one at a time; {response.n:,} queries. "
-         f"Random: {response.bases} subspaces of the same rank. Bands are 95 % intervals.")
+    line(
+        f"Mean attention on the target as the two keys exchange a part of their coordinates (1: all of it, beyond: more), in the whole "
+        f"subspace of rank {response.rank}, and in its first coordinates one at a time; {response.n:,} queries. "
+        f"Random: {response.bases} subspaces of the same rank. Bands are 95 % intervals."
+    )
     panel.csv(view, response.table, "doses")
 table = digest.swaps(rows)
-st.dataframe(table, hide_index=True, placeholder=panel.MISSING, column_order=["name", "rank", *digest.SWAPS, "gain_low", "gain_high"], column_config={
-    "name": "Condition", "rank": "Rank",
-    **{n: st.column_config.NumberColumn(t, format="percent") for n, t in (digest.SWAPS | {"gain_low": "Gain, low", "gain_high": "Gain, high"}).items()}})
+st.dataframe(
+    table,
+    hide_index=True,
+    placeholder=panel.MISSING,
+    column_order=["name", "rank", *digest.SWAPS, "gain_low", "gain_high"],
+    column_config={
+        "name": "Condition",
+        "rank": "Rank",
+        **{
+            n: st.column_config.NumberColumn(t, format="percent")
+            for n, t in (digest.SWAPS | {"gain_low": "Gain, low", "gain_high": "Gain, high"}).items()
+        },
+    },
+)
 panel.csv(view, table, "swaps")
 panel.reproduce(
     panel.command("intervene", view, **{"and": other, "side": side if side == "queries" else None}),
     panel.python(
-        view, f"from qkstore.{'query_swap' if side == 'queries' else 'analysis'} import intervene", f"found = intervene(run, features, {view.layer}, {view.head})",
-        "for condition in found.conditions:", "    print(condition)", features=features,
+        view,
+        f"from qkstore.{'query_swap' if side == 'queries' else 'analysis'} import intervene",
+        f"found = intervene(run, features, {view.layer}, {view.head})",
+        "for condition in found.conditions:",
+        "    print(condition)",
+        features=features,
     ),
 )

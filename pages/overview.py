@@ -20,18 +20,29 @@ for error in found.damaged:
 if found.runs.is_empty():
     state.nothing(store)
 
-panel.figures([
-    ("Runs", f"{len(found.runs):,}", ", ".join(found.models)),
-    ("Prompts", f"{found.n_prompts:,}", "in all runs"),
-    ("Heads", f"{found.n_heads:,}", f"{found.n_vectors:,} vectors"),
-    ("Saved contrasts", f"{found.n_saved:,}", "beside the built-in ones"),
-])
+panel.figures(
+    [
+        ("Runs", f"{len(found.runs):,}", ", ".join(found.models)),
+        ("Prompts", f"{found.n_prompts:,}", "in all runs"),
+        ("Heads", f"{found.n_heads:,}", f"{found.n_vectors:,} vectors"),
+        ("Saved contrasts", f"{found.n_saved:,}", "beside the built-in ones"),
+    ]
+)
 st.subheader("Runs", anchor=False)
 st.dataframe(
-    found.runs, hide_index=True,
+    found.runs,
+    hide_index=True,
     column_config={
-        "run": "Run", "model": "Model", "task": "Task", "prompts": st.column_config.NumberColumn("Prompts", format="localized"),
-        "query": "Query token", "layers": "Layers", "heads": "Heads", "d_head": st.column_config.NumberColumn("d_head", format="%d"), "splits": "Splits", "contrasts": st.column_config.TextColumn("Contrasts", width="medium"),
+        "run": "Run",
+        "model": "Model",
+        "task": "Task",
+        "prompts": st.column_config.NumberColumn("Prompts", format="localized"),
+        "query": "Query token",
+        "layers": "Layers",
+        "heads": "Heads",
+        "d_head": st.column_config.NumberColumn("d_head", format="%d"),
+        "splits": "Splits",
+        "contrasts": st.column_config.TextColumn("Contrasts", width="medium"),
         "created": st.column_config.DatetimeColumn("Created", format="YYYY-MM-DD HH:mm"),
     },
 )
@@ -45,7 +56,9 @@ with left:
         guard.link("toy", f"{found.n_toys} toy runs: does the method find the ranks that were put in?")
 with right:
     st.subheader("What next", anchor=False)
-    line("Heads shows which heads carry a contrast. Click one, then look at its subspace, its points, what a swap does, and where its logits come from.")
+    line(
+        "Heads shows which heads carry a contrast. Click one, then look at its subspace, its points, what a swap does, and where its logits come from."
+    )
     guard.link("contrasts", "Write a contrast of your own", **state.carried())
     guard.link("interventions", "Swap a feature and see attention move", **state.carried())
 panel.reproduce(

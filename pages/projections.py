@@ -14,8 +14,10 @@ from qkstore import digest, label, scatter
 
 METHODS = {"pca": "PCA", "umap": "UMAP", "raw": "Raw PCA"}
 PLOTS = {"2d": "2-D", "3d": "3-D"}
-HINTS = {"2d": "Drag to brush both plots; click a label to single it out.",
-         "3d": "Drag or press arrow keys to turn, wheel to zoom, double click to reset; click a label to single it out."}
+HINTS = {
+    "2d": "Drag to brush both plots; click a label to single it out.",
+    "3d": "Drag or press arrow keys to turn, wheel to zoom, double click to reset; click a label to single it out.",
+}
 
 panel.title("Projections", "Do queries lie with the keys they look for? A triangle is a query, a circle a key.")
 view = state.view(extra=[2, 1.7, 1.4])
@@ -30,12 +32,22 @@ with view.extra[2]:
 with st.spinner("Computing UMAP; the first time takes up to a minute" if method == "umap" else "Projecting"):
     points = results.project(view.run, view.contrasts, view.layer, view.head, q_label, k_label, method)
 
-panel.figures([
-    ("Points shown", f"{points.shown:,}", f"of {points.total:,} (seed 0)"),
-    ("Prompts", points.split or "all", "the subspace is built on the train split" if points.split == "test" else "split"),
-    ("Rank", f"{points.rank}", f"of {view.run.d_head} dimensions"),
-    ("Variance in three axes", panel.percent(digest.held(points.explained)), "of the points drawn" if points.explained else "UMAP has no axes of variance"),
-])
+panel.figures(
+    [
+        ("Points shown", f"{points.shown:,}", f"of {points.total:,} (seed 0)"),
+        (
+            "Prompts",
+            points.split or "all",
+            "the subspace is built on the train split" if points.split == "test" else "split",
+        ),
+        ("Rank", f"{points.rank}", f"of {view.run.d_head} dimensions"),
+        (
+            "Variance in three axes",
+            panel.percent(digest.held(points.explained)),
+            "of the points drawn" if points.explained else "UMAP has no axes of variance",
+        ),
+    ]
+)
 with st.container(border=True):
     plot = state.segments("Plot", "plot", list(PLOTS), "2d", shown=PLOTS.get, label_visibility="collapsed")
     drawn = points.table, scatter.axes(method, points.explained), f"{q_label} / {k_label}", panel.dark()
@@ -43,14 +55,23 @@ with st.container(border=True):
         space.space(*drawn, key="space")
     else:
         st.altair_chart(scatter.pairs(*drawn), key=f"points-{method}")
-    line(f"Showing {points.shown:,} of {points.total:,} queries and keys (seed 0) of the {points.split or 'whole'} split"
-         + (", without projecting." if method == "raw" else ", queries on U and keys on V of the subspace, then both together.")
-         + f" {HINTS[plot]}")
+    line(
+        f"Showing {points.shown:,} of {points.total:,} queries and keys (seed 0) of the {points.split or 'whole'} split"
+        + (
+            ", without projecting."
+            if method == "raw"
+            else ", queries on U and keys on V of the subspace, then both together."
+        )
+        + f" {HINTS[plot]}"
+    )
 panel.csv(view, points.table, "points")
 panel.reproduce(
     panel.command("covariance", view, view.contrast.name, out="covariance.npz"),
     panel.python(
-        view, "from qkstore.analysis import project",
-        f"points = project(run, contrasts, {view.layer}, {view.head}, {q_label!r}, {k_label!r}, {method!r})", "print(points.table)", one=False,
+        view,
+        "from qkstore.analysis import project",
+        f"points = project(run, contrasts, {view.layer}, {view.head}, {q_label!r}, {k_label!r}, {method!r})",
+        "print(points.table)",
+        one=False,
     ),
 )

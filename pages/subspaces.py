@@ -12,7 +12,9 @@ from dashboard import panel, results, state
 from dashboard.text import line, plain
 from qkstore import charts, curves, digest
 
-panel.title("Subspaces", "How many dimensions does the feature take in this head, and what does it share with another feature?")
+panel.title(
+    "Subspaces", "How many dimensions does the feature take in this head, and what does it share with another feature?"
+)
 view = state.view(extra=[3])
 with view.extra[0]:
     other = state.select("Compare with", "and", view.others(), state.partner(view)) if view.others() else None
@@ -25,30 +27,52 @@ if other:
     with guard.told():
         compared = results.compared(view.run, view.contrasts, view.named[other], view.layer, view.head)
 
-panel.figures([
-    ("Rank", f"{fitted.subspace.rank} of {view.run.d_head}",
-     f"statistical {found.rank.statistical}, cross-validated {found.rank.cross_validated}" if found else "too few queries to test it"),
-    ("‖ΔC‖", f"{null.norm:.3g}", f"{null.ratio:.1f} × null, p = {null.p_value:.2g}" if null.dealt else "no null: one sign a query"),
-    ("Mean-query share", panel.percent(fitted.covariance.mean_query_share), "of ‖ΔC‖²"),
-    ("Overlap in key space", panel.percent(compared and compared.overlap_key),
-     f"with {other}; random {panel.percent(compared.expected)}" if compared else "nothing to compare with"),
-])
+panel.figures(
+    [
+        (
+            "Rank",
+            f"{fitted.subspace.rank} of {view.run.d_head}",
+            f"statistical {found.rank.statistical}, cross-validated {found.rank.cross_validated}"
+            if found
+            else "too few queries to test it",
+        ),
+        (
+            "‖ΔC‖",
+            f"{null.norm:.3g}",
+            f"{null.ratio:.1f} × null, p = {null.p_value:.2g}" if null.dealt else "no null: one sign a query",
+        ),
+        ("Mean-query share", panel.percent(fitted.covariance.mean_query_share), "of ‖ΔC‖²"),
+        (
+            "Overlap in key space",
+            panel.percent(compared and compared.overlap_key),
+            f"with {other}; random {panel.percent(compared.expected)}" if compared else "nothing to compare with",
+        ),
+    ]
+)
 main, detail = panel.panels()
 with main:
-    line(f"Singular values of ΔC; blue ones hold 99 % of ‖ΔC‖². Built on the {fitted.split or 'whole'} split: "
-         f"{fitted.counts.n_q:,} queries, {fitted.counts.n_pos:,} positive and {fitted.counts.n_neg:,} negative pairs.")
+    line(
+        f"Singular values of ΔC; blue ones hold 99 % of ‖ΔC‖². Built on the {fitted.split or 'whole'} split: "
+        f"{fitted.counts.n_q:,} queries, {fitted.counts.n_pos:,} positive and {fitted.counts.n_neg:,} negative pairs."
+    )
     st.altair_chart(charts.singular_values(fitted.subspace.S, fitted.subspace.rank, panel.dark(), height=220))
     if found:
         line(f"{found.rank.sentence} Level {panel.percent(found.rank.level)}.", "sentence")
-        line(f"Canonical correlations of queries and key contrasts: no change of the head's basis moves them. "
-             f"Blue ones are above {found.canonical.chance:.2f} (line), about the largest that chance gives.")
+        line(
+            f"Canonical correlations of queries and key contrasts: no change of the head's basis moves them. "
+            f"Blue ones are above {found.canonical.chance:.2f} (line), about the largest that chance gives."
+        )
         st.altair_chart(charts.canonical(found.canonical.values, found.canonical.chance, panel.dark()))
     for place, (name, matrix) in zip(st.columns(3), digest.matrices(fitted.arrays()).items()):
         place.altair_chart(charts.matrix(matrix, name, panel.dark()))
-    line("Queries down, keys across; blue above zero, orange below; each matrix has its own scale. "
-         "The mean-query share is what the mean query alone explains of ΔC: near 100 %, its rank is 1 by construction.")
+    line(
+        "Queries down, keys across; blue above zero, orange below; each matrix has its own scale. "
+        "The mean-query share is what the mean query alone explains of ΔC: near 100 %, its rank is 1 by construction."
+    )
     if view.contrast.name != view.name:
-        line(f"{view.name} is the span of several contrasts; ΔC is that of {view.contrast.name}, the overlap that of the span.")
+        line(
+            f"{view.name} is the span of several contrasts; ΔC is that of {view.contrast.name}, the overlap that of the span."
+        )
 with detail:
     st.subheader("Against chance", anchor=False)
     if null.dealt:
@@ -58,24 +82,35 @@ with detail:
         line("Each query of this contrast has keys of one sign only, so there is nothing to deal at random.")
     if compared:
         st.subheader(f"Against {plain(other)}", anchor=False)
-        line(f"Principal angles between subspaces of ranks {compared.ranks[0]} and {compared.ranks[1]}. "
-             f"Overlap: {panel.percent(compared.overlap_query)} of queries' directions, {panel.percent(compared.overlap_key)} of keys'.")
+        line(
+            f"Principal angles between subspaces of ranks {compared.ranks[0]} and {compared.ranks[1]}. "
+            f"Overlap: {panel.percent(compared.overlap_query)} of queries' directions, {panel.percent(compared.overlap_key)} of keys'."
+        )
         st.altair_chart(charts.angles(compared.angles, panel.dark()))
     st.subheader("As more goes in", anchor=False)
     with guard.told():
         grown = results.grown(view.run, view.contrast, view.layer, view.head)
-        line(f"99 % rank from the queries with 2, 4, … of the {grown.total:,} values of {grown.label}, drawn five times")
+        line(
+            f"99 % rank from the queries with 2, 4, … of the {grown.total:,} values of {grown.label}, drawn five times"
+        )
         st.altair_chart(curves.growth(grown.table, grown.label, panel.dark()))
 
 values = digest.values(fitted.subspace.S, fitted.subspace.rank)
 with st.container(horizontal=True):
     panel.csv(view, values, "singular-values")
-    st.download_button("Download npz", lambda: panel.npz(fitted.arrays()), f"{view.run.name}-L{view.layer}H{view.head}.npz", on_click="ignore")
+    st.download_button(
+        "Download npz",
+        lambda: panel.npz(fitted.arrays()),
+        f"{view.run.name}-L{view.layer}H{view.head}.npz",
+        on_click="ignore",
+    )
 panel.reproduce(
     panel.command("covariance", view, view.contrast.name, out="covariance.npz"),
     panel.python(
-        view, "from qkstore.analysis import covariance\nfrom qkstore.dimension import dimension",
+        view,
+        "from qkstore.analysis import covariance\nfrom qkstore.dimension import dimension",
         f"found = covariance(run, contrast, {view.layer}, {view.head})",
-        "print(found.subspace.rank, found.delta.shape)", f"print(dimension(run, contrast, {view.layer}, {view.head}).rank)",
+        "print(found.subspace.rank, found.delta.shape)",
+        f"print(dimension(run, contrast, {view.layer}, {view.head}).rank)",
     ),
 )

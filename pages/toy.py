@@ -25,7 +25,10 @@ VERDICT = {
     "mixed": "Mixed: coordinates share directions although the head has room for all of them.",
 }
 
-panel.title("Toy", "Heads trained to find a token by its two latents. The true ranks are known. A cell is a head: click one to see it.")
+panel.title(
+    "Toy",
+    "Heads trained to find a token by its two latents. The true ranks are known. A cell is a head: click one to see it.",
+)
 store = guard.store()
 st.session_state[state.NOTES] = st.container()
 with st.spinner("Opening the runs"):
@@ -33,7 +36,9 @@ with st.spinner("Opening the runs"):
 if not store.runs():
     state.nothing(store)
 if not toys:
-    st.info(f"The store {plain(store.path)} has no toy runs yet. Train a grid of small heads (minutes), then reload this page:")
+    st.info(
+        f"The store {plain(store.path)} has no toy runs yet. Train a grid of small heads (minutes), then reload this page:"
+    )
     st.code(f"{toy.HOW} --store {store.path}", language="bash")
     st.stop()
 
@@ -67,7 +72,9 @@ asked = next((t for t in toys if t.name == st.query_params.get("run")), None)
 left = toys
 for place, field in zip(st.columns(len(toy.FILTERS)), toy.filters(toys)):
     with place:
-        value = state.select(toy.FILTERS[field], field, toy.values(left, field), toy.usual(left, field, asked), changed=follow)
+        value = state.select(
+            toy.FILTERS[field], field, toy.values(left, field), toy.usual(left, field, asked), changed=follow
+        )
     left = toy.having(left, field, value)
 cells = toy.grid(left)
 head = toy.chosen(cells, asked.ranks if asked else None)
@@ -75,20 +82,44 @@ found = results.recovered(list(cells.values()))
 rows = grid.table(list(cells.values()), found)
 tally, G = tallies(list(cells.values()), found), results.interaction(head.run)
 
-panel.figures([
-    ("Ranks exact", f"{tally.below.exact} of {tally.below.latents}", "latents of heads with r1 + r2 < d_head"),
-    ("Recovered r1 + r2", panel.number(tally.beyond.mean_sum, ".1f"), f"on average where the true ones sum to more than d_head = {head.d_head}"),
-    ("Accuracy", tenths(head.accuracy), f"of at most {tenths(head.bound)}, the head chosen"),
-    ("Latents", G.verdict.capitalize(), f"{panel.percent(G.shares.diagonal)} of ‖G‖² on the diagonal, the head chosen"),
-])
+panel.figures(
+    [
+        ("Ranks exact", f"{tally.below.exact} of {tally.below.latents}", "latents of heads with r1 + r2 < d_head"),
+        (
+            "Recovered r1 + r2",
+            panel.number(tally.beyond.mean_sum, ".1f"),
+            f"on average where the true ones sum to more than d_head = {head.d_head}",
+        ),
+        ("Accuracy", tenths(head.accuracy), f"of at most {tenths(head.bound)}, the head chosen"),
+        (
+            "Latents",
+            G.verdict.capitalize(),
+            f"{panel.percent(G.shares.diagonal)} of ‖G‖² on the diagonal, the head chosen",
+        ),
+    ]
+)
 with st.container(key="panels"):  # one above the other on a narrow screen
-    for place, draw, title in zip(st.columns(2, border=True), (grid.ranks, grid.accuracy), ("Recovered ranks", "Accuracy and its bound, in percent")):
+    for place, draw, title in zip(
+        st.columns(2, border=True),
+        (grid.ranks, grid.accuracy),
+        ("Recovered ranks", "Accuracy and its bound, in percent"),
+    ):
         with place:
             st.subheader(title, anchor=False)
             key = f"{draw.__name__}-{head.name}"  # a new choice is a new chart: its own selection starts empty
-            st.altair_chart(draw(rows, head.ranks, panel.dark()), on_select=lambda key=key: pick(key), selection_mode="pick", key=key)
-    line("A cell says the ranks recovered, r1 then r2; an uncoloured one is exact. A dashed edge: r1 + r2 > d_head. " + BOUND[head.variant])
-    st.download_button("Download CSV", rows.write_csv, f"toy-{head.variant}-d{head.d_head}.csv", "text/csv", on_click="ignore")
+            st.altair_chart(
+                draw(rows, head.ranks, panel.dark()),
+                on_select=lambda key=key: pick(key),
+                selection_mode="pick",
+                key=key,
+            )
+    line(
+        "A cell says the ranks recovered, r1 then r2; an uncoloured one is exact. A dashed edge: r1 + r2 > d_head. "
+        + BOUND[head.variant]
+    )
+    st.download_button(
+        "Download CSV", rows.write_csv, f"toy-{head.variant}-d{head.d_head}.csv", "text/csv", on_click="ignore"
+    )
 
     st.subheader(f"The head of r1 = {head.r1}, r2 = {head.r2}", anchor=False)
     with st.container(border=True):
@@ -96,7 +127,9 @@ with st.container(key="panels"):  # one above the other on a narrow screen
             default = next((f for f in toy.FACTORS if f == st.query_params.get("contrast")), toy.FACTORS[0])
             name = state.segments("Latent", "latent", toy.FACTORS, default, changed=carry, label_visibility="collapsed")
             plot = state.segments("Plot", "plot", list(PLOTS), "2d", shown=PLOTS.get, label_visibility="collapsed")
-            basis = state.segments("Basis", "basis", list(BASES), "trained", shown=BASES.get, label_visibility="collapsed")
+            basis = state.segments(
+                "Basis", "basis", list(BASES), "trained", shown=BASES.get, label_visibility="collapsed"
+            )
         view = state.View(store, head.run, store.features(head.run), name, toy.LAYER, toy.HEAD, [])
         points = results.points(head.run, name, basis == "balanced")
         drawn = points.table, scatter.axes("pca", points.explained), f"signs of {name}, 1 is +", panel.dark()
@@ -104,15 +137,21 @@ with st.container(key="panels"):  # one above the other on a narrow screen
             space.space(*drawn, key="space")
         else:
             st.altair_chart(scatter.pairs(*drawn), key="points")
-        line(f"Queries on U and keys on V of {name}'s subspace of rank {points.rank}, then PCA of both: "
-             f"{points.shown:,} of {points.total:,} points (seed 0). Colour: the signs of the first three coordinates of {name}.")
-        line("Training leaves open how queries lie to keys: W_Q → M W_Q, W_K → M⁻ᵀ W_K changes no attention. "
-             "Balanced is the one M for which both have the same second moments.")
+        line(
+            f"Queries on U and keys on V of {name}'s subspace of rank {points.rank}, then PCA of both: "
+            f"{points.shown:,} of {points.total:,} points (seed 0). Colour: the signs of the first three coordinates of {name}."
+        )
+        line(
+            "Training leaves open how queries lie to keys: W_Q → M W_Q, W_K → M⁻ᵀ W_K changes no attention. "
+            "Balanced is the one M for which both have the same second moments."
+        )
         if head.discrete:
             at = results.centroids(head.run, name)
-            line(f"Of {at.n:,} queries {panel.percent(at.attended)} have the largest q·c with c the mean key of their own signs; "
-                 f"it is the nearest c for {panel.percent(at.nearest)} as trained and {panel.percent(at.balanced)} balanced. "
-                 f"With the sign of the first u alone turned, {panel.percent(at.flipped)} find it.")
+            line(
+                f"Of {at.n:,} queries {panel.percent(at.attended)} have the largest q·c with c the mean key of their own signs; "
+                f"it is the nearest c for {panel.percent(at.nearest)} as trained and {panel.percent(at.balanced)} balanced. "
+                f"With the sign of the first u alone turned, {panel.percent(at.flipped)} find it."
+            )
         panel.csv(view, points.table, "points")
 
     main, detail = st.columns([3, 2], border=True)
@@ -121,18 +160,22 @@ with st.container(key="panels"):  # one above the other on a narrow screen
         swapped = results.swaps(head.run)
         conditions = [c.to_dict() for c in swapped.conditions]
         st.altair_chart(charts.swaps(conditions, panel.dark()))
-        line(f"Attention before (pale) and after two keys swap their coordinates, over {swapped.n:,} contexts; random: ten subspaces of the rank.")
+        line(
+            f"Attention before (pale) and after two keys swap their coordinates, over {swapped.n:,} contexts; random: ten subspaces of the rank."
+        )
         panel.csv(view, digest.swaps(conditions), "swaps")
     with detail:
         st.subheader("G: how the latents interact", anchor=False)
         st.altair_chart(grid.interaction(G, panel.dark()))
         line(VERDICT[G.verdict])
-        panel.facts([
-            ("Diagonal", panel.percent(G.shares.diagonal), "of ‖G‖²: a coordinate with itself"),
-            ("Blocks", panel.percent(G.shares.block), "other coordinates of the same latent"),
-            ("Across", panel.percent(G.shares.across), "coordinates of the other latent"),
-            ("Trained for", f"{head.steps:,} steps", f"{head.recipe} recipe, seed {head.seed}"),
-        ])
+        panel.facts(
+            [
+                ("Diagonal", panel.percent(G.shares.diagonal), "of ‖G‖²: a coordinate with itself"),
+                ("Blocks", panel.percent(G.shares.block), "other coordinates of the same latent"),
+                ("Across", panel.percent(G.shares.across), "coordinates of the other latent"),
+                ("Trained for", f"{head.steps:,} steps", f"{head.recipe} recipe, seed {head.seed}"),
+            ]
+        )
 line(f"{head.name} on the other pages")
 with st.container(horizontal=True):
     for page in ("heads", *guard.GROUPS["Explain"]):
@@ -141,6 +184,6 @@ panel.reproduce(
     f"python -m qkstore toy --store {store.path}",
     "import qkstore\nfrom qkstore import toy\n\n"
     f"store = qkstore.open({str(store.path)!r})\nrun = store.run({head.name!r})\n"
-    "print(toy.toy(run), toy.recovered(run), toy.interaction(run).shares, sep=\"\\n\")\n"
+    'print(toy.toy(run), toy.recovered(run), toy.interaction(run).shares, sep="\\n")\n'
     "for swapped in toy.swaps(run).conditions:\n    print(swapped)\n",
 )

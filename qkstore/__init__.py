@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from qkstore.subspace import Subspace
 
 _WHERE = {
-    "open": "qkstore.store", "Store": "qkstore.store", "Run": "qkstore.run", "Contrast": "qkstore.contrast",
-    "ContrastiveCovariance": "qkstore.covariance", "Subspace": "qkstore.subspace",
+    "open": "qkstore.store",
+    "Store": "qkstore.store",
+    "Run": "qkstore.run",
+    "Contrast": "qkstore.contrast",
+    "ContrastiveCovariance": "qkstore.covariance",
+    "Subspace": "qkstore.subspace",
 }
 __all__ = list(_WHERE)
 

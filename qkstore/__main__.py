@@ -46,28 +46,57 @@ def parser() -> argparse.ArgumentParser:
     _predicates(sub)
 
     sub = _json(_contrast(command("heads", act.heads, "score every head of a run under a contrast")))
-    sub.add_argument("--nulls", type=count, default=19, help="sign permutations for the null of ‖ΔC‖ (default 19, 0 for none)")
+    sub.add_argument(
+        "--nulls", type=count, default=19, help="sign permutations for the null of ‖ΔC‖ (default 19, 0 for none)"
+    )
 
     sub = _head(_contrast(command("covariance", act.covariance, "ΔC of one head, its SVD and rank, into an npz file")))
     sub.add_argument("--out", required=True, metavar="FILE.npz")
     sub.add_argument("--rank", type=int, help="cut at this rank instead of the 99 %% rule")
 
-    sub = _json(_head(_contrast(command("rank", act.rank, "the rank of ΔC three ways, with p-values, and canonical correlations"))))
+    sub = _json(
+        _head(
+            _contrast(command("rank", act.rank, "the rank of ΔC three ways, with p-values, and canonical correlations"))
+        )
+    )
     sub.add_argument("--seed", type=count, default=0)
 
     sub = _swaps(_json(_head(_contrast(command("intervene", act.intervene, "swap key coordinates in closed form")))))
-    sub.add_argument("--and", dest="other", metavar="CONTRAST", help="a second contrast; both are also swapped together")
-    sub.add_argument("--side", choices=("keys", "queries"), default="keys", help="swap two keys, or a query with another that looks for the target")
+    sub.add_argument(
+        "--and", dest="other", metavar="CONTRAST", help="a second contrast; both are also swapped together"
+    )
+    sub.add_argument(
+        "--side",
+        choices=("keys", "queries"),
+        default="keys",
+        help="swap two keys, or a query with another that looks for the target",
+    )
 
-    sub = _swaps(_json(_head(_contrast(command("dose", act.dose, "swap keys little by little, all coordinates and one at a time")))))
+    sub = _swaps(
+        _json(
+            _head(_contrast(command("dose", act.dose, "swap keys little by little, all coordinates and one at a time")))
+        )
+    )
     sub.add_argument("--doses", type=numbers, metavar="0,0.5,1", help="1 is the whole swap (default 0 to 1.5)")
 
-    sub = _json(_head(_contrast(command("growth", act.growth, "the 99 %% rank against the number of values of a label that go in"))))
+    sub = _json(
+        _head(
+            _contrast(
+                command("growth", act.growth, "the 99 %% rank against the number of values of a label that go in")
+            )
+        )
+    )
     sub.add_argument("--by", metavar="LABEL", help="a label of queries (default: the contrast's own)")
     sub.add_argument("--draws", type=positive, default=5, help="times that the values are drawn (default 5)")
     sub.add_argument("--seed", type=count, default=0)
 
-    sub = _json(_head(command("variants", act.variants, "the text's contrasts beside those of the authors' scripts, on the same swaps")))
+    sub = _json(
+        _head(
+            command(
+                "variants", act.variants, "the text's contrasts beside those of the authors' scripts, on the same swaps"
+            )
+        )
+    )
     sub.add_argument("--run", required=True)
     sub.add_argument("--most", type=positive, default=1000, help="queries at most (default 1000)")
     sub.add_argument("--seed", type=count, default=0)
@@ -80,7 +109,9 @@ def parser() -> argparse.ArgumentParser:
     sub = _json(command("toy", act.toy, "what the paper says of its toy task beside what all toy runs of a store show"))
     sub.add_argument("--into", metavar="FILE.md", help="put the table between the marker comments of a page")
 
-    sub = command("report", act.report, "the paper's language-model figures over runs of lists and boxes, as one HTML page")
+    sub = command(
+        "report", act.report, "the paper's language-model figures over runs of lists and boxes, as one HTML page"
+    )
     sub.add_argument("--run", required=True, nargs="+", help="a run of lists, runs of boxes, or both")
     sub.add_argument("--out", required=True, metavar="FILE.html")
     sub.add_argument("--markdown", metavar="DIR", help="also report.md there, with the figures as files beside it")
@@ -92,12 +123,24 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
     sub.add_argument("select")
 
-    sub = _head(_contrast(command("export", act.export, "the pairs of a contrast with logits, attention and labels (.parquet), or with vectors (.npz)")))
+    sub = _head(
+        _contrast(
+            command(
+                "export",
+                act.export,
+                "the pairs of a contrast with logits, attention and labels (.parquet), or with vectors (.npz)",
+            )
+        )
+    )
     sub.add_argument("--out", required=True, metavar="FILE.parquet|FILE.npz")
 
     command("check", act.check, "read every file of a store whole, and say what is wrong")
-    command("backup", act.backup, "pack a store into one tar file").add_argument("--out", required=True, metavar="FILE.tar")
-    command("restore", act.restore, "unpack a backup into a new store").add_argument("--from", dest="archive", required=True, metavar="FILE.tar")
+    command("backup", act.backup, "pack a store into one tar file").add_argument(
+        "--out", required=True, metavar="FILE.tar"
+    )
+    command("restore", act.restore, "unpack a backup into a new store").add_argument(
+        "--from", dest="archive", required=True, metavar="FILE.tar"
+    )
     return top
 
 

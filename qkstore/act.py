@@ -18,8 +18,13 @@ def _store(options) -> qkstore.Store:
 
 def _inline(options, name: str = "inline") -> qkstore.Contrast:
     return qkstore.Contrast(
-        name=name, where=options.where, positive=options.positive, negative=options.negative, pairs=options.pairs,
-        weighting=options.weighting, centring=options.centring,
+        name=name,
+        where=options.where,
+        positive=options.positive,
+        negative=options.negative,
+        pairs=options.pairs,
+        weighting=options.weighting,
+        centring=options.centring,
     )
 
 
@@ -27,9 +32,13 @@ def _features(store, run, options) -> dict[str, tuple]:
     """{name: contrasts} of --contrast, or of the predicates given, and of --and."""
     if options.contrast:
         given = [name for name in ("where", "positive", "negative", "pairs") if getattr(options, name)]
-        given += [name for name, usual in (("weighting", "pair"), ("centring", "none")) if getattr(options, name) != usual]
+        given += [
+            name for name, usual in (("weighting", "pair"), ("centring", "none")) if getattr(options, name) != usual
+        ]
         if given:
-            raise ContrastError(f"--contrast {options.contrast} is a whole contrast; leave out --{given[0]}, or give the predicates themselves")
+            raise ContrastError(
+                f"--contrast {options.contrast} is a whole contrast; leave out --{given[0]}, or give the predicates themselves"
+            )
         named = {options.contrast: store.feature(run, options.contrast)}
     else:
         named = {"inline": (_inline(options),)}
@@ -42,7 +51,9 @@ def _features(store, run, options) -> dict[str, tuple]:
 def _one(store, run, options) -> qkstore.Contrast:
     ((name, contrasts),) = _features(store, run, options).items()
     if len(contrasts) > 1:
-        raise ContrastError(f"{name!r} is the span of {len(contrasts)} contrasts; this command takes one, such as {contrasts[0].name!r}")
+        raise ContrastError(
+            f"{name!r} is the span of {len(contrasts)} contrasts; this command takes one, such as {contrasts[0].name!r}"
+        )
     return contrasts[0]
 
 
@@ -53,8 +64,24 @@ def runs(options) -> None:
     from qkstore.overview import query_tokens
 
     found, errors = _store(options).scan()
-    facts = ("model", "task", "n_prompts", "n_queries", "n_keys", "n_layers", "n_heads", "n_kv_heads", "d_head", "dtype")
-    rows = [{"run": r.name} | {f: r.manifest[f] for f in facts} | {"query": query_tokens(r), "layers": list(r.layers), "created": str(r.created)} for r in found]
+    facts = (
+        "model",
+        "task",
+        "n_prompts",
+        "n_queries",
+        "n_keys",
+        "n_layers",
+        "n_heads",
+        "n_kv_heads",
+        "d_head",
+        "dtype",
+    )
+    rows = [
+        {"run": r.name}
+        | {f: r.manifest[f] for f in facts}
+        | {"query": query_tokens(r), "layers": list(r.layers), "created": str(r.created)}
+        for r in found
+    ]
     if options.json:
         print_json(rows)
     else:
@@ -69,21 +96,34 @@ def contrasts(options) -> None:
 
     store = _store(options)
     if options.save:
-        saved = store.catalog.save(_inline(options, options.save).replace(description=options.description, author=options.author))
+        saved = store.catalog.save(
+            _inline(options, options.save).replace(description=options.description, author=options.author)
+        )
         print_json(saved.to_dict()) if options.json else print(f"saved {saved.name!r}, version {saved.version}")
         return
     if not options.run:
         found = store.catalog.contrasts()
-        print_json([c.to_dict() for c in found]) if options.json else print_table([{"name": c.name, "version": c.version, "contrast": c.sentence()} for c in found])
+        print_json([c.to_dict() for c in found]) if options.json else print_table(
+            [{"name": c.name, "version": c.version, "contrast": c.sentence()} for c in found]
+        )
         return
     run, rows = store.run(options.run), []
     for name, members in store.features(run).items():
         for contrast in members if len(members) == 1 else ():
             try:
                 counts = pairs(run, contrast).counts
-                rows.append(contrast.to_dict() | {"sentence": contrast.sentence(counts), "counts": counts._asdict(), "findings": [f.text for f in check(run, contrast) if f.warns]})
+                rows.append(
+                    contrast.to_dict()
+                    | {
+                        "sentence": contrast.sentence(counts),
+                        "counts": counts._asdict(),
+                        "findings": [f.text for f in check(run, contrast) if f.warns],
+                    }
+                )
             except QKStoreError as error:
-                rows.append(contrast.to_dict() | {"sentence": contrast.sentence(), "counts": None, "findings": [str(error)]})
+                rows.append(
+                    contrast.to_dict() | {"sentence": contrast.sentence(), "counts": None, "findings": [str(error)]}
+                )
     if options.json:
         print_json(rows)
     for row in [] if options.json else rows:
@@ -98,7 +138,19 @@ def heads(options) -> None:
     scores = store.heads(run, _one(store, run, options), options.nulls)
     kinds = selected(scores)
     rows = [h.to_dict() | {"selected": kinds.get((h.layer, h.head), "")} for h in scores]
-    shown = ("layer", "head", "selected", "accuracy", "selectivity", "attention_positive", "attention_negative", "delta_norm", "delta_null", "rank", "n_queries")
+    shown = (
+        "layer",
+        "head",
+        "selected",
+        "accuracy",
+        "selectivity",
+        "attention_positive",
+        "attention_negative",
+        "delta_norm",
+        "delta_null",
+        "rank",
+        "n_queries",
+    )
     print_json(rows) if options.json else print_table([{name: row[name] for name in shown} for row in rows])
 
 
@@ -112,7 +164,9 @@ def covariance(options) -> None:
     found = fit(run, _one(store, run, options), options.layer, options.head, options.rank)
     write(options.out, ".npz", lambda path: np.savez(path, **found.arrays()))
     n = found.counts
-    print(f"rank {found.subspace.rank} of {run.d_head}, {n.n_pos:,} positive and {n.n_neg:,} negative pairs of the {found.split or 'whole'} split → {options.out}")
+    print(
+        f"rank {found.subspace.rank} of {run.d_head}, {n.n_pos:,} positive and {n.n_neg:,} negative pairs of the {found.split or 'whole'} split → {options.out}"
+    )
 
 
 def rank(options) -> None:
@@ -124,8 +178,10 @@ def rank(options) -> None:
     if options.json:
         print_json(found)
         return
-    print(f"99 % of ‖ΔC‖²: {found['energy']}, statistical: {found['statistical']}, cross-validated: {found['cross_validated']}; "
-          f"{found['n']:,} queries of the {found['split'] or 'whole'} split, level {found['level']}")
+    print(
+        f"99 % of ‖ΔC‖²: {found['energy']}, statistical: {found['statistical']}, cross-validated: {found['cross_validated']}; "
+        f"{found['n']:,} queries of the {found['split'] or 'whole'} split, level {found['level']}"
+    )
     print(found["sentence"])
     print(f"canonical correlations (chance {found['chance']:.2f}): {' '.join(f'{v:.2f}' for v in found['canonical'])}")
 
@@ -138,12 +194,25 @@ def intervene(options) -> None:
 
     store = _store(options)
     run = store.run(options.run)
-    found = swap(run, _features(store, run, options), options.layer, options.head, options.bases, options.most, options.seed).to_dict()
+    found = swap(
+        run, _features(store, run, options), options.layer, options.head, options.bases, options.most, options.seed
+    ).to_dict()
     if options.json:
         print_json(found)
         return
-    print(f"{found['n']:,} queries of the {found['split'] or 'whole'} split, layer {options.layer}, head {options.head}")
-    shown = ("name", "rank", "original_before", "target_before", "original_after", "target_after", "delta_p", "flip_rate")
+    print(
+        f"{found['n']:,} queries of the {found['split'] or 'whole'} split, layer {options.layer}, head {options.head}"
+    )
+    shown = (
+        "name",
+        "rank",
+        "original_before",
+        "target_before",
+        "original_after",
+        "target_after",
+        "delta_p",
+        "flip_rate",
+    )
     print_table([{name: c[name] for name in shown} for c in found["conditions"]])
 
 
@@ -153,9 +222,13 @@ def dose(options) -> None:
     store = _store(options)
     run = store.run(options.run)
     ((_, contrasts),) = _features(store, run, options).items()
-    found = response(run, contrasts, options.layer, options.head, options.doses or DOSES, options.bases, options.most, options.seed)
+    found = response(
+        run, contrasts, options.layer, options.head, options.doses or DOSES, options.bases, options.most, options.seed
+    )
     rows = found.table.to_dicts()
-    print_json({"n": found.n, "rank": found.rank, "bases": found.bases, "split": found.split, "rows": rows}) if options.json else print_table(rows)
+    print_json(
+        {"n": found.n, "rank": found.rank, "bases": found.bases, "split": found.split, "rows": rows}
+    ) if options.json else print_table(rows)
 
 
 def growth(options) -> None:
@@ -163,9 +236,13 @@ def growth(options) -> None:
 
     store = _store(options)
     run = store.run(options.run)
-    found = grow(run, _one(store, run, options), options.layer, options.head, options.by, draws=options.draws, seed=options.seed)
+    found = grow(
+        run, _one(store, run, options), options.layer, options.head, options.by, draws=options.draws, seed=options.seed
+    )
     rows = found.table.to_dicts()
-    print_json({"label": found.label, "total": found.total, "split": found.split, "rows": rows}) if options.json else print_table(rows)
+    print_json(
+        {"label": found.label, "total": found.total, "split": found.split, "rows": rows}
+    ) if options.json else print_table(rows)
 
 
 def variants(options) -> None:
@@ -173,8 +250,10 @@ def variants(options) -> None:
 
     store = _store(options)
     run = store.run(options.run)
-    rows = [{"name": v.name, "whose": v.whose, "overlap": v.overlap} | v.swap.to_dict() | {"name": v.name} for v in
-            compare(run, store.features(run), options.layer, options.head, options.most, options.seed)]
+    rows = [
+        {"name": v.name, "whose": v.whose, "overlap": v.overlap} | v.swap.to_dict() | {"name": v.name}
+        for v in compare(run, store.features(run), options.layer, options.head, options.most, options.seed)
+    ]
     shown = ("name", "whose", "overlap", "rank", "n", "target_before", "target_after")
     print_json(rows) if options.json else print_table([{name: row[name] for name in shown} for row in rows])
 
@@ -185,12 +264,21 @@ def attribute(options) -> None:
     store = _store(options)
     run = store.run(options.run)
     order = [name.strip() for name in options.order.split(",")] if options.order else None
-    found = split(run, _features(store, run, options), options.layer, options.head, run.prompt_id(options.prompt), order=order).to_dict()
+    found = split(
+        run, _features(store, run, options), options.layer, options.head, run.prompt_id(options.prompt), order=order
+    ).to_dict()
     if options.json:
         print_json(found)
         return
-    print(f"prompt {found['prompt_id']}, query {found['query']['text']!r} at {found['query']['pos']}; projected out in the order {', '.join(found['order'])}")
-    print_table([{"pos": t["pos"], "text": t["text"], "attention": t["attention"], "logit": t["logit"]} | t["parts"] for t in found["tokens"]])
+    print(
+        f"prompt {found['prompt_id']}, query {found['query']['text']!r} at {found['query']['pos']}; projected out in the order {', '.join(found['order'])}"
+    )
+    print_table(
+        [
+            {"pos": t["pos"], "text": t["text"], "attention": t["attention"], "logit": t["logit"]} | t["parts"]
+            for t in found["tokens"]
+        ]
+    )
 
 
 def toy(options) -> None:
@@ -198,7 +286,11 @@ def toy(options) -> None:
 
     if options.into:
         around(options.into)  # before minutes of work
-    told = (lambda i, n: print(f"\r{i} of {n} heads", end="\n" if i == n else "", file=sys.stderr)) if sys.stderr.isatty() else None
+    told = (
+        (lambda i, n: print(f"\r{i} of {n} heads", end="\n" if i == n else "", file=sys.stderr))
+        if sys.stderr.isatty()
+        else None
+    )
     rows = report(_store(options), told)
     if options.into:
         into(options.into, rows)
@@ -220,6 +312,7 @@ def report(options) -> None:
 
 def _progress():
     """A line on stderr that is written over."""
+
     def told(done: int, total: int, what: str) -> None:
         print(f"\r{done + 1} of {total}: {what[:60]:60s}", end="\n" if done + 1 == total else "", file=sys.stderr)
 
@@ -230,8 +323,16 @@ def sql(options) -> None:
     from qkstore import guard, worker
 
     run = _store(options).run(options.run)
-    table = worker.query(run.path, guard.select(options.select, run.columns), limit_s=options.limit, max_rows=options.rows)
-    print_json({"columns": table.column_names, "rows": [list(r) for r in zip(*(c.to_pylist() for c in table.columns))], "truncated": worker.truncated(table)})
+    table = worker.query(
+        run.path, guard.select(options.select, run.columns), limit_s=options.limit, max_rows=options.rows
+    )
+    print_json(
+        {
+            "columns": table.column_names,
+            "rows": [list(r) for r in zip(*(c.to_pylist() for c in table.columns))],
+            "truncated": worker.truncated(table),
+        }
+    )
 
 
 def export(options) -> None:

@@ -49,10 +49,14 @@ class Covariance:
     def arrays(self) -> dict[str, np.ndarray]:
         """What `python -m qkstore covariance --out` writes."""
         c, s = self.covariance, self.subspace
-        return dict(C_pos=c.C_pos, C_neg=c.C_neg, delta=c.delta, U=s.U, S=s.S, V=s.V, n_pos=c.n_pos, n_neg=c.n_neg, rank=s.rank)
+        return dict(
+            C_pos=c.C_pos, C_neg=c.C_neg, delta=c.delta, U=s.U, S=s.S, V=s.V, n_pos=c.n_pos, n_neg=c.n_neg, rank=s.rank
+        )
 
 
-def covariance(run: Run, contrast: Contrast, layer: int, head: int, rank: int | None = None, split: str | None = "build") -> Covariance:
+def covariance(
+    run: Run, contrast: Contrast, layer: int, head: int, rank: int | None = None, split: str | None = "build"
+) -> Covariance:
     """C+, C− and ΔC (eq. 5, 6) of one head with the SVD of ΔC (eq. 7). Raises ContrastError on an empty side."""
     run.layer(layer, head)
     split = build_split(run) if split == "build" else split
@@ -73,9 +77,13 @@ def subspace(run: Run, contrasts: Contrasts, layer: int, head: int, rank: int | 
     return parts[0] if len(parts) == 1 else union(parts)
 
 
-def subspaces(run: Run, features: dict[str, Contrasts], layer: int, head: int, ranks: dict[str, int] | None = None) -> dict[str, Subspace]:
+def subspaces(
+    run: Run, features: dict[str, Contrasts], layer: int, head: int, ranks: dict[str, int] | None = None
+) -> dict[str, Subspace]:
     """The subspace of each feature, and where there are several the span of all, under their names joined by +."""
-    spaces = {name: subspace(run, contrasts, layer, head, (ranks or {}).get(name)) for name, contrasts in features.items()}
+    spaces = {
+        name: subspace(run, contrasts, layer, head, (ranks or {}).get(name)) for name, contrasts in features.items()
+    }
     return spaces | ({"+".join(spaces): union(list(spaces.values()))} if len(spaces) > 1 else {})
 
 
@@ -93,11 +101,24 @@ class Intervention:
     seed: int = 0
 
     def to_dict(self) -> dict:
-        return {"n": self.n, "split": self.split, "hidden": self.hidden, "seed": self.seed, "conditions": [c.to_dict() for c in self.conditions]}
+        return {
+            "n": self.n,
+            "split": self.split,
+            "hidden": self.hidden,
+            "seed": self.seed,
+            "conditions": [c.to_dict() for c in self.conditions],
+        }
 
 
 def intervene(
-    run: Run, features: dict[str, Contrasts], layer: int, head: int, n_random: int = 10, most: int = 1000, seed: int = 0, ranks: dict[str, int] | None = None
+    run: Run,
+    features: dict[str, Contrasts],
+    layer: int,
+    head: int,
+    n_random: int = 10,
+    most: int = 1000,
+    seed: int = 0,
+    ranks: dict[str, int] | None = None,
 ) -> Intervention:
     """Swap key coordinates (eq. 8–10) in each feature's subspace, in all together, and in random ones of each rank.
 
@@ -115,7 +136,12 @@ def intervene(
 
 
 def conditions(
-    spaces: dict[str, Subspace], swap: Callable[[np.ndarray], intervention.Swap], d_head: int, n_random: int, seed: int, side: str = "V"
+    spaces: dict[str, Subspace],
+    swap: Callable[[np.ndarray], intervention.Swap],
+    d_head: int,
+    n_random: int,
+    seed: int,
+    side: str = "V",
 ) -> list[intervention.Condition]:
     """A condition for each subspace, then `n_random` random ones of each rank; the last, of the widest, is called random."""
     bases = {name: getattr(space, side) for name, space in spaces.items()}
@@ -124,7 +150,9 @@ def conditions(
     for name, basis in bases.items():
         rank = basis.shape[1]
         swaps = [swap(getattr(random(d_head, rank, rng), side)) for _ in range(n_random)]
-        found.append(intervention.random_summary("random" if name == last else f"random of {name}'s rank", swaps, rank, seed))
+        found.append(
+            intervention.random_summary("random" if name == last else f"random of {name}'s rank", swaps, rank, seed)
+        )
     return found
 
 
@@ -156,7 +184,13 @@ class PromptAttribution:
 
 
 def attribute(
-    run: Run, features: dict[str, Contrasts], layer: int, head: int, prompt_id: int, query_row: int | None = None, order: list[str] | None = None
+    run: Run,
+    features: dict[str, Contrasts],
+    layer: int,
+    head: int,
+    prompt_id: int,
+    query_row: int | None = None,
+    order: list[str] | None = None,
 ) -> PromptAttribution:
     """Split one prompt's logits among the features' query subspaces, in `order` (smaller rank first by default), and the rest.
 
@@ -174,13 +208,23 @@ def attribute(
     weight = np.exp(capped(split.logit, facts.softcap) - run.logsumexp(layer, head, np.array([row])))
     text = {t["pos"]: t for t in run.tokens(prompt_id)}
     tokens = [
-        {"pos": int(pos), "text": text[pos]["text"], "role": text[pos]["role"], "logit": float(split.logit[i]), "attention": float(weight[i]),
-         "parts": {name: float(part[i]) for name, part in split.parts.items()}}
+        {
+            "pos": int(pos),
+            "text": text[pos]["text"],
+            "role": text[pos]["role"],
+            "logit": float(split.logit[i]),
+            "attention": float(weight[i]),
+            "parts": {name: float(part[i]) for name, part in split.parts.items()},
+        }
         for i, pos in enumerate(run.key_places[1][keys])
     ]
     pos = int(run.query_places[1][row])
-    ranks = {name: spaces[name].U.shape[1] for name in split.parts if name in spaces}  # of query space, where q is split
-    return PromptAttribution(prompt_id, {"pos": pos, "text": text[pos]["text"], "row": int(row)}, tokens, list(ranks), ranks, facts.softcap)
+    ranks = {
+        name: spaces[name].U.shape[1] for name in split.parts if name in spaces
+    }  # of query space, where q is split
+    return PromptAttribution(
+        prompt_id, {"pos": pos, "text": text[pos]["text"], "row": int(row)}, tokens, list(ranks), ranks, facts.softcap
+    )
 
 
 def _prompt_rows(run: Run, prompt_id: int, query_row: int | None) -> tuple[int, np.ndarray]:
@@ -190,7 +234,9 @@ def _prompt_rows(run: Run, prompt_id: int, query_row: int | None) -> tuple[int, 
     if query_row is None and not len(queries):
         raise RunError(f"prompt {prompt_id} of run {run.name!r} has no stored query")
     if query_row is not None and query_row not in queries:
-        raise RunError(f"query row {query_row} is not of prompt {prompt_id}; its rows are {', '.join(map(str, queries))}")
+        raise RunError(
+            f"query row {query_row} is not of prompt {prompt_id}; its rows are {', '.join(map(str, queries))}"
+        )
     return (queries[-1] if query_row is None else query_row), np.flatnonzero(run.key_places[0] == prompt_id)
 
 
@@ -203,12 +249,22 @@ class PromptShares:
     split: str | None
 
 
-def shares(run: Run, features: dict[str, Contrasts], layer: int, head: int, over: Contrast, seed: int = 0, order: list[str] | None = None) -> PromptShares:
+def shares(
+    run: Run,
+    features: dict[str, Contrasts],
+    layer: int,
+    head: int,
+    over: Contrast,
+    seed: int = 0,
+    order: list[str] | None = None,
+) -> PromptShares:
     """Shares of the gap of `over`'s pairs on the judged split, in subspaces built on the other, beside random ones of their ranks."""
     facts, split = run.layer(layer, head), judge_split(run)
     spaces = {name: subspace(run, contrasts, layer, head) for name, contrasts in features.items()}
     found = pairs(run, over, split)
-    means = over.replace(centring="none", weighting="query" if over.weighting == "query" else "pair")  # a gap is one of means
+    means = over.replace(
+        centring="none", weighting="query" if over.weighting == "query" else "pair"
+    )  # a gap is one of means
     delta = fit(run, means, layer, head, *found.localise()).delta
     return PromptShares(attribution.shares(delta, spaces, facts.scaling, seed=seed, order=order), found.counts, split)
 
@@ -229,8 +285,18 @@ class Points:
 
 
 def project(
-    run: Run, contrasts: Contrasts, layer: int, head: int, q_label: str, k_label: str, method: str = "pca", split: str | None = "judge",
-    rank: int | None = None, most: int = 4000, n_neighbors: int = 15, seed: int = 0,
+    run: Run,
+    contrasts: Contrasts,
+    layer: int,
+    head: int,
+    q_label: str,
+    k_label: str,
+    method: str = "pca",
+    split: str | None = "judge",
+    rank: int | None = None,
+    most: int = 4000,
+    n_neighbors: int = 15,
+    seed: int = 0,
 ) -> Points:
     """Queries on U and keys on V, then PCA or UMAP of both together; method `raw` is PCA without projecting (Fig. 17).
 
@@ -239,9 +305,18 @@ def project(
     split = judge_split(run) if split == "judge" else split
     space = subspace(run, contrasts, layer, head, rank)
     found = [pairs(run, c, split) for c in contrasts]
-    rows = {"q": np.unique(np.concatenate([p.query for p in found])), "k": np.unique(np.concatenate([p.key for p in found]))}
-    labels = {side: run.labels(side, [name, "prompt_id", "token"], rows[side]) for side, name in (("q", q_label), ("k", k_label))}
-    groups = {side: np.array([str(v) for v in labels[side][name].to_pylist()]) for side, name in (("q", q_label), ("k", k_label))}
+    rows = {
+        "q": np.unique(np.concatenate([p.query for p in found])),
+        "k": np.unique(np.concatenate([p.key for p in found])),
+    }
+    labels = {
+        side: run.labels(side, [name, "prompt_id", "token"], rows[side])
+        for side, name in (("q", q_label), ("k", k_label))
+    }
+    groups = {
+        side: np.array([str(v) for v in labels[side][name].to_pylist()])
+        for side, name in (("q", q_label), ("k", k_label))
+    }
     total = sum(map(len, rows.values()))
     kept = {side: projection.sample(groups[side], max(1, most * len(rows[side]) // total), seed) for side in rows}
     q, k = run.queries(layer, head, rows["q"][kept["q"]]), run.keys(layer, head, rows["k"][kept["k"]])
@@ -250,14 +325,28 @@ def project(
         points = projection.umap(*coordinates, n_neighbors=n_neighbors, seed=seed)
     else:
         points = projection.pca(*coordinates)
-    table = pl.concat([_side("query", points.query, labels["q"], groups["q"], kept["q"]), _side("key", points.key, labels["k"], groups["k"], kept["k"])])
-    return Points(table, None if points.explained is None else points.explained.tolist(), len(table), total, split, space.rank)
+    table = pl.concat(
+        [
+            _side("query", points.query, labels["q"], groups["q"], kept["q"]),
+            _side("key", points.key, labels["k"], groups["k"], kept["k"]),
+        ]
+    )
+    return Points(
+        table, None if points.explained is None else points.explained.tolist(), len(table), total, split, space.rank
+    )
 
 
 def _side(side: str, xyz: np.ndarray, labels, groups: np.ndarray, kept: np.ndarray) -> pl.DataFrame:
     xyz = np.pad(xyz, ((0, 0), (0, 3 - xyz.shape[1])))
     chosen = labels.take(kept)
-    return pl.DataFrame({
-        "side": [side] * len(kept), "x": xyz[:, 0], "y": xyz[:, 1], "z": xyz[:, 2], "group": groups[kept],
-        "prompt_id": chosen["prompt_id"].to_numpy(), "text": chosen["token"].to_pylist(),
-    })
+    return pl.DataFrame(
+        {
+            "side": [side] * len(kept),
+            "x": xyz[:, 0],
+            "y": xyz[:, 1],
+            "z": xyz[:, 2],
+            "group": groups[kept],
+            "prompt_id": chosen["prompt_id"].to_numpy(),
+            "text": chosen["token"].to_pylist(),
+        }
+    )

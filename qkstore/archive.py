@@ -37,16 +37,33 @@ def check(store: Store) -> tuple[list[str], list[str]]:
         ill.append(str(error))
     for left in sorted((store.path / "runs" / ".incoming").glob("*")):
         published = (store.path / "runs" / f"{left.name}.duckdb").exists()
-        well.append(f"unfinished ingest {left.name!r}: " + ("its run is there, delete the folder" if published else "repeat its command to finish it"))
+        well.append(
+            f"unfinished ingest {left.name!r}: "
+            + ("its run is there, delete the folder" if published else "repeat its command to finish it")
+        )
     return well, ill
 
 
 def _check_counts(run: Run) -> list[str]:
     """The tables of labels against the manifest."""
-    expected = {"prompt": run.n_prompts, "token": run.n_tokens, "query_row": run.n_queries, "key_row": run.n_keys, "q": run.n_queries, "k": run.n_keys}
+    expected = {
+        "prompt": run.n_prompts,
+        "token": run.n_tokens,
+        "query_row": run.n_queries,
+        "key_row": run.n_keys,
+        "q": run.n_queries,
+        "k": run.n_keys,
+    }
     # counts of columns too, so that every block is read and its checksum compared
-    found = {table: run.cursor().execute(f"SELECT count(*), count(COLUMNS(*)) FROM {table}").fetchone()[0] for table in expected}
-    return [f"run {run.name!r}: {table} has {found[table]} rows of {n}" for table, n in expected.items() if found[table] != n]
+    found = {
+        table: run.cursor().execute(f"SELECT count(*), count(COLUMNS(*)) FROM {table}").fetchone()[0]
+        for table in expected
+    }
+    return [
+        f"run {run.name!r}: {table} has {found[table]} rows of {n}"
+        for table, n in expected.items()
+        if found[table] != n
+    ]
 
 
 def _check_vectors(run: Run) -> list[str]:
@@ -66,7 +83,9 @@ def _check_vectors(run: Run) -> list[str]:
             for h in range(heads):
                 n, distinct, bad = found.get((layer, h), (0, 0, 0))
                 if n != rows or distinct != rows:
-                    ill.append(f"run {run.name!r}: layer {layer} {head} {h} has {n} {what} for {distinct} of {rows} rows")
+                    ill.append(
+                        f"run {run.name!r}: layer {layer} {head} {h} has {n} {what} for {distinct} of {rows} rows"
+                    )
                 if bad:
                     ill.append(f"run {run.name!r}: layer {layer} {head} {h} has {bad} {what} with NaN or Inf")
     return ill
@@ -82,7 +101,9 @@ def backup(store: Store, out: str | Path) -> Path:
         raise StoreError(f"{out} exists already; a backup does not overwrite")
     runs, errors = store.scan()
     if errors:
-        raise StoreError(f"backup {out} was not written: {errors[0]}; a backup holds whole runs, move this file away first")
+        raise StoreError(
+            f"backup {out} was not written: {errors[0]}; a backup holds whole runs, move this file away first"
+        )
     part = out.with_name(out.name + ".part")
     try:
         with tempfile.TemporaryDirectory() as folder, tarfile.open(part, "w") as tar:
@@ -137,7 +158,9 @@ def _check_end(tar: tarfile.TarFile) -> None:
 def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
     """One member, if it is what a backup holds; names are matched, never joined."""
     name = member.name.removeprefix("runs/")
-    run = member.name == f"runs/{name}" and name.endswith(".duckdb") and RUN_NAME.fullmatch(name.removesuffix(".duckdb"))
+    run = (
+        member.name == f"runs/{name}" and name.endswith(".duckdb") and RUN_NAME.fullmatch(name.removesuffix(".duckdb"))
+    )
     if not member.isreg() or not (member.name == CATALOG or run):
         raise StoreError(f"{member.name!r} does not belong in a backup; nothing was restored")
     with tar.extractfile(member) as source, open(folder / ("runs" if run else "") / name, "wb") as target:

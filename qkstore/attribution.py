@@ -37,7 +37,9 @@ def attribute(
     return Attribution(scaling * (K @ np.asarray(q, np.float64)), parts)
 
 
-def components(q: np.ndarray, subspaces: Mapping[str, Subspace], order: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+def components(
+    q: np.ndarray, subspaces: Mapping[str, Subspace], order: Sequence[str] | None = None
+) -> dict[str, np.ndarray]:
     """q: (n, d) as a sum of one (n, d) per feature and the rest: each is projected from what the ones before it left."""
     left, parts = np.asarray(q, np.float64), {}
     for name in _ordered(subspaces, order):
@@ -68,7 +70,11 @@ class Shares:
 
 
 def shares(
-    delta: np.ndarray, subspaces: Mapping[str, Subspace], scaling: float, n_random: int = 10, seed: int = 0,
+    delta: np.ndarray,
+    subspaces: Mapping[str, Subspace],
+    scaling: float,
+    n_random: int = 10,
+    seed: int = 0,
     order: Sequence[str] | None = None,
 ) -> Shares:
     """Shares over all prompts behind delta: (d, d), the (uncentred) ΔC of the pairs to be explained.
@@ -79,7 +85,10 @@ def shares(
     order = _ordered(subspaces, order)
     orders = list(permutations(order)) if 2 <= len(order) <= 3 else []
     gap, d, rng = scaling * float(np.trace(delta)), len(delta), np.random.default_rng(seed)
-    drawn = [_share(delta, {name: random(d, subspaces[name].U.shape[1], rng) for name in order}, order) for _ in range(n_random)]
+    drawn = [
+        _share(delta, {name: random(d, subspaces[name].U.shape[1], rng) for name in order}, order)
+        for _ in range(n_random)
+    ]
     by_order = {", ".join(o): _share(delta, subspaces, o) for o in orders}
     by_chance = _spread(drawn) if gap and drawn else dict.fromkeys((*order, REST))
     return Shares(gap, order, _share(delta, subspaces, order), by_order, by_chance)
@@ -101,5 +110,7 @@ def _ordered(subspaces: Mapping[str, Subspace], order: Sequence[str] | None) -> 
         raise ContrastError(f"no feature can be called {REST!r}: it names what the features leave unexplained")
     order = sorted(subspaces, key=lambda name: subspaces[name].U.shape[1]) if order is None else order
     if sorted(order) != sorted(subspaces):
-        raise ContrastError(f"an order of projection names each feature once: {', '.join(subspaces)}, not {', '.join(order)}")
+        raise ContrastError(
+            f"an order of projection names each feature once: {', '.join(subspaces)}, not {', '.join(order)}"
+        )
     return tuple(order)

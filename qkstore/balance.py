@@ -16,7 +16,10 @@ def balanced(q: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     q, k = (np.asarray(x, np.float64) for x in (q, k))
     Sigma_q, Sigma_k = (x.T @ x / len(x) for x in (q, k))
-    if any(np.linalg.matrix_rank(Sigma, tol=SAME**2 * np.trace(Sigma), hermitian=True) < len(Sigma) for Sigma in (Sigma_q, Sigma_k)):
+    if any(
+        np.linalg.matrix_rank(Sigma, tol=SAME**2 * np.trace(Sigma), hermitian=True) < len(Sigma)
+        for Sigma in (Sigma_q, Sigma_k)
+    ):
         return q, k
     root, inverse = _power(Sigma_q, 0.5), _power(Sigma_q, -0.5)
     squared = inverse @ _power(root @ Sigma_k @ root, 0.5) @ inverse

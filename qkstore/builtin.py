@@ -64,10 +64,18 @@ ELSEWHERE = Contrast(  # each query of the train split with one other prompt: it
 
 BOXES = (
     ORDER,
-    ORDER.replace(name="order-centred", centring="queries", description=ORDER.description + " Queries centred, which removes the leak of the queried entity."),
+    ORDER.replace(
+        name="order-centred",
+        centring="queries",
+        description=ORDER.description + " Queries centred, which removes the leak of the queried entity.",
+    ),
     ELSEWHERE,
     LEXICAL,
-    ORDER.replace(name="authors/order", weighting="query", description="The authors' script for order-ID: the mean over negatives is taken per prompt."),
+    ORDER.replace(
+        name="authors/order",
+        weighting="query",
+        description="The authors' script for order-ID: the mean over negatives is taken per prompt.",
+    ),
     LEXICAL.replace(
         name="authors/lexical",
         where=f"k.prompt_id = q.prompt_id and {SLOT_AND_BOX} and k.order_id = q.queried_order",
@@ -87,11 +95,15 @@ def latent(name: str, variant: str = "triplet") -> Contrast:
     return Contrast(
         name=name if variant == "triplet" else f"{variant}/{name}",
         where=f"k.prompt_id = q.prompt_id and ((q.variant = '{variant}' and q.factor = '{name}') or q.variant = 'context') "
-              f"and (k.side = 'positive' or k.{name} <> q.{name})",
+        f"and (k.side = 'positive' or k.{name} <> q.{name})",
         positive=f"k.{name} = q.{name}",
         negative=f"k.{name} <> q.{name}",
-        description=f"Latent {name} of a toy head (section 3): from triplets whose two keys share " +
-                    ("the other latent." if variant == "triplet" else "everything else, payload and noise too, so that ΔC has no noise."),
+        description=f"Latent {name} of a toy head (section 3): from triplets whose two keys share "
+        + (
+            "the other latent."
+            if variant == "triplet"
+            else "everything else, payload and noise too, so that ΔC has no noise."
+        ),
         author=AUTHOR,
     )
 
@@ -112,13 +124,19 @@ def category(name: str | int | float | bool) -> Contrast:
 def authors_category(name: str | int | float | bool) -> Contrast:
     """The authors' script for one category: positives and negatives are summed, not averaged."""
     return category(name).replace(
-        name=f"authors/category:{name}", weighting="sum", description=f"The authors' script for category {name}: sums over items where the text takes expectations."
+        name=f"authors/category:{name}",
+        weighting="sum",
+        description=f"The authors' script for category {name}: sums over items where the text takes expectations.",
     )
 
 
 def taken(name: str) -> bool:
     """Whether a name is a built-in's, on some run or other: saved under it, a contrast would take its place for everybody."""
-    return name in {CATEGORY.name, *(c.name for c in (*BOXES, REFLEXIVE, *LATENTS))} or name.startswith(("authors/", "category:")) or name.endswith(":*")
+    return (
+        name in {CATEGORY.name, *(c.name for c in (*BOXES, REFLEXIVE, *LATENTS))}
+        or name.startswith(("authors/", "category:"))
+        or name.endswith(":*")
+    )
 
 
 def contrasts(run: Run) -> list[Contrast]:

@@ -21,7 +21,10 @@ from qkstore.errors import ContrastError, StoreError, near
 from qkstore.schema import CATALOG_MIGRATIONS, NOT_WRITTEN
 
 PATIENCE_S = 15.0  # how long an operation waits for the file; others hold it for milliseconds
-BUSY = ("Could not set lock", "different configuration")  # another process has the file open; this one has, by another connection
+BUSY = (
+    "Could not set lock",
+    "different configuration",
+)  # another process has the file open; this one has, by another connection
 _turns: dict[str, threading.RLock] = {}  # one turn a file: a process may not open it twice with different settings
 _turns_guard = threading.Lock()
 
@@ -46,32 +49,45 @@ class Catalog:
         Raises ContrastError for a name that is taken, GuardError for predicates that cannot be parsed.
         """
         if taken(contrast.name) or not contrast.name.strip() or not contrast.name.isprintable():
-            raise ContrastError(f"contrast name {contrast.name!r} is taken by a built-in, empty or unprintable; choose another")
+            raise ContrastError(
+                f"contrast name {contrast.name!r} is taken by a built-in, empty or unprintable; choose another"
+            )
         contrast.sentence()  # what cannot be read back would be in the way of every list of contrasts
         with self._open(write=True) as con:
             con.execute("BEGIN")
-            (version,) = con.execute("SELECT coalesce(max(version), 0) + 1 FROM contrast WHERE name = ?", [contrast.name]).fetchone()
+            (version,) = con.execute(
+                "SELECT coalesce(max(version), 0) + 1 FROM contrast WHERE name = ?", [contrast.name]
+            ).fetchone()
             saved = contrast.replace(version=version)
             fields = saved.to_dict() | {"created": now()}
             names = ", ".join(f'"{name}"' for name in fields)
-            con.execute(f"INSERT INTO contrast ({names}) VALUES ({', '.join('?' for _ in fields)})", list(fields.values()))
+            con.execute(
+                f"INSERT INTO contrast ({names}) VALUES ({', '.join('?' for _ in fields)})", list(fields.values())
+            )
             con.execute("COMMIT")
         return saved
 
     def contrasts(self) -> list[Contrast]:
         """The newest version of every saved contrast, by name."""
-        rows = self._select("SELECT * EXCLUDE (created) FROM contrast QUALIFY version = max(version) OVER (PARTITION BY name) ORDER BY name")
+        rows = self._select(
+            "SELECT * EXCLUDE (created) FROM contrast QUALIFY version = max(version) OVER (PARTITION BY name) ORDER BY name"
+        )
         return [Contrast(**row) for row in rows]
 
     def versions(self, name: str) -> list[Contrast]:
         """Every version of one contrast, oldest first."""
-        return [Contrast(**row) for row in self._select("SELECT * EXCLUDE (created) FROM contrast WHERE name = ? ORDER BY version", [name])]
+        return [
+            Contrast(**row)
+            for row in self._select("SELECT * EXCLUDE (created) FROM contrast WHERE name = ? ORDER BY version", [name])
+        ]
 
     def contrast(self, name: str, version: int | None = None) -> Contrast:
         """A saved contrast by name, its newest version unless one is given; raises ContrastError."""
         found = [c for c in self.versions(name) if version in (None, c.version)]
         if not found:
-            raise ContrastError(f"no saved contrast {name!r}{f' of version {version}' if version else ''}; {near(name, [c.name for c in self.contrasts()])}")
+            raise ContrastError(
+                f"no saved contrast {name!r}{f' of version {version}' if version else ''}; {near(name, [c.name for c in self.contrasts()])}"
+            )
         return found[-1]
 
     # -- notes ---------------------------------------------------------------------------------------------------
@@ -96,19 +112,29 @@ class Catalog:
 
     def results(self, kind: str, run: str) -> list[dict]:
         """The results of one kind that are kept of a run, newest first: key, contrast, payload, created."""
-        rows = self._select("SELECT key, contrast, payload, created FROM result WHERE kind = ? AND run = ? ORDER BY created DESC, key", [kind, run])
+        rows = self._select(
+            "SELECT key, contrast, payload, created FROM result WHERE kind = ? AND run = ? ORDER BY created DESC, key",
+            [kind, run],
+        )
         return [row | {"payload": json.loads(row["payload"])} for row in rows]
 
     def keep_result(self, key: str, kind: str, run: str, contrast: str, payload: object) -> None:
         """Cache a result under a key that names everything it depends on; the first one kept stays."""
         with self._open(write=True) as con:
-            con.execute("INSERT OR IGNORE INTO result VALUES (?, ?, ?, ?, ?, ?)", [key, kind, run, contrast, json.dumps(payload), now()])
+            con.execute(
+                "INSERT OR IGNORE INTO result VALUES (?, ?, ?, ?, ?, ?)",
+                [key, kind, run, contrast, json.dumps(payload), now()],
+            )
 
     # -- the file ------------------------------------------------------------------------------------------------
 
     def version(self) -> int:
         """How many migrations the file has had; 0 where there is no file yet."""
-        return self._select("SELECT coalesce(max(version), 0) AS version FROM migration")[0]["version"] if self.path.exists() else 0
+        return (
+            self._select("SELECT coalesce(max(version), 0) AS version FROM migration")[0]["version"]
+            if self.path.exists()
+            else 0
+        )
 
     def copy(self, target: Path) -> bool:
         """Copy the file while nobody can change it; False where there is none yet."""
@@ -141,7 +167,9 @@ class Catalog:
                     _migrate(con, self.path)
                     yield con
         except NOT_WRITTEN as error:
-            raise StoreError(f"catalogue {self.path.name} was not {'written' if write else 'read'}: {str(error).splitlines()[0]}") from None
+            raise StoreError(
+                f"catalogue {self.path.name} was not {'written' if write else 'read'}: {str(error).splitlines()[0]}"
+            ) from None
 
     def _connect(self, write: bool) -> duckdb.DuckDBPyConnection:
         """Open the file, waiting while another process has it; the waits grow and are random, so that nobody starves."""
@@ -154,9 +182,13 @@ class Catalog:
             except (duckdb.IOException, duckdb.ConnectionException, OSError) as error:
                 busy = any(words in str(error) for words in BUSY)
                 if not busy:
-                    raise StoreError(f"catalogue {self.path.name} cannot be opened: {str(error).splitlines()[0]}") from None
+                    raise StoreError(
+                        f"catalogue {self.path.name} cannot be opened: {str(error).splitlines()[0]}"
+                    ) from None
                 if time.monotonic() > until:
-                    raise StoreError(f"catalogue {self.path.name} has been busy for {PATIENCE_S:.0f} s: another program, or a connection of this one, holds it open") from None
+                    raise StoreError(
+                        f"catalogue {self.path.name} has been busy for {PATIENCE_S:.0f} s: another program, or a connection of this one, holds it open"
+                    ) from None
             time.sleep(random.uniform(0, wait))
             wait = min(wait * 1.5, 0.25)
 
@@ -166,7 +198,9 @@ def _version(con, path: Path) -> int:
     exists = con.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'migration'").fetchone()[0]
     version = con.execute("SELECT coalesce(max(version), 0) FROM migration").fetchone()[0] if exists else 0
     if version > len(CATALOG_MIGRATIONS):
-        raise StoreError(f"catalogue {path.name} is of version {version}, this qkstore reads up to {len(CATALOG_MIGRATIONS)}: upgrade qkstore")
+        raise StoreError(
+            f"catalogue {path.name} is of version {version}, this qkstore reads up to {len(CATALOG_MIGRATIONS)}: upgrade qkstore"
+        )
     return version
 
 

@@ -47,21 +47,25 @@ class _Sides:
         labels = set(run.token_labels) | set(run.prompt_labels)
         named = _named(contrast)
         self.labels = [c for c in run.columns["k"] if c in labels and ("k", c) not in named]
-        kinds = dict(run.cursor().execute("SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = 'k'").fetchall())
+        kinds = dict(
+            run.cursor()
+            .execute("SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = 'k'")
+            .fetchall()
+        )
         own = [c for c in run.token_labels if ("k", c) not in named]
         self.relations = [(a, b) for a in own for b in run.prompt_labels if kinds[a] == kinds[b] != "BOOLEAN"]
         measures = ["pair.sign", "count(*)", "count(DISTINCT pair.query_row)"]
         measures += [m for c in self.labels for m in (f'count(DISTINCT k."{c}")', f'min(k."{c}")::VARCHAR')]
         measures += [f'avg((k."{a}" IS NOT DISTINCT FROM q."{b}")::INTEGER)' for a, b in self.relations]
         numbered = ", ".join(f"{m} AS m{i}" for i, m in enumerate(measures))
-        sql = (
-            f"SELECT {numbered} FROM ({contrast.sql(run.columns, split)}) AS pair JOIN q ON q.query_row = pair.query_row JOIN k ON k.key_row = pair.key_row GROUP BY pair.sign"
-        )
+        sql = f"SELECT {numbered} FROM ({contrast.sql(run.columns, split)}) AS pair JOIN q ON q.query_row = pair.query_row JOIN k ON k.key_row = pair.key_row GROUP BY pair.sign"
         rows = [tuple(r.values()) for r in worker.query(run.path, sql, limit_s=60).to_pylist()]
         self.by_sign = {row[0]: row for row in rows}
         if set(self.by_sign) != {1, -1}:
             n_pos, n_neg = (self.by_sign.get(s, (0, 0))[1] for s in (1, -1))
-            raise ContrastError(f"contrast {contrast.name!r} has {n_pos:,} positive and {n_neg:,} negative pairs; both sides are needed")
+            raise ContrastError(
+                f"contrast {contrast.name!r} has {n_pos:,} positive and {n_neg:,} negative pairs; both sides are needed"
+            )
 
     def both(self, index: int) -> tuple:
         return self.by_sign[1][index], self.by_sign[-1][index]
@@ -78,9 +82,19 @@ def _size(sides: _Sides) -> list[Finding]:
     (n_pos, n_neg), (q_pos, q_neg) = sides.both(1), sides.both(2)
     found = []
     if min(q_pos, q_neg) < FEW_QUERIES:
-        found.append(Finding("few", f"few queries: {q_pos:,} with a positive key, {q_neg:,} with a negative one; below {FEW_QUERIES} the rank is mostly noise"))
+        found.append(
+            Finding(
+                "few",
+                f"few queries: {q_pos:,} with a positive key, {q_neg:,} with a negative one; below {FEW_QUERIES} the rank is mostly noise",
+            )
+        )
     if max(n_pos, n_neg) > MOST_RATIO * min(n_pos, n_neg):
-        found.append(Finding("imbalance", f"imbalance: {n_pos:,} positive against {n_neg:,} negative pairs; weigh each query the same, or narrow the larger side"))
+        found.append(
+            Finding(
+                "imbalance",
+                f"imbalance: {n_pos:,} positive against {n_neg:,} negative pairs; weigh each query the same, or narrow the larger side",
+            )
+        )
     return found
 
 
@@ -91,9 +105,16 @@ def _leaks(contrast: Contrast, sides: _Sides) -> list[Finding]:
         if min(n_pos, n_neg) == 1 < max(n_pos, n_neg):
             side, value = ("positive", a) if n_pos == 1 else ("negative", b)
             found[side].append(f"k.{label} is always {value!r}")
-    remedy = "queries are centred, which takes it out" if contrast.centring == "queries" else "centre the queries, or take the keys from other prompts"
+    remedy = (
+        "queries are centred, which takes it out"
+        if contrast.centring == "queries"
+        else "centre the queries, or take the keys from other prompts"
+    )
     kind = "tied" if contrast.centring == "queries" else "leak"
-    return [Finding(kind, f"leak: on the {side} side {' and '.join(what)}, on the other it varies; {remedy}") for side, what in found.items()]
+    return [
+        Finding(kind, f"leak: on the {side} side {' and '.join(what)}, on the other it varies; {remedy}")
+        for side, what in found.items()
+    ]
 
 
 def _tied(sides: _Sides) -> list[Finding]:
@@ -105,7 +126,12 @@ def _tied(sides: _Sides) -> list[Finding]:
     for i, (a, b) in enumerate(sides.relations):
         pos, neg = sides.relation(i)
         if abs(pos - neg) > 0.9:
-            found.append(Finding("tied", f"k.{a} equals q.{b} in {pos:.0%} of the positive pairs and {neg:.0%} of the negative: the contrast cannot tell its feature from that"))
+            found.append(
+                Finding(
+                    "tied",
+                    f"k.{a} equals q.{b} in {pos:.0%} of the positive pairs and {neg:.0%} of the negative: the contrast cannot tell its feature from that",
+                )
+            )
     return found
 
 
@@ -120,7 +146,9 @@ def _seen(run: Run, contrast: Contrast) -> list[Finding]:
         train, test = _words(run, contrast, label, "train"), _words(run, contrast, label, "test", "WHERE pair.sign = 1")
         if both := train & test:
             kind, how = ("seen", f"all {len(test)}") if both == test else ("partly", f"{len(both)} of {len(test)}")
-            text = f"not held out: {how} queried {plural} of the test split are in train pairs too, {min(both)!r} for one"
+            text = (
+                f"not held out: {how} queried {plural} of the test split are in train pairs too, {min(both)!r} for one"
+            )
             found.append(Finding(kind, f"{text}; what is judged there says nothing of words that ΔC was not built on"))
     return found
 

@@ -33,8 +33,12 @@ SLACK_BYTES = 512 << 20  # for an answer's parts and the threads' stacks
 FRAME = struct.Struct("<cQ")  # kind, length: (p)art of the answer, (d)one, (e)rror, (f)atal: the process must go
 
 SETTINGS = {
-    "enable_external_access": "false", "autoload_known_extensions": "false", "autoinstall_known_extensions": "false",
-    "allow_persistent_secrets": "false", "python_enable_replacements": "false", "lock_configuration": "true",
+    "enable_external_access": "false",
+    "autoload_known_extensions": "false",
+    "autoinstall_known_extensions": "false",
+    "allow_persistent_secrets": "false",
+    "python_enable_replacements": "false",
+    "lock_configuration": "true",
     "threads": "2",
     "temp_directory": "",  # else a large sort would spill into a folder beside the run
 }

@@ -50,7 +50,10 @@ def cloud(run: Run, contrasts: Contrasts, layer: int, head: int, q_label: str, k
     """Every query and key of the contrasts' pairs on the judged split, in the subspace that the other split gives."""
     split, space = judge_split(run), subspace(run, contrasts, layer, head)
     found = [pairs(run, c, split) for c in contrasts]
-    rows = {"q": np.unique(np.concatenate([p.query for p in found])), "k": np.unique(np.concatenate([p.key for p in found]))}
+    rows = {
+        "q": np.unique(np.concatenate([p.query for p in found])),
+        "k": np.unique(np.concatenate([p.key for p in found])),
+    }
     q, k = run.queries(layer, head, rows["q"]), run.keys(layer, head, rows["k"])
     coordinates = dict(zip("qk", projection.project(q, k, space)))
     vectors, names = {"q": q, "k": k}, {"q": q_label, "k": k_label}
@@ -58,7 +61,13 @@ def cloud(run: Run, contrasts: Contrasts, layer: int, head: int, q_label: str, k
     for side in "qk":
         labels = run.labels(side, [names[side], "prompt_id", "token"], rows[side])
         group = np.array([str(v) for v in labels[names[side]].to_pylist()])
-        sides[side] = Side(vectors[side], coordinates[side], group, labels["prompt_id"].to_numpy(), np.array(labels["token"].to_pylist()))
+        sides[side] = Side(
+            vectors[side],
+            coordinates[side],
+            group,
+            labels["prompt_id"].to_numpy(),
+            np.array(labels["token"].to_pylist()),
+        )
     return Cloud(sides["q"], sides["k"], space.rank, split)
 
 
@@ -92,7 +101,9 @@ def matches(cloud: Cloud, raw: bool = False) -> dict[str, Match]:
         rows = (_half(side) == 0) & np.isin(side.group, names)
         groups, own = _centres(side, rows, raw)
         if len(names) < 2 or not len(groups):
-            raise ContrastError(f"{len(names)} groups of keys in one half of the prompts: two are needed to tell where a {name} lies")
+            raise ContrastError(
+                f"{len(names)} groups of keys in one half of the prompts: two are needed to tell where a {name} lies"
+            )
         points = _points(side, raw)[rows] - own.mean(axis=0)
         cosine = _unit(points) @ _unit(centres - centres.mean(axis=0)).T
         right, n = int((names[cosine.argmax(axis=1)] == side.group[rows]).sum()), int(rows.sum())
@@ -113,7 +124,9 @@ def _centres(side: Side, rows: np.ndarray, raw: bool) -> tuple[np.ndarray, np.nd
     """(groups,) names, and the (groups, r) mean of each."""
     names, of = np.unique(side.group[rows], return_inverse=True)
     points = _points(side, raw)[rows]
-    return names, np.stack([points[of == i].mean(axis=0, dtype=np.float64) for i in range(len(names))]) if len(names) else points[:0]
+    return names, np.stack([points[of == i].mean(axis=0, dtype=np.float64) for i in range(len(names))]) if len(
+        names
+    ) else points[:0]
 
 
 def _unit(x: np.ndarray) -> np.ndarray:

@@ -34,4 +34,6 @@ def compare(run: Run, a: Contrasts, b: Contrasts, layer: int, head: int) -> Comp
         for side, left, right in (("query", A.U, B.U), ("key", A.V, B.V))
         for i, angle in enumerate(np.degrees(principal_angles(left, right)))
     ]
-    return Comparison((A.rank, B.rank), pl.DataFrame(rows), overlap(A.U, B.U), overlap(A.V, B.V), max(A.rank, B.rank) / run.d_head)
+    return Comparison(
+        (A.rank, B.rank), pl.DataFrame(rows), overlap(A.U, B.U), overlap(A.V, B.V), max(A.rank, B.rank) / run.d_head
+    )

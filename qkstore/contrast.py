@@ -96,10 +96,14 @@ class Contrast:
             inner = guard.select(self.pairs, columns)
             kept = f" WHERE query_row IN (SELECT query_row FROM q WHERE {_split(split)})" if split else ""
             # The second SELECT has no row: it gives a column of NULLs to a contrast without weights.
-            weighted = f"SELECT * FROM ({inner}) AS inner_pair UNION ALL BY NAME SELECT NULL::DOUBLE AS weight WHERE false"
+            weighted = (
+                f"SELECT * FROM ({inner}) AS inner_pair UNION ALL BY NAME SELECT NULL::DOUBLE AS weight WHERE false"
+            )
             return f"SELECT query_row, key_row, sign, weight::DOUBLE AS weight FROM ({weighted}) AS pair{kept}"
         sides = tuple((alias, tuple(columns[alias])) for alias in ("q", "k"))
-        where, positive, negative = (_predicate(text, sides) for text in (self.where or "true", self.positive, self.negative))
+        where, positive, negative = (
+            _predicate(text, sides) for text in (self.where or "true", self.positive, self.negative)
+        )
         kept = f" AND {_split(split)}" if split else ""
         return " UNION ALL ".join(
             f"SELECT q.query_row, k.key_row, {sign} AS sign, 1.0::DOUBLE AS weight FROM q, k WHERE ({where}) AND ({side}){kept}"
@@ -115,7 +119,9 @@ def pairs(run: Run, contrast: Contrast, split: str | None = None, limit_s: float
     """
     found = worker.query(run.path, contrast.sql(run.columns, split), limit_s=limit_s, max_rows=MOST_PAIRS)
     if worker.truncated(found):
-        raise ContrastError(f"contrast {contrast.name!r} has more than {MOST_PAIRS:,} pairs on run {run.name!r}; narrow it, for example to k.prompt_id = q.prompt_id")
+        raise ContrastError(
+            f"contrast {contrast.name!r} has more than {MOST_PAIRS:,} pairs on run {run.name!r}; narrow it, for example to k.prompt_id = q.prompt_id"
+        )
     query, key, sign = (_column(contrast, found, name) for name in ("query_row", "key_row", "sign"))
     weight = np.ones(len(found)) if found["weight"].null_count == len(found) else _column(contrast, found, "weight")
     if contrast.pairs:
@@ -132,17 +138,25 @@ def _check_sides(run: Run, contrast: Contrast, sign: np.ndarray, split: str | No
         return
     side = "positive and no negative" if n_pos == n_neg == 0 else "positive" if not n_pos else "negative"
     where = f"{split} prompts of run {run.name!r}" if split else f"run {run.name!r}"
-    raise ContrastError(f"contrast {contrast.name!r} has no {side} pairs on the {where}: {n_pos:,} positive, {n_neg:,} negative{_hint(run, contrast)}")
+    raise ContrastError(
+        f"contrast {contrast.name!r} has no {side} pairs on the {where}: {n_pos:,} positive, {n_neg:,} negative{_hint(run, contrast)}"
+    )
 
 
 def _hint(run: Run, contrast: Contrast) -> str:
     """What the labels that the contrast names can be: most empty sides are a value that no row has."""
     if contrast.pairs:
         return ""
-    used = set().union(*(guard.columns_used(text) for text in (contrast.where, contrast.positive, contrast.negative) if text))
+    used = set().union(
+        *(guard.columns_used(text) for text in (contrast.where, contrast.positive, contrast.negative) if text)
+    )
     told = []
     for alias, column in sorted(used):
-        values = run.values(column, alias, most=9) if column in ("role", "split", "variant", *run.token_labels, *run.prompt_labels) else []
+        values = (
+            run.values(column, alias, most=9)
+            if column in ("role", "split", "variant", *run.token_labels, *run.prompt_labels)
+            else []
+        )
         if values and len(told) < 4:
             told.append(f"{alias}.{column} is {', '.join(map(str, values[:8]))}{', …' if len(values) > 8 else ''}")
     return f" ({'; '.join(told)})" if told else ""
@@ -153,9 +167,13 @@ def _check_rows(run: Run, contrast: Contrast, query, key, sign, weight) -> None:
     for what, rows, total in (("query_row", query, run.n_queries), ("key_row", key, run.n_keys)):
         wrong = rows[(rows < 0) | (rows >= total)]
         if len(wrong):
-            raise ContrastError(f"contrast {contrast.name!r} selects {what} {wrong[0]}; run {run.name!r} has 0 to {total - 1}")
+            raise ContrastError(
+                f"contrast {contrast.name!r} selects {what} {wrong[0]}; run {run.name!r} has 0 to {total - 1}"
+            )
     if not np.isin(sign, (-1, 1)).all():
-        raise ContrastError(f"contrast {contrast.name!r} selects sign {sign[~np.isin(sign, (-1, 1))][0]}; a sign is 1 or -1")
+        raise ContrastError(
+            f"contrast {contrast.name!r} selects sign {sign[~np.isin(sign, (-1, 1))][0]}; a sign is 1 or -1"
+        )
     if not (np.isfinite(weight) & (weight > 0)).all():
         raise ContrastError(f"contrast {contrast.name!r} selects a weight that is not a positive number")
     code = np.sort((query.astype(np.int64) * run.n_keys + key) * 2 + (sign == 1))
@@ -184,8 +202,12 @@ def _column(contrast: Contrast, table, name: str) -> np.ndarray:
     if column.null_count:
         raise ContrastError(f"contrast {contrast.name!r} selects a NULL {name}")
     values = column.to_numpy()
-    if values.dtype.kind not in "iuf" or (name != "weight" and values.dtype.kind == "f" and (values != np.floor(values)).any()):
-        raise ContrastError(f"contrast {contrast.name!r} selects {name} of type {column.type}; whole numbers are needed")
+    if values.dtype.kind not in "iuf" or (
+        name != "weight" and values.dtype.kind == "f" and (values != np.floor(values)).any()
+    ):
+        raise ContrastError(
+            f"contrast {contrast.name!r} selects {name} of type {column.type}; whole numbers are needed"
+        )
     return values
 
 

@@ -36,7 +36,12 @@ class Pairs:
             raise ContrastError(f"the sign of a pair is +1 or -1, not {sorted(set(np.unique(self.sign)) - {1, -1})[0]}")
         if not (np.isfinite(weight) & (weight >= 0)).all():
             raise ContrastError("the weight of a pair is a finite number ≥ 0")
-        values = np.asarray(self.query, np.int64), np.asarray(self.key, np.int64), np.asarray(self.sign, np.int8), weight
+        values = (
+            np.asarray(self.query, np.int64),
+            np.asarray(self.key, np.int64),
+            np.asarray(self.sign, np.int8),
+            weight,
+        )
         assert len({v.shape for v in values}) == 1, "query, key, sign and weight have one length"
         for name, value in zip(("query", "key", "sign", "weight"), values):
             object.__setattr__(self, name, value)
@@ -233,5 +238,7 @@ def _distinct(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _require(weights, pairs) -> None:
     for name, weight, n in zip(("positive", "negative"), weights, pairs):
         if not weight > 0:
-            raise ContrastError(f"the contrast has {'no' if n == 0 else 'only weightless'} {name} pairs: ΔC needs both sides "
-                                f"({int(pairs[0])} positive, {int(pairs[1])} negative)")
+            raise ContrastError(
+                f"the contrast has {'no' if n == 0 else 'only weightless'} {name} pairs: ΔC needs both sides "
+                f"({int(pairs[0])} positive, {int(pairs[1])} negative)"
+            )

@@ -11,15 +11,26 @@ import polars as pl
 from qkstore.visible import visible
 
 SWAPS = {
-    "original_before": "Original before", "target_before": "Target before", "original_after": "Original after",
-    "target_after": "Target after", "delta_p": "Target gains", "flip_rate": "Flip rate",
+    "original_before": "Original before",
+    "target_before": "Target before",
+    "original_after": "Original after",
+    "target_after": "Target after",
+    "delta_p": "Target gains",
+    "flip_rate": "Flip rate",
 }
 
 
 def values(S: np.ndarray, rank: int) -> pl.DataFrame:
     """Singular values with the share of ‖ΔC‖² that they and those before them hold."""
     held = np.cumsum(np.square(S, dtype=np.float64))
-    return pl.DataFrame({"index": np.arange(1, len(S) + 1), "value": S, "held": held / held[-1] if held[-1] else held, "kept": np.arange(len(S)) < rank})
+    return pl.DataFrame(
+        {
+            "index": np.arange(1, len(S) + 1),
+            "value": S,
+            "held": held / held[-1] if held[-1] else held,
+            "kept": np.arange(len(S)) < rank,
+        }
+    )
 
 
 def matrices(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -35,8 +46,10 @@ def held(explained: Sequence[float] | None) -> float | None:
 def swaps(conditions: Sequence[dict]) -> pl.DataFrame:
     """A row a condition: means, and the low and high ends of the interval of what the target gains."""
     rows = [
-        {"name": c["name"], "rank": c["rank"], "bases": c["bases"]} | {name: c[name] for name in SWAPS}
-        | {"gain_low": c["ci"]["delta_p"][0], "gain_high": c["ci"]["delta_p"][1]} for c in beside(conditions)
+        {"name": c["name"], "rank": c["rank"], "bases": c["bases"]}
+        | {name: c[name] for name in SWAPS}
+        | {"gain_low": c["ci"]["delta_p"][0], "gain_high": c["ci"]["delta_p"][1]}
+        for c in beside(conditions)
     ]
     return pl.DataFrame(rows, infer_schema_length=None)
 
@@ -49,7 +62,9 @@ def beside(conditions: Sequence[dict]) -> list[dict]:
 
 def left_out(side: str) -> str:
     """Why a swap of keys or of queries leaves queries out."""
-    return {"keys": "their keys are outside the layer's window", "queries": "no other query looks for their target"}[side]
+    return {"keys": "their keys are outside the layer's window", "queries": "no other query looks for their target"}[
+        side
+    ]
 
 
 def headline(conditions: Sequence[dict]) -> tuple[dict, dict]:
@@ -60,7 +75,12 @@ def headline(conditions: Sequence[dict]) -> tuple[dict, dict]:
 
 def logits(tokens: Sequence[dict]) -> pl.DataFrame:
     """A row a key token: its attention, its logit and the parts that sum to it."""
-    rows = [{name: t[name] for name in ("pos", "text", "role", "attention", "logit")} | {"text": visible(t["text"])} | t["parts"] for t in tokens]
+    rows = [
+        {name: t[name] for name in ("pos", "text", "role", "attention", "logit")}
+        | {"text": visible(t["text"])}
+        | t["parts"]
+        for t in tokens
+    ]
     return pl.DataFrame(rows, infer_schema_length=None)
 
 

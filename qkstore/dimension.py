@@ -25,7 +25,13 @@ class Dimension:
     def to_dict(self) -> dict:
         """What `python -m qkstore rank --json` prints."""
         r = self.rank
-        found = {"energy": r.energy, "statistical": r.statistical, "cross_validated": r.cross_validated, "weak": r.weak, "sentence": r.sentence}
+        found = {
+            "energy": r.energy,
+            "statistical": r.statistical,
+            "cross_validated": r.cross_validated,
+            "weak": r.weak,
+            "sentence": r.sentence,
+        }
         found |= {"level": r.level, "p_values": list(r.p_values), "n": r.n, "seed": self.seed}
         found |= {"canonical": self.canonical.values.tolist(), "chance": self.canonical.chance}
         return found | self.counts._asdict() | {"split": self.split}

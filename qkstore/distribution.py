@@ -39,7 +39,9 @@ def distribution(
 ) -> Distribution:
     """Of queries q: (n, d) and what their positive key has over the others, difference: (n, d); `order` as in qkstore.attribution."""
     q, difference = np.asarray(q, np.float64), np.asarray(difference, np.float64)
-    parts = {name: scaling * np.einsum("nd,nd->n", part, difference) for name, part in components(q, spaces, order).items()}
+    parts = {
+        name: scaling * np.einsum("nd,nd->n", part, difference) for name, part in components(q, spaces, order).items()
+    }
     gap = scaling * np.einsum("nd,nd->n", q, difference)
     drawn = bootstrap(np.column_stack([gap, *parts.values()]), seed)
     whole, known = float(gap.mean()), bool(np.all(drawn[:, 0] != 0))
@@ -50,7 +52,13 @@ def distribution(
 
 
 def gaps(
-    run: Run, features: dict[str, Contrasts], layer: int, head: int, over: Contrast, order: Sequence[str] | None = None, seed: int = 0
+    run: Run,
+    features: dict[str, Contrasts],
+    layer: int,
+    head: int,
+    over: Contrast,
+    order: Sequence[str] | None = None,
+    seed: int = 0,
 ) -> Distribution:
     """Of `over`'s queries on the judged split, in subspaces built on the other. Raises ContrastError on an empty side."""
     facts, split = run.layer(layer, head), judge_split(run)

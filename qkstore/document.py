@@ -89,4 +89,10 @@ class Document:
     @property
     def figures(self) -> list[Figure]:
         """In order of appearance, as they are numbered."""
-        return [p for chapter in self.chapters for section in chapter.sections for p in section.parts if isinstance(p, Figure)]
+        return [
+            p
+            for chapter in self.chapters
+            for section in chapter.sections
+            for p in section.parts
+            if isinstance(p, Figure)
+        ]

@@ -32,7 +32,15 @@ class Response:
 
 
 def response(
-    run: Run, contrasts: Contrasts, layer: int, head: int, doses=DOSES, n_random: int = 10, most: int = 1000, seed: int = 0, coordinates: int = 8
+    run: Run,
+    contrasts: Contrasts,
+    layer: int,
+    head: int,
+    doses=DOSES,
+    n_random: int = 10,
+    most: int = 1000,
+    seed: int = 0,
+    coordinates: int = 8,
 ) -> Response:
     """k̃ = k + dose · P(k' − k) with P = V Vᵀ, or v vᵀ of one of the first coordinates, or of a random subspace of the same rank.
 
@@ -53,7 +61,9 @@ def response(
     space, rng = subspace(run, contrasts, layer, head), np.random.default_rng(seed)
 
     def swap(V: np.ndarray, dose: float) -> Swap:
-        return intervention.swap(q, original, aimed, logsumexp, np.sqrt(dose) * V, facts.scaling, facts.softcap)  # P is quadratic in V
+        return intervention.swap(
+            q, original, aimed, logsumexp, np.sqrt(dose) * V, facts.scaling, facts.softcap
+        )  # P is quadratic in V
 
     named = {ALL: space.V} | {str(i + 1): space.V[:, i : i + 1] for i in range(min(coordinates, space.rank))}
     rows = [_row(name, dose, swap(V, dose)) for name, V in named.items() for dose in doses]

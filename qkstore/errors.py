@@ -41,5 +41,7 @@ def near(value: str, choices: Iterable[str], most: int = 8) -> str:
         return "there are none"
     close = difflib.get_close_matches(value.lower(), [n.lower() for n in names], n=2, cutoff=0.6)
     guess = [n for c in dict.fromkeys(close) for n in names if n.lower() == c]
-    shown = ", ".join(n if n.isprintable() else repr(n) for n in names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")
+    shown = ", ".join(n if n.isprintable() else repr(n) for n in names[:most]) + (
+        f", … ({len(names)} in all)" if len(names) > most else ""
+    )
     return (f"did you mean {' or '.join(map(repr, guess))}? " if guess else "") + f"there are: {shown}"

@@ -59,4 +59,12 @@ def evidence(run: Run, contrast: Contrast, layer: int, head: int, seed: int = 0)
     norms = contrast.null(local, DEALS, seed).norms(q, k) if len(both) else None
     norm = float(np.linalg.norm(contrast.fitter(run.d_head).update(q, k, local).delta))
     high, p = (None, None) if norms is None else (float(np.quantile(norms, 0.95)), p_value(norm, norms))
-    return Evidence(ranks(x, c, seed=seed) if len(x) >= LEAST else None, moments(x, c, seed), high, p, facts.scaling, found.counts, split)
+    return Evidence(
+        ranks(x, c, seed=seed) if len(x) >= LEAST else None,
+        moments(x, c, seed),
+        high,
+        p,
+        facts.scaling,
+        found.counts,
+        split,
+    )

@@ -45,7 +45,9 @@ def examples(run: Run, contrast: Contrast, split: str | None = None, n: int = 3,
     for sign, side in ((1, found.positive), (-1, found.negative)):
         rows = np.flatnonzero(side)
         for i in rows[rng.permutation(len(rows))[:n]]:
-            out.append(Example(sign, _place(run, run.query_places, found.query[i]), _place(run, run.key_places, found.key[i])))
+            out.append(
+                Example(sign, _place(run, run.query_places, found.query[i]), _place(run, run.key_places, found.key[i]))
+            )
     return out
 
 

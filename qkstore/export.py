@@ -15,8 +15,14 @@ def arrays(run: Run, contrast: Contrast, layer: int, head: int, split: str | Non
     run.layer(layer, head)
     query_rows, key_rows, local = pairs(run, contrast, split).localise()
     return dict(
-        q=run.queries(layer, head, query_rows), k=run.keys(layer, head, key_rows), query_rows=query_rows, key_rows=key_rows,
-        query=local.query, key=local.key, sign=local.sign, weight=local.weight,
+        q=run.queries(layer, head, query_rows),
+        k=run.keys(layer, head, key_rows),
+        query_rows=query_rows,
+        key_rows=key_rows,
+        query=local.query,
+        key=local.key,
+        sign=local.sign,
+        weight=local.weight,
     )
 
 
@@ -25,7 +31,9 @@ def table(run: Run, contrast: Contrast, layer: int, head: int, split: str | None
     facts = run.layer(layer, head)
     found = pairs(run, contrast, split)
     query_rows, key_rows, local = found.localise()
-    logit = pair_logits(run.queries(layer, head, query_rows), run.keys(layer, head, key_rows), local, facts.scaling, facts.softcap)
+    logit = pair_logits(
+        run.queries(layer, head, query_rows), run.keys(layer, head, key_rows), local, facts.scaling, facts.softcap
+    )
     seen = run.attended(facts, found.query, found.key)
     attention = np.where(seen, np.exp(logit - run.logsumexp(layer, head, found.query)), np.nan)
     sides = [

@@ -8,7 +8,8 @@ those that take a function's name as a value (`list_aggregate`).
 
 from __future__ import annotations
 
-NODES = frozenset("""
+NODES = frozenset(
+    """
     SELECT_NODE SET_OPERATION_NODE BASE_TABLE JOIN SUBQUERY EMPTY EXPRESSION_LIST ORDER_MODIFIER LIMIT_MODIFIER
     LIMIT_PERCENT_MODIFIER DISTINCT_MODIFIER ORDER_DEFAULT ASCENDING DESCENDING COLUMN_REF STAR VALUE_CONSTANT
     FUNCTION CASE_EXPR OPERATOR_CAST OPERATOR_COALESCE OPERATOR_NULLIF OPERATOR_TRY OPERATOR_NOT
@@ -18,9 +19,11 @@ NODES = frozenset("""
     COMPARE_NOT_BETWEEN COMPARE_DISTINCT_FROM COMPARE_NOT_DISTINCT_FROM WINDOW_AGGREGATE WINDOW_RANK
     WINDOW_RANK_DENSE WINDOW_NTILE WINDOW_PERCENT_RANK WINDOW_CUME_DIST WINDOW_ROW_NUMBER WINDOW_FIRST_VALUE
     WINDOW_LAST_VALUE WINDOW_LEAD WINDOW_LAG WINDOW_NTH_VALUE
-""".split())
+""".split()
+)
 
-KEYS = frozenset("""
+KEYS = frozenset(
+    """
     aggregate_handling alias aliases arg_orders case_checks cast_type child children class column_name_alias
     column_names columns comparison_type condition cte_map default_expr distinct distinct_on_targets else_expr
     end end_expr exclude_clause exclude_list expression filter from_table function_name group_expressions
@@ -28,37 +31,47 @@ KEYS = frozenset("""
     node null_order offset offset_expr order_bys orders partitions qualify query query_location ref_type
     relation_name replace_list right schema select_list setop_all setop_type start start_expr subquery
     subquery_type table_name then_expr try_cast type upper using_columns value values when_expr where_clause
-""".split())
+""".split()
+)
 
-TYPES = frozenset("""
+TYPES = frozenset(
+    """
     BOOLEAN TINYINT SMALLINT INTEGER BIGINT HUGEINT UTINYINT USMALLINT UINTEGER UBIGINT UHUGEINT FLOAT DOUBLE
     DECIMAL VARCHAR BLOB UUID DATE TIME INTERVAL TIMESTAMP TIMESTAMP_S TIMESTAMP_MS TIMESTAMP_NS LIST ARRAY NULL
-""".split()) | {"TIMESTAMP WITH TIME ZONE"}
+""".split()
+) | {"TIMESTAMP WITH TIME ZONE"}
 
 OPERATORS = frozenset("+ - * / // % ** ^ & | << >> ~ @ || !__postfix ~~ !~~ ~~* !~~* ~~~ ^@ <=> <-> && @> <@".split())
 
-NUMBERS = frozenset("""
+NUMBERS = frozenset(
+    """
     abs ceil ceiling floor round round_even trunc sign sqrt cbrt exp ln log log2 log10 pow power mod fmod fdiv
     divide multiply add subtract greatest least gcd lcm factorial pi sin cos tan cot asin acos atan atan2 sinh
     cosh tanh asinh acosh atanh degrees radians even gamma lgamma isnan isinf isfinite signbit bit_count xor
     hash nullif typeof random
-""".split())
+""".split()
+)
 
-TEXTS = frozenset("""
+TEXTS = frozenset(
+    """
     lower upper lcase ucase length len strlen char_length character_length substr substring left right trim
     ltrim rtrim contains starts_with ends_with prefix suffix instr strpos position like_escape not_like_escape
     ilike_escape not_ilike_escape concat concat_ws reverse translate ascii unicode ord chr strip_accents
     split_part string_split str_split md5
-""".split())
+""".split()
+)
 
-TIMES = frozenset("""
+TIMES = frozenset(
+    """
     date_part datepart date_trunc datetrunc date_diff datediff date_add date_sub year month day hour minute
     second quarter week weekday dayofweek dayofyear dayname monthname epoch epoch_ms make_date make_timestamp
     last_day strftime strptime age to_years to_months to_weeks to_days to_hours to_minutes to_seconds
     to_milliseconds to_microseconds
-""".split())
+""".split()
+)
 
-LISTS = frozenset("""
+LISTS = frozenset(
+    """
     list_value list_pack array_value array_extract list_extract list_element list_slice array_slice array_length
     unnest list_contains array_contains list_has array_has list_has_any list_has_all list_position
     array_position list_distinct list_unique list_concat list_sort list_reverse_sort list_sum list_avg list_min
@@ -67,20 +80,25 @@ LISTS = frozenset("""
     array_negative_inner_product array_distance array_cosine_similarity array_cosine_distance
     array_cross_product list_inner_product list_dot_product list_distance list_cosine_similarity
     list_cosine_distance row struct_pack struct_extract
-""".split())
+""".split()
+)
 
-AGGREGATES = frozenset("""
+AGGREGATES = frozenset(
+    """
     count count_star count_if countif sum fsum kahan_sum avg mean favg min max any_value arbitrary first last
     arg_min arg_max argmin argmax min_by max_by median mode quantile quantile_cont quantile_disc approx_quantile
     approx_count_distinct mad stddev stddev_pop stddev_samp variance var_pop var_samp sem skewness kurtosis
     kurtosis_pop entropy corr covar_pop covar_samp regr_avgx regr_avgy regr_count regr_intercept regr_r2
     regr_slope regr_sxx regr_sxy regr_syy bool_and bool_or bit_and bit_or bit_xor product list array_agg
     string_agg group_concat listagg histogram geomean weighted_avg
-""".split())
+""".split()
+)
 
-WINDOWS = frozenset("""
+WINDOWS = frozenset(
+    """
     row_number rank rank_dense dense_rank percent_rank cume_dist ntile lag lead first_value last_value nth_value
-""".split())
+""".split()
+)
 
 NAMED = NUMBERS | TEXTS | TIMES | LISTS | AGGREGATES | WINDOWS
 ALLOWED = NAMED | OPERATORS

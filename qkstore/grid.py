@@ -20,8 +20,17 @@ CELL = 46  # pixels, at least
 def table(toys: Sequence[Toy], found: Sequence[Recovered]) -> pl.DataFrame:
     """A row a toy run: its true and its recovered ranks, how far they are from one another, its accuracy and the bound."""
     rows = [
-        {"run": t.name, "r1": t.r1, "r2": t.r2, "found_r1": f.found[0], "found_r2": f.found[1], "distance": f.distance,
-         "accuracy": t.accuracy, "bound": t.bound, "superposed": t.room < 0}
+        {
+            "run": t.name,
+            "r1": t.r1,
+            "r2": t.r2,
+            "found_r1": f.found[0],
+            "found_r2": f.found[1],
+            "distance": f.distance,
+            "accuracy": t.accuracy,
+            "bound": t.bound,
+            "superposed": t.room < 0,
+        }
         for t, f in zip(toys, found, strict=True)
     ]
     return pl.DataFrame(rows)
@@ -42,7 +51,10 @@ def accuracy(rows: pl.DataFrame, chosen: tuple[int, int], dark: bool = False) ->
     """The accuracy of each head over the bound that none can beat, in percent. Otherwise as `ranks`."""
     scale = alt.Scale(range=palette.ramp(dark), domain=[LOW, 1], clamp=True, interpolate="rgb")
     colour = alt.Color("accuracy:Q", title="Accuracy", scale=scale, legend=_legend(".0%", [LOW, (1 + LOW) / 2, 1]))
-    text = rows.with_columns(text=(100 * pl.col("accuracy")).round(1).cast(pl.String), under=pl.format("of {}", (100 * pl.col("bound")).round(1)))
+    text = rows.with_columns(
+        text=(100 * pl.col("accuracy")).round(1).cast(pl.String),
+        under=pl.format("of {}", (100 * pl.col("bound")).round(1)),
+    )
     return _map(text, colour, alt.datum.accuracy > (1 + LOW) / 2, chosen, dark)
 
 
@@ -50,14 +62,24 @@ def _map(rows: pl.DataFrame, colour: alt.Color, strong, chosen: tuple[int, int],
     pick = alt.selection_point(name="pick", fields=["r1", "r2"], toggle=False, empty=False)
     axis = alt.Axis(labelAngle=0, domain=False, ticks=False, labelPadding=6)
     at = dict(x=alt.X("r1:O", title="r1, true", axis=axis), y=alt.Y("r2:O", title="r2, true", axis=axis))
-    told = ["run:N", "r1:O", "r2:O", *(alt.Tooltip(f"found_{r}:O", title=f"recovered {r}") for r in ("r1", "r2")),
-            *(alt.Tooltip(f"{share}:Q", format=".3f") for share in ("accuracy", "bound"))]
+    told = [
+        "run:N",
+        "r1:O",
+        "r2:O",
+        *(alt.Tooltip(f"found_{r}:O", title=f"recovered {r}") for r in ("r1", "r2")),
+        *(alt.Tooltip(f"{share}:Q", format=".3f") for share in ("accuracy", "bound")),
+    ]
     base = alt.Chart(rows)
     outline = dict(filled=False, cornerRadius=2)
-    superposed, ringed = (base.transform_filter(f) for f in (alt.datum.superposed, (alt.datum.r1 == chosen[0]) & (alt.datum.r2 == chosen[1])))
+    superposed, ringed = (
+        base.transform_filter(f)
+        for f in (alt.datum.superposed, (alt.datum.r1 == chosen[0]) & (alt.datum.r2 == chosen[1]))
+    )
     parts = [
         base.mark_rect(cornerRadius=2, cursor="pointer").encode(**at, color=colour, tooltip=told).add_params(pick),
-        superposed.mark_rect(**outline, stroke=palette.ink(dark), strokeDash=[3, 3], strokeWidth=1, opacity=0.6).encode(**at),
+        superposed.mark_rect(**outline, stroke=palette.ink(dark), strokeDash=[3, 3], strokeWidth=1, opacity=0.6).encode(
+            **at
+        ),
         ringed.mark_rect(**outline, stroke=palette.CHOSEN, strokeWidth=3).encode(**at),
     ]
     ink = alt.condition(strong, alt.value(palette.ramp(dark)[0]), alt.value(palette.ink(dark)))
@@ -66,7 +88,12 @@ def _map(rows: pl.DataFrame, colour: alt.Color, strong, chosen: tuple[int, int],
         place = dict(dy=14 * i - 7 * (len(lines) - 1), fontSize=12 if name == "text" else 9)
         parts.append(base.mark_text(**place).encode(**at, text=f"{name}:N", color=ink))
     height = CELL * max(2, rows["r2"].n_unique()) + 75  # 75: legend and axis
-    return alt.layer(*parts).properties(height=height, width="container").configure_axis(grid=False).configure_scale(bandPaddingInner=0.06)
+    return (
+        alt.layer(*parts)
+        .properties(height=height, width="container")
+        .configure_axis(grid=False)
+        .configure_scale(bandPaddingInner=0.06)
+    )
 
 
 def _legend(form: str, values: Sequence[float]) -> alt.Legend:
@@ -80,12 +107,31 @@ def interaction(found: Interaction, dark: bool = False, size: int = 300) -> alt.
     limit = float(np.abs(G).max()) or 1.0
     row, column = np.divmod(np.arange(r * r), r)
     names = np.array(found.names)
-    cells = pl.DataFrame({"row": row, "column": column, "row_end": row + 1, "column_end": column + 1,
-                          "query": names[row], "key": names[column], "value": G.ravel().astype(float)})
-    blocks = pl.DataFrame([{"row": a, "column": a, "row_end": b, "column_end": b} for a, b in ((0, found.r1), (found.r1, r))])
+    cells = pl.DataFrame(
+        {
+            "row": row,
+            "column": column,
+            "row_end": row + 1,
+            "column_end": column + 1,
+            "query": names[row],
+            "key": names[column],
+            "value": G.ravel().astype(float),
+        }
+    )
+    blocks = pl.DataFrame(
+        [{"row": a, "column": a, "row_end": b, "column_end": b} for a, b in ((0, found.r1), (found.r1, r))]
+    )
     at = dict(x=_side("column", "key", names), x2="column_end", y=_side("row", "query", names), y2="row_end")
-    colour = alt.Color("value:Q", scale=alt.Scale(range=palette.signed(dark), domain=[-limit, 0, limit], clamp=True, interpolate="rgb"), legend=None)
-    drawn = alt.Chart(cells).mark_rect().encode(**at, color=colour, tooltip=["query:N", "key:N", alt.Tooltip("value:Q", format=".3g")])
+    colour = alt.Color(
+        "value:Q",
+        scale=alt.Scale(range=palette.signed(dark), domain=[-limit, 0, limit], clamp=True, interpolate="rgb"),
+        legend=None,
+    )
+    drawn = (
+        alt.Chart(cells)
+        .mark_rect()
+        .encode(**at, color=colour, tooltip=["query:N", "key:N", alt.Tooltip("value:Q", format=".3g")])
+    )
     frame = alt.Chart(blocks).mark_rect(filled=False, stroke=palette.ink(dark), strokeWidth=1.6).encode(**at)
     return alt.layer(drawn, frame).properties(width="container", height=size).configure_axis(grid=False)
 
@@ -95,5 +141,17 @@ def _side(field: str, title: str, names: np.ndarray):
     channel = alt.X if field == "column" else alt.Y
     middles = [i + 0.5 for i in range(len(names))]
     turn = -90 if field == "column" else 0
-    axis = alt.Axis(values=middles, labelExpr=f"{names.tolist()}[floor(datum.value)]", labelAngle=turn, domain=False, ticks=False, labelFontSize=10)
-    return channel(f"{field}:Q", title=title, axis=axis, scale=alt.Scale(domain=[0, len(names)], nice=False, zero=False, reverse=field == "row"))
+    axis = alt.Axis(
+        values=middles,
+        labelExpr=f"{names.tolist()}[floor(datum.value)]",
+        labelAngle=turn,
+        domain=False,
+        ticks=False,
+        labelFontSize=10,
+    )
+    return channel(
+        f"{field}:Q",
+        title=title,
+        axis=axis,
+        scale=alt.Scale(domain=[0, len(names)], nice=False, zero=False, reverse=field == "row"),
+    )

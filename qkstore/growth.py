@@ -30,7 +30,14 @@ class Growth:
 
 
 def growth(
-    run: Run, contrast: Contrast, layer: int, head: int, by: str | None = None, sizes: list[int] | None = None, draws: int = 5, seed: int = 0
+    run: Run,
+    contrast: Contrast,
+    layer: int,
+    head: int,
+    by: str | None = None,
+    sizes: list[int] | None = None,
+    draws: int = 5,
+    seed: int = 0,
 ) -> Growth:
     """The 99 % rank of ΔC from the queries whose label is among 2, 4, 8, … of its values, drawn anew `draws` times.
 
@@ -39,16 +46,22 @@ def growth(
     by, split = by or label.labels(run, contrast)[0], build_split(run)
     query_rows, key_rows, local = pairs(run, contrast, split).localise()
     q, k = run.queries(layer, head, query_rows), run.keys(layer, head, key_rows)
-    values, of_query = np.unique(run.labels("q", [by], query_rows)[by].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
+    values, of_query = np.unique(
+        run.labels("q", [by], query_rows)[by].to_numpy(zero_copy_only=False).astype(str), return_inverse=True
+    )
     if len(values) < 2:
-        raise ContrastError(f"the queries of contrast {contrast.name!r} have one value of {by!r} on the {split or 'whole'} split: nothing grows")
+        raise ContrastError(
+            f"the queries of contrast {contrast.name!r} have one value of {by!r} on the {split or 'whole'} split: nothing grows"
+        )
     sizes = sizes or [*(2**i for i in range(1, len(values).bit_length()) if 2**i < len(values)), len(values)]
     wrong = [n for n in sizes if not 1 <= n <= len(values)]
     if wrong:
         raise ContrastError(f"{wrong[0]} values of {by!r}: there are 1 to {len(values)}")
     rows = []
     for draw in range(draws):
-        place = np.random.default_rng([seed, draw]).permutation(len(values))  # one order a draw: each size holds the smaller one
+        place = np.random.default_rng([seed, draw]).permutation(
+            len(values)
+        )  # one order a draw: each size holds the smaller one
         for n in sizes:
             part = _of(local, place[of_query] < n)
             S = np.linalg.svd(contrast.fitter(run.d_head).update(q, k, part).delta, compute_uv=False)
@@ -59,4 +72,6 @@ def growth(
 def _of(every: Pairs, kept: np.ndarray) -> Pairs:
     """The pairs of the queries that are kept: (n,) bool."""
     chosen = kept[every.query]
-    return replace(every, query=every.query[chosen], key=every.key[chosen], sign=every.sign[chosen], weight=every.weight[chosen])
+    return replace(
+        every, query=every.query[chosen], key=every.key[chosen], sign=every.sign[chosen], weight=every.weight[chosen]
+    )

@@ -50,7 +50,9 @@ class HeadScore:
         return cls(**row | intervals)
 
 
-def heads(run: Run, contrast: Contrast, nulls: int = 19, seed: int = 0, progress: Callable[[int, int], None] | None = None) -> list[HeadScore]:
+def heads(
+    run: Run, contrast: Contrast, nulls: int = 19, seed: int = 0, progress: Callable[[int, int], None] | None = None
+) -> list[HeadScore]:
     """Every stored head in one pass over the vectors: the pairs and their null are made once, keys are read once a KV head.
 
     `nulls` sign permutations give ‖ΔC‖ its null; delta_null is its 95 % quantile. Memory is that of one head.
@@ -95,16 +97,35 @@ class _Rows:
         return score.score(logit, attention, self.local, resample)
 
 
-def _head_score(contrast: Contrast, layer: int, head: int, train: _Rows, test: _Rows, null: PermutationNull | None) -> HeadScore:
+def _head_score(
+    contrast: Contrast, layer: int, head: int, train: _Rows, test: _Rows, null: PermutationNull | None
+) -> HeadScore:
     q, k = train.queries(layer, head), train.keys(layer, head)
     delta = contrast.fitter(train.run.d_head).update(q, k, train.local).delta
     norm = float(np.linalg.norm(delta))
     norms = null.norms(q, k) if null else None
     built = train.score(layer, head, q, k, resample=test is train)
-    found = built if test is train else test.score(layer, head, test.queries(layer, head), test.keys(layer, head), resample=True)
+    found = (
+        built
+        if test is train
+        else test.score(layer, head, test.queries(layer, head), test.keys(layer, head), resample=True)
+    )
     return HeadScore(
-        layer, head, found.accuracy, found.accuracy_ci, found.selectivity, found.attention_positive, found.attention_negative, norm,
-        None if null is None else float(np.quantile(norms, 0.95)), None if null is None else p_value(norm, norms),
-        rank(np.linalg.svd(delta, compute_uv=False)), found.n, train.split, test.split,
-        found.selectivity_ci, built.accuracy, built.selectivity,
+        layer,
+        head,
+        found.accuracy,
+        found.accuracy_ci,
+        found.selectivity,
+        found.attention_positive,
+        found.attention_negative,
+        norm,
+        None if null is None else float(np.quantile(norms, 0.95)),
+        None if null is None else p_value(norm, norms),
+        rank(np.linalg.svd(delta, compute_uv=False)),
+        found.n,
+        train.split,
+        test.split,
+        found.selectivity_ci,
+        built.accuracy,
+        built.selectivity,
     )

@@ -19,7 +19,14 @@ from qkstore import schema
 from qkstore.errors import ModelError, PromptError, RunError, StoreError
 
 PARTS = {"query_rows": np.int32, "key_rows": np.int32, "q": np.float32, "k": np.float32, "logsumexp": np.float64}
-DUCKDB_TYPE = {pl.Int64: "BIGINT", pl.Int32: "INTEGER", pl.Float64: "DOUBLE", pl.Float32: "FLOAT", pl.Boolean: "BOOLEAN", pl.String: "VARCHAR"}
+DUCKDB_TYPE = {
+    pl.Int64: "BIGINT",
+    pl.Int32: "INTEGER",
+    pl.Float64: "DOUBLE",
+    pl.Float32: "FLOAT",
+    pl.Boolean: "BOOLEAN",
+    pl.String: "VARCHAR",
+}
 INSERT_ROWS = 20_000  # vectors per INSERT: 10 MB of d_head 128
 
 
@@ -61,7 +68,9 @@ class Incoming:
 
     def _refuse_existing(self) -> None:
         if self.target.exists():
-            raise RunError(f"run {self.run!r} is in the store already; choose another --run, or delete {self.target} first")
+            raise RunError(
+                f"run {self.run!r} is in the store already; choose another --run, or delete {self.target} first"
+            )
 
     def _hold(self):
         lock = open(self.folder / "lock", "w")  # noqa: SIM115 -- held until the ingest ends; the kernel frees it on a crash
@@ -79,7 +88,9 @@ class Incoming:
             changed = sorted(k for k in before.keys() | self.plan.keys() if before.get(k) != json.loads(plan).get(k))
             if changed:
                 what = ", ".join(f"{k} {_short(before.get(k))} → {_short(self.plan.get(k))}" for k in changed)
-                raise RunError(f"an unfinished ingest of {self.run!r} was begun differently ({what}); repeat it as begun, or delete {self.folder}")
+                raise RunError(
+                    f"an unfinished ingest of {self.run!r} was begun differently ({what}); repeat it as begun, or delete {self.folder}"
+                )
         else:
             _write(path, plan.encode())
 
@@ -107,7 +118,9 @@ class Incoming:
             os.rename(part, whole)
         except OSError as error:
             shutil.rmtree(part, ignore_errors=True)
-            raise StoreError(f"batch {batch} of run {self.run!r} was not written: {error.strerror}; the batches before it are kept") from None
+            raise StoreError(
+                f"batch {batch} of run {self.run!r} was not written: {error.strerror}; the batches before it are kept"
+            ) from None
 
     def _check_finite(self, batch: int, name: str, array: np.ndarray) -> None:
         bad = ~np.isfinite(array)
@@ -119,9 +132,17 @@ class Incoming:
             )
 
     def publish(
-        self, manifest: dict, layers: list[dict], prompts: pl.DataFrame, tokens: pl.DataFrame, query_rows: pl.DataFrame, key_rows: pl.DataFrame,
-        progress: Callable[[int, int], None] | None = None, memory: str = "4GB",
-        weights: dict[str, np.ndarray] | None = None, measures: dict[str, float] | None = None,
+        self,
+        manifest: dict,
+        layers: list[dict],
+        prompts: pl.DataFrame,
+        tokens: pl.DataFrame,
+        query_rows: pl.DataFrame,
+        key_rows: pl.DataFrame,
+        progress: Callable[[int, int], None] | None = None,
+        memory: str = "4GB",
+        weights: dict[str, np.ndarray] | None = None,
+        measures: dict[str, float] | None = None,
     ) -> Path:
         """Sort the spooled batches into a run file, its manifest last, and link it into the store; returns its path.
 
@@ -132,7 +153,9 @@ class Incoming:
         for left in self.folder.glob("run.duckdb*"):
             left.unlink()
         try:
-            with duckdb.connect(str(part), config={"threads": "1", "memory_limit": memory, "temp_directory": str(self.folder / "tmp")}) as con:
+            with duckdb.connect(
+                str(part), config={"threads": "1", "memory_limit": memory, "temp_directory": str(self.folder / "tmp")}
+            ) as con:
                 con.execute(schema.NO_FLOAT_CODECS)
                 self._labels(con, manifest["d_head"], prompts, tokens, query_rows, key_rows)
                 self._vectors(con, manifest, layers, progress)
@@ -143,11 +166,15 @@ class Incoming:
             os.link(part, self.target)  # unlike a rename, a link never replaces a run that came in between
             _sync(self.target.parent)
         except FileExistsError:
-            raise RunError(f"run {self.run!r} came into the store meanwhile; the batches of this one are kept in {self.folder}") from None
+            raise RunError(
+                f"run {self.run!r} came into the store meanwhile; the batches of this one are kept in {self.folder}"
+            ) from None
         except (*schema.NOT_WRITTEN, OSError) as error:
             for left in self.folder.glob("run.duckdb*"):
                 left.unlink()
-            raise StoreError(f"run {self.run!r} was not published: {str(error).splitlines()[0]}; its batches are kept") from None
+            raise StoreError(
+                f"run {self.run!r} was not published: {str(error).splitlines()[0]}; its batches are kept"
+            ) from None
         shutil.rmtree(self.folder, ignore_errors=True)  # the run is there, whatever becomes of its spool
         return self.target
 
@@ -155,7 +182,9 @@ class Incoming:
 
     def _labels(self, con, d_head: int, prompts, tokens, query_rows, key_rows) -> None:
         token_labels, prompt_labels = _label_types(tokens, schema.TOKEN), _label_types(prompts, schema.PROMPT)
-        both = sorted({n.lower() for n in token_labels} & {n.lower() for n in prompt_labels})  # SQL takes Box and box for one
+        both = sorted(
+            {n.lower() for n in token_labels} & {n.lower() for n in prompt_labels}
+        )  # SQL takes Box and box for one
         if both:
             raise PromptError(f"label {both[0]!r} stands on tokens and on prompts; rename one of the two")
         for statement in schema.run_tables(d_head, token_labels, prompt_labels):
@@ -174,7 +203,10 @@ class Incoming:
         spool = Spool([self.folder / f"batch-{b:06d}" for b in sorted(self.done())])
         for i, layer in enumerate(layers):
             con.execute("BEGIN")  # one transaction a layer: commits that span layers leave dead space in the file
-            con.execute("INSERT INTO layer BY NAME SELECT $layer AS layer, $scaling AS scaling, $softcap AS softcap, $window AS window, $causal AS causal", layer)
+            con.execute(
+                "INSERT INTO layer BY NAME SELECT $layer AS layer, $scaling AS scaling, $softcap AS softcap, $window AS window, $causal AS causal",
+                layer,
+            )
             for head in range(manifest["n_heads"]):
                 _insert(con, "query_vector", "head", layer["layer"], head, *spool.head("q", "query_rows", i, head))
                 _insert_stat(con, layer["layer"], head, *spool.head("logsumexp", "query_rows", i, head))
@@ -186,16 +218,24 @@ class Incoming:
 
     def _manifest(self, con, manifest: dict, prompts, tokens, query_rows, key_rows) -> None:
         facts = manifest | {
-            "schema_version": schema.RUN_VERSION, "run": self.run, "plan": json.dumps(self.plan, sort_keys=True),
-            "created": datetime.now(UTC).replace(tzinfo=None), "n_prompts": len(prompts), "n_tokens": len(tokens),
-            "n_queries": len(query_rows), "n_keys": len(key_rows),
-            "token_labels": list(_label_types(tokens, schema.TOKEN)), "prompt_labels": list(_label_types(prompts, schema.PROMPT)),
+            "schema_version": schema.RUN_VERSION,
+            "run": self.run,
+            "plan": json.dumps(self.plan, sort_keys=True),
+            "created": datetime.now(UTC).replace(tzinfo=None),
+            "n_prompts": len(prompts),
+            "n_tokens": len(tokens),
+            "n_queries": len(query_rows),
+            "n_keys": len(key_rows),
+            "token_labels": list(_label_types(tokens, schema.TOKEN)),
+            "prompt_labels": list(_label_types(prompts, schema.PROMPT)),
         }
         unknown = facts.keys() - schema.MANIFEST.keys()
         assert not unknown, f"the manifest has no column for {unknown}"
         con.execute(f"CREATE TABLE run ({schema.columns(schema.MANIFEST)})")
         names = list(facts)
-        con.execute(f"INSERT INTO run ({', '.join(names)}) VALUES ({', '.join('?' for _ in names)})", [facts[n] for n in names])
+        con.execute(
+            f"INSERT INTO run ({', '.join(names)}) VALUES ({', '.join('?' for _ in names)})", [facts[n] for n in names]
+        )
 
 
 class Spool:
@@ -225,13 +265,18 @@ def _insert(con, table: str, head_column: str, layer: int, head: int, rows: np.n
 
 def _insert_stat(con, layer: int, head: int, rows: np.ndarray, logsumexp: np.ndarray) -> None:
     con.register("chunk", pa.table({"row": pa.array(rows), "logsumexp": pa.array(logsumexp)}))
-    con.execute(f"INSERT INTO row_stat (layer, head, row, logsumexp) SELECT {layer:d}, {head:d}, row, logsumexp FROM chunk")
+    con.execute(
+        f"INSERT INTO row_stat (layer, head, row, logsumexp) SELECT {layer:d}, {head:d}, row, logsumexp FROM chunk"
+    )
     con.unregister("chunk")
 
 
 def _extras(con, weights: dict[str, np.ndarray], measures: dict[str, float]) -> None:
     for name, matrix in weights.items():
-        con.execute("INSERT INTO weight VALUES (?, ?, ?)", [name, list(matrix.shape), matrix.astype(np.float32).ravel().tolist()])
+        con.execute(
+            "INSERT INTO weight VALUES (?, ?, ?)",
+            [name, list(matrix.shape), matrix.astype(np.float32).ravel().tolist()],
+        )
     for name, value in measures.items():
         con.execute("INSERT INTO measure VALUES (?, ?)", [name, float(value)])
 
@@ -243,7 +288,9 @@ def _label_types(frame: pl.DataFrame, own: dict[str, str]) -> dict[str, str]:
         if name in own:
             continue
         if name.lower() in schema.RESERVED or not schema.IDENTIFIER.fullmatch(name):
-            raise PromptError(f"label {name!r} cannot be a column: use letters, digits and '_', and none of {', '.join(sorted(schema.RESERVED))}")
+            raise PromptError(
+                f"label {name!r} cannot be a column: use letters, digits and '_', and none of {', '.join(sorted(schema.RESERVED))}"
+            )
         base = pl.String if kind == pl.Null else kind.base_type()
         if base not in DUCKDB_TYPE:
             raise PromptError(f"label {name!r} has type {kind}; use text, whole numbers, fractions or true and false")

@@ -51,8 +51,13 @@ class Swap:
 
 
 def swap(
-    q: np.ndarray, k_original: np.ndarray, k_target: np.ndarray, logsumexp: np.ndarray, V: np.ndarray,
-    scaling: float, softcap: float | None = None,
+    q: np.ndarray,
+    k_original: np.ndarray,
+    k_target: np.ndarray,
+    logsumexp: np.ndarray,
+    V: np.ndarray,
+    scaling: float,
+    softcap: float | None = None,
 ) -> Swap:
     """Attention when k̃ = k + V Vᵀ(k' − k), eq. 8–10, for both keys of each row.
 
@@ -66,7 +71,9 @@ def swap(
     before = capped(raw, softcap) - logsumexp
     after = capped(raw + np.stack([moved, -moved]), softcap) - logsumexp
     with np.errstate(divide="ignore"):
-        others = np.log(np.clip(1 - np.exp(before).sum(axis=0), 0, None))  # mass of all other keys, in units of the old sum
+        others = np.log(
+            np.clip(1 - np.exp(before).sum(axis=0), 0, None)
+        )  # mass of all other keys, in units of the old sum
     total = np.logaddexp(others, np.logaddexp(*after))
     error = ROUNDING * np.maximum(1, np.abs(logsumexp))
     return Swap(*np.exp(before), *np.exp(after - total), error * np.exp(-np.maximum(total, -700)))

@@ -49,7 +49,9 @@ def moments(x: np.ndarray, c: np.ndarray, seed: int = 0, parts: int = PARTS) -> 
     left = np.array(
         [
             _statistics(
-                (product - x[p].T @ c[p]) / (n - len(p)), (x_sum - x[p].sum(axis=0)) / (n - len(p)), (c_sum - c[p].sum(axis=0)) / (n - len(p))
+                (product - x[p].T @ c[p]) / (n - len(p)),
+                (x_sum - x[p].sum(axis=0)) / (n - len(p)),
+                (c_sum - c[p].sum(axis=0)) / (n - len(p)),
             )
             for p in deal
         ]
@@ -65,4 +67,11 @@ def _estimate(value: float, half: float, least: float) -> Estimate:
 def _statistics(delta: np.ndarray, q_mean: np.ndarray, difference: np.ndarray) -> np.ndarray:
     energy = np.sum(delta**2)
     rest = np.sum((delta - np.outer(q_mean, difference)) ** 2)
-    return np.array([np.sqrt(energy), rank(np.linalg.svd(delta, compute_uv=False)), np.trace(delta), 1 - rest / energy if energy else 0.0])
+    return np.array(
+        [
+            np.sqrt(energy),
+            rank(np.linalg.svd(delta, compute_uv=False)),
+            np.trace(delta),
+            1 - rest / energy if energy else 0.0,
+        ]
+    )

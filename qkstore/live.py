@@ -57,7 +57,11 @@ class Answers:
 def answers(before: Replies, after: Sequence[Replies], seed: int = 0) -> Answers:
     """The answers of one condition: `after` holds one Replies, or one for each of a random condition's bases."""
     n = len(before.difference)
-    shares = [before.original.mean(), before.target.mean(), *(np.mean([getattr(r, key).mean() for r in after]) for key in ("original", "target"))]
+    shares = [
+        before.original.mean(),
+        before.target.mean(),
+        *(np.mean([getattr(r, key).mean() for r in after]) for key in ("original", "target")),
+    ]
     ci = {name: wilson(share * n, n) for name, share in zip(SHARES, shares)}
     moved = np.mean([r.difference for r in after], axis=0)
     columns = np.stack([before.difference, moved, moved - before.difference], axis=1)
@@ -65,8 +69,11 @@ def answers(before: Replies, after: Sequence[Replies], seed: int = 0) -> Answers
     ci |= {f"difference_{when}": (float(a), float(b)) for when, a, b in zip(("before", "after", "gain"), low, high)}
     spread = None
     if len(after) > 1:
-        each = {"original_after": [r.original.mean() for r in after], "target_after": [r.target.mean() for r in after],
-                "difference_after": [r.difference.mean() for r in after]}
+        each = {
+            "original_after": [r.original.mean() for r in after],
+            "target_after": [r.target.mean() for r in after],
+            "difference_after": [r.difference.mean() for r in after],
+        }
         spread = {name: float(np.std(values, ddof=1)) for name, values in each.items()}
     return Answers(n, *map(float, shares), float(columns[:, 0].mean()), float(moved.mean()), ci, spread)
 
@@ -126,7 +133,18 @@ class Live:
     @property
     def key(self) -> str:
         """A hash of all that decides the numbers, and nothing that was measured."""
-        parts = (self.identity, self.weights_hash, self.features, self.heads, self.rows, self.dtype, self.device, self.most, self.seed, self.bases)
+        parts = (
+            self.identity,
+            self.weights_hash,
+            self.features,
+            self.heads,
+            self.rows,
+            self.dtype,
+            self.device,
+            self.most,
+            self.seed,
+            self.bases,
+        )
         return hashlib.sha256(repr((KIND, *parts, __version__)).encode()).hexdigest()
 
     @property
@@ -145,7 +163,9 @@ def keys(features: Features) -> dict[str, list[str]]:
 def keep(store: Store, found: Live) -> None:
     """Into the catalogue, where the first result of a key stays; nowhere in a store that one may only read."""
     with suppress(StoreError):  # what took a model minutes is not lost for that
-        store.catalog.keep_result(found.key, KIND, found.run, "+".join(found.features), found.to_dict() | {"created": None})
+        store.catalog.keep_result(
+            found.key, KIND, found.run, "+".join(found.features), found.to_dict() | {"created": None}
+        )
 
 
 def kept(store: Store, asked: Live) -> Live | None:
@@ -156,9 +176,15 @@ def kept(store: Store, asked: Live) -> Live | None:
 
 def results(store: Store, run: Run, features: Features | None = None, head: str | None = None) -> list[Live]:
     """The live results of a run as it is now, newest first; with `features`, those of exactly these, in any order; of one edited head."""
-    found = [replace(Live.of(row["payload"]), created=str(row["created"])) for row in store.catalog.results(KIND, run.name)]
+    found = [
+        replace(Live.of(row["payload"]), created=str(row["created"])) for row in store.catalog.results(KIND, run.name)
+    ]
     asked = None if features is None else keys(features)
-    return [r for r in found if tuple(r.identity) == run.identity and asked in (None, r.features) and (head is None or head in r.heads)]
+    return [
+        r
+        for r in found
+        if tuple(r.identity) == run.identity and asked in (None, r.features) and (head is None or head in r.heads)
+    ]
 
 
 def table(found: Live, head: str) -> pl.DataFrame:
@@ -166,11 +192,20 @@ def table(found: Live, head: str) -> pl.DataFrame:
     rows = []
     for c in found.conditions:
         live, closed, down, said = c.attention[head], c.closed[head], c.downstream, c.answers
-        rows.append({
-            "name": c.name, "rank": c.ranks[head], "before": live.target_before, "closed": closed.target_after, "live": live.target_after,
-            "downstream": down and down.target_after, "answers_original": said and said.original_after, "answers_target": said and said.target_after,
-            "difference_before": said and said.difference_before, "difference_after": said and said.difference_after,
-        })
+        rows.append(
+            {
+                "name": c.name,
+                "rank": c.ranks[head],
+                "before": live.target_before,
+                "closed": closed.target_after,
+                "live": live.target_after,
+                "downstream": down and down.target_after,
+                "answers_original": said and said.original_after,
+                "answers_target": said and said.target_after,
+                "difference_before": said and said.difference_before,
+                "difference_after": said and said.difference_after,
+            }
+        )
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
@@ -179,10 +214,14 @@ def statement(found: Live, head: str) -> str:
     noise, first = found.noise, head.split(":")[0] == found.heads[0].split(":")[0]
     told = [
         f"What the target has after each swap, with 95 % intervals; {found.split or 'whole'} split; {found.title}.",
-        f"Live and closed form differ by {found.gap:.0e} at most in the first edited layer" + (
-            "." if first else "; this head comes after it, so its closed form, of this head edited alone, is another question."),
-        f"Two passes that ought to be equal differ by up to {noise['attention']:.0e} in attention" + (
-            "." if noise["difference"] is None else f" and {noise['difference']:.0e} in the answers' logit difference."),
+        f"Live and closed form differ by {found.gap:.0e} at most in the first edited layer"
+        + (
+            "."
+            if first
+            else "; this head comes after it, so its closed form, of this head edited alone, is another question."
+        ),
+        f"Two passes that ought to be equal differ by up to {noise['attention']:.0e} in attention"
+        + ("." if noise["difference"] is None else f" and {noise['difference']:.0e} in the answers' logit difference."),
     ]
     return " ".join(told + ([f"Answers are left out: {found.unanswered}."] if found.unanswered else []))
 
@@ -194,7 +233,20 @@ def possible(run: Run) -> bool:
 
 def command(store: Store, run: Run, names: Sequence[str], layer: int) -> str:
     """The command that makes a live result of one or two features, at every head of a layer."""
-    words = ["python", "-m", "ingest", "intervene", "--store", str(store.path), "--run", run.name, "--model", run.model, "--contrast", names[0]]
+    words = [
+        "python",
+        "-m",
+        "ingest",
+        "intervene",
+        "--store",
+        str(store.path),
+        "--run",
+        run.name,
+        "--model",
+        run.model,
+        "--contrast",
+        names[0],
+    ]
     words += [w for name in names[1:] for w in ("--and", name)]
     return shlex.join([*words, "--layer", str(layer)])
 

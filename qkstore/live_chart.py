@@ -11,7 +11,12 @@ from qkstore import palette
 from qkstore.live import Live, Outcome
 from qkstore.visible import visible
 
-MEASURES = {"closed": "Attention, closed form", "live": "Attention, live", "later": "Attention of later heads", "answers": "Answers"}
+MEASURES = {
+    "closed": "Attention, closed form",
+    "live": "Attention, live",
+    "later": "Attention of later heads",
+    "answers": "Answers",
+}
 COLOURS = {"closed": palette.GREY, "live": palette.BLUE, "later": palette.GREEN, "answers": palette.ORANGE}
 
 
@@ -23,7 +28,13 @@ def rows(found: Live, head: str) -> pl.DataFrame:
         for name, part in parts.items():
             if part is not None:
                 low, high = part.ci["target_after"]
-                told = {"condition": str(i), "name": c.name, "rank": c.ranks[head], "bases": c.bases, "measure": MEASURES[name]}
+                told = {
+                    "condition": str(i),
+                    "name": c.name,
+                    "rank": c.ranks[head],
+                    "bases": c.bases,
+                    "measure": MEASURES[name],
+                }
                 out.append(told | {"before": part.target_before, "target": part.target_after, "low": low, "high": high})
     return pl.DataFrame(out, infer_schema_length=None)
 
@@ -38,8 +49,12 @@ def target(found: Live, head: str, dark: bool = False) -> alt.LayerChart:
     """What the target has after each swap: this head's attention in closed form and live, the later heads' attention, the answers."""
     table = rows(found, head)
     here = [name for name, title in MEASURES.items() if title in set(table["measure"])]
-    titles = json.dumps([[f"random × {c.bases}" if c.bases else visible(c.name), f"rank {c.ranks[head]}"] for c in _beside(found)])
-    axis = alt.Axis(labelExpr=f"{titles}[+datum.value]", labelAngle=0, ticks=False, domain=False, labelPadding=8, labelLimit=190)
+    titles = json.dumps(
+        [[f"random × {c.bases}" if c.bases else visible(c.name), f"rank {c.ranks[head]}"] for c in _beside(found)]
+    )
+    axis = alt.Axis(
+        labelExpr=f"{titles}[+datum.value]", labelAngle=0, ticks=False, domain=False, labelPadding=8, labelLimit=190
+    )
     order = [str(i) for i in range(len(found.conditions))]
     base = alt.Chart(table).encode(
         x=alt.X("condition:N", title=None, sort=order, axis=axis, scale=alt.Scale(paddingInner=0.3, paddingOuter=0.15)),
@@ -47,9 +62,18 @@ def target(found: Live, head: str, dark: bool = False) -> alt.LayerChart:
     )
     colours = alt.Scale(domain=[MEASURES[n] for n in here], range=[COLOURS[n] for n in here])
     bars = base.mark_bar().encode(
-        y=alt.Y("target:Q", title="Target, after the swap", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format=".0%", tickCount=5)),
+        y=alt.Y(
+            "target:Q",
+            title="Target, after the swap",
+            scale=alt.Scale(domain=[0, 1]),
+            axis=alt.Axis(format=".0%", tickCount=5),
+        ),
         color=alt.Color("measure:N", title=None, scale=colours, legend=alt.Legend(orient="top", labelLimit=220)),
-        tooltip=["name:N", "measure:N", *(alt.Tooltip(f"{v}:Q", format=".3f") for v in ("before", "target", "low", "high"))],
+        tooltip=[
+            "name:N",
+            "measure:N",
+            *(alt.Tooltip(f"{v}:Q", format=".3f") for v in ("before", "target", "low", "high")),
+        ],
     )
     whisker = base.mark_rule(color=palette.ink(dark), strokeWidth=1.2).encode(y="low:Q", y2="high:Q")
     return alt.layer(bars, whisker).properties(width="container", height=300)

@@ -34,16 +34,45 @@ def overview(store: Store) -> Overview:
     """What the runs say of themselves, and how many contrasts are saved in the catalogue."""
     runs, damaged = store.scan()
     saved, others = store.catalog.contrasts(), [r.name for r in runs if not is_toy(r)]
-    schema = {"run": pl.String, "model": pl.String, "task": pl.String, "prompts": pl.Int64, "query": pl.String, "layers": pl.Int64, "heads": pl.Int64,
-              "d_head": pl.Int64, "splits": pl.String, "contrasts": pl.String, "created": pl.Datetime}
+    schema = {
+        "run": pl.String,
+        "model": pl.String,
+        "task": pl.String,
+        "prompts": pl.Int64,
+        "query": pl.String,
+        "layers": pl.Int64,
+        "heads": pl.Int64,
+        "d_head": pl.Int64,
+        "splits": pl.String,
+        "contrasts": pl.String,
+        "created": pl.Datetime,
+    }
     rows = [
-        (r.name, r.model, r.task, r.n_prompts, query_tokens(r), len(r.layers), r.n_heads, r.d_head, ", ".join(r.splits), ", ".join(features(r, saved)), r.created)
+        (
+            r.name,
+            r.model,
+            r.task,
+            r.n_prompts,
+            query_tokens(r),
+            len(r.layers),
+            r.n_heads,
+            r.d_head,
+            ", ".join(r.splits),
+            ", ".join(features(r, saved)),
+            r.created,
+        )
         for r in runs
     ]
     return Overview(
-        pl.DataFrame(rows, schema=schema, orient="row"), others, len(runs) - len(others), damaged, sorted({r.model for r in runs}),
-        sum(r.n_prompts for r in runs), sum(len(r.layers) * r.n_heads for r in runs),
-        sum(len(r.layers) * (r.n_heads * r.n_queries + r.n_kv_heads * r.n_keys) for r in runs), len(saved),
+        pl.DataFrame(rows, schema=schema, orient="row"),
+        others,
+        len(runs) - len(others),
+        damaged,
+        sorted({r.model for r in runs}),
+        sum(r.n_prompts for r in runs),
+        sum(len(r.layers) * r.n_heads for r in runs),
+        sum(len(r.layers) * (r.n_heads * r.n_queries + r.n_kv_heads * r.n_keys) for r in runs),
+        len(saved),
     )
 
 

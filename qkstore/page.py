@@ -58,7 +58,10 @@ def pictures(document: Document, progress: Progress | None = None) -> dict[str, 
 def to_html(document: Document, drawn: Mapping[str, bytes]) -> str:
     """One page without scripts that fetches nothing; `drawn` are its pictures."""
     numbers = {f.name: i for i, f in enumerate(document.figures, 1)}
-    parts = [HEAD, f"<title>{_h(document.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{_h(document.title)}</h1>\n"]
+    parts = [
+        HEAD,
+        f"<title>{_h(document.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{_h(document.title)}</h1>\n",
+    ]
     parts += [f"<p>{_h(text)}</p>\n" for text in document.intro] + [_contents(document)]
     for chapter in document.chapters:
         parts.append(f'<h2 id="{_h(_anchor(chapter))}">{_h(chapter.title)}</h2>\n{_facts(chapter)}')
@@ -85,7 +88,9 @@ def _contents(document: Document) -> str:
     def sections(chapter: Chapter) -> str:
         return "<ul>" + "".join(item(s.name, s.title) for s in chapter.sections) + "</ul>" if chapter.sections else ""
 
-    rows = [item(_anchor(c), c.title, sections(c)) for c in document.chapters] + ([item("claims", CLAIMS)] if document.claims else [])
+    rows = [item(_anchor(c), c.title, sections(c)) for c in document.chapters] + (
+        [item("claims", CLAIMS)] if document.claims else []
+    )
     return f'<nav aria-label="Contents"><ul>{"</ul><ul>".join(rows)}</ul></nav>\n'
 
 
@@ -95,7 +100,11 @@ def _anchor(chapter: Chapter) -> str:
 
 
 def _facts(chapter: Chapter) -> str:
-    return "<dl>" + "".join(f"<dt>{_h(k)}</dt><dd>{_h(v)}</dd>" for k, v in chapter.facts.items()) + "</dl>\n" if chapter.facts else ""
+    return (
+        "<dl>" + "".join(f"<dt>{_h(k)}</dt><dd>{_h(v)}</dd>" for k, v in chapter.facts.items()) + "</dl>\n"
+        if chapter.facts
+        else ""
+    )
 
 
 def _part(part: str | Figure | Table, numbers: dict[str, int], drawn: Mapping[str, bytes]) -> str:
@@ -104,7 +113,9 @@ def _part(part: str | Figure | Table, numbers: dict[str, int], drawn: Mapping[st
     if isinstance(part, Table):
         return _table(part)
     if part.points:
-        picture = f'<img alt="{_h(part.alt)}" src="data:image/png;base64,{base64.b64encode(drawn[part.name]).decode()}">'
+        picture = (
+            f'<img alt="{_h(part.alt)}" src="data:image/png;base64,{base64.b64encode(drawn[part.name]).decode()}">'
+        )
     else:
         picture = drawn[part.name].decode().replace("<svg", f'<svg role="img" aria-label="{_h(part.alt)}"', 1)
     return f"<figure>\n{picture}\n<figcaption><b>Figure {numbers[part.name]}. {_h(part.title)}.</b> {_h(_told(part))}</figcaption>\n</figure>\n"
@@ -119,9 +130,7 @@ def _table(table: Table) -> str:
         return ""
     head = "".join(f'<th scope="col">{_h(name)}</th>' for name in table.rows[0])
     rows = "".join("<tr>" + "".join(f"<td>{_h(v)}</td>" for v in row.values()) + "</tr>\n" for row in table.rows)
-    return (
-        f'<div class="table"><table>\n<caption>{_h(table.title)}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n'
-    )
+    return f'<div class="table"><table>\n<caption>{_h(table.title)}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n'
 
 
 def _h(text: str) -> str:
@@ -133,11 +142,20 @@ def _h(text: str) -> str:
 
 def to_markdown(document: Document) -> str:
     """The same page for docs; figures are files beside it, see `file_name`."""
-    numbers, lines = {f.name: i for i, f in enumerate(document.figures, 1)}, [f"# {_m(document.title)}", *map(_m, document.intro)]
+    numbers, lines = (
+        {f.name: i for i, f in enumerate(document.figures, 1)},
+        [f"# {_m(document.title)}", *map(_m, document.intro)],
+    )
     for chapter in document.chapters:
-        lines += [f"## {_m(chapter.title)}", *_markdown_table(Table("", [{"": k, " ": v} for k, v in chapter.facts.items()]))]
+        lines += [
+            f"## {_m(chapter.title)}",
+            *_markdown_table(Table("", [{"": k, " ": v} for k, v in chapter.facts.items()])),
+        ]
         for section in chapter.sections:
-            lines += [f"### {_m(section.title)}", *(line for part in section.parts for line in _markdown_part(part, numbers))]
+            lines += [
+                f"### {_m(section.title)}",
+                *(line for part in section.parts for line in _markdown_part(part, numbers)),
+            ]
     if document.claims:
         lines += [f"## {CLAIMS}", *_markdown_table(claims(document))]
     return "\n\n".join(line for line in lines if line) + "\n"
@@ -152,7 +170,10 @@ def _markdown_part(part: str | Figure | Table, numbers: dict[str, int]) -> list[
         return [_m(part)]
     if isinstance(part, Table):
         return _markdown_table(part)
-    return [f"![{_m(part.alt)}]({file_name(part)})", f"*Figure {numbers[part.name]}.* **{_m(part.title)}.** {_m(_told(part))}"]
+    return [
+        f"![{_m(part.alt)}]({file_name(part)})",
+        f"*Figure {numbers[part.name]}.* **{_m(part.title)}.** {_m(_told(part))}",
+    ]
 
 
 def _markdown_table(table: Table) -> list[str]:
@@ -166,7 +187,11 @@ def _markdown_table(table: Table) -> list[str]:
 def _m(text: str) -> str:
     """Text without any meaning to Markdown or HTML, on one line."""
     plain = re.sub(r"([\\`*_{}\[\]#|~$])", r"\\\1", " ".join(str(text).split()))
-    return re.sub(r"^(\d+)\. ", r"\1\\. ", re.sub(r"^([-=>])", r"\\\1", plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")))
+    return re.sub(
+        r"^(\d+)\. ",
+        r"\1\\. ",
+        re.sub(r"^([-=>])", r"\\\1", plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")),
+    )
 
 
 # -- files -------------------------------------------------------------------------------------------------------
@@ -185,7 +210,9 @@ def check(out: str | Path, markdown: str | Path | None = None) -> None:
         raise StoreError(f"--markdown {markdown} is a file; it takes a folder, for report.md and its figures")
 
 
-def write(document: Document, out: str | Path, markdown: str | Path | None = None, progress: Progress | None = None) -> list[Path]:
+def write(
+    document: Document, out: str | Path, markdown: str | Path | None = None, progress: Progress | None = None
+) -> list[Path]:
     """The HTML, and the Markdown with its figures where a folder is named; each file is whole or not there. Raises StoreError."""
     check(out, markdown)
     drawn = pictures(document, progress)

@@ -8,7 +8,14 @@ BLUE, ORANGE, GREEN, PINK, RED, SKY = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 CATEGORIES = (BLUE, ORANGE, GREEN, PINK, RED, SKY)
 CHOSEN = RED
 GREY = "#9AA5B1"
-FEATURES = {"order": BLUE, "order-centred": BLUE, "authors/order": BLUE, "lexical": ORANGE, "authors/lexical": ORANGE, "rest": GREEN}
+FEATURES = {
+    "order": BLUE,
+    "order-centred": BLUE,
+    "authors/order": BLUE,
+    "lexical": ORANGE,
+    "authors/lexical": ORANGE,
+    "rest": GREEN,
+}
 
 
 def ramp(dark: bool = False) -> list[str]:

@@ -54,9 +54,13 @@ def umap(q: np.ndarray, k: np.ndarray, n_components: int = 3, n_neighbors: int =
 
     points = np.concatenate([q, k]).astype(np.float32)
     if not 2 <= n_neighbors < len(points):
-        raise ContrastError(f"UMAP takes from 2 to {len(points) - 1} neighbours for {len(points)} points, not {n_neighbors}")
+        raise ContrastError(
+            f"UMAP takes from 2 to {len(points) - 1} neighbours for {len(points)} points, not {n_neighbors}"
+        )
     init = "spectral" if len(points) > 4 * n_components else "random"
-    at = UMAP(n_components=n_components, n_neighbors=n_neighbors, random_state=seed, n_jobs=1, init=init).fit_transform(points)
+    at = UMAP(n_components=n_components, n_neighbors=n_neighbors, random_state=seed, n_jobs=1, init=init).fit_transform(
+        points
+    )
     return Projection(at[: len(q)], at[len(q) :], None)
 
 

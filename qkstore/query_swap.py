@@ -15,8 +15,17 @@ from qkstore.run import Layer, Run
 from qkstore.score import capped
 
 
-def swap(q: np.ndarray, other: np.ndarray, K: np.ndarray, seen: np.ndarray, original: np.ndarray, aimed: np.ndarray, U: np.ndarray, scaling: float,
-         softcap: float | None = None) -> Swap:
+def swap(
+    q: np.ndarray,
+    other: np.ndarray,
+    K: np.ndarray,
+    seen: np.ndarray,
+    original: np.ndarray,
+    aimed: np.ndarray,
+    U: np.ndarray,
+    scaling: float,
+    softcap: float | None = None,
+) -> Swap:
     """Attention when q̃ = q + U Uᵀ(q' − q), the query's counterpart of eq. 8–10.
 
     q, other: (n, d); K: (n, m, d) keys of each query's prompt, of which seen: (n, m) bool are there and visible; original,
@@ -65,11 +74,15 @@ def intervene(
     return QueryIntervention(len(targets), split, found, int((~kept).sum()), seed, stored)
 
 
-def _partners(run: Run, targets: target.Targets, pairs: set[tuple[str, str]], split: str | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _partners(
+    run: Run, targets: target.Targets, pairs: set[tuple[str, str]], split: str | None, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """A query row for each target whose labels fit it, drawn at random, and which targets (n,) bool have one."""
     q_labels, k_labels = zip(*sorted(pairs))
     every = np.arange(run.n_queries)
-    queries = pl.from_arrow(run.labels("q", [*dict.fromkeys(q_labels), "split"], every)).with_columns(other=pl.Series(every))
+    queries = pl.from_arrow(run.labels("q", [*dict.fromkeys(q_labels), "split"], every)).with_columns(
+        other=pl.Series(every)
+    )
     queries = queries.filter(pl.col("split") == split) if split else queries
     wanted = pl.from_arrow(run.labels("k", list(dict.fromkeys(k_labels)), targets.target)).with_row_index("place")
     names = [f"label{i}" for i in range(len(q_labels))]
@@ -82,7 +95,9 @@ def _partners(run: Run, targets: target.Targets, pairs: set[tuple[str, str]], sp
     kept[found["place"].to_numpy()] = True
     if not kept.any():
         said = ", ".join(f"{q} = {k}" for q, k in sorted(pairs))
-        raise ContrastError(f"no query of the {split or 'whole'} split looks for any target key ({said}), so there is nothing to swap queries with")
+        raise ContrastError(
+            f"no query of the {split or 'whole'} split looks for any target key ({said}), so there is nothing to swap queries with"
+        )
     return found["other"].to_numpy(), kept
 
 

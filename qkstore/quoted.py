@@ -40,7 +40,11 @@ def after(condition: Condition, key: str = "target") -> str:
     """What a key has after a swap, with its interval; for random subspaces also their spread."""
     name = f"{key}_after"
     told = estimate(getattr(condition, name), condition.ci[name])
-    return told if condition.spread is None else f"{told}, s.d. {number(condition.spread[name])} over {condition.bases} bases"
+    return (
+        told
+        if condition.spread is None
+        else f"{told}, s.d. {number(condition.spread[name])} over {condition.bases} bases"
+    )
 
 
 def sized(value: float, interval: Sequence[float]) -> str:

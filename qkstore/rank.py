@@ -59,7 +59,9 @@ class Rank:
         return f"{there} statistically there, as many as hold 99 % of ‖ΔC‖²."
 
 
-def units(q: np.ndarray, k: np.ndarray, pairs: Pairs, centred: bool = False, summed: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def units(
+    q: np.ndarray, k: np.ndarray, pairs: Pairs, centred: bool = False, summed: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """A query and its key contrast for each unit: x, c (n, d) with mean x cᵀ = ΔC, for q: (n, d), k: (m, d) and localised pairs.
 
     c is the sum over the query's pairs of coefficient · k, times n. centred, summed: as in ContrastiveCovariance; when centred,

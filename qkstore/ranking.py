@@ -42,7 +42,9 @@ def scored_by(named: dict[str, tuple[Contrast, ...]], name: str) -> Contrast:
 def table(scores: Sequence[HeadScore], by: str = "accuracy") -> pl.DataFrame:
     """A row a head, best first by a column of MEASURES; heads without that measure come last. `selected`: see qkstore.selection."""
     kinds = selected(scores)
-    rows = pl.DataFrame([_row(s) | {"selected": kinds.get((s.layer, s.head), "")} for s in scores], infer_schema_length=None)
+    rows = pl.DataFrame(
+        [_row(s) | {"selected": kinds.get((s.layer, s.head), "")} for s in scores], infer_schema_length=None
+    )
     return rows.sort([by, "strength", "delta_norm"], descending=True, nulls_last=True)
 
 
@@ -64,8 +66,20 @@ def _row(s: HeadScore) -> dict:
     low, high = s.accuracy_ci or (None, None)
     least, most = s.selectivity_ci or (None, None)
     return {
-        "layer": s.layer, "head": s.head, "accuracy": s.accuracy, "accuracy_low": low, "accuracy_high": high,
-        "selectivity": s.selectivity, "selectivity_low": least, "selectivity_high": most, "attention_positive": s.attention_positive, "attention_negative": s.attention_negative,
-        "delta_norm": s.delta_norm, "delta_null": s.delta_null,
-        "strength": s.delta_norm / s.delta_null if s.delta_null else None, "p_value": s.p_value, "rank": s.rank, "n_queries": s.n_queries,
+        "layer": s.layer,
+        "head": s.head,
+        "accuracy": s.accuracy,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "selectivity": s.selectivity,
+        "selectivity_low": least,
+        "selectivity_high": most,
+        "attention_positive": s.attention_positive,
+        "attention_negative": s.attention_negative,
+        "delta_norm": s.delta_norm,
+        "delta_null": s.delta_null,
+        "strength": s.delta_norm / s.delta_null if s.delta_null else None,
+        "p_value": s.p_value,
+        "rank": s.rank,
+        "n_queries": s.n_queries,
     }

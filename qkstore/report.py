@@ -57,9 +57,13 @@ def report(store: Store, names: Sequence[str], progress: Progress | None = None)
                     progress(done, total, f"{study.run.name}: {make.__name__}")
                 sections.append(_section(study, make))
                 done += 1
-            chapters.append(Chapter(study.run.name, f"{TITLES[kind]}: run {study.run.name}", facts(study), tuple(sections)))
+            chapters.append(
+                Chapter(study.run.name, f"{TITLES[kind]}: run {study.run.name}", facts(study), tuple(sections))
+            )
         if not of_kind:
-            chapters.append(Chapter(f"no-{kind}", TITLES[kind], {}, (Section(f"no-{kind}-why", "Absent", (ABSENT[kind],)),)))
+            chapters.append(
+                Chapter(f"no-{kind}", TITLES[kind], {}, (Section(f"no-{kind}-why", "Absent", (ABSENT[kind],)),))
+            )
     models = sorted({s.run.model for s in studies})
     return Document(f"Query–key features in {', '.join(models)}", INTRO, tuple(chapters))
 
@@ -78,7 +82,9 @@ def facts(study: Study) -> dict[str, str]:
     run = study.run
     counts = {
         r["what"]: r["n"]
-        for r in run.table("SELECT split || ' ' || coalesce(variant, '') AS what, count(*) AS n FROM prompt GROUP BY 1 ORDER BY 1 DESC").to_pylist()
+        for r in run.table(
+            "SELECT split || ' ' || coalesce(variant, '') AS what, count(*) AS n FROM prompt GROUP BY 1 ORDER BY 1 DESC"
+        ).to_pylist()
     }
     return {
         "model": f"{run.model}, {run.architecture}",

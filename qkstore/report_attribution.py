@@ -51,14 +51,26 @@ def attributions(study: Study) -> Section:
             _sensitivity(points, len(found.gap)),
             report_chart.estimates(points, "share of the mean logit gap", reference=0.0),
         ),
-        Table(f"Shares of the mean logit gap at every selected head, {study.judged} prompts; 95 % intervals, bootstrap over queries.", rows),
+        Table(
+            f"Shares of the mean logit gap at every selected head, {study.judged} prompts; 95 % intervals, bootstrap over queries.",
+            rows,
+        ),
     )
-    return Section(f"{study.run.name}-attribution", "Logit attribution (L11)", parts, (_claim(study, study.best, found),))
+    return Section(
+        f"{study.run.name}-attribution", "Logit attribution (L11)", parts, (_claim(study, study.best, found),)
+    )
 
 
 def _one(study: Study, features: dict[str, Contrasts]) -> PromptAttribution:
     """The first judged prompt that is no counterfactual."""
-    found = next((p for p in prompts(study.run, None if study.judged == "whole" else study.judged) if p["variant"] in ("base", None)), None)
+    found = next(
+        (
+            p
+            for p in prompts(study.run, None if study.judged == "whole" else study.judged)
+            if p["variant"] in ("base", None)
+        ),
+        None,
+    )
     if found is None:
         raise RunError(f"run {study.run.name!r} has no base prompt on its {study.judged} split")
     return attribute(study.run, features, study.best.layer, study.best.head, found["prompt_id"])
@@ -93,7 +105,13 @@ def _orders(study: Study, h: HeadScore, features: dict[str, Contrasts]) -> tuple
             | {"n": f"{len(found.gap):,} queries"}
         )
         points += [
-            {"name": name, "group": title, "value": found.share[name], "low": found.ci[name][0], "high": found.ci[name][1]}
+            {
+                "name": name,
+                "group": title,
+                "value": found.share[name],
+                "low": found.ci[name][0],
+                "high": found.ci[name][1],
+            }
             for name in (*features, "rest")
             if found.ci[name]
         ]
@@ -105,7 +123,13 @@ def _orders(study: Study, h: HeadScore, features: dict[str, Contrasts]) -> tuple
             | {"n": "10 bases, ± 2 s.d."}
         )
         points += [
-            {"name": name, "group": "random of the same ranks", "value": mean, "low": mean - 2 * sd, "high": mean + 2 * sd}
+            {
+                "name": name,
+                "group": "random of the same ranks",
+                "value": mean,
+                "low": mean - 2 * sd,
+                "high": mean + 2 * sd,
+            }
             for name, (mean, sd) in chance.random.items()
         ]
     return rows, points
@@ -116,7 +140,11 @@ def _interval(mean: float, sd: float) -> str:
 
 
 def _sensitivity(points: list[dict], n: int) -> str:
-    told = "; ".join(f"{p['name']} {estimate(p['value'], (p['low'], p['high']))} ({p['group']})" for p in points if p["name"] != "rest")
+    told = "; ".join(
+        f"{p['name']} {estimate(p['value'], (p['low'], p['high']))} ({p['group']})"
+        for p in points
+        if p["name"] != "rest"
+    )
     return f"{told}. n = {n:,} queries; whiskers of random subspaces are two standard deviations over ten bases."
 
 

@@ -42,7 +42,8 @@ def ranks(study: Study) -> Section:
         "queries confirm."
     )
     table = Table(
-        f"ΔC at every selected head, {study.built} prompts; 95 % intervals by jackknife over queries; statistical rank at level 0.05.", rows
+        f"ΔC at every selected head, {study.built} prompts; 95 % intervals by jackknife over queries; statistical rank at level 0.05.",
+        rows,
     )
     claims = tuple(_rank_claim(study, study.best, name) for name in PAPER)
     return Section(f"{study.run.name}-ranks", "Ranks of order and lexical (L6, L7)", (note, figure, table), claims)
@@ -52,7 +53,9 @@ def _rank_points(name: str, e: Evidence) -> list[dict]:
     """The three ranks; the two that are tested have no interval, and are left out where there are too few queries."""
     m = e.moments.rank
     points = [{"name": name, "group": "99 % of ‖ΔC‖²", "value": m.value, "low": m.low, "high": m.high}]
-    for group, value in (("statistical", e.rank.statistical), ("cross-validated", e.rank.cross_validated)) if e.rank else ():
+    for group, value in (
+        (("statistical", e.rank.statistical), ("cross-validated", e.rank.cross_validated)) if e.rank else ()
+    ):
         points.append({"name": name, "group": group, "value": float(value), "low": float(value), "high": float(value)})
     return points
 
@@ -157,7 +160,11 @@ def growths(study: Study) -> Section:
     for name, (q_label, _) in LABELS.items():
         for h in study.heads:
             found, at = growth(study.run, study.one(name), h.layer, h.head, by=q_label), head(h.layer, h.head)
-            rows = found.table.group_by("values").agg(low=pl.col("rank").min(), mean=pl.col("rank").mean(), high=pl.col("rank").max()).sort("values")
+            rows = (
+                found.table.group_by("values")
+                .agg(low=pl.col("rank").min(), mean=pl.col("rank").mean(), high=pl.col("rank").max())
+                .sort("values")
+            )
             rows = rows.rename({"mean": "rank"}).with_columns(
                 pl.col("rank").cast(pl.Float64), feature=pl.lit(f"{name}, by {q_label}"), head=pl.lit(at)
             )
@@ -166,7 +173,11 @@ def growths(study: Study) -> Section:
             if h is study.best:
                 claims.append(
                     Claim(
-                        f"L10 rank of {name}: it stops growing", f"{study.run.name}, {at}", "plateau (Fig. 16)", "not in the scripts", *told[-1][1:]
+                        f"L10 rank of {name}: it stops growing",
+                        f"{study.run.name}, {at}",
+                        "plateau (Fig. 16)",
+                        "not in the scripts",
+                        *told[-1][1:],
                     )
                 )
     drawing = report_chart.growth(pl.concat(tables), "number of values that go into ΔC")
@@ -179,7 +190,12 @@ def growths(study: Study) -> Section:
     return Section(
         f"{study.run.name}-growth",
         "Rank against the number of entities (L10)",
-        (note, Figure(f"{study.run.name}-growth-all", "99 % rank against the number of values", seen, drawing, "Figure 16")),
+        (
+            note,
+            Figure(
+                f"{study.run.name}-growth-all", "99 % rank against the number of values", seen, drawing, "Figure 16"
+            ),
+        ),
         tuple(claims),
     )
 
@@ -195,4 +211,8 @@ def _plateau(study: Study, name: str, h: HeadScore, label: str, found) -> tuple[
         f"{estimate(float(ranks.mean()), (ranks.mean() - margin, ranks.mean() + margin), 1)} from {half} values of {label}, "
         f"{estimate(whole.value, whole.interval, 0)} from all {found.total}"
     )
-    return f"{head(h.layer, h.head)} {name}", here, f"{len(ranks)} draws of half the values; {every['queries'][0]:,} queries in all"
+    return (
+        f"{head(h.layer, h.head)} {name}",
+        here,
+        f"{len(ranks)} draws of half the values; {every['queries'][0]:,} queries in all",
+    )

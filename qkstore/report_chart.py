@@ -13,24 +13,54 @@ from qkstore.distribution import Distribution
 from qkstore.visible import visible
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-COLOURS = (*palette.CATEGORIES, "#7B5EA7", "#8C6D31", "#4D7A8C", "#B5485D", "#5F8F3E", "#A0522D", "#33475B", "#B8860B", "#6B6BD6", "#2F6F62")
+COLOURS = (
+    *palette.CATEGORIES,
+    "#7B5EA7",
+    "#8C6D31",
+    "#4D7A8C",
+    "#B5485D",
+    "#5F8F3E",
+    "#A0522D",
+    "#33475B",
+    "#B8860B",
+    "#6B6BD6",
+    "#2F6F62",
+)
 WIDTH = 640
 
 
 def estimates(
-    rows: Sequence[dict], title: str, legend: str | None = None, log: bool = False, zero: bool = True, reference: float | None = None
+    rows: Sequence[dict],
+    title: str,
+    legend: str | None = None,
+    log: bool = False,
+    zero: bool = True,
+    reference: float | None = None,
 ) -> alt.LayerChart:
     """A point with its 95 % whisker a row (name, group, value, low, high, and null: a short stroke); a colour a group.
 
     Rows of one name lie under each other beside it.
     """
-    table = pl.DataFrame([r | {"name": visible(r["name"]), "group": visible(r["group"])} for r in rows], infer_schema_length=None)
+    table = pl.DataFrame(
+        [r | {"name": visible(r["name"]), "group": visible(r["group"])} for r in rows], infer_schema_length=None
+    )
     if log:
-        floor = float(table.filter(pl.col("value") > 0)["value"].min() or 1) / 3  # a whisker to 0 has no end on this axis
+        floor = (
+            float(table.filter(pl.col("value") > 0)["value"].min() or 1) / 3
+        )  # a whisker to 0 has no end on this axis
         table = table.with_columns(pl.col(v).clip(lower_bound=floor) for v in ("value", "low"))
-    names, groups = table["name"].unique(maintain_order=True).to_list(), table["group"].unique(maintain_order=True).to_list()
+    names, groups = (
+        table["name"].unique(maintain_order=True).to_list(),
+        table["group"].unique(maintain_order=True).to_list(),
+    )
     base = alt.Chart(table).encode(
-        y=alt.Y("name:N", title=None, sort=names, axis=alt.Axis(labelLimit=220, domain=False, ticks=False), scale=alt.Scale(paddingInner=0.35)),
+        y=alt.Y(
+            "name:N",
+            title=None,
+            sort=names,
+            axis=alt.Axis(labelLimit=220, domain=False, ticks=False),
+            scale=alt.Scale(paddingInner=0.35),
+        ),
         color=alt.Color(
             "group:N",
             title=legend,
@@ -41,7 +71,12 @@ def estimates(
     )
     if len(table) > len(names):
         base = base.encode(yOffset=alt.YOffset("group:N", sort=groups))
-    x = alt.X("value:Q", title=title, scale=alt.Scale(type="log") if log else alt.Scale(zero=zero), axis=alt.Axis(tickCount=6, format=",~g"))
+    x = alt.X(
+        "value:Q",
+        title=title,
+        scale=alt.Scale(type="log") if log else alt.Scale(zero=zero),
+        axis=alt.Axis(tickCount=6, format=",~g"),
+    )
     parts = [
         base.mark_rule(strokeWidth=1.8).encode(x=alt.X("low:Q", title=title), x2="high:Q"),
         base.mark_point(filled=True, size=62, opacity=1).encode(x=x),
@@ -49,7 +84,12 @@ def estimates(
     if "null" in table.columns:
         parts.append(base.mark_tick(thickness=2.5, size=12).encode(x=alt.X("null:Q", title=title)))
     if reference is not None:
-        parts.insert(0, alt.Chart(pl.DataFrame({"at": [reference]})).mark_rule(color=palette.GREY, strokeDash=[4, 3]).encode(x="at:Q"))
+        parts.insert(
+            0,
+            alt.Chart(pl.DataFrame({"at": [reference]}))
+            .mark_rule(color=palette.GREY, strokeDash=[4, 3])
+            .encode(x="at:Q"),
+        )
     return alt.layer(*parts).properties(width=WIDTH - 160, height=alt.Step(24 if len(table) == len(names) else 14))
 
 
@@ -63,7 +103,9 @@ def growth(table: pl.DataFrame, title: str) -> alt.FacetChart:
         scale=alt.Scale(domain=heads, range=list(COLOURS[: len(heads)])),
         legend=alt.Legend(orient="top", columns=8, symbolOpacity=1),
     )
-    base = alt.Chart(table).encode(x=alt.X("values:Q", title=title, axis=alt.Axis(tickCount=6, format="d")), color=colour)
+    base = alt.Chart(table).encode(
+        x=alt.X("values:Q", title=title, axis=alt.Axis(tickCount=6, format="d")), color=colour
+    )
     band = base.mark_area(opacity=0.15, line=False).encode(y=alt.Y("low:Q", title="rank, 99 %"), y2="high:Q")
     line = base.mark_line(point=alt.OverlayMarkDef(size=34), strokeWidth=1.8).encode(
         y=alt.Y("rank:Q", title="rank, 99 %", axis=alt.Axis(tickMinStep=1))
@@ -82,16 +124,22 @@ def doses(table: pl.DataFrame) -> alt.FacetChart:
         scale=alt.Scale(domain=names, range=colours),
         legend=alt.Legend(orient="top", symbolOpacity=1),
     )
-    base = alt.Chart(table).encode(x=alt.X("dose:Q", title="dose (1 is the whole swap)", axis=alt.Axis(values=[0, 0.5, 1, 1.5])), color=colour)
+    base = alt.Chart(table).encode(
+        x=alt.X("dose:Q", title="dose (1 is the whole swap)", axis=alt.Axis(values=[0, 0.5, 1, 1.5])), color=colour
+    )
     band = base.mark_area(opacity=0.15, line=False).encode(y=alt.Y("low:Q", title="target's attention"), y2="high:Q")
-    line = base.mark_line(strokeWidth=1.8).encode(y=alt.Y("target:Q", title="target's attention", axis=alt.Axis(format=".0%", tickCount=5)))
+    line = base.mark_line(strokeWidth=1.8).encode(
+        y=alt.Y("target:Q", title="target's attention", axis=alt.Axis(format=".0%", tickCount=5))
+    )
     return _faceted(alt.layer(band, line), table["feature"].unique(maintain_order=True).to_list())
 
 
 def _faceted(chart: alt.LayerChart, features: Sequence[str], free_x: bool = False) -> alt.FacetChart:
     width = (WIDTH - 60 * len(features)) // max(2, len(features))
     header = alt.Header(title=None, labelFontSize=12, labelFontWeight="bold")
-    faceted = chart.properties(width=width, height=200).facet(column=alt.Column("feature:N", sort=list(features), header=header))
+    faceted = chart.properties(width=width, height=200).facet(
+        column=alt.Column("feature:N", sort=list(features), header=header)
+    )
     return faceted.resolve_scale(x="independent") if free_x else faceted
 
 
@@ -100,7 +148,8 @@ def distribution(found: Distribution) -> alt.LayerChart:
     values = {"whole gap": found.gap} | found.parts
     rows = pl.DataFrame(
         [
-            {"part": visible(name), "mean": float(v.mean())} | dict(zip(("low", "q1", "median", "q3", "high"), map(float, np.quantile(v, QUANTILES))))
+            {"part": visible(name), "mean": float(v.mean())}
+            | dict(zip(("low", "q1", "median", "q3", "high"), map(float, np.quantile(v, QUANTILES))))
             for name, v in values.items()
         ]
     )
@@ -125,7 +174,11 @@ def clusters(points: pl.DataFrame, names: tuple[str, str, str], size: int = 330)
     shown = points.with_columns(group=pl.col("group").map_elements(visible, return_dtype=pl.String)).drop("text")
     groups = sorted(shown["group"].unique())
     centres = shown.filter(pl.col("side") == "key").group_by("group").agg(pl.col(c).mean() for c in "xyz")
-    colour = alt.Color("group:N", scale=alt.Scale(domain=groups, range=[COLOURS[i % len(COLOURS)] for i in range(len(groups))]), legend=None)
+    colour = alt.Color(
+        "group:N",
+        scale=alt.Scale(domain=groups, range=[COLOURS[i % len(COLOURS)] for i in range(len(groups))]),
+        legend=None,
+    )
     sides = shown["side"].unique().sort(descending=True).to_list()
     shape = alt.Shape(
         "side:N",
@@ -136,7 +189,10 @@ def clusters(points: pl.DataFrame, names: tuple[str, str, str], size: int = 330)
     title = dict(zip("xyz", names))
 
     def plot(a: str, b: str) -> alt.LayerChart:
-        x, y = (alt.X(f"{a}:Q", title=title[a], scale=alt.Scale(zero=False)), alt.Y(f"{b}:Q", title=title[b], scale=alt.Scale(zero=False)))
+        x, y = (
+            alt.X(f"{a}:Q", title=title[a], scale=alt.Scale(zero=False)),
+            alt.Y(f"{b}:Q", title=title[b], scale=alt.Scale(zero=False)),
+        )
         dots = (
             alt.Chart(shown)
             .mark_point(filled=True, strokeWidth=0.5)

@@ -32,7 +32,11 @@ def _shown(study: Study) -> str:
     """Which of the selected heads the report shows, where it is not all of them."""
     if not study.selected:
         return " No head reaches the rule; the best one is shown all the same."
-    return f" Of {len(study.selected)} selected heads the first {len(study.heads)} are shown." if len(study.heads) < len(study.selected) else ""
+    return (
+        f" Of {len(study.selected)} selected heads the first {len(study.heads)} are shown."
+        if len(study.heads) < len(study.selected)
+        else ""
+    )
 
 
 def _map(study: Study, by: str) -> Figure:
@@ -52,7 +56,10 @@ def _map(study: Study, by: str) -> Figure:
 
 def _intervals(study: Study, by: str) -> Figure:
     chosen = {(s.layer, s.head) for s in study.heads}
-    there = sorted((s for s in study.scores if getattr(s, by) is not None), key=lambda s: ((s.layer, s.head) not in chosen, -getattr(s, by)))[:MOST]
+    there = sorted(
+        (s for s in study.scores if getattr(s, by) is not None),
+        key=lambda s: ((s.layer, s.head) not in chosen, -getattr(s, by)),
+    )[:MOST]
     rows = [_estimate(s, by, "selected" if (s.layer, s.head) in chosen else "not selected") for s in there]
     seen = "; ".join(f"{head(s.layer, s.head)}: {_told(s, by)}" for s in study.heads) + "."
     return Figure(

@@ -27,7 +27,14 @@ def leak(study: Study) -> Section:
         for name in names:
             e, at = study.evidence(name, h), head(h.layer, h.head)
             sizes.append(
-                {"name": at, "group": name, "value": e.moments.norm.value, "low": e.moments.norm.low, "high": e.moments.norm.high, "null": e.null}
+                {
+                    "name": at,
+                    "group": name,
+                    "value": e.moments.norm.value,
+                    "low": e.moments.norm.low,
+                    "high": e.moments.norm.high,
+                    "null": e.null,
+                }
             )
             gap, (low, high) = e.gap
             gaps.append({"name": at, "group": name, "value": gap, "low": low, "high": high})
@@ -53,7 +60,12 @@ def leak(study: Study) -> Section:
             swaps([c.to_dict() for c in swapped]),
         ),
     )
-    return Section(f"{study.run.name}-leak", "The leak of the order contrast", parts, tuple(_leak_claim(study, name, swapped, n) for name in names))
+    return Section(
+        f"{study.run.name}-leak",
+        "The leak of the order contrast",
+        parts,
+        tuple(_leak_claim(study, name, swapped, n) for name in names),
+    )
 
 
 def _leak_swaps(study: Study, names: list[str]) -> tuple[list[Condition], int]:
@@ -94,7 +106,9 @@ def _kept(e: Evidence, raw: Evidence) -> str:
 def _leak_claim(study: Study, name: str, swapped: list[Condition], n: int) -> Claim:
     e, swap = study.evidence(name, study.best), next(c for c in swapped if c.name == name)
     norm = sized(e.moments.norm.value, e.moments.norm.interval)
-    here = f"‖ΔC‖ {norm}, {number(e.strength, 1)} × null; gap {estimate(*e.gap, 2)}; target after the swap {after(swap)}"
+    here = (
+        f"‖ΔC‖ {norm}, {number(e.strength, 1)} × null; gap {estimate(*e.gap, 2)}; target after the swap {after(swap)}"
+    )
     return Claim(
         f"Leak: {name}",
         f"{study.run.name}, {head(study.best.layer, study.best.head)}",

@@ -37,7 +37,10 @@ def ranks(study: Study) -> Section:
         f"At {head(best.layer, best.head)} the mean query explains {spread([s.value for s in share], 5)} of ‖ΔC‖² over {len(share)} categories "
         f"(the least: {estimate(least.value, least.interval, 5)}); n = {spread([e.n for e in found.values()], 0)} queries a category."
     )
-    points = [{"name": name, "group": "share", "value": s.value, "low": s.low, "high": s.high} for name, s in zip(found, share)]
+    points = [
+        {"name": name, "group": "share", "value": s.value, "low": s.low, "high": s.high}
+        for name, s in zip(found, share)
+    ]
     figure = Figure(
         f"{study.run.name}-ranks-share",
         "Share of ‖ΔC‖² that the mean query explains, by category",
@@ -46,7 +49,9 @@ def ranks(study: Study) -> Section:
     )
     claims = tuple(_rank_claim(study, h) for h in study.heads)
     title = f"ΔC of every category at {head(best.layer, best.head)}, {study.built} prompts; 95 % intervals by jackknife over queries."
-    return Section(f"{study.run.name}-ranks", "Rank of every category (L2)", (MEAN_QUERY, figure, Table(title, rows)), claims)
+    return Section(
+        f"{study.run.name}-ranks", "Rank of every category (L2)", (MEAN_QUERY, figure, Table(title, rows)), claims
+    )
 
 
 def _rank_claim(study: Study, h) -> Claim:
@@ -89,14 +94,19 @@ def pictures(study: Study) -> Section:
 
 def _pictures(study: Study, points: Cloud, n: int, few: bool) -> tuple[list[Figure], Claim]:
     found = matches(points)
-    told = {side: f"{estimate(m.share, m.ci)} of {m.n:,} {'queries' if side == 'query' else 'keys'}" for side, m in found.items()}
+    told = {
+        side: f"{estimate(m.share, m.ci)} of {m.n:,} {'queries' if side == 'query' else 'keys'}"
+        for side, m in found.items()
+    }
     chance = f"chance is 1 in {found['key'].groups}"
     figures = []
     for queries in (True, False):
         table, explained = drawn(points, "pca", queries)
         seen = f"{told['query']} and {told['key']}" if queries else told["key"]
         of = "Figure 6a" if few and queries else "Figure 6b" if not few and not queries else ""
-        title = f"{n} categories, {'queries and keys' if queries else 'keys only'}: PCA in the span of rank {points.rank}"
+        title = (
+            f"{n} categories, {'queries and keys' if queries else 'keys only'}: PCA in the span of rank {points.rank}"
+        )
         figures.append(
             Figure(
                 f"{study.run.name}-pictures-{n}{'' if queries else '-keys'}",

@@ -30,7 +30,11 @@ PAPER = {
 
 def swaps(study: Study) -> Section:
     """L4, L9: every condition over the same queries and targets, at each selected head."""
-    of = "Figure 7 (Figure 19 is that of Qwen3-4B)" if study.kind == LISTS else "Figures 9 and 18 (Figure 20 is that of Qwen3-4B)"
+    of = (
+        "Figure 7 (Figure 19 is that of Qwen3-4B)"
+        if study.kind == LISTS
+        else "Figures 9 and 18 (Figure 20 is that of Qwen3-4B)"
+    )
     figures, claims = [], []
     for h in study.heads:
         found = _lists(study, h) if study.kind == LISTS else [intervene(study.run, study.features, h.layer, h.head)]
@@ -43,7 +47,13 @@ def swaps(study: Study) -> Section:
             f"The target has afterwards: {'; '.join(f'{named(c)} {after(c)}' for c in conditions)}. n = {n} queries of the {study.judged} split."
         )
         figures.append(
-            Figure(f"{study.run.name}-swaps-L{h.layer}H{h.head}", f"Swaps at {at}", seen, charts.swaps([c.to_dict() for c in conditions]), of)
+            Figure(
+                f"{study.run.name}-swaps-L{h.layer}H{h.head}",
+                f"Swaps at {at}",
+                seen,
+                charts.swaps([c.to_dict() for c in conditions]),
+                of,
+            )
         )
         claims += _claims(study, at, conditions) if h is study.best else []
     title = "Category swaps (L4)" if study.kind == LISTS else "Binding swaps (L9)"
@@ -73,7 +83,9 @@ def _claims(study: Study, at: str, conditions: list[Condition]) -> list[Claim]:
         authors = "see sum against mean" if study.kind == LISTS else "–"
         if v:
             authors = f"target → {after(v.swap)}; rank {v.swap.rank}, overlap with the text's {number(v.overlap)}"
-        rows.append(Claim(f"{name} swap: {c.name}", f"{study.run.name}, {at}", paper, authors, here, f"{c.n:,} queries"))
+        rows.append(
+            Claim(f"{name} swap: {c.name}", f"{study.run.name}, {at}", paper, authors, here, f"{c.n:,} queries")
+        )
     return rows
 
 
@@ -111,7 +123,11 @@ def _moved(found: Live, at: str) -> str:
     told = []
     for c in found.conditions:
         if not c.bases:
-            said = "" if c.answers is None else f", answers {estimate(c.answers.target_after, c.answers.ci['target_after'])}"
+            said = (
+                ""
+                if c.answers is None
+                else f", answers {estimate(c.answers.target_after, c.answers.ci['target_after'])}"
+            )
             told.append(f"{c.name}: closed form {after(c.closed[at])}, live {after(c.attention[at])}{said}")
     return "; ".join(told) + f"; n = {found.n:,} queries."
 
@@ -149,7 +165,9 @@ def _live_claims(study: Study, found: Live) -> list[Claim]:
                 f"target's {estimate(a.target_before, a.ci['target_before'])} → {estimate(a.target_after, a.ci['target_after'])}; "
                 f"random of that rank → {estimate(b.target_after, b.ci['target_after'])}, {r.bases} bases"
             )
-            rows.append(Claim(f"Answers of the model, swap: {c.name}", where, "not measured", "not in the scripts", here, n))
+            rows.append(
+                Claim(f"Answers of the model, swap: {c.name}", where, "not measured", "not in the scripts", here, n)
+            )
     return rows
 
 
@@ -158,17 +176,32 @@ def _live_claims(study: Study, found: Live) -> list[Claim]:
 
 def queried(study: Study) -> Section:
     """The query's counterpart of the swaps, at the best head."""
-    at, found = head(study.best.layer, study.best.head), query_swap.intervene(study.run, study.features, study.best.layer, study.best.head)
+    at, found = (
+        head(study.best.layer, study.best.head),
+        query_swap.intervene(study.run, study.features, study.best.layer, study.best.head),
+    )
     seen = (
         f"The target has afterwards: {'; '.join(f'{named(c)} {after(c)}' for c in found.conditions)}. n = {found.n:,} queries; {found.hidden:,} "
         "more have no such query. "
         f"Attention is among stored keys, which hold {found.stored:.3f} of it on average."
     )
     note = "Instead of two keys, a query takes on the coordinates of another that looks for the target."
-    figure = Figure(f"{study.run.name}-queried-best", f"Query-side swaps at {at}", seen, charts.swaps([c.to_dict() for c in found.conditions]))
+    figure = Figure(
+        f"{study.run.name}-queried-best",
+        f"Query-side swaps at {at}",
+        seen,
+        charts.swaps([c.to_dict() for c in found.conditions]),
+    )
     features, randoms = [c for c in found.conditions if not c.bases], [c for c in found.conditions if c.bases]
     rows = [
-        Claim(f"Query-side swap: {c.name}", f"{study.run.name}, {at}", "not done", "not in the scripts", _gained(c, r), f"{c.n:,} queries")
+        Claim(
+            f"Query-side swap: {c.name}",
+            f"{study.run.name}, {at}",
+            "not done",
+            "not in the scripts",
+            _gained(c, r),
+            f"{c.n:,} queries",
+        )
         for c, r in zip(features, randoms)
     ]
     return Section(f"{study.run.name}-queried", "Swaps on the query side", (note, figure), tuple(rows))
@@ -180,10 +213,15 @@ def dosed(study: Study, coordinates: int = 3) -> Section:
     for name, contrasts in study.features.items():
         found = response(study.run, contrasts, study.best.layer, study.best.head, coordinates=coordinates)
         tables.append(found.table.with_columns(feature=pl.lit(f"{name}, rank {found.rank}")))
-        half, whole, chance = (_at(found.table, dose, line) for dose, line in ((0.5, "all"), (1.0, "all"), (1.0, "random")))
+        half, whole, chance = (
+            _at(found.table, dose, line) for dose, line in ((0.5, "all"), (1.0, "all"), (1.0, "random"))
+        )
         told.append(f"{name}: {half} at half the dose, {whole} at the whole, random {chance}; n = {found.n:,}")
     figure = Figure(
-        f"{study.run.name}-dosed-best", f"Target's attention against the dose at {at}", "; ".join(told) + ".", report_chart.doses(pl.concat(tables))
+        f"{study.run.name}-dosed-best",
+        f"Target's attention against the dose at {at}",
+        "; ".join(told) + ".",
+        report_chart.doses(pl.concat(tables)),
     )
     note = (
         "The keys' coordinates move part of the way, or beyond: all of the subspace, its first coordinates one at a time, and ten random subspaces "
@@ -193,7 +231,12 @@ def dosed(study: Study, coordinates: int = 3) -> Section:
 
 
 def _at(table: pl.DataFrame, dose: float, coordinate: str) -> str:
-    row = table.filter(pl.col("coordinate") == coordinate).with_columns(far=(pl.col("dose") - dose).abs()).sort("far").row(0, named=True)
+    row = (
+        table.filter(pl.col("coordinate") == coordinate)
+        .with_columns(far=(pl.col("dose") - dose).abs())
+        .sort("far")
+        .row(0, named=True)
+    )
     return estimate(row["target"], (row["low"], row["high"]))
 
 
@@ -218,7 +261,9 @@ def varied(study: Study) -> Section:
         else "Attention after the swap, with 95 % intervals."
     )
     claims = (_sum_claim(study),) if study.kind == LISTS and study.variants(study.best) else ()
-    return Section(f"{study.run.name}-varied", "The authors' variants beside the text's", (note, Table(title, rows)), claims)
+    return Section(
+        f"{study.run.name}-varied", "The authors' variants beside the text's", (note, Table(title, rows)), claims
+    )
 
 
 def _variant_row(at: str, v: Variant) -> dict[str, str]:

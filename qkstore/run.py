@@ -60,7 +60,9 @@ class Run:
             self._check_version()
         except duckdb.Error as error:
             self.close()  # a file that takes this one's place would otherwise be read through this connection
-            raise StoreError(f"run file {self.path.name} is damaged or unfinished: {str(error).splitlines()[0]}") from None
+            raise StoreError(
+                f"run file {self.path.name} is damaged or unfinished: {str(error).splitlines()[0]}"
+            ) from None
         except StoreError:
             self.close()
             raise
@@ -70,14 +72,18 @@ class Run:
         sql = "SELECT view_name FROM duckdb_views() WHERE NOT internal UNION ALL SELECT function_name FROM duckdb_functions() WHERE NOT internal"
         found = self._connection.execute(sql).fetchone()
         if found:
-            raise StoreError(f"run file {self.path.name} holds a view or macro, {found[0]!r}; a run is tables alone, so it is not opened")
+            raise StoreError(
+                f"run file {self.path.name} holds a view or macro, {found[0]!r}; a run is tables alone, so it is not opened"
+            )
 
     def _check_version(self) -> None:
         version = self.manifest.get("schema_version")
         if not isinstance(version, int):
             raise StoreError(f"run file {self.path.name} was not made by qkstore: its manifest has no version")
         if version > schema.RUN_VERSION:
-            raise StoreError(f"run file {self.path.name} is of version {version}, this qkstore reads up to {schema.RUN_VERSION}: upgrade qkstore")
+            raise StoreError(
+                f"run file {self.path.name} is of version {version}, this qkstore reads up to {schema.RUN_VERSION}: upgrade qkstore"
+            )
 
     def __getattr__(self, name: str):
         manifest = self.__dict__.get("manifest", {})
@@ -119,12 +125,16 @@ class Run:
         try:
             yield
         except duckdb.IOException as error:
-            raise StoreError(f"run file {self.path.name} is damaged: {str(error).splitlines()[0]}; run `check`") from None
+            raise StoreError(
+                f"run file {self.path.name} is damaged: {str(error).splitlines()[0]}; run `check`"
+            ) from None
 
     @cached_property
     def columns(self) -> dict[str, list[str]]:
         """{table: its columns}, of everything a user may query."""
-        rows = self.cursor().execute("SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal ORDER BY table_name, column_index")
+        rows = self.cursor().execute(
+            "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal ORDER BY table_name, column_index"
+        )
         out: dict[str, list[str]] = {}
         for table, column in rows.fetchall():
             out.setdefault(table, []).append(column)
@@ -133,7 +143,11 @@ class Run:
     @cached_property
     def layers(self) -> dict[int, Layer]:
         """{layer number: Layer} of the layers that were stored."""
-        rows = self.cursor().execute("SELECT layer, scaling, softcap, \"window\", causal FROM layer ORDER BY layer").fetchall()
+        rows = (
+            self.cursor()
+            .execute('SELECT layer, scaling, softcap, "window", causal FROM layer ORDER BY layer')
+            .fetchall()
+        )
         return {row[0]: Layer(*row) for row in rows}
 
     @cached_property
@@ -178,10 +192,14 @@ class Run:
         out = np.full(self.n_queries, np.nan)
         out[table["row"].to_numpy()] = table["logsumexp"].to_numpy()
         if np.isnan(out[rows]).any():
-            raise StoreError(f"run {self.name!r}: layer {layer} head {head} has query rows without a log-sum-exp; run `check`")
+            raise StoreError(
+                f"run {self.name!r}: layer {layer} head {head} has query rows without a log-sum-exp; run `check`"
+            )
         return out[rows]
 
-    def _vectors(self, table: str, head_column: str, layer: int, head: int, rows: np.ndarray | None, total: int) -> np.ndarray:
+    def _vectors(
+        self, table: str, head_column: str, layer: int, head: int, rows: np.ndarray | None, total: int
+    ) -> np.ndarray:
         first, last = (0, total - 1) if rows is None else (int(rows.min()), int(rows.max())) if len(rows) else (0, -1)
         sql = f"SELECT row, v FROM {table} WHERE layer = ? AND {head_column} = ? AND row BETWEEN ? AND ?"
         out = np.empty((last - first + 1, self.d_head), np.float32)
@@ -189,12 +207,20 @@ class Run:
         with self._reading():
             for batch in self.cursor().execute(sql, [layer, head, first, last]).to_arrow_reader(READ_ROWS):
                 ids, v = batch.column(0).to_numpy(), batch.column(1)
-                flat = v.values.to_numpy(zero_copy_only=True)[v.offset * self.d_head : (v.offset + len(v)) * self.d_head]
+                flat = v.values.to_numpy(zero_copy_only=True)[
+                    v.offset * self.d_head : (v.offset + len(v)) * self.d_head
+                ]
                 out[ids - first] = flat.reshape(-1, self.d_head)
                 read += len(ids)
         if read != len(out):
-            raise StoreError(f"run {self.name!r}: layer {layer} head {head} has {read} vectors where {len(out)} were expected; run `check`")
-        return out if rows is None or len(rows) == len(out) and (rows == np.arange(first, last + 1)).all() else out[rows - first]
+            raise StoreError(
+                f"run {self.name!r}: layer {layer} head {head} has {read} vectors where {len(out)} were expected; run `check`"
+            )
+        return (
+            out
+            if rows is None or len(rows) == len(out) and (rows == np.arange(first, last + 1)).all()
+            else out[rows - first]
+        )
 
     # -- what else was kept --------------------------------------------------------------------------------------
 
@@ -214,7 +240,9 @@ class Run:
         return {row["name"]: row["value"] for row in self._extra("measure")}
 
     def _extra(self, table: str) -> list[dict]:
-        return self.table(f"SELECT * FROM {table}").to_pylist() if table in self.columns else []  # a run made before there were such tables lacks them
+        return (
+            self.table(f"SELECT * FROM {table}").to_pylist() if table in self.columns else []
+        )  # a run made before there were such tables lacks them
 
     # -- places --------------------------------------------------------------------------------------------------
 
@@ -241,7 +269,9 @@ class Run:
         """Columns of q or k for given rows, in their order; raises RunError for a column that is not there."""
         for column in columns:
             if column not in self.columns[side]:
-                raise RunError(f"run {self.name!r} has no label {column!r} on its {'queries' if side == 'q' else 'keys'}; {near(column, self.columns[side])}")
+                raise RunError(
+                    f"run {self.name!r} has no label {column!r} on its {'queries' if side == 'q' else 'keys'}; {near(column, self.columns[side])}"
+                )
         names = ", ".join(f'"{c}"' for c in columns)
         row = "query_row" if side == "q" else "key_row"
         return self.table(f"SELECT {names} FROM {side} ORDER BY {row}").take(pa.array(rows))
@@ -264,5 +294,7 @@ class Run:
         if rows:
             return rows[0][0]
         if not str(name).isdecimal():
-            raise RunError(f"run {self.name!r} has no prompt {str(name)!r}; give its id, or a prompt_id from 0 to {self.n_prompts - 1}")
+            raise RunError(
+                f"run {self.name!r} has no prompt {str(name)!r}; give its id, or a prompt_id from 0 to {self.n_prompts - 1}"
+            )
         return self.prompt(int(name))["prompt_id"]

@@ -14,21 +14,31 @@ from qkstore.visible import visible
 OTHERS = "others"
 MOST_GROUPS = len(palette.CATEGORIES)
 # plasma without its ends that vanish on the page: for numbers, which have an order
-ORDINAL = {False: ["#e69f00", "#e16462", "#b12a90", "#6a00a8", "#0d0887"], True: ["#fdf06b", "#fdb32f", "#ed7953", "#d14e8f", "#a97bea"]}
+ORDINAL = {
+    False: ["#e69f00", "#e16462", "#b12a90", "#6a00a8", "#0d0887"],
+    True: ["#fdf06b", "#fdb32f", "#ed7953", "#d14e8f", "#a97bea"],
+}
 
 
-def pairs(points: pl.DataFrame, names: tuple[str, str, str], title: str, dark: bool = False, size: int = 395) -> alt.HConcatChart:
+def pairs(
+    points: pl.DataFrame, names: tuple[str, str, str], title: str, dark: bool = False, size: int = 395
+) -> alt.HConcatChart:
     """Coordinates x–y and y–z of `points` (side, x, y, z, group, prompt_id, text), side by side; one direction as a strip a group.
 
     A brush in either dims everything else in both; a click in the legend dims the other groups.
     """
     shown, colours, numbers = grouped(points, dark)
-    drawn = [("x", "y"), ("y", "z")] if (points["z"] != 0).any() else [("x", "y" if (points["y"] != 0).any() else "group")]
+    drawn = (
+        [("x", "y"), ("y", "z")] if (points["z"] != 0).any() else [("x", "y" if (points["y"] != 0).any() else "group")]
+    )
     brushes = [alt.selection_interval(name=f"brush_{a}{b}") for a, b in drawn]
     pick = alt.selection_point(name="legend", fields=["group"], bind="legend")
     colour, lit = _colour(colours, numbers, title), reduce(and_, brushes, pick)
     width = size if len(drawn) > 1 else round(1.6 * size)
-    charts = [_scatter(shown, a, b, names, colour, lit, width, size, dark).add_params(brush) for (a, b), brush in zip(drawn, brushes)]
+    charts = [
+        _scatter(shown, a, b, names, colour, lit, width, size, dark).add_params(brush)
+        for (a, b), brush in zip(drawn, brushes)
+    ]
     charts[0] = charts[0].add_params(pick)
     return alt.hconcat(*charts, spacing=28).resolve_legend(color="shared", shape="shared")
 
@@ -43,16 +53,36 @@ def axes(method: str, explained: list[float] | None) -> tuple[str, str, str]:
 def _scatter(rows, a: str, b: str, names, colour, lit, width: int, height: int, dark: bool) -> alt.Chart:
     title = dict(zip("xyz", names)) | {"group": None}
     grid = alt.Axis(tickCount=5, domain=False, ticks=False)
-    y = alt.Y("group:N", title=None) if b == "group" else alt.Y(f"{b}:Q", title=title[b], axis=grid, scale=alt.Scale(zero=False))
+    y = (
+        alt.Y("group:N", title=None)
+        if b == "group"
+        else alt.Y(f"{b}:Q", title=title[b], axis=grid, scale=alt.Scale(zero=False))
+    )
     legend = alt.Legend(orient="bottom", symbolSize=90, symbolFillColor=palette.ink(dark), symbolStrokeWidth=0)
-    shape = alt.Shape("side:N", title=None, scale=alt.Scale(domain=["query", "key"], range=["triangle-up", "circle"]), legend=legend)
+    shape = alt.Shape(
+        "side:N", title=None, scale=alt.Scale(domain=["query", "key"], range=["triangle-up", "circle"]), legend=legend
+    )
     query = "datum.side == 'query'"  # queries are few: larger, outlined, and on top of the keys
-    return alt.Chart(rows).mark_point(filled=True, strokeWidth=0.7).encode(
-        x=alt.X(f"{a}:Q", title=title[a], axis=grid, scale=alt.Scale(zero=False)), y=y, color=colour, shape=shape,
-        size=alt.condition(query, alt.value(75), alt.value(28)), stroke=alt.condition(query, alt.value(palette.ink(dark)), alt.value("transparent")),
-        opacity=alt.condition(lit, alt.value(0.75), alt.value(0.06)),
-        tooltip=["side:N", alt.Tooltip("group:N", title="label"), alt.Tooltip("text:N", title="token"), alt.Tooltip("prompt_id:Q", title="prompt", format="d")],
-    ).properties(width=width, height=height * 0.8)
+    return (
+        alt.Chart(rows)
+        .mark_point(filled=True, strokeWidth=0.7)
+        .encode(
+            x=alt.X(f"{a}:Q", title=title[a], axis=grid, scale=alt.Scale(zero=False)),
+            y=y,
+            color=colour,
+            shape=shape,
+            size=alt.condition(query, alt.value(75), alt.value(28)),
+            stroke=alt.condition(query, alt.value(palette.ink(dark)), alt.value("transparent")),
+            opacity=alt.condition(lit, alt.value(0.75), alt.value(0.06)),
+            tooltip=[
+                "side:N",
+                alt.Tooltip("group:N", title="label"),
+                alt.Tooltip("text:N", title="token"),
+                alt.Tooltip("prompt_id:Q", title="prompt", format="d"),
+            ],
+        )
+        .properties(width=width, height=height * 0.8)
+    )
 
 
 def grouped(points: pl.DataFrame, dark: bool = False) -> tuple[pl.DataFrame, dict[str, str], bool]:
@@ -62,7 +92,10 @@ def grouped(points: pl.DataFrame, dark: bool = False) -> tuple[pl.DataFrame, dic
     """
     names, numbers = _groups(points["group"])
     shown = points.with_columns(
-        group=pl.when(pl.col("group").is_in(names)).then(pl.col("group")).otherwise(pl.lit(OTHERS)).map_elements(visible, return_dtype=pl.String),
+        group=pl.when(pl.col("group").is_in(names))
+        .then(pl.col("group"))
+        .otherwise(pl.lit(OTHERS))
+        .map_elements(visible, return_dtype=pl.String),
         text=pl.col("text").map_elements(visible, return_dtype=pl.String),
     ).sort(pl.col("side") == "query", maintain_order=True)
     colours = dict(zip(map(visible, names), _ramp(len(names), dark) if numbers else palette.CATEGORIES))

@@ -72,7 +72,9 @@ TOKEN = {
 ROW = {"prompt_id": "INTEGER", "pos": "INTEGER"}
 
 # What a label column of a data set may not be called: it would hide a column of q and k.
-RESERVED = frozenset({*PROMPT, *TOKEN, "query_row", "key_row", "row", "token", "layer", "head", "kv_head", "v", "sign", "weight"})
+RESERVED = frozenset(
+    {*PROMPT, *TOKEN, "query_row", "key_row", "row", "token", "layer", "head", "kv_head", "v", "sign", "weight"}
+)
 
 # The vectors are incompressible, and DuckDB's floating-point codecs cost 1.7 times the time to read them back.
 NO_FLOAT_CODECS = "SET disabled_compression_methods = 'alp,alprd,chimp,patas'"
@@ -91,7 +93,9 @@ def columns(spec: dict[str, str]) -> str:
 def check_run_name(name: str) -> str:
     """The name itself, if a file may be called so; raises RunError."""
     if not RUN_NAME.fullmatch(name):
-        raise RunError(f"run name {name!r}: use letters, digits, '.', '_' and '-', at most 100, starting with a letter or digit")
+        raise RunError(
+            f"run name {name!r}: use letters, digits, '.', '_' and '-', at most 100, starting with a letter or digit"
+        )
     return name
 
 

@@ -62,7 +62,9 @@ def score(logit: np.ndarray, attention: np.ndarray, pairs: Pairs, resample: bool
     on, off = _largest(np.where(positive, logit, -np.inf), starts), _largest(np.where(positive, -np.inf, logit), starts)
     both = np.isfinite(on) & np.isfinite(off)
     n, right = int(both.sum()), int((on > off)[both].sum())
-    sums = np.stack([_sums(np.where(side, attention, np.nan), starts) for side in (positive, ~positive)], axis=1)  # (queries, 2)
+    sums = np.stack(
+        [_sums(np.where(side, attention, np.nan), starts) for side in (positive, ~positive)], axis=1
+    )  # (queries, 2)
     on, off = (float(np.nanmean(s)) if not np.isnan(s).all() else None for s in sums.T)
     ratio = on / off if on is not None and off else None
     interval = ratio_interval(sums) if ratio is not None and resample else None

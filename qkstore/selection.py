@@ -38,7 +38,9 @@ def selected(scores: Sequence[HeadScore]) -> dict[tuple[int, int], str]:
 
 def statement(scores: Sequence[HeadScore]) -> str:
     """What the selected heads of a table are, and which prompts chose and judged them."""
-    rules = f"Filter heads are the top {MOST} by selectivity, binding heads have an accuracy of {LEAST:.0%} or more".replace("%", " %")
+    rules = f"Filter heads are the top {MOST} by selectivity, binding heads have an accuracy of {LEAST:.0%} or more".replace(
+        "%", " %"
+    )
     built, judged = scores[0].built_on or "whole", scores[0].judged_on or "whole"
     if built == judged:
         return f"{rules}. They are chosen and judged on the same {built} prompts, so that their figures and intervals are too good."

@@ -8,15 +8,20 @@ from qkstore import guard
 
 OWNERS = {"q": "the query's", "k": "the key's"}
 VERBS = {
-    "COMPARE_EQUAL": "is", "COMPARE_NOT_DISTINCT_FROM": "is",
-    "COMPARE_NOTEQUAL": "is not", "COMPARE_DISTINCT_FROM": "is not",
-    "COMPARE_LESSTHAN": "is below", "COMPARE_LESSTHANOREQUALTO": "is at most",
-    "COMPARE_GREATERTHAN": "is above", "COMPARE_GREATERTHANOREQUALTO": "is at least",
+    "COMPARE_EQUAL": "is",
+    "COMPARE_NOT_DISTINCT_FROM": "is",
+    "COMPARE_NOTEQUAL": "is not",
+    "COMPARE_DISTINCT_FROM": "is not",
+    "COMPARE_LESSTHAN": "is below",
+    "COMPARE_LESSTHANOREQUALTO": "is at most",
+    "COMPARE_GREATERTHAN": "is above",
+    "COMPARE_GREATERTHANOREQUALTO": "is at least",
 }
 MIRRORED = {"is below": "is above", "is at most": "is at least", "is above": "is below", "is at least": "is at most"}
 PATTERNS = {"~~": "is like", "!~~": "is not like", "~~*": "is like", "!~~*": "is not like"}
 PROMPTS = {
-    ("is", "prompt_id"): "of the same prompt", ("is not", "prompt_id"): "of other prompts",
+    ("is", "prompt_id"): "of the same prompt",
+    ("is not", "prompt_id"): "of other prompts",
     ("is", "counterfactual_id"): "of the counterfactual prompt",
 }
 

@@ -32,7 +32,9 @@ def open(where: str | os.PathLike | None = None, create: bool = False) -> Store:
         except OSError as error:
             raise StoreError(f"store {str(path)!r} cannot be made: {error.strerror}") from None
     if not (path / "runs").is_dir():
-        raise StoreError(f"no store at {str(path)!r}: make one with `python -m ingest demo --store {path}`, or name another with --store or $QKSTORE")
+        raise StoreError(
+            f"no store at {str(path)!r}: make one with `python -m ingest demo --store {path}`, or name another with --store or $QKSTORE"
+        )
     return Store(path)
 
 
@@ -96,9 +98,18 @@ class Store:
         """The contrasts that a name stands for on a run; raises ContrastError with near names."""
         return feature(run, name, self.catalog.contrasts())
 
-    def heads(self, run: Run, contrast: Contrast, nulls: int = 19, seed: int = 0, progress: Callable[[int, int], None] | None = None) -> list[HeadScore]:
+    def heads(
+        self,
+        run: Run,
+        contrast: Contrast,
+        nulls: int = 19,
+        seed: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[HeadScore]:
         """Every head's scores (see qkstore.heads.heads), computed once for all who use the store and kept in its catalogue."""
-        key = hashlib.sha256(repr((run.identity, contrast.key, nulls, seed, __version__, HeadScore.__match_args__)).encode()).hexdigest()
+        key = hashlib.sha256(
+            repr((run.identity, contrast.key, nulls, seed, __version__, HeadScore.__match_args__)).encode()
+        ).hexdigest()
         kept = self.catalog.result(key)
         if kept is not None:
             return [HeadScore.of(row) for row in kept]

@@ -47,7 +47,9 @@ def draw(run: Run, contrasts: tuple[Contrast, ...], split: str | None, most: int
     drawn = _one_a_query(candidate.sort("query", "target"), rng)
     if not len(drawn):
         names = ", ".join(c.name for c in contrasts)
-        raise ContrastError(f"contrast {names!r} leaves no key to move attention to: no query of the {split or 'whole'} split has a positive key and another one in its prompt")
+        raise ContrastError(
+            f"contrast {names!r} leaves no key to move attention to: no query of the {split or 'whole'} split has a positive key and another one in its prompt"
+        )
     if len(drawn) > most:
         drawn = drawn[np.sort(rng.permutation(len(drawn))[:most])]
     return Targets(*(drawn[name].to_numpy().astype(np.int64) for name in ("query", "key", "target")))
@@ -61,4 +63,9 @@ def _positive(run: Run, contrast: Contrast, split: str | None) -> pl.DataFrame:
 
 def _one_a_query(rows: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
     """One row at random for each query, in query order."""
-    return rows.with_columns(dice=rng.random(len(rows))).sort("query", "dice").unique("query", keep="first", maintain_order=True).drop("dice")
+    return (
+        rows.with_columns(dice=rng.random(len(rows)))
+        .sort("query", "dice")
+        .unique("query", keep="first", maintain_order=True)
+        .drop("dice")
+    )

@@ -19,7 +19,13 @@ from qkstore.store import Store
 TASKS = ("toy discrete", "toy continuous")  # as manifests have them; a user's own task may begin with the same word
 FACTORS = ("z1", "z2")
 LAYER = HEAD = 0  # a toy run has one head
-FILTERS = {"variant": "Latents", "d_head": "d_head", "recipe": "Recipe", "seed": "Seed", "noise": "Noise"}  # what a grid of ranks has one value of
+FILTERS = {
+    "variant": "Latents",
+    "d_head": "d_head",
+    "recipe": "Recipe",
+    "seed": "Seed",
+    "noise": "Noise",
+}  # what a grid of ranks has one value of
 PAPERS = (3, 5)  # the ranks of the paper's Figures 3 and 4
 ROUNDING = 1e-5  # singular values below this share of the largest are what float32 vectors leave of zero
 HOW = "python -m ingest toy-sweep --grid 2-6 --d-head 8"
@@ -83,7 +89,17 @@ def toy(run: Run) -> Toy:
         raise RunError(f"run {run.name!r} is no toy run, its task is {run.task!r}; make one with `{HOW}`")
     s, m = run.settings, run.measures
     return Toy(
-        run, s["variant"], s["d_head"], s["r1"], s["r2"], s["recipe"], s["seed"], s["noise"], m["accuracy"], m["bound"], int(m["steps"])
+        run,
+        s["variant"],
+        s["d_head"],
+        s["r1"],
+        s["r2"],
+        s["recipe"],
+        s["seed"],
+        s["noise"],
+        m["accuracy"],
+        m["bound"],
+        int(m["steps"]),
     )
 
 

@@ -46,7 +46,10 @@ def centroids(run: Run, factor: str) -> Centroids:
 def clusters(q: np.ndarray, k: np.ndarray, z_q: np.ndarray, z_k: np.ndarray) -> Centroids:
     """q: (n, r), k: (m, r) in a subspace; z_q: (n,), z_k: (m,) their codes."""
     turned = q * np.where(np.arange(q.shape[1]) == 0, -1, 1)
-    found = [_find(*side, z_k, near) for side, near in (((q, k), False), ((q, k), True), (balanced(q, k), True), ((turned, k), False))]
+    found = [
+        _find(*side, z_k, near)
+        for side, near in (((q, k), False), ((q, k), True), (balanced(q, k), True), ((turned, k), False))
+    ]
     return Centroids(*(float(np.mean(codes == z_q)) for codes in found), len(q))
 
 

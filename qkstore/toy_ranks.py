@@ -34,11 +34,19 @@ class Tallies:
 def tallies(toys: Sequence[Toy], found: Sequence[Recovered]) -> Tallies:
     """From toy runs and the ranks recovered in each."""
     both = list(zip(toys, found, strict=True))
-    return Tallies(*(_tally([pair for pair in both if fits(pair[0].room)]) for fits in (lambda n: n > 0, lambda n: n == 0, lambda n: n < 0)))
+    return Tallies(
+        *(
+            _tally([pair for pair in both if fits(pair[0].room)])
+            for fits in (lambda n: n > 0, lambda n: n == 0, lambda n: n < 0)
+        )
+    )
 
 
 def _tally(both: Sequence[tuple[Toy, Recovered]]) -> Tally:
     misses = [
-        f"{name} of {toy.name}: {a} for {b}" for toy, ranks in both for name, a, b in zip(FACTORS, ranks.found, ranks.true) if a != b
+        f"{name} of {toy.name}: {a} for {b}"
+        for toy, ranks in both
+        for name, a, b in zip(FACTORS, ranks.found, ranks.true)
+        if a != b
     ]
     return Tally(2 * len(both) - len(misses), 2 * len(both), misses, [sum(ranks.found) for _, ranks in both])

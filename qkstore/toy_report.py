@@ -13,7 +13,20 @@ from qkstore.errors import RunError, StoreError
 from qkstore.interaction import Interaction
 from qkstore.output import write
 from qkstore.store import Store
-from qkstore.toy import FACTORS, HOW, PAPERS, Recovered, Toy, closed_form, interaction, numerical_rank, recovered, sampled, swaps, toys
+from qkstore.toy import (
+    FACTORS,
+    HOW,
+    PAPERS,
+    Recovered,
+    Toy,
+    closed_form,
+    interaction,
+    numerical_rank,
+    recovered,
+    sampled,
+    swaps,
+    toys,
+)
 from qkstore.toy_points import Centroids, centroids
 from qkstore.toy_ranks import Tally, tallies
 
@@ -61,7 +74,16 @@ def examine(toy: Toy) -> Head:
         errors.append([np.linalg.norm(delta - truth) / np.linalg.norm(truth) for delta in sampled(run, factor, sizes)])
     exact = [numerical_rank(sampled(run, factor, [N_EXACT], "exact")[0]) for factor in FACTORS]
     found = [centroids(run, factor) for factor in FACTORS] if toy.discrete else []
-    return Head(toy, recovered(run), sizes, np.array(errors), exact, found, interaction(run), swaps(run, most=run.settings["n_test"]))
+    return Head(
+        toy,
+        recovered(run),
+        sizes,
+        np.array(errors),
+        exact,
+        found,
+        interaction(run),
+        swaps(run, most=run.settings["n_test"]),
+    )
 
 
 def report(store: Store, progress: Callable[[int, int], None] | None = None) -> list[Row]:
@@ -117,14 +139,25 @@ def ranks(name: str, heads: list[Head]) -> list[Row]:
     """T5: recovered ranks where the head has room for both latents, just room, and none."""
     tally = tallies([h.toy for h in heads], [h.recovered for h in heads])
     rows = []
-    for title, paper, part in (("T5 ranks, r1 + r2 < d_head", "exact", tally.below), ("T5 ranks, r1 + r2 = d_head", "exact (Fig. 11)", tally.full)):
+    for title, paper, part in (
+        ("T5 ranks, r1 + r2 < d_head", "exact", tally.below),
+        ("T5 ranks, r1 + r2 = d_head", "exact (Fig. 11)", tally.full),
+    ):
         if part.latents:
             rows.append(Row(title, name, paper, _exact(part), f"{part.latents} latents"))
     if tally.beyond.latents:
         sums = tally.beyond.sums
         measured = f"r̂1 + r̂2 is {min(sums)}–{max(sums)}, on average {tally.beyond.mean_sum:.1f}; "
         measured += f"{tally.beyond.exact} of {tally.beyond.latents} latents exact"
-        rows.append(Row("T5 ranks, r1 + r2 > d_head", name, "fewer than the true ones", measured, f"{tally.beyond.latents} latents"))
+        rows.append(
+            Row(
+                "T5 ranks, r1 + r2 > d_head",
+                name,
+                "fewer than the true ones",
+                measured,
+                f"{tally.beyond.latents} latents",
+            )
+        )
     return rows
 
 
@@ -133,8 +166,17 @@ def swapped(name: str, heads: list[Head]) -> list[Row]:
     shown = max(heads, key=lambda h: (h.toy.ranks == PAPERS and h.toy.room > 0, h.toy.room))
     conditions = {c.name: c for c in shown.swaps.conditions}
     before = conditions["z1"]
-    text = [f"{title} {_moved(conditions[c])}" for title, c in (
-        ("z1", "z1"), ("random", "random of z1's rank"), ("z2", "z2"), ("random", "random of z2's rank"), ("z1+z2", "z1+z2"), ("random", "random"))]
+    text = [
+        f"{title} {_moved(conditions[c])}"
+        for title, c in (
+            ("z1", "z1"),
+            ("random", "random of z1's rank"),
+            ("z2", "z2"),
+            ("random", "random of z2's rank"),
+            ("z1+z2", "z1+z2"),
+            ("random", "random"),
+        )
+    ]
     measured = f"original/target {before.original_before:.3f}/{before.target_before:.3f} → {'; '.join(text)}"
     n = f"{shown.swaps.n:,} contexts, {conditions['random'].bases} random bases"
     rows = [Row(f"T7 swaps, {_cell(shown)}", name, "z1+z2 moves all attention, random much less", measured, n)]
@@ -142,7 +184,15 @@ def swapped(name: str, heads: list[Head]) -> list[Row]:
     if len(roomy) > 1:
         far = max(roomy, key=_left)
         measured = f"target after less original before: {_left(far):.3f} at most, at {_cell(far)}"
-        rows.append(Row("T7 swaps z1+z2, r1 + r2 ≤ d_head", name, "all attention moves", measured, f"{_count(roomy)}, {far.swaps.n:,} contexts each"))
+        rows.append(
+            Row(
+                "T7 swaps z1+z2, r1 + r2 ≤ d_head",
+                name,
+                "all attention moves",
+                measured,
+                f"{_count(roomy)}, {far.swaps.n:,} contexts each",
+            )
+        )
     return rows
 
 
@@ -151,22 +201,44 @@ def cube(name: str, heads: list[Head]) -> list[Row]:
     found = [c for h in heads if h.toy.room >= 0 for r, c in zip(h.toy.ranks, h.centroids) if r <= FEW_SIGNS]
     if not found:
         return []
-    attended, balanced, nearest, flipped = (_range([getattr(c, what) for c in found]) for what in ("attended", "balanced", "nearest", "flipped"))
-    measured = (f"own centroid has the largest q·c for {attended}, for {flipped} with the sign of one u turned; "
-                f"it is the nearest for {balanced} in the balanced basis, {nearest} as trained")
+    attended, balanced, nearest, flipped = (
+        _range([getattr(c, what) for c in found]) for what in ("attended", "balanced", "nearest", "flipped")
+    )
+    measured = (
+        f"own centroid has the largest q·c for {attended}, for {flipped} with the sign of one u turned; "
+        f"it is the nearest for {balanced} in the balanced basis, {nearest} as trained"
+    )
     n = f"{len(found)} latents, {found[0].n:,} queries each"
-    return [Row(f"T6 cube, r ≤ {FEW_SIGNS}, r1 + r2 ≤ d_head", name, "queries lie on the clusters of their keys", measured, n)]
+    return [
+        Row(
+            f"T6 cube, r ≤ {FEW_SIGNS}, r1 + r2 ≤ d_head",
+            name,
+            "queries lie on the clusters of their keys",
+            measured,
+            n,
+        )
+    ]
 
 
 def moments(name: str, heads: list[Head]) -> list[Row]:
     """T4: the sample ΔC against its closed form, from more and more triplets; noise alone falls as n to the power −1/2."""
     alike = [h for h in heads if h.sizes == heads[0].sizes]
     sizes, errors = heads[0].sizes, np.concatenate([h.errors for h in alike])
-    measured = ", ".join(f"{error:.3f}" for error in errors.mean(axis=0)) + f" at n = {', '.join(f'{n:,}' for n in sizes)}"
+    measured = (
+        ", ".join(f"{error:.3f}" for error in errors.mean(axis=0)) + f" at n = {', '.join(f'{n:,}' for n in sizes)}"
+    )
     if len(set(sizes)) > 1:
         slope = np.polyfit(np.log(sizes), np.log(errors).mean(axis=0), 1)[0]
         measured += f"; it falls as n^{slope:.2f}".replace("-", "−")
-    return [Row("T4 ΔC against the closed form, relative error", name, "equal in expectation", measured, f"{len(errors)} latents")]
+    return [
+        Row(
+            "T4 ΔC against the closed form, relative error",
+            name,
+            "equal in expectation",
+            measured,
+            f"{len(errors)} latents",
+        )
+    ]
 
 
 def exact_ranks(name: str, heads: list[Head]) -> list[Row]:
@@ -174,17 +246,35 @@ def exact_ranks(name: str, heads: list[Head]) -> list[Row]:
     right = [a == b for h in heads for a, b in zip(h.exact, h.recovered.true)]
     n = sorted({min(N_EXACT, h.toy.run.settings["n_exact"]) for h in heads})
     triplets = f"{n[0]} triplets each" if len(n) == 1 else f"{n[0]}–{n[-1]} triplets each"
-    return [Row("T4 exact pairing, rank of ΔC", name, "–", f"the true rank for {sum(right)} of {len(right)} latents", triplets)]
+    return [
+        Row(
+            "T4 exact pairing, rank of ΔC",
+            name,
+            "–",
+            f"the true rank for {sum(right)} of {len(right)} latents",
+            triplets,
+        )
+    ]
 
 
 def mixing(name: str, heads: list[Head]) -> list[Row]:
     """T8: the diagonal of G where there is room, what is off it where there is none."""
     rows = []
-    for title, paper, part in (("T8 G, r1 + r2 ≤ d_head", "strong diagonal (feature split)", [h for h in heads if h.toy.room >= 0]),
-                               ("T8 G, r1 + r2 > d_head", "off-diagonal (superposition)", [h for h in heads if h.toy.room < 0])):
+    for title, paper, part in (
+        ("T8 G, r1 + r2 ≤ d_head", "strong diagonal (feature split)", [h for h in heads if h.toy.room >= 0]),
+        ("T8 G, r1 + r2 > d_head", "off-diagonal (superposition)", [h for h in heads if h.toy.room < 0]),
+    ):
         if part:
             diagonal, block, across = (_range(values) for values in zip(*(h.interaction.shares for h in part)))
-            rows.append(Row(title, name, paper, f"of ‖G‖²: diagonal {diagonal}, rest of the blocks {block}, across {across}", _count(part)))
+            rows.append(
+                Row(
+                    title,
+                    name,
+                    paper,
+                    f"of ‖G‖²: diagonal {diagonal}, rest of the blocks {block}, across {across}",
+                    _count(part),
+                )
+            )
     return rows
 
 
@@ -231,11 +321,17 @@ def around(path: str | Path) -> tuple[str, str]:
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror}") from None
     if not (text.count(BEGIN) == text.count(END) == 1 and text.index(BEGIN) < text.index(END)):
-        raise StoreError(f"{path} needs the two lines {BEGIN} and {END}, once each and in that order, for the table to go between")
+        raise StoreError(
+            f"{path} needs the two lines {BEGIN} and {END}, once each and in that order, for the table to go between"
+        )
     return text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
 
 
 def into(path: str | Path, rows: Sequence[Row]) -> None:
     """Put the table between the two marker comments of a page. Raises StoreError where they are not there."""
     before, after = around(path)
-    write(str(path), Path(path).suffix, lambda part: part.write_text(f"{before}\n{markdown(rows)}{after}", encoding="utf-8"))
+    write(
+        str(path),
+        Path(path).suffix,
+        lambda part: part.write_text(f"{before}\n{markdown(rows)}{after}", encoding="utf-8"),
+    )

@@ -26,7 +26,9 @@ class Variant:
     swap: Condition
 
 
-def variants(run: Run, named: dict[str, Contrasts], layer: int, head: int, most: int = 1000, seed: int = 0) -> list[Variant]:
+def variants(
+    run: Run, named: dict[str, Contrasts], layer: int, head: int, most: int = 1000, seed: int = 0
+) -> list[Variant]:
     """Every feature of the run that both define, the text's first; where there are order and lexical, also both together: in the
     span of the two, and with their projectors added, which counts twice what they share. Raises ContrastError where there is none.
     """
@@ -45,12 +47,22 @@ def variants(run: Run, named: dict[str, Contrasts], layer: int, head: int, most:
     return found
 
 
-def _together(run: Run, named: dict[str, Contrasts], layer: int, head: int, targets: _Targets, seed: int) -> list[Variant]:
+def _together(
+    run: Run, named: dict[str, Contrasts], layer: int, head: int, targets: _Targets, seed: int
+) -> list[Variant]:
     swap = targets.of((*named["order"], *named["lexical"]))
     parts = [subspace(run, named[name], layer, head) for name in ("order", "lexical")]
-    span, added = union(parts).V, np.hstack([s.V for s in parts])  # V Vᵀ of the columns side by side is the sum of the projectors
+    span, added = (
+        union(parts).V,
+        np.hstack([s.V for s in parts]),
+    )  # V Vᵀ of the columns side by side is the sum of the projectors
     return [
-        Variant("order+lexical", whose, overlap(span, np.linalg.qr(V)[0]), summary("order+lexical", swap(V), V.shape[1], seed))
+        Variant(
+            "order+lexical",
+            whose,
+            overlap(span, np.linalg.qr(V)[0]),
+            summary("order+lexical", swap(V), V.shape[1], seed),
+        )
         for whose, V in (("text", span), ("scripts", added))
     ]
 
@@ -70,5 +82,7 @@ class _Targets:
         drawn = target.draw(self.run, contrasts, judge_split(self.run), self.most, self.seed)
         targets = drawn.visible(self.run, facts)
         if not len(targets):
-            raise ContrastError(f"layer {self.layer} sees none of the {len(drawn)} pairs of keys: its window is {facts.window}")
+            raise ContrastError(
+                f"layer {self.layer} sees none of the {len(drawn)} pairs of keys: its window is {facts.window}"
+            )
         return swapper(self.run, targets, self.layer, self.head)

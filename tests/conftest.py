@@ -44,7 +44,9 @@ def pytest_terminal_summary(terminalreporter):
     if skipped:
         terminalreporter.section(f"not run: {len(skipped)}")
         for report in skipped:
-            terminalreporter.write_line(f"{report.nodeid}: {report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longrepr}")
+            terminalreporter.write_line(
+                f"{report.nodeid}: {report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longrepr}"
+            )
 
 
 def pytest_sessionfinish(session, exitstatus):

@@ -10,32 +10,63 @@ import torch
 import transformers as tf
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-SIZES = dict(vocab_size=97, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=128)
+SIZES = dict(
+    vocab_size=97,
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    max_position_embeddings=128,
+)
 GROUPED = SIZES | dict(num_key_value_heads=2, head_dim=16, pad_token_id=0, bos_token_id=1, eos_token_id=2)
 
 CONFIGS = {
     "llama": lambda: tf.LlamaConfig(**GROUPED),
     "qwen3": lambda: tf.Qwen3Config(**GROUPED),
-    "gemma2": lambda: tf.Gemma2Config(**GROUPED, query_pre_attn_scalar=24, attn_logit_softcapping=0.5, sliding_window=5),
-    "gpt2": lambda: tf.GPT2Config(vocab_size=97, n_embd=32, n_layer=3, n_head=4, n_positions=128, bos_token_id=1, eos_token_id=2),
+    "gemma2": lambda: tf.Gemma2Config(
+        **GROUPED, query_pre_attn_scalar=24, attn_logit_softcapping=0.5, sliding_window=5
+    ),
+    "gpt2": lambda: tf.GPT2Config(
+        vocab_size=97, n_embd=32, n_layer=3, n_head=4, n_positions=128, bos_token_id=1, eos_token_id=2
+    ),
     "mistral": lambda: tf.MistralConfig(**GROUPED, sliding_window=4),
     "bert": lambda: tf.BertConfig(**SIZES, pad_token_id=0),
     "gpt_oss": lambda: tf.GptOssConfig(
-        **GROUPED, num_local_experts=2, num_experts_per_tok=1, sliding_window=4, layer_types=["sliding_attention", "full_attention", "sliding_attention"]
+        **GROUPED,
+        num_local_experts=2,
+        num_experts_per_tok=1,
+        sliding_window=4,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
     ),
-    "modernbert": lambda: tf.ModernBertConfig(**SIZES, local_attention=6, global_attn_every_n_layers=2, pad_token_id=0, cls_token_id=1, sep_token_id=2),
+    "modernbert": lambda: tf.ModernBertConfig(
+        **SIZES, local_attention=6, global_attn_every_n_layers=2, pad_token_id=0, cls_token_id=1, sep_token_id=2
+    ),
     "bloom": lambda: tf.BloomConfig(vocab_size=97, hidden_size=32, n_layer=2, n_head=4),
     "gptj": lambda: tf.GPTJConfig(vocab_size=97, n_embd=32, n_layer=2, n_head=4, rotary_dim=8),
     "t5": lambda: tf.T5Config(vocab_size=97, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4),
     "bart": lambda: tf.BartConfig(
-        vocab_size=97, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4,
-        encoder_ffn_dim=48, decoder_ffn_dim=48, max_position_embeddings=128,
+        vocab_size=97,
+        d_model=32,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=48,
+        decoder_ffn_dim=48,
+        max_position_embeddings=128,
     ),
     "gemma4": lambda: tf.Gemma4TextConfig(
-        **GROUPED | dict(head_dim=8), global_head_dim=16, layer_types=["sliding_attention", "sliding_attention", "full_attention"],
-        num_kv_shared_layers=0, hidden_size_per_layer_input=0, vocab_size_per_layer_input=97, sliding_window=4,
+        **GROUPED | dict(head_dim=8),
+        global_head_dim=16,
+        layer_types=["sliding_attention", "sliding_attention", "full_attention"],
+        num_kv_shared_layers=0,
+        hidden_size_per_layer_input=0,
+        vocab_size_per_layer_input=97,
+        sliding_window=4,
     ),
-    "llama4": lambda: tf.Llama4TextConfig(**GROUPED, attention_chunk_size=4, num_local_experts=2, intermediate_size_mlp=48),
+    "llama4": lambda: tf.Llama4TextConfig(
+        **GROUPED, attention_chunk_size=4, num_local_experts=2, intermediate_size_mlp=48
+    ),
 }
 
 
@@ -68,16 +99,25 @@ def word_tokenizer(words: list[str], **special) -> tf.PreTrainedTokenizerFast:
     return tf.PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", unk_token="<unk>", **special)
 
 
-def byte_tokenizer(text: list[str], vocab_size: int = 300, bos: bool = True, trim: bool = False) -> tf.PreTrainedTokenizerFast:
+def byte_tokenizer(
+    text: list[str], vocab_size: int = 300, bos: bool = True, trim: bool = False
+) -> tf.PreTrainedTokenizerFast:
     """Byte-level BPE, as GPT-2 and Llama 3 have it; the blank before a word is part of its token."""
     made = Tokenizer(models.BPE())
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    made.train_from_iterator(text, trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=alphabet, special_tokens=["<bos>", "<eos>"], show_progress=False))
+    made.train_from_iterator(
+        text,
+        trainers.BpeTrainer(
+            vocab_size=vocab_size, initial_alphabet=alphabet, special_tokens=["<bos>", "<eos>"], show_progress=False
+        ),
+    )
     steps = [processors.ByteLevel(trim_offsets=trim)]
     if bos:
-        steps.append(processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", made.token_to_id("<bos>"))]))
+        steps.append(
+            processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", made.token_to_id("<bos>"))])
+        )
     made.post_processor = processors.Sequence(steps)
     return tf.PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<bos>", eos_token="<eos>")
 
@@ -88,7 +128,9 @@ def metaspace_tokenizer(text: list[str], vocab_size: int = 120) -> tf.PreTrained
     made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     made.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     special = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256))]
-    made.train_from_iterator(text, trainers.BpeTrainer(vocab_size=vocab_size + len(special), special_tokens=special, show_progress=False))
+    made.train_from_iterator(
+        text, trainers.BpeTrainer(vocab_size=vocab_size + len(special), special_tokens=special, show_progress=False)
+    )
     made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     return tf.PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
 
@@ -98,9 +140,15 @@ def wordpiece_tokenizer(text: list[str], vocab_size: int = 150) -> tf.PreTrained
     made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     made.normalizer, made.pre_tokenizer = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    made.train_from_iterator(text, trainers.WordPieceTrainer(vocab_size=vocab_size, special_tokens=special, show_progress=False))
-    made.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
-    return tf.PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]")
+    made.train_from_iterator(
+        text, trainers.WordPieceTrainer(vocab_size=vocab_size, special_tokens=special, show_progress=False)
+    )
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return tf.PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    )
 
 
 def words(*prompts) -> list[str]:
@@ -112,7 +160,9 @@ def folder(path: Path, words: list[str]) -> Path:
     """A model folder as a user has it: Qwen3 with an LM head, and a word-level tokenizer."""
     tokenizer = word_tokenizer(words)
     torch.manual_seed(0)
-    config = tf.Qwen3Config(**GROUPED | dict(vocab_size=len(tokenizer), num_hidden_layers=2, max_position_embeddings=256))
+    config = tf.Qwen3Config(
+        **GROUPED | dict(vocab_size=len(tokenizer), num_hidden_layers=2, max_position_embeddings=256)
+    )
     tf.Qwen3ForCausalLM(config).save_pretrained(path)
     tokenizer.save_pretrained(path)
     return path
@@ -126,9 +176,9 @@ MARKS = {  # of each family: the special tokens, BOS first where it has one
 }
 TEMPLATES = {  # of the shape that each family's has: headers of special tokens, and a BOS in Llama's alone
     "llama": "{{- bos_token }}{%- for m in messages %}{{- '<|start_header_id|>' ~ m.role ~ '<|end_header_id|>\n\n' ~ (m.content | trim) ~ '<|eot_id|>' }}{%- endfor %}"
-             "{%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{%- endif %}",
+    "{%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{%- endif %}",
     "qwen": "{%- for m in messages %}{{- '<|im_start|>' ~ m.role ~ '\n' ~ m.content ~ '<|im_end|>\n' }}{%- endfor %}"
-            "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}",
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}",
 }
 
 
@@ -138,12 +188,25 @@ def chat_tokenizer(family: str, text: list[str], vocab_size: int = 500) -> tf.Pr
     made = Tokenizer(models.BPE())
     made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    made.train_from_iterator(text, trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=alphabet, special_tokens=list(marks), show_progress=False))
+    made.train_from_iterator(
+        text,
+        trainers.BpeTrainer(
+            vocab_size=vocab_size, initial_alphabet=alphabet, special_tokens=list(marks), show_progress=False
+        ),
+    )
     steps = [processors.ByteLevel(trim_offsets=False)]
     if family == "llama":
-        steps.append(processors.TemplateProcessing(single=f"{marks[0]} $A", special_tokens=[(marks[0], made.token_to_id(marks[0]))]))
+        steps.append(
+            processors.TemplateProcessing(
+                single=f"{marks[0]} $A", special_tokens=[(marks[0], made.token_to_id(marks[0]))]
+            )
+        )
     made.post_processor = processors.Sequence(steps)
-    named = dict(bos_token=marks[0], eos_token=marks[-1]) if family == "llama" else dict(eos_token=marks[-1], pad_token=marks[0])
+    named = (
+        dict(bos_token=marks[0], eos_token=marks[-1])
+        if family == "llama"
+        else dict(eos_token=marks[-1], pad_token=marks[0])
+    )
     return tf.PreTrainedTokenizerFast(tokenizer_object=made, chat_template=TEMPLATES[family], **named)
 
 
@@ -151,12 +214,21 @@ def chat_net(family: str, vocab_size: int):
     """A tiny random model with LM head: Llama 3.1's scaled RoPE and grouped queries, or Qwen3's norms of q and k."""
     torch.manual_seed(0)
     sizes = dict(
-        vocab_size=vocab_size, hidden_size=48, intermediate_size=64, num_hidden_layers=2, num_attention_heads=6, num_key_value_heads=2, head_dim=8,
-        max_position_embeddings=1024, rms_norm_eps=1e-5,
+        vocab_size=vocab_size,
+        hidden_size=48,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=6,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=1024,
+        rms_norm_eps=1e-5,
     )
     if family == "qwen":
         return tf.Qwen3ForCausalLM(tf.Qwen3Config(**sizes, rope_theta=1e6, tie_word_embeddings=True))
-    scaled = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=128)
+    scaled = dict(
+        rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=128
+    )
     return tf.LlamaForCausalLM(tf.LlamaConfig(**sizes, rope_theta=5e5, rope_scaling=scaled))
 
 
@@ -172,7 +244,11 @@ def download(path: Path, family: str, text: list[str], sharded: bool = False, ji
     tokenizer.save_pretrained(path)
     facts = json.loads((path / "config.json").read_text())
     rope = facts.pop("rope_parameters")  # on the hub these stand as they did before transformers 5
-    facts |= {"rope_theta": rope.pop("rope_theta"), "rope_scaling": rope if family == "llama" else None, "torch_dtype": facts.pop("dtype")}
+    facts |= {
+        "rope_theta": rope.pop("rope_theta"),
+        "rope_scaling": rope if family == "llama" else None,
+        "torch_dtype": facts.pop("dtype"),
+    }
     (path / "config.json").write_text(json.dumps(facts))
     config = path / "tokenizer_config.json"
     if not jinja:

@@ -23,7 +23,9 @@ def boxes(n: int = 600, **options) -> synthetic.Synthetic:
 def hostile(texts: dict[int, str], **options) -> synthetic.Synthetic:
     """The same with the text of some positions of every prompt replaced."""
     data = boxes(**options)
-    data.tokens = data.tokens.with_columns(text=pl.col("pos").replace_strict(texts, default=pl.col("text"), return_dtype=pl.String))
+    data.tokens = data.tokens.with_columns(
+        text=pl.col("pos").replace_strict(texts, default=pl.col("text"), return_dtype=pl.String)
+    )
     return data
 
 
@@ -37,19 +39,47 @@ def lists(n: int = 480, seed: int = 0) -> synthetic.Synthetic:
         category = order[rng.integers(synthetic.BOXES)]
         texts = [*(words[c][rng.integers(4)] for c in order), "which", category, ":"]
         at = np.cumsum([0, *(len(t) + 1 for t in texts)])
-        prompts.append(dict(prompt_id=i, id=None, text=" ".join(texts), split="test" if i % 4 == 3 else "train", variant="base", counterfactual_id=None,
-                            answer=None, queried_category=category))
-        tokens += [dict(prompt_id=i, pos=p, token_id=p, text=t, char_start=int(at[p]), char_end=int(at[p]) + len(t), span=p, span_last=True,
-                        role="item" if p < len(order) else "answer_slot" if t == ":" else None, category=order[p] if p < len(order) else None,
-                        item=t if p < len(order) else None) for p, t in enumerate(texts)]
+        prompts.append(
+            dict(
+                prompt_id=i,
+                id=None,
+                text=" ".join(texts),
+                split="test" if i % 4 == 3 else "train",
+                variant="base",
+                counterfactual_id=None,
+                answer=None,
+                queried_category=category,
+            )
+        )
+        tokens += [
+            dict(
+                prompt_id=i,
+                pos=p,
+                token_id=p,
+                text=t,
+                char_start=int(at[p]),
+                char_end=int(at[p]) + len(t),
+                span=p,
+                span_last=True,
+                role="item" if p < len(order) else "answer_slot" if t == ":" else None,
+                category=order[p] if p < len(order) else None,
+                item=t if p < len(order) else None,
+            )
+            for p, t in enumerate(texts)
+        ]
         asked.append((category, order))
     data.prompts, data.tokens = (pl.DataFrame(rows, infer_schema_length=None) for rows in (prompts, tokens))
     place = {"query_row": "answer_slot", "key_row": "item"}
-    data.query_rows, data.key_rows = (data.tokens.filter(pl.col("role") == r).select("prompt_id", "pos").with_row_index(name) for name, r in place.items())
+    data.query_rows, data.key_rows = (
+        data.tokens.filter(pl.col("role") == r).select("prompt_id", "pos").with_row_index(name)
+        for name, r in place.items()
+    )
     axes = 5 * np.eye(synthetic.D, dtype=np.float32)
     data.q[1, 1] += axes[[CATEGORIES.index(c) for c, _ in asked]]
     data.k[1, 0] += axes[[CATEGORIES.index(c) for _, order in asked for c in order]]
-    keys = np.repeat(data.k, data.q.shape[1] // data.k.shape[1], axis=1).reshape(*data.q.shape[:2], n, synthetic.BOXES, synthetic.D)
+    keys = np.repeat(data.k, data.q.shape[1] // data.k.shape[1], axis=1).reshape(
+        *data.q.shape[:2], n, synthetic.BOXES, synthetic.D
+    )
     logits = np.einsum("lhnd,lhnbd->lhnb", data.q, keys) * synthetic.SCALING
     data.logsumexp = np.logaddexp(np.log(np.exp(logits).sum(-1)), 0.0).astype(np.float32)
     return data

@@ -61,38 +61,87 @@ def synthetic(n: int = 64, n_layers: int = 2, n_heads: int = 4, n_kv_heads: int 
         order.append(place)
         entities.append(words)
         boxes = [chr(65 + j) for j in rng.permutation(26)[:BOXES]]
-        text = " ".join(f"the {w} is in box {b} ." for w, b in zip(words, boxes)) + f" which box is the {words[place]} in ? box"
-        prompt_rows.append(dict(
-            prompt_id=i, id=f"p{i}", text=text, split=split, variant="counterfactual" if i % 2 else "base",
-            counterfactual_id=None if i % 2 else i + 1 if i + 1 < n else None, answer=boxes[place],
-            queried_order=place + 1, queried_entity=words[place],
-        ))
+        text = (
+            " ".join(f"the {w} is in box {b} ." for w, b in zip(words, boxes))
+            + f" which box is the {words[place]} in ? box"
+        )
+        prompt_rows.append(
+            dict(
+                prompt_id=i,
+                id=f"p{i}",
+                text=text,
+                split=split,
+                variant="counterfactual" if i % 2 else "base",
+                counterfactual_id=None if i % 2 else i + 1 if i + 1 < n else None,
+                answer=boxes[place],
+                queried_order=place + 1,
+                queried_entity=words[place],
+            )
+        )
         token_rows += _tokens(i, text, words, boxes)
-    q, k = _vectors(rng, np.array(order), np.array([[ENTITIES.index(w) for w in ws] for ws in entities]), n_layers, n_heads, n_kv_heads)
+    q, k = _vectors(
+        rng,
+        np.array(order),
+        np.array([[ENTITIES.index(w) for w in ws] for ws in entities]),
+        n_layers,
+        n_heads,
+        n_kv_heads,
+    )
     group = n_heads // n_kv_heads
-    logits = np.einsum("lhnd,lhnbd->lhnb", q, np.repeat(k, group, axis=1).reshape(n_layers, n_heads, n, BOXES, D)) * SCALING
+    logits = (
+        np.einsum("lhnd,lhnbd->lhnb", q, np.repeat(k, group, axis=1).reshape(n_layers, n_heads, n, BOXES, D)) * SCALING
+    )
     prompts = pl.DataFrame(prompt_rows, schema_overrides={"counterfactual_id": pl.Int32})
     tokens = pl.DataFrame(token_rows, infer_schema_length=None)
     slots = tokens.filter(pl.col("role") == "answer_slot").select("prompt_id", "pos")
     keys = tokens.filter(pl.col("role") == "box").select("prompt_id", "pos")
     manifest = dict(
-        model="synthetic", architecture="none", n_layers=n_layers, n_heads=n_heads, n_kv_heads=n_kv_heads, d_head=D,
-        dtype="float32", task="synthetic", positions="labelled", query_roles=["answer_slot"], seed=seed, weights_hash="0" * 64,
+        model="synthetic",
+        architecture="none",
+        n_layers=n_layers,
+        n_heads=n_heads,
+        n_kv_heads=n_kv_heads,
+        d_head=D,
+        dtype="float32",
+        task="synthetic",
+        positions="labelled",
+        query_roles=["answer_slot"],
+        seed=seed,
+        weights_hash="0" * 64,
     )
     layers = [dict(layer=i, scaling=SCALING, softcap=None, window=None, causal=True) for i in range(n_layers)]
     # the row's mass beyond the stored keys: as much again as one key of logit 0
     logsumexp = np.logaddexp(np.log(np.exp(logits).sum(-1)), 0.0)
     return Synthetic(
-        prompts, tokens, slots.with_row_index("query_row"), keys.with_row_index("key_row"),
-        q.astype(np.float32), k.astype(np.float32), logsumexp, manifest, layers,
+        prompts,
+        tokens,
+        slots.with_row_index("query_row"),
+        keys.with_row_index("key_row"),
+        q.astype(np.float32),
+        k.astype(np.float32),
+        logsumexp,
+        manifest,
+        layers,
     )
 
 
 def _tokens(i: int, text: str, words: list[str], boxes: list[str]) -> list[dict]:
     rows, at, clause = [], 0, 0
     for pos, word in enumerate(text.split(" ")):
-        row = dict(prompt_id=i, pos=pos, token_id=sum(map(ord, word)), text=word, char_start=at, char_end=at + len(word),
-                   role=None, span=None, span_last=None, entity=None, order_id=None, box=None)
+        row = dict(
+            prompt_id=i,
+            pos=pos,
+            token_id=sum(map(ord, word)),
+            text=word,
+            char_start=at,
+            char_end=at + len(word),
+            role=None,
+            span=None,
+            span_last=None,
+            entity=None,
+            order_id=None,
+            box=None,
+        )
         if clause < BOXES and word == boxes[clause]:
             row |= dict(role="box", span=clause, span_last=True, entity=words[clause], order_id=clause + 1, box=word)
             clause += 1

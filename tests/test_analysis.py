@@ -12,8 +12,18 @@ from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError, RunError
 from qkstore.heads import heads
 
-ORDER = Contrast(name="order", where="k.prompt_id = q.prompt_id", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
-LEXICAL = Contrast(name="lexical", where="q.variant = 'base' and k.order_id = q.queried_order", positive="k.prompt_id = q.prompt_id", negative="k.prompt_id = q.counterfactual_id")
+ORDER = Contrast(
+    name="order",
+    where="k.prompt_id = q.prompt_id",
+    positive="k.order_id = q.queried_order",
+    negative="k.order_id <> q.queried_order",
+)
+LEXICAL = Contrast(
+    name="lexical",
+    where="q.variant = 'base' and k.order_id = q.queried_order",
+    positive="k.prompt_id = q.prompt_id",
+    negative="k.prompt_id = q.counterfactual_id",
+)
 ORDER_HEAD, NOISE_HEAD = (1, 0), (0, 2)
 
 
@@ -64,7 +74,9 @@ def test_built_on_train_and_judged_on_test(store, run):
 
 
 def test_the_planted_order_has_its_rank_and_noise_does_not(run):
-    assert analysis.covariance(run, ORDER, *ORDER_HEAD).subspace.rank == BOXES - 1  # four centred places span three dimensions
+    assert (
+        analysis.covariance(run, ORDER, *ORDER_HEAD).subspace.rank == BOXES - 1
+    )  # four centred places span three dimensions
     assert analysis.covariance(run, ORDER, *NOISE_HEAD).subspace.rank > BOXES
     assert analysis.covariance(run, ORDER, *ORDER_HEAD, rank=2).subspace.rank == 2
 
@@ -73,7 +85,11 @@ def test_heads_find_the_planted_ones(run):
     found = {(h.layer, h.head): h for h in heads(run, ORDER)}
     assert len(found) == 8
     for head in ((1, 0), (1, 1)):
-        assert found[head].accuracy > 0.9 and found[head].p_value == 0.05 and found[head].delta_norm > 2 * found[head].delta_null
+        assert (
+            found[head].accuracy > 0.9
+            and found[head].p_value == 0.05
+            and found[head].delta_norm > 2 * found[head].delta_null
+        )
     for head in ((0, 0), (0, 3), (1, 3)):
         assert found[head].accuracy < 0.5 and found[head].delta_norm < 2 * found[head].delta_null
     assert found[1, 0].selectivity > 10 * found[0, 0].selectivity
@@ -120,7 +136,14 @@ def test_swapping_the_planted_order_moves_attention_and_random_does_not(run):
 
 def test_two_contrasts_are_swapped_apart_and_together_on_the_same_rows(run):
     found = analysis.intervene(run, {"order": (ORDER,), "lexical": (LEXICAL,)}, 1, 2)
-    assert [c.name for c in found.conditions] == ["order", "lexical", "order+lexical", "random of order's rank", "random of lexical's rank", "random"]
+    assert [c.name for c in found.conditions] == [
+        "order",
+        "lexical",
+        "order+lexical",
+        "random of order's rank",
+        "random of lexical's rank",
+        "random",
+    ]
     assert len({(round(c.original_before, 12), c.n) for c in found.conditions}) == 1
     by_name = {c.name: c for c in found.conditions}
     assert by_name["lexical"].target_after > by_name["random of lexical's rank"].target_after
@@ -142,7 +165,9 @@ def test_attribution_sums_to_the_logit(run):
     data = synthetic(n=512)
     for i, token in enumerate(found.tokens):
         logit = float(data.q[1, 2, 400].astype(float) @ data.k[1, 1, 400 * BOXES + i] * SCALING)
-        assert token["logit"] == pytest.approx(logit, rel=1e-12) and sum(token["parts"].values()) == pytest.approx(logit, abs=1e-12)
+        assert token["logit"] == pytest.approx(logit, rel=1e-12) and sum(token["parts"].values()) == pytest.approx(
+            logit, abs=1e-12
+        )
         assert token["attention"] == pytest.approx(np.exp(logit - data.logsumexp[1, 2, 400]), rel=1e-5)
         assert token["role"] == "box"
     assert found.query["text"] == "box" and list(found.tokens[0]["parts"])[-1] == "rest"
@@ -151,7 +176,10 @@ def test_attribution_sums_to_the_logit(run):
 
 def test_order_of_projection_can_be_chosen_and_matters(run):
     features = {"order": (ORDER,), "lexical": (LEXICAL,)}
-    one, other = (analysis.attribute(run, features, 1, 2, 400, order=list(o)) for o in (("order", "lexical"), ("lexical", "order")))
+    one, other = (
+        analysis.attribute(run, features, 1, 2, 400, order=list(o))
+        for o in (("order", "lexical"), ("lexical", "order"))
+    )
     assert one.order == ["order", "lexical"] and other.order == ["lexical", "order"]
     assert one.tokens[0]["parts"]["order"] != pytest.approx(other.tokens[0]["parts"]["order"])
     with pytest.raises(ContrastError, match="order, lexical, not order"):
@@ -164,7 +192,9 @@ def test_capped_logits_attribute_before_the_cap_and_attend_after(store):
     data = _capped()
     raw = data.k[1, 0, 400:404].astype(float) @ data.q[1, 0, 100] * SCALING
     assert np.allclose([t["logit"] for t in found.tokens], raw)
-    assert np.allclose([t["attention"] for t in found.tokens], np.exp(5 * np.tanh(raw / 5) - data.logsumexp[1, 0, 100]), rtol=1e-5)
+    assert np.allclose(
+        [t["attention"] for t in found.tokens], np.exp(5 * np.tanh(raw / 5) - data.logsumexp[1, 0, 100]), rtol=1e-5
+    )
     assert not np.allclose([t["attention"] for t in found.tokens], np.exp(raw - data.logsumexp[1, 0, 100]), rtol=1e-2)
 
 
@@ -193,7 +223,10 @@ def test_projection_says_how_many_it_shows(run):
 
 
 def test_a_span_of_contrasts_is_one_subspace(run):
-    places = tuple(ORDER.replace(name=f"place:{i}", where=f"k.prompt_id = q.prompt_id and q.queried_order = {i}") for i in range(1, 5))
+    places = tuple(
+        ORDER.replace(name=f"place:{i}", where=f"k.prompt_id = q.prompt_id and q.queried_order = {i}")
+        for i in range(1, 5)
+    )
     span = analysis.subspace(run, places, *ORDER_HEAD, rank=1)
     assert span.V.shape[1] == 4 and np.allclose(span.V.T @ span.V, np.eye(4))
     found = analysis.intervene(run, {"places": places}, *ORDER_HEAD)
@@ -207,7 +240,10 @@ def test_a_span_of_contrasts_is_one_subspace(run):
         (lambda r: analysis.covariance(r, ORDER, 0, 9), "has no head 9"),
         (lambda r: analysis.intervene(r, {"order": (ORDER,)}, 0, 9), "has no head 9"),
         (lambda r: analysis.attribute(r, {"order": (ORDER,)}, 0, 0, 9999), "has no prompt 9999"),
-        (lambda r: analysis.attribute(r, {"order": (ORDER,)}, 0, 0, 3, query_row=7), "query row 7 is not of prompt 3; its rows are 3"),
+        (
+            lambda r: analysis.attribute(r, {"order": (ORDER,)}, 0, 0, 3, query_row=7),
+            "query row 7 is not of prompt 3; its rows are 3",
+        ),
         (lambda r: analysis.project(r, (ORDER,), 0, 0, "queried_ordr", "order_id"), "did you mean 'queried_order'"),
         (lambda r: analysis.covariance(r, ORDER, 0, 0, rank=99), "rank 99 is outside 1…8"),
         (lambda r: analysis.intervene(r, {"order": (ORDER,)}, 0, 0, n_random=3), "needs 10 or more"),
@@ -226,7 +262,9 @@ def test_head_scores_are_computed_once_a_store_and_kept(tmp_path, monkeypatch):
     first = store.heads(run, ORDER, progress=lambda i, n: calls.append(i))
     again = qkstore.open(tmp_path).heads(run, ORDER, progress=lambda i, n: calls.append(i))
     assert first == again == heads(run, ORDER) and calls == list(range(1, 9))
-    assert store.heads(run, ORDER.replace(name="other name", version=3)) == first  # what does not change the numbers is no key
+    assert (
+        store.heads(run, ORDER.replace(name="other name", version=3)) == first
+    )  # what does not change the numbers is no key
     centred = store.heads(run, ORDER.replace(centring="queries"), progress=lambda i, n: calls.append(i))
     assert centred != first and len(calls) == 16
 
@@ -246,5 +284,7 @@ def test_a_store_that_may_only_be_read_still_scores(tmp_path, monkeypatch):
 
 def test_shares_of_a_summed_contrast_are_of_the_gap_of_means(run):
     features = {"order": (ORDER,)}
-    summed, means = (analysis.shares(run, features, *ORDER_HEAD, over=ORDER.replace(weighting=w)).shares for w in ("sum", "pair"))
+    summed, means = (
+        analysis.shares(run, features, *ORDER_HEAD, over=ORDER.replace(weighting=w)).shares for w in ("sum", "pair")
+    )
     assert summed == means and summed.gap > 0

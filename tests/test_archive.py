@@ -53,7 +53,10 @@ def test_a_restored_store_is_the_store(store, tmp_path):
         assert (back.path / f"runs/{name}.duckdb").read_bytes() == (store.path / f"runs/{name}.duckdb").read_bytes()
     back.catalog.save(MINE)
     assert len(back.catalog.versions("mine")) == 2 and len(store.catalog.versions("mine")) == 1
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["b.tar", "deep", "store"] and (back.path.stat().st_mode & 0o777) == 0o755
+    assert (
+        sorted(p.name for p in tmp_path.iterdir()) == ["b.tar", "deep", "store"]
+        and (back.path.stat().st_mode & 0o777) == 0o755
+    )
 
 
 def test_what_is_unfinished_is_not_packed(store, tmp_path):
@@ -147,10 +150,26 @@ def tar_of(path, *members):
 @pytest.mark.parametrize(
     "bad",
     [
-        member("../evil"), member("../evil.duckdb"), member("runs/../../evil.duckdb"), member("/tmp/evil.duckdb"), member("runs/../catalog.duckdb"), member("runs//x.duckdb"),
-        member("runs/deep/x.duckdb"), member("runs/.hidden.duckdb"), member("runs/two words.duckdb"), member("runs/x.txt"), member("./runs/x.duckdb"), member("x.duckdb"),
-        member("runs/x.duckdb.wal"), member("catalog.duckdb.wal"), member("runs/x.duckdb", kind=tarfile.SYMTYPE, link="/etc/passwd"), member("runs/x.duckdb", kind=tarfile.LNKTYPE, link="catalog.duckdb"),
-        member("runs/x.duckdb", kind=tarfile.CHRTYPE), member("runs/x.duckdb", kind=tarfile.FIFOTYPE), member("runs", kind=tarfile.DIRTYPE), member("catalog.duckdb", kind=tarfile.SYMTYPE, link="../x"),
+        member("../evil"),
+        member("../evil.duckdb"),
+        member("runs/../../evil.duckdb"),
+        member("/tmp/evil.duckdb"),
+        member("runs/../catalog.duckdb"),
+        member("runs//x.duckdb"),
+        member("runs/deep/x.duckdb"),
+        member("runs/.hidden.duckdb"),
+        member("runs/two words.duckdb"),
+        member("runs/x.txt"),
+        member("./runs/x.duckdb"),
+        member("x.duckdb"),
+        member("runs/x.duckdb.wal"),
+        member("catalog.duckdb.wal"),
+        member("runs/x.duckdb", kind=tarfile.SYMTYPE, link="/etc/passwd"),
+        member("runs/x.duckdb", kind=tarfile.LNKTYPE, link="catalog.duckdb"),
+        member("runs/x.duckdb", kind=tarfile.CHRTYPE),
+        member("runs/x.duckdb", kind=tarfile.FIFOTYPE),
+        member("runs", kind=tarfile.DIRTYPE),
+        member("catalog.duckdb", kind=tarfile.SYMTYPE, link="../x"),
     ],
     ids=lambda m: f"{m[0].name} {m[0].type.decode()}",
 )
@@ -176,7 +195,19 @@ def test_an_archive_cut_anywhere_restores_nothing(packed, tmp_path):
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
         starts = [m.offset for m in tar]
         end = tar.offset
-    cuts = [0, 1, 511, 600, *starts[1:], *(s + 512 for s in starts), len(packed) // 2, end - 1, end, end + 512, end + 1000]
+    cuts = [
+        0,
+        1,
+        511,
+        600,
+        *starts[1:],
+        *(s + 512 for s in starts),
+        len(packed) // 2,
+        end - 1,
+        end,
+        end + 512,
+        end + 1000,
+    ]
     for cut in cuts:
         path.write_bytes(packed[:cut])
         with pytest.raises(StoreError, match="cannot be restored") as error:
@@ -189,7 +220,11 @@ def test_an_archive_cut_anywhere_restores_nothing(packed, tmp_path):
 def test_what_is_no_archive_is_one_line(tmp_path):
     (tmp_path / "text").write_text("hello " * 1000)
     (tmp_path / "newer").mkdir()
-    for path, says in ((tmp_path / "nothing.tar", "no backup"), (tmp_path / "text", "cannot be restored"), (tmp_path / "newer", "no backup")):
+    for path, says in (
+        (tmp_path / "nothing.tar", "no backup"),
+        (tmp_path / "text", "cannot be restored"),
+        (tmp_path / "newer", "no backup"),
+    ):
         with pytest.raises(StoreError, match=says):
             archive.restore(tmp_path / "new", path)
     with pytest.raises(StoreError, match="cannot be restored"):

@@ -43,9 +43,13 @@ def test_parts_sum_to_the_logit(rng):
     q, K, named = rng.standard_normal(12), rng.standard_normal((7, 12)), features(rng)
     found = attribute(q, K, named, SCALING)
     assert list(found.parts) == ["order", "lexical", "rest"]  # the smaller rank first
-    assert np.allclose(found.logit, SCALING * K @ q, atol=1e-15) and np.allclose(sum(found.parts.values()), found.logit, rtol=0, atol=1e-14)
+    assert np.allclose(found.logit, SCALING * K @ q, atol=1e-15) and np.allclose(
+        sum(found.parts.values()), found.logit, rtol=0, atol=1e-14
+    )
     alone = {n: SCALING * K @ (s.query_projector @ q) for n, s in named.items()}
-    assert np.allclose(found.parts["order"], alone["order"]) and not np.allclose(found.parts["lexical"], alone["lexical"])
+    assert np.allclose(found.parts["order"], alone["order"]) and not np.allclose(
+        found.parts["lexical"], alone["lexical"]
+    )
     rest = SCALING * K @ (q - sum(s.query_projector @ q for s in named.values()))
     assert not np.allclose(found.parts["rest"], rest)  # the overlap counted twice
 
@@ -90,7 +94,10 @@ def test_shares_are_those_of_the_pairs(rng):
     named = features(rng)
     for weighted in (pairs, pairs.balanced()):
         delta = ContrastiveCovariance(12).update(q, k, weighted).delta
-        found, parts = shares(delta, named, SCALING), {n: pair_logits(part, k, weighted, SCALING) for n, part in components(q, named).items()}
+        found, parts = (
+            shares(delta, named, SCALING),
+            {n: pair_logits(part, k, weighted, SCALING) for n, part in components(q, named).items()},
+        )
         gap = weighted.coefficient() @ pair_logits(q, k, weighted, SCALING)
         assert np.isclose(found.gap, gap) and list(found.share) == ["order", "lexical", "rest"]
         assert np.allclose(list(found.share.values()), [weighted.coefficient() @ parts[n] / gap for n in found.share])
@@ -106,7 +113,11 @@ def test_a_union_counts_by_the_width_of_its_query_space(rng):
     assert (wide.U.shape[1], wide.rank) == (6, 3)
     found = shares(rng.standard_normal((12, 12)) / 20 + np.eye(12), {"wide": wide}, SCALING, n_random=200)
     assert abs(found.random["wide"][0] - 6 / 12) < 0.05
-    assert list(attribute(rng.standard_normal(12), rng.standard_normal((7, 12)), named, SCALING).parts) == ["order", "wide", "rest"]
+    assert list(attribute(rng.standard_normal(12), rng.standard_normal((7, 12)), named, SCALING).parts) == [
+        "order",
+        "wide",
+        "rest",
+    ]
 
 
 def test_shares_find_the_feature_and_random_ones_do_not(rng):
@@ -119,7 +130,9 @@ def test_shares_find_the_feature_and_random_ones_do_not(rng):
     k = rng.standard_normal((2 * n, d))
     k[:n] += 2 * q @ order.query_projector
     pairs = Pairs(np.tile(np.arange(n), 2), np.arange(2 * n), np.repeat([1, -1], n))
-    found = shares(ContrastiveCovariance(d).update(q, k, pairs).delta, {"order": order, "lexical": lexical}, 1.0, n_random=200)
+    found = shares(
+        ContrastiveCovariance(d).update(q, k, pairs).delta, {"order": order, "lexical": lexical}, 1.0, n_random=200
+    )
     assert abs(found.share["order"] - 1) < 0.1 and abs(found.share["lexical"]) < 0.1 and abs(found.share["rest"]) < 0.15
     mean, deviation = found.random["order"]
     assert abs(mean - 3 / d) < 0.02 and 0.01 < deviation < 0.1
@@ -129,19 +142,28 @@ def test_sensitivity_to_the_order(rng):
     q, k, pairs = some(rng)
     delta = ContrastiveCovariance(12).update(q, k, pairs).delta
     found = shares(delta, features(rng), SCALING)
-    assert set(found.by_order) == {"order, lexical", "lexical, order"} and found.by_order["order, lexical"] == found.share
+    assert (
+        set(found.by_order) == {"order, lexical", "lexical, order"} and found.by_order["order, lexical"] == found.share
+    )
     assert abs(found.by_order["lexical, order"]["order"] - found.share["order"]) > 1e-3
     same = shares(delta, apart(rng), SCALING).by_order
     assert np.isclose(same["lexical, order"]["order"], same["order, lexical"]["order"])
     three = features(rng) | {"third": random(12, 3, rng)}
-    assert len(shares(delta, three, SCALING).by_order) == 6 and shares(delta, {"one": random(12, 3, rng)}, SCALING).by_order == {}
+    assert (
+        len(shares(delta, three, SCALING).by_order) == 6
+        and shares(delta, {"one": random(12, 3, rng)}, SCALING).by_order == {}
+    )
     assert shares(delta, three | {"fourth": random(12, 1, rng)}, SCALING).by_order == {}
 
 
 def test_shares_are_reproducible_plain_and_defined_without_a_gap(rng):
     q, k, pairs = some(rng)
     delta, named = ContrastiveCovariance(12).update(q, k, pairs).delta, features(rng)
-    assert shares(delta, named, SCALING, seed=1) == shares(delta, named, SCALING, seed=1) != shares(delta, named, SCALING, seed=2)
+    assert (
+        shares(delta, named, SCALING, seed=1)
+        == shares(delta, named, SCALING, seed=1)
+        != shares(delta, named, SCALING, seed=2)
+    )
     assert json.loads(json.dumps(shares(delta, named, SCALING).to_dict()))["order"] == ["order", "lexical"]
     none = shares(np.zeros((12, 12)), named, SCALING)
     assert none.gap == 0 and set(none.share.values()) == set(none.random.values()) == {None}

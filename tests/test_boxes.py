@@ -37,8 +37,11 @@ def test_every_word_names_one_thing():
 
 def test_counts_by_variant_and_split(prompts):
     assert Counter((p.split, p.variant) for p in prompts) == {
-        ("train", "base"): N, ("train", "counterfactual"): N, ("train", "fixed"): N,
-        ("test", "base"): N_TEST, ("test", "counterfactual"): N_TEST,
+        ("train", "base"): N,
+        ("train", "counterfactual"): N,
+        ("train", "fixed"): N,
+        ("test", "base"): N_TEST,
+        ("test", "counterfactual"): N_TEST,
     }
     assert len({p.id for p in prompts}) == len(prompts)
 
@@ -97,7 +100,9 @@ def test_counterfactual_differs_only_in_the_queried_entity(prompts, split):
 @pytest.mark.parametrize("question", boxes.QUESTIONS)
 def test_reflexive_prompts_differ_only_in_the_queried_box(prompts, question):
     more = boxes.build(N, question, seed=3, n_test=N_TEST, reflexive=True)
-    assert more[: -N - N_TEST] == boxes.build(N, question, seed=3, n_test=N_TEST), "the prompts before them stay as they were"
+    assert more[: -N - N_TEST] == boxes.build(N, question, seed=3, n_test=N_TEST), (
+        "the prompts before them stay as they were"
+    )
     by_id = {p.id: p for p in more}
     assert len(by_id) == len(more)
     for split, n in (("train", N), ("test", N_TEST)):
@@ -107,8 +112,13 @@ def test_reflexive_prompts_differ_only_in_the_queried_box(prompts, question):
             base = by_id[p.counterfactual_of]
             old, new = base.answer, p.answer
             assert new in BOXES and new not in words_of(base, "box") and p.labels == base.labels | {"queried_box": new}
-            assert p.text == base.text.replace(f" box {old}.", f" box {new}.") and p.text.split("Which")[1] == base.text.split("Which")[1]
-            assert [s.labels["is_answer"] for s in p.spans if s.role == "box"] == [s.labels["is_answer"] for s in base.spans if s.role == "box"]
+            assert (
+                p.text == base.text.replace(f" box {old}.", f" box {new}.")
+                and p.text.split("Which")[1] == base.text.split("Which")[1]
+            )
+            assert [s.labels["is_answer"] for s in p.spans if s.role == "box"] == [
+                s.labels["is_answer"] for s in base.spans if s.role == "box"
+            ]
 
 
 def test_without_being_asked_for_there_are_no_reflexive_prompts(prompts):

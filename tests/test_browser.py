@@ -18,7 +18,9 @@ from dashboard import guard
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync".split()
-PAGES = [name for names in guard.GROUPS.values() for name in names if name != "toy"]  # it needs toy runs: test_toy_page.py
+PAGES = [
+    name for names in guard.GROUPS.values() for name in names if name != "toy"
+]  # it needs toy runs: test_toy_page.py
 IDLE = "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning' && document.querySelector('.stMain h1')"
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -35,7 +37,9 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
         command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(self.port)]
         self.log = log.open("w")
-        self.process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "QKSTORE": str(store)}, stdout=self.log, stderr=subprocess.STDOUT)
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, "QKSTORE": str(store)}, stdout=self.log, stderr=subprocess.STDOUT
+        )
         until = time.monotonic() + 60
         while not self.answers():
             assert self.process.poll() is None and time.monotonic() < until, log.read_text()
@@ -105,7 +109,10 @@ def server(tmp_path_factory):
 def tab(server, tmp_path_factory):
     with playwright.sync_playwright() as engine:
         context = engine.chromium.launch_persistent_context(
-            str(tmp_path_factory.mktemp("profile")), executable_path=CHROMIUM, args=FLAGS, viewport={"width": 1440, "height": 960}
+            str(tmp_path_factory.mktemp("profile")),
+            executable_path=CHROMIUM,
+            args=FLAGS,
+            viewport={"width": 1440, "height": 960},
         )
         yield Tab(context, server)
         context.close()
@@ -124,7 +131,11 @@ def test_every_page_shows_data(tab, page):
     tab.open("" if page == "overview" else page)
     assert tab.title() == page.capitalize()
     tab.page.wait_for_selector("[data-testid=stVegaLiteChart] .marks, [data-testid=stDataFrame] canvas")
-    assert tab.count("[data-testid=stException]") == tab.count("[data-testid=stAlert] [data-testid=stAlertContentError]") == 0
+    assert (
+        tab.count("[data-testid=stException]")
+        == tab.count("[data-testid=stAlert] [data-testid=stAlertContentError]")
+        == 0
+    )
     assert len(tab.figures()) == 4
 
 
@@ -152,7 +163,9 @@ def test_a_click_on_a_cell_is_that_head_and_links_carry_it(tab):
     tab.open("heads?run=boxes&contrast=order")
     shown = tab.page.get_by_text("Layer 0, head 3").count
     assert shown() == 0
-    tab.page.locator("[aria-label*='layer: 0'][aria-label*='head: 3'], [aria-label*='Layer: 0'][aria-label*='Head: 3']").first.click()
+    tab.page.locator(
+        "[aria-label*='layer: 0'][aria-label*='head: 3'], [aria-label*='Layer: 0'][aria-label*='Head: 3']"
+    ).first.click()
     tab.page.wait_for_url("**layer=0**head=3**")
     assert tab.becomes(shown, 1)
     tab.page.locator("[data-testid=stSidebar]").get_by_role("link", name="Projections").click()

@@ -13,6 +13,7 @@ from qkstore import builtin
 from qkstore.contrast import Contrast, pairs
 from qkstore.errors import ContrastError
 
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     path = tmp_path_factory.mktemp("store")
@@ -23,12 +24,18 @@ def store(tmp_path_factory):
     quoted = labelled(lists.build(30, 0, n_test=10))
     odd = pl.col("category").replace({"fruits": "it's", "fruit": "it's"})
     quoted.tokens = quoted.tokens.with_columns(odd)
-    quoted.prompts = quoted.prompts.with_columns(queried_category=pl.col("queried_category").replace({"fruits": "it's", "fruit": "it's"}))
+    quoted.prompts = quoted.prompts.with_columns(
+        queried_category=pl.col("queried_category").replace({"fruits": "it's", "fruit": "it's"})
+    )
     write(path, "quoted", quoted)
     numbered = labelled(lists.build(30, 0, n_test=10))
     codes = {name: i for i, name in enumerate(sorted(numbered.prompts["queried_category"].unique()))}
-    numbered.tokens = numbered.tokens.with_columns(pl.col("category").replace_strict(codes, default=99, return_dtype=pl.Int64))
-    numbered.prompts = numbered.prompts.with_columns(pl.col("queried_category").replace_strict(codes, return_dtype=pl.Int64))
+    numbered.tokens = numbered.tokens.with_columns(
+        pl.col("category").replace_strict(codes, default=99, return_dtype=pl.Int64)
+    )
+    numbered.prompts = numbered.prompts.with_columns(
+        pl.col("queried_category").replace_strict(codes, return_dtype=pl.Int64)
+    )
     write(path, "numbered", numbered)
     bare = synthetic(16)
     bare.tokens = bare.tokens.drop("order_id")
@@ -67,17 +74,32 @@ def order(q, k):
 
 
 def lexical(q, k):
-    if q["role"] == "answer_slot" and q["variant"] == "base" and k["role"] == "box" and k["order_id"] == q["queried_order"]:
+    if (
+        q["role"] == "answer_slot"
+        and q["variant"] == "base"
+        and k["role"] == "box"
+        and k["order_id"] == q["queried_order"]
+    ):
         return 1 if k["prompt_id"] == q["prompt_id"] else -1 if k["prompt_id"] == q["counterfactual_id"] else None
 
 
 def authors_lexical(q, k):
-    if q["role"] == "answer_slot" and k["role"] == "box" and k["prompt_id"] == q["prompt_id"] and k["order_id"] == q["queried_order"]:
+    if (
+        q["role"] == "answer_slot"
+        and k["role"] == "box"
+        and k["prompt_id"] == q["prompt_id"]
+        and k["order_id"] == q["queried_order"]
+    ):
         return {"base": 1, "counterfactual": -1}.get(q["variant"])
 
 
 def reflexive(q, k):
-    if q["role"] == "answer_slot" and q["variant"] == "base" and k["role"] == "box" and k["order_id"] == q["queried_order"]:
+    if (
+        q["role"] == "answer_slot"
+        and q["variant"] == "base"
+        and k["role"] == "box"
+        and k["order_id"] == q["queried_order"]
+    ):
         if k["prompt_id"] == q["prompt_id"]:
             return 1
         return -1 if k["variant"] == "reflexive" and k["id"] == q["id"].replace("base", "reflexive") else None
@@ -88,7 +110,14 @@ def category(q, k):
         return 1 if k["category"] == q["queried_category"] else -1
 
 
-RULES = {"order": order, "order-centred": order, "authors/order": order, "lexical": lexical, "authors/lexical": authors_lexical, "reflexive": reflexive}
+RULES = {
+    "order": order,
+    "order-centred": order,
+    "authors/order": order,
+    "lexical": lexical,
+    "authors/lexical": authors_lexical,
+    "reflexive": reflexive,
+}
 
 
 @pytest.mark.parametrize("question", ["ent", "ord", "both"])
@@ -136,7 +165,12 @@ def test_reflexive_keys_share_all_but_their_box(store):
 def test_reflexive_needs_its_prompts_and_no_other_contrast_sees_them(store):
     assert "reflexive" in store.features(store.run("both")) and "reflexive" not in store.features(store.run("without"))
     assert builtin.taken("reflexive") and builtin.taken("lexical") and not builtin.taken("reflexive of mine")
-    ids = {p: i for i, p in enumerate(store.run("ent").table("SELECT id FROM prompt ORDER BY prompt_id").column("id").to_pylist())}
+    ids = {
+        p: i
+        for i, p in enumerate(
+            store.run("ent").table("SELECT id FROM prompt ORDER BY prompt_id").column("id").to_pylist()
+        )
+    }
     other = {k["row"] for k in sides(store.run("ent"))[1] if k["variant"] == "reflexive"}
     assert other and len(ids) == 66
     for name in ("order", "lexical", "authors/lexical"):
@@ -162,7 +196,10 @@ def test_weighting_and_centring_are_what_sets_the_variants_apart(store):
     kinds = {name: (c.weighting, c.centring) for name, (c, *_) in store.features(run).items()}
     assert kinds["order"] == kinds["lexical"] == kinds["authors/lexical"] == ("pair", "none")
     assert kinds["order-centred"] == ("pair", "queries") and kinds["authors/order"] == ("query", "none")
-    assert {c.weighting for (c, *_) in (v for n, v in store.features(store.run("lists")).items() if n.startswith("authors/"))} == {"sum"}
+    assert {
+        c.weighting
+        for (c, *_) in (v for n, v in store.features(store.run("lists")).items() if n.startswith("authors/"))
+    } == {"sum"}
 
 
 @pytest.mark.parametrize("name", ["lists", "quoted"])
@@ -212,17 +249,30 @@ def test_a_run_without_the_labels_has_no_built_in(store):
 
 
 def test_a_saved_contrast_hides_a_built_in_of_its_name_in_the_span_too(store):
-    run, mine = store.run("lists"), Contrast(name="category:fruit", positive="k.category = 'fruit'", negative="k.category <> 'fruit'")
+    run, mine = (
+        store.run("lists"),
+        Contrast(name="category:fruit", positive="k.category = 'fruit'", negative="k.category <> 'fruit'"),
+    )
     name = next(n for n in builtin.features(run) if n.startswith("category:") and n != "category:*")
     mine = mine.replace(name=name)
     shown = builtin.features(run, [mine, mine.replace(name="category:of mine")])
     assert shown[name] == (mine,) and mine in shown["category:*"]
-    assert len(shown["category:*"]) == len(builtin.features(run)["category:*"]), "a contrast that only begins so is none of the categories"
+    assert len(shown["category:*"]) == len(builtin.features(run)["category:*"]), (
+        "a contrast that only begins so is none of the categories"
+    )
     assert builtin.features(run)[name] != (mine,)
     assert builtin.features(run, [mine.replace(name="category:*")])["category:*"] == (mine.replace(name="category:*"),)
 
 
-@pytest.mark.parametrize(("run", "asked", "near"), [("ent", "ordr", "'order'"), ("ent", "Lexical", "'lexical'"), ("lists", "categry", "'category'"), ("ent", "author/order", "'authors/order'")])
+@pytest.mark.parametrize(
+    ("run", "asked", "near"),
+    [
+        ("ent", "ordr", "'order'"),
+        ("ent", "Lexical", "'lexical'"),
+        ("lists", "categry", "'category'"),
+        ("ent", "author/order", "'authors/order'"),
+    ],
+)
 def test_an_unknown_name_has_near_ones(store, run, asked, near):
     with pytest.raises(ContrastError, match=f"did you mean {near}") as error:
         store.feature(store.run(run), asked)
@@ -232,7 +282,9 @@ def test_an_unknown_name_has_near_ones(store, run, asked, near):
 def test_every_built_in_reads_back_and_is_hashed_apart(store):
     for name in ("ent", "lists"):
         contrasts = builtin.contrasts(store.run(name))
-        assert all(c.sentence().startswith(("Queries", "Pairs")) and c.description and c.author == "qkstore" for c in contrasts)
+        assert all(
+            c.sentence().startswith(("Queries", "Pairs")) and c.description and c.author == "qkstore" for c in contrasts
+        )
         assert len({c.key for c in contrasts}) == len({c.name for c in contrasts}) == len(contrasts)
 
 
@@ -247,7 +299,12 @@ def test_order_elsewhere_takes_one_other_prompt_without_the_queried_entity(store
     for q, k, sign in triples:
         query, key = queries[q], keys[k]
         other.setdefault(q, set()).add(key["prompt_id"])
-        assert query["variant"] == "fixed" and key["variant"] == "base" and key["split"] == "train" and key["role"] == "box"
+        assert (
+            query["variant"] == "fixed"
+            and key["variant"] == "base"
+            and key["split"] == "train"
+            and key["role"] == "box"
+        )
         assert query["queried_entity"] not in entities[key["prompt_id"]]  # nothing there for the query to find
         assert sign == (1 if key["order_id"] == query["queried_order"] else -1)
     assert all(len(prompts) == 1 for prompts in other.values()) and len(set().union(*other.values())) == len(other)

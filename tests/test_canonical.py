@@ -29,6 +29,7 @@ def gauge(rng, d, condition):
 
 def by_moments(x, c):
     """The same from second moments, as it is usually written."""
+
     def root(M):
         values, vectors = np.linalg.eigh(M)
         return (vectors / np.sqrt(values)) @ vectors.T

@@ -72,7 +72,9 @@ def test_logsumexp_is_over_the_visible_keys_and_the_sinks(case):
     captured = capture(BATCH, EVERY, EVERY)
     layer, n = capture.layers[0], LENGTHS[0]
     normalised = attention(captured.q[0, :, :n].numpy(), captured.k[0, :, :n].numpy(), layer)
-    by_lse = attention(captured.q[0, :, :n].numpy(), captured.k[0, :, :n].numpy(), layer, captured.logsumexp[0, :, :n].numpy())
+    by_lse = attention(
+        captured.q[0, :, :n].numpy(), captured.k[0, :, :n].numpy(), layer, captured.logsumexp[0, :, :n].numpy()
+    )
     if name == "gpt_oss":  # a sink takes its share, so the keys' weights do not sum to 1
         assert by_lse.sum(-1).min() < 0.8 and np.allclose(by_lse.sum(-1), own[0][0].sum(-1), atol=1e-5)
     else:
@@ -85,7 +87,9 @@ def test_padding_side_changes_nothing(case):
     alone = [capture([ids], [every], [every]) for ids, every in zip(BATCH, EVERY, strict=True)]
     for part in ("q", "k", "logsumexp"):
         one_by_one = torch.cat([getattr(a, part) for a in alone], dim=2)
-        assert torch.allclose(getattr(right, part), getattr(left, part), atol=1e-5)  # some kernels take softmax in float32
+        assert torch.allclose(
+            getattr(right, part), getattr(left, part), atol=1e-5
+        )  # some kernels take softmax in float32
         assert torch.allclose(getattr(right, part), one_by_one, atol=1e-5)
 
 
@@ -103,7 +107,10 @@ def test_control_keys_before_rope_fail(name):
     net = models.net(name)
     capture, before = Capture(net), []
     norm = "k_norm" if name == "qwen3" else "k_proj"
-    hooks = [getattr(layer.self_attn, norm).register_forward_hook(lambda m, i, out: before.append(out.detach())) for layer in net.layers]
+    hooks = [
+        getattr(layer.self_attn, norm).register_forward_hook(lambda m, i, out: before.append(out.detach()))
+        for layer in net.layers
+    ]
     captured = capture(BATCH, EVERY, EVERY)
     for hook in hooks:
         hook.remove()
@@ -226,10 +233,14 @@ def test_a_learned_bias_that_no_option_announces_is_refused(monkeypatch):
     net = models.net("gpt2")
     net.set_attn_implementation("eager")
     plain = modeling_gpt2.eager_attention_forward
-    monkeypatch.setattr(modeling_gpt2, "eager_attention_forward", lambda m, q, k, v, mask, **o: plain(m, q, k + 0.1, v, mask, **o))
+    monkeypatch.setattr(
+        modeling_gpt2, "eager_attention_forward", lambda m, q, k, v, mask, **o: plain(m, q, k + 0.1, v, mask, **o)
+    )
     Capture(net)  # a shift of all keys of a query's row leaves softmax as it was
     ramp = torch.arange(6.0, dtype=torch.float64)[None, None, :, None]
-    monkeypatch.setattr(modeling_gpt2, "eager_attention_forward", lambda m, q, k, v, mask, **o: plain(m, q, k + ramp, v, mask, **o))
+    monkeypatch.setattr(
+        modeling_gpt2, "eager_attention_forward", lambda m, q, k, v, mask, **o: plain(m, q, k + ramp, v, mask, **o)
+    )
     with pytest.raises(ModelError, match="adds to its logits"):
         Capture(net)
 

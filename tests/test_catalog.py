@@ -16,7 +16,12 @@ from qkstore.catalog import Catalog
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError, StoreError
 
-ORDER = Contrast(name="mine", where="k.prompt_id = q.prompt_id", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
+ORDER = Contrast(
+    name="mine",
+    where="k.prompt_id = q.prompt_id",
+    positive="k.order_id = q.queried_order",
+    negative="k.order_id <> q.queried_order",
+)
 
 
 @pytest.fixture
@@ -25,7 +30,12 @@ def catalog(tmp_path):
 
 
 def test_reading_makes_no_file(catalog):
-    assert catalog.contrasts() == [] and catalog.notes("r") == [] and catalog.result("x") is None and catalog.version() == 0
+    assert (
+        catalog.contrasts() == []
+        and catalog.notes("r") == []
+        and catalog.result("x") is None
+        and catalog.version() == 0
+    )
     assert not catalog.path.exists()
 
 
@@ -71,9 +81,7 @@ def test_file_is_free_between_calls(catalog):
 
 def test_busy_file_is_waited_for_and_then_named(catalog, monkeypatch):
     catalog.save(ORDER)
-    code = (
-        f"import duckdb, time; c = duckdb.connect({str(catalog.path)!r}); print('held', flush=True); time.sleep(1.2)"
-    )
+    code = f"import duckdb, time; c = duckdb.connect({str(catalog.path)!r}); print('held', flush=True); time.sleep(1.2)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline().strip() == "held"
         monkeypatch.setattr(module, "PATIENCE_S", 0.2)
@@ -114,7 +122,11 @@ def test_processes_racing_for_a_version_each_get_one(tmp_path):
 
 def test_older_file_is_migrated_once_even_by_a_reader(catalog, monkeypatch):
     catalog.save(ORDER)
-    monkeypatch.setattr(module, "CATALOG_MIGRATIONS", [*module.CATALOG_MIGRATIONS, "ALTER TABLE note ADD COLUMN mood VARCHAR DEFAULT 'calm'"])
+    monkeypatch.setattr(
+        module,
+        "CATALOG_MIGRATIONS",
+        [*module.CATALOG_MIGRATIONS, "ALTER TABLE note ADD COLUMN mood VARCHAR DEFAULT 'calm'"],
+    )
     assert catalog.contrasts()[0].name == "mine"
     assert catalog.version() == 2
     with duckdb.connect(str(catalog.path)) as con:

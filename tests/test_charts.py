@@ -23,21 +23,40 @@ def svg(chart: alt.Chart) -> str:
 
 def scores(n_layers: int = 2, n_heads: int = 4, accuracy: float | None = None) -> pl.DataFrame:
     rows = [
-        {"layer": i, "head": h, "accuracy": (i + h) / 10 if accuracy is None else accuracy, "selectivity": 1.0 + h, "strength": 0.5 + i, "rank": 1 + h}
-        for i in range(n_layers) for h in range(n_heads)
+        {
+            "layer": i,
+            "head": h,
+            "accuracy": (i + h) / 10 if accuracy is None else accuracy,
+            "selectivity": 1.0 + h,
+            "strength": 0.5 + i,
+            "rank": 1 + h,
+        }
+        for i in range(n_layers)
+        for h in range(n_heads)
     ]
     return pl.DataFrame(rows)
 
 
 def condition(name: str, rank: int, after: float, bases: int | None = None) -> dict:
     means = {"original_before": 0.9, "target_before": 0.05, "original_after": 0.95 - after, "target_after": after}
-    return {"name": name, "rank": rank, "bases": bases, "ci": {m: (v - 0.02, v + 0.02) for m, v in means.items()}} | means
+    return {
+        "name": name,
+        "rank": rank,
+        "bases": bases,
+        "ci": {m: (v - 0.02, v + 0.02) for m, v in means.items()},
+    } | means
 
 
 CONDITIONS = [condition("order", 3, 0.8), condition("random", 3, 0.1, 10)]
 TOKENS = [
     {"pos": 3, "text": "Z", "logit": 1.5, "attention": 0.6, "parts": {"order": 2.0, "lexical": -1.0, "rest": 0.5}},
-    {"pos": 9, "text": "<script>\u202e", "logit": -0.25, "attention": 0.1, "parts": {"order": -0.5, "lexical": 0.5, "rest": -0.25}},
+    {
+        "pos": 9,
+        "text": "<script>\u202e",
+        "logit": -0.25,
+        "attention": 0.1,
+        "parts": {"order": -0.5, "lexical": 0.5, "rest": -0.25},
+    },
 ]
 
 
@@ -45,24 +64,40 @@ def points(groups: list[str], rank: int = 3) -> pl.DataFrame:
     n = len(groups)
     xyz = RNG.normal(size=(n, 3)) * (np.arange(3) < rank)
     sides = ["query" if i % 2 else "key" for i in range(n)]
-    return pl.DataFrame({"side": sides, "x": xyz[:, 0], "y": xyz[:, 1], "z": xyz[:, 2], "group": groups, "prompt_id": range(n), "text": ["a\u202eb"] * n})
+    return pl.DataFrame(
+        {
+            "side": sides,
+            "x": xyz[:, 0],
+            "y": xyz[:, 1],
+            "z": xyz[:, 2],
+            "group": groups,
+            "prompt_id": range(n),
+            "text": ["a\u202eb"] * n,
+        }
+    )
 
 
 ALL = {
     "heads": lambda dark: charts.heads(scores(), "accuracy", (1, 2), dark),
     "many heads": lambda dark: charts.heads(scores(32, 32), "rank", (20, 7), dark),
-    "no accuracy": lambda dark: charts.heads(scores().with_columns(accuracy=pl.lit(None, pl.Float64)), "accuracy", (0, 0), dark),
+    "no accuracy": lambda dark: charts.heads(
+        scores().with_columns(accuracy=pl.lit(None, pl.Float64)), "accuracy", (0, 0), dark
+    ),
     "singular values": lambda dark: charts.singular_values(np.array([3.0, 1.0, 0.1]), 2, dark),
     "canonical": lambda dark: charts.canonical(np.array([0.9, 0.3, 0.1]), 0.25, dark),
     "matrix": lambda dark: charts.matrix(RNG.normal(size=(16, 16)), "ΔC", dark),
     "zero matrix": lambda dark: charts.matrix(np.zeros((4, 4)), "ΔC", dark),
     "null": lambda dark: charts.null(5.0, RNG.normal(2, 0.1, 99), dark),
-    "angles": lambda dark: charts.angles(pl.DataFrame({"side": ["query", "key"], "index": [1, 1], "angle": [10.0, 80.0]}), dark),
+    "angles": lambda dark: charts.angles(
+        pl.DataFrame({"side": ["query", "key"], "index": [1, 1], "angle": [10.0, 80.0]}), dark
+    ),
     "swaps": lambda dark: charts.swaps(CONDITIONS, dark),
     "attribution": lambda dark: charts.attribution(TOKENS, ["order", "lexical"], dark),
     "points": lambda dark: scatter.pairs(points(list("abcabc")), scatter.axes("pca", [0.5, 0.3, 0.1]), "label", dark),
     "umap": lambda dark: scatter.pairs(points(["1", "2", "10"]), scatter.axes("umap", None), "label", dark),
-    "one direction": lambda dark: scatter.pairs(points(list("abcabc"), rank=1), scatter.axes("pca", [1.0]), "label", dark),
+    "one direction": lambda dark: scatter.pairs(
+        points(list("abcabc"), rank=1), scatter.axes("pca", [1.0]), "label", dark
+    ),
 }
 
 
@@ -132,17 +167,33 @@ def test_hostile_tokens_are_drawn_as_text():
 
 
 def test_random_bars_stand_beside_their_feature():
-    told = charts.digest.beside([condition("a", 1, 0.5), condition("b", 2, 0.5), condition("random of a's rank", 1, 0.1, 10), condition("random", 2, 0.1, 10)])
+    told = charts.digest.beside(
+        [
+            condition("a", 1, 0.5),
+            condition("b", 2, 0.5),
+            condition("random of a's rank", 1, 0.1, 10),
+            condition("random", 2, 0.1, 10),
+        ]
+    )
     assert [c["name"] for c in told] == ["a", "random of a's rank", "b", "random"]
     drawn = svg(charts.swaps(CONDITIONS))
     assert "order" in drawn and "random × 10" in drawn and "rank 3" in drawn
 
 
 def test_small_attention_fills_the_plot():
-    top = [charts.swaps([condition("a", 1, after), condition("random", 1, after, 10)]).to_dict()["layer"][0]["encoding"]["y"]["scale"]["domain"][1] for after in (0.1, 0.9)]
-    low = condition("a", 1, 0.1) | {"ci": {f"{k}_{w}": (0.0, 0.2) for k in ("original", "target") for w in ("before", "after")}}
+    top = [
+        charts.swaps([condition("a", 1, after), condition("random", 1, after, 10)]).to_dict()["layer"][0]["encoding"][
+            "y"
+        ]["scale"]["domain"][1]
+        for after in (0.1, 0.9)
+    ]
+    low = condition("a", 1, 0.1) | {
+        "ci": {f"{k}_{w}": (0.0, 0.2) for k in ("original", "target") for w in ("before", "after")}
+    }
     assert top == [min(1, 1.05 * 0.92), min(1, 1.05 * 0.92)]
-    assert charts.swaps([low, low | {"bases": 10}]).to_dict()["layer"][0]["encoding"]["y"]["scale"]["domain"][1] == pytest.approx(0.21)
+    assert charts.swaps([low, low | {"bases": 10}]).to_dict()["layer"][0]["encoding"]["y"]["scale"]["domain"][
+        1
+    ] == pytest.approx(0.21)
 
 
 def test_a_contrast_name_cannot_break_out_of_the_axis():
@@ -161,12 +212,17 @@ def test_numbers_get_a_ramp_in_their_order_and_rare_words_are_others():
 
 
 def test_a_plane_has_one_plot_and_a_line_one_strip():
-    plots = [len(scatter.pairs(points(list("abab"), rank=r), ("x", "y", "z"), "label").to_dict()["hconcat"]) for r in (1, 2, 3)]
+    plots = [
+        len(scatter.pairs(points(list("abab"), rank=r), ("x", "y", "z"), "label").to_dict()["hconcat"])
+        for r in (1, 2, 3)
+    ]
     assert plots == [1, 1, 2]
     line = scatter.pairs(points(list("abab"), rank=1), ("x", "y", "z"), "label").to_dict()["hconcat"][0]
     assert line["encoding"]["y"]["field"] == "group"
 
 
 def test_queries_are_triangles_and_keys_circles():
-    shape = scatter.pairs(points(list("ab")), ("x", "y", "z"), "label").to_dict()["hconcat"][0]["encoding"]["shape"]["scale"]
+    shape = scatter.pairs(points(list("ab")), ("x", "y", "z"), "label").to_dict()["hconcat"][0]["encoding"]["shape"][
+        "scale"
+    ]
     assert dict(zip(shape["domain"], shape["range"])) == {"query": "triangle-up", "key": "circle"}

@@ -22,7 +22,11 @@ BOXES = boxes.build(6, "ent", 0, n_test=3, reflexive=True)
 LISTS = lists.build(6, 0, n_test=3)
 TEXT = [p.text for p in (*BOXES, *LISTS)]
 ASKED = "cat, apple, dog. Find the fruits."
-CHAT = Prompt(ASKED, (Span(0, 3, "item"), Span(5, 10, "item"), Span(12, 15, "item")), messages=({"role": "user", "content": ASKED},))
+CHAT = Prompt(
+    ASKED,
+    (Span(0, 3, "item"), Span(5, 10, "item"), Span(12, 15, "item")),
+    messages=({"role": "user", "content": ASKED},),
+)
 
 
 @pytest.fixture(scope="module", params=models.MARKS)
@@ -49,7 +53,9 @@ def test_a_chat_is_rendered_once_with_one_bos_or_none(family, tokenizer, prompt)
     assert tokens.bos == ("template" if family == "llama" else "none")
     headers = [models.MARKS["llama"][2]] if family == "llama" else ["<|im_start|>"]
     assert [tokens.text.count(h) for h in headers] == [2], "one header of the user's, one of the reply's"
-    assert tokens.ids.count(tokenizer.convert_tokens_to_ids(headers[0])) == 2, "special tokens are single tokens, not their characters"
+    assert tokens.ids.count(tokenizer.convert_tokens_to_ids(headers[0])) == 2, (
+        "special tokens are single tokens, not their characters"
+    )
     assert tokenizer.decode(tokens.ids) == tokens.text
 
 
@@ -82,12 +88,16 @@ QUERY = {"llama": "\n\n", "qwen": "\n"}
 def test_the_query_is_the_last_token_of_the_generation_prompt(family, tokenizer):
     corpus = Corpus(tokenizer, [CHAT])
     (tokens,) = corpus.tokens
-    assert corpus.queries == [[len(tokens) - 1]] and tokens.text == tokenizer.apply_chat_template(list(CHAT.messages), tokenize=False, add_generation_prompt=True)
+    assert corpus.queries == [[len(tokens) - 1]] and tokens.text == tokenizer.apply_chat_template(
+        list(CHAT.messages), tokenize=False, add_generation_prompt=True
+    )
     assert QUERY[family].endswith(tokens.words[-1]) and tokens.words[-1].strip("\n") == ""
     row = corpus.token_frame()[-1]
     assert row["role"].item() == "answer_slot" and row["text"].item() == tokens.words[-1]
     built_in = Corpus(tokenizer, [BOXES[0], LISTS[0]], chat=True)
-    assert [built_in.tokens[i].words[q[-1]].strip()[-1] for i, q in enumerate(built_in.queries)] == ["x", ":"], "of built-in prompts, the reply's beginning"
+    assert [built_in.tokens[i].words[q[-1]].strip()[-1] for i, q in enumerate(built_in.queries)] == ["x", ":"], (
+        "of built-in prompts, the reply's beginning"
+    )
     assert [q[-1] for q in built_in.queries] == [len(t) - 1 for t in built_in.tokens]
 
 
@@ -96,7 +106,11 @@ def test_the_query_tokens_text_is_recorded_and_shown(family, small, tmp_path, sh
     job.ingest(tmp_path, "boxes", small, BOXES, job.Options(chat=True), task="boxes ent")
     store = qkstore.open(tmp_path)
     text = store.run("chat").table("SELECT DISTINCT token FROM q").column("token").to_pylist()
-    assert len(text) == 1 and text[0].strip("\n") == "" and store.run("chat").bos == ("template" if family == "llama" else "none")
+    assert (
+        len(text) == 1
+        and text[0].strip("\n") == ""
+        and store.run("chat").bos == ("template" if family == "llama" else "none")
+    )
     assert query_tokens(store.run("chat")) == "↵" * len(text[0]), "a line break that nobody sees is spelled out"
     assert query_tokens(store.run("boxes")).endswith("x")
     assert dict(overview(store).runs.select("run", "query").rows())["chat"] == "↵" * len(text[0])
@@ -107,14 +121,18 @@ def test_the_query_tokens_text_is_recorded_and_shown(family, small, tmp_path, sh
 
 def test_a_run_of_every_position_names_only_a_few_query_tokens(small, tmp_path):
     job.ingest(tmp_path, "all", small, [CHAT], job.Options(positions="all"), task="mine")
-    assert query_tokens(qkstore.open(tmp_path).run("all")).count(",") <= 4 and query_tokens(qkstore.open(tmp_path).run("all")).endswith("…")
+    assert query_tokens(qkstore.open(tmp_path).run("all")).count(",") <= 4 and query_tokens(
+        qkstore.open(tmp_path).run("all")
+    ).endswith("…")
 
 
 def test_stored_attention_of_a_rendered_chat_is_the_models_own(small, tmp_path):
     """Positions, BOS and RoPE as the model has them: softmax over stored vectors equals eager attention on apply_chat_template's ids."""
     job.ingest(tmp_path, "all", small, [CHAT], job.Options(positions="all"), task="mine")
     run = qkstore.open(tmp_path).run("all")
-    ids = small.tokenizer.apply_chat_template(list(CHAT.messages), add_generation_prompt=True, return_tensors="pt", return_dict=True)["input_ids"]
+    ids = small.tokenizer.apply_chat_template(
+        list(CHAT.messages), add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )["input_ids"]
     small.net.set_attn_implementation("eager")
     with torch.no_grad():
         wanted = small.net(ids, output_attentions=True).attentions
@@ -123,7 +141,10 @@ def test_stored_attention_of_a_rendered_chat_is_the_models_own(small, tmp_path):
     assert run.n_queries == len(rows)
     for layer, facts in run.layers.items():
         for head in range(run.n_heads):
-            logit = facts.scaling * run.queries(layer, head) @ run.keys(layer, head).T - run.logsumexp(layer, head, rows)[:, None]
+            logit = (
+                facts.scaling * run.queries(layer, head) @ run.keys(layer, head).T
+                - run.logsumexp(layer, head, rows)[:, None]
+            )
             found = np.where(facts.visible(rows[:, None], rows), np.exp(logit), 0)
             assert np.allclose(found, wanted[layer][0, head].numpy(), atol=1e-5)
 
@@ -132,11 +153,18 @@ def test_stored_attention_of_a_rendered_chat_is_the_models_own(small, tmp_path):
 @pytest.mark.parametrize("layout", [dict(), dict(sharded=True, jinja=True)], ids=["one-file", "shards"])
 def test_a_downloaded_folder_loads_whole(family, layout, dtype, tmp_path):
     where = models.download(tmp_path / "m", family, TEXT, **layout)
-    assert len(list(where.glob("*.safetensors"))) == (1 if not layout else len(list(where.glob("model-*")))) and (where / "chat_template.jinja").exists() == bool(layout)
+    assert len(list(where.glob("*.safetensors"))) == (1 if not layout else len(list(where.glob("model-*")))) and (
+        where / "chat_template.jinja"
+    ).exists() == bool(layout)
     loaded = model.load(str(where), dtype)
-    assert loaded.dtype == dtype and loaded.architecture == {"llama": "LlamaForCausalLM", "qwen": "Qwen3ForCausalLM"}[family]
+    assert (
+        loaded.dtype == dtype
+        and loaded.architecture == {"llama": "LlamaForCausalLM", "qwen": "Qwen3ForCausalLM"}[family]
+    )
     assert loaded.tokenizer.chat_template == models.TEMPLATES[family]
     rope = loaded.net.config.rope_parameters
     assert (rope["rope_type"], rope["rope_theta"]) == (("llama3", 5e5) if family == "llama" else ("default", 1e6))
     plain = tf.AutoModel.from_pretrained(where, dtype=torch.bfloat16)
-    assert all(torch.equal(a.float(), b.float()) for a, b in zip(loaded.net.parameters(), plain.parameters(), strict=True))
+    assert all(
+        torch.equal(a.float(), b.float()) for a, b in zip(loaded.net.parameters(), plain.parameters(), strict=True)
+    )

@@ -16,7 +16,12 @@ from qkstore.check import check
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError
 
-ORDER = Contrast(name="order", where="k.prompt_id = q.prompt_id", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
+ORDER = Contrast(
+    name="order",
+    where="k.prompt_id = q.prompt_id",
+    positive="k.order_id = q.queried_order",
+    negative="k.order_id <> q.queried_order",
+)
 
 
 @pytest.fixture(scope="module")
@@ -71,13 +76,23 @@ def test_few_queries_and_imbalance(run):
 
 
 def test_a_cross_prompt_contrast_is_checked(run):
-    lexical = Contrast(name="lex", where="q.variant = 'base' and k.order_id = q.queried_order", positive="k.prompt_id = q.prompt_id", negative="k.prompt_id = q.counterfactual_id")
+    lexical = Contrast(
+        name="lex",
+        where="q.variant = 'base' and k.order_id = q.queried_order",
+        positive="k.prompt_id = q.prompt_id",
+        negative="k.prompt_id = q.counterfactual_id",
+    )
     notes = texts(check(run.run("synthetic"), lexical), "tied")
-    assert any("k.entity equals q.queried_entity in 100% of the positive pairs and 0% of the negative" in t for t in notes)
+    assert any(
+        "k.entity equals q.queried_entity in 100% of the positive pairs and 0% of the negative" in t for t in notes
+    )
 
 
 def test_a_whole_select_is_checked(run):
-    whole = Contrast(name="w", pairs=f"select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign from q join k on k.prompt_id = q.prompt_id where k.order_id <= {BOXES}")
+    whole = Contrast(
+        name="w",
+        pairs=f"select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign from q join k on k.prompt_id = q.prompt_id where k.order_id <= {BOXES}",
+    )
     assert isinstance(check(run.run("synthetic"), whole), list)
 
 
@@ -97,7 +112,12 @@ def held(tmp_path_factory):
     store = tmp_path_factory.mktemp("held")
     prompts = boxes.build(120, "ent", 0, n_test=120, n_pairs=4)
     write(store, "held", labelled(prompts))
-    seen = [replace(p, split="test" if p.split == "train" and p.id.endswith(("0", "1")) and p.variant != "fixed" else "train") for p in prompts]
+    seen = [
+        replace(
+            p, split="test" if p.split == "train" and p.id.endswith(("0", "1")) and p.variant != "fixed" else "train"
+        )
+        for p in prompts
+    ]
     write(store, "seen", labelled(seen))
     return qkstore.open(store)
 
@@ -105,7 +125,10 @@ def held(tmp_path_factory):
 def test_a_test_split_without_unseen_entities_is_one_line(held):
     (warning,) = [f for f in check(held.run("seen"), builtin.LEXICAL) if f.kind == "seen"]
     assert warning.warns and "\n" not in warning.text
-    assert warning.text.startswith("not held out: all ") and "queried entities of the test split are in train pairs too" in warning.text
+    assert (
+        warning.text.startswith("not held out: all ")
+        and "queried entities of the test split are in train pairs too" in warning.text
+    )
 
 
 def test_control_a_split_that_holds_its_entities_out_is_not_warned_of(held):
@@ -146,7 +169,9 @@ def test_words_of_lists_are_held_out_by_the_item(listed):
 
 
 def words(run, label: str, where: str) -> set[str]:
-    return set(run.table(f"SELECT DISTINCT {label} AS w FROM k WHERE {label} IS NOT NULL AND {where}").column("w").to_pylist())
+    return set(
+        run.table(f"SELECT DISTINCT {label} AS w FROM k WHERE {label} IS NOT NULL AND {where}").column("w").to_pylist()
+    )
 
 
 def test_how_many_words_are_seen_is_counted_by_hand(run, listed):
@@ -154,13 +179,26 @@ def test_how_many_words_are_seen_is_counted_by_hand(run, listed):
     made = run.run("synthetic")
     sql = "SELECT k.entity AS w, k.split FROM k JOIN prompt USING (prompt_id) WHERE k.role = 'box' AND k.order_id = prompt.queried_order"
     asked = made.table(sql).to_pylist()
-    positive, train = {r["w"] for r in asked if r["split"] == "test"}, words(made, "entity", "role = 'box' AND split = 'train'")
+    positive, train = (
+        {r["w"] for r in asked if r["split"] == "test"},
+        words(made, "entity", "role = 'box' AND split = 'train'"),
+    )
     (found,) = [f for f in check(made, ORDER) if f.kind in ("seen", "partly")]
     both = positive & train
-    assert f"{len(both)} of {len(positive)} queried entities" in found.text and f"{min(both)!r} for one" in found.text and both != positive
-    some = ORDER.replace(where=ORDER.where + f" and (q.split = 'train' or k.entity in ({', '.join(repr(w) for w in both)}))")
+    assert (
+        f"{len(both)} of {len(positive)} queried entities" in found.text
+        and f"{min(both)!r} for one" in found.text
+        and both != positive
+    )
+    some = ORDER.replace(
+        where=ORDER.where + f" and (q.split = 'train' or k.entity in ({', '.join(repr(w) for w in both)}))"
+    )
     (all_of_them,) = [f for f in check(made, some) if f.kind in ("seen", "partly")]
-    assert all_of_them.kind == "seen" and all_of_them.warns and f"not held out: all {len(both)} queried" in all_of_them.text
+    assert (
+        all_of_them.kind == "seen"
+        and all_of_them.warns
+        and f"not held out: all {len(both)} queried" in all_of_them.text
+    )
 
 
 def test_a_word_on_a_negative_key_alone_is_not_judged(run):
@@ -170,13 +208,17 @@ def test_a_word_on_a_negative_key_alone_is_not_judged(run):
     one, other = (next(r for r in asked if (r["w"] in seen) == here) for here in (True, False))
     for row, kinds in ((one, ["seen"]), (other, [])):
         alone = ORDER.replace(where=f"{ORDER.where} and (q.split = 'train' or q.prompt_id = {row['prompt_id']})")
-        assert [f.kind for f in check(made, alone) if f.kind in ("seen", "partly")] == kinds, "its three other boxes have words of train as well"
+        assert [f.kind for f in check(made, alone) if f.kind in ("seen", "partly")] == kinds, (
+            "its three other boxes have words of train as well"
+        )
 
 
 def test_a_train_word_on_a_negative_key_counts_as_seen(run):
     """ΔC is built on negative keys as well."""
     made = run.run("synthetic")
-    alone = ORDER.replace(where=f"{ORDER.where} and (q.split = 'test' or k.entity <> 'jam' or k.order_id <> q.queried_order)")
+    alone = ORDER.replace(
+        where=f"{ORDER.where} and (q.split = 'test' or k.entity <> 'jam' or k.order_id <> q.queried_order)"
+    )
     texts_ = [[f.text for f in check(made, c) if f.kind in ("seen", "partly")] for c in (ORDER, alone)]
     assert texts_[0] == texts_[1] and texts_[0]
 

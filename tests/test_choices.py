@@ -67,7 +67,9 @@ def told(app: AppTest, *said: str) -> None:
     """One warning a wrong choice, in one line, and the page is there all the same."""
     assert len(app.warning) == len(said) and not app.exception and not app.error and app.metric
     for text in said:
-        assert any(text in w.value.replace("\\", "") and "\n" not in w.value for w in app.warning), [w.value for w in app.warning]
+        assert any(text in w.value.replace("\\", "") and "\n" not in w.value for w in app.warning), [
+            w.value for w in app.warning
+        ]
 
 
 # -- interventions -----------------------------------------------------------------------------------------------
@@ -78,7 +80,9 @@ def swapped(boxes):
     store = qkstore.open(boxes)
     run = store.run("boxes")
     features = {name: store.feature(run, name) for name in ("order", "lexical")}
-    return {side: of(run, features, 1, 0) for side, of in (("keys", analysis.intervene), ("queries", query_swap.intervene))}
+    return {
+        side: of(run, features, 1, 0) for side, of in (("keys", analysis.intervene), ("queries", query_swap.intervene))
+    }
 
 
 @pytest.mark.parametrize("side", ["keys", "queries"])
@@ -110,7 +114,10 @@ def test_wrong_choices_of_interventions_are_told_and_the_defaults_shown(show, bo
     app = show(boxes, "interventions", contrast="order", layer=1, head=0, side="values", **{"and": "lexicl"})
     told(app, "Swap 'values' of the address is not here", "did you mean 'lexical'")
     assert list(app.dataframe[0].value["name"]) == default
-    told(show(boxes, "interventions", contrast="order", layer=1, head=0, **{"and": "order"}), "And 'order' of the address is not here")
+    told(
+        show(boxes, "interventions", contrast="order", layer=1, head=0, **{"and": "order"}),
+        "And 'order' of the address is not here",
+    )
 
 
 # -- subspaces ---------------------------------------------------------------------------------------------------
@@ -123,8 +130,13 @@ def test_the_contrast_to_compare_with_is_that_of_the_address(show, boxes):
         texts[other] = app.metric[3]
         assert app.metric[3].delta.replace("\\", "").startswith(f"with {other};")
         assert f"Against {other}" in [s.value.replace("\\", "") for s in app.subheader]
-    assert texts["lexical"].value != texts["order-centred"].value, "order is nearly order-centred, and not nearly lexical"
-    told(show(boxes, "subspaces", contrast="order", layer=1, head=0, **{"and": "ordr-centred"}), "did you mean 'order-centred'")
+    assert texts["lexical"].value != texts["order-centred"].value, (
+        "order is nearly order-centred, and not nearly lexical"
+    )
+    told(
+        show(boxes, "subspaces", contrast="order", layer=1, head=0, **{"and": "ordr-centred"}),
+        "did you mean 'order-centred'",
+    )
 
 
 def test_the_rank_and_norm_of_subspaces_are_those_of_the_library(show, boxes):
@@ -132,8 +144,13 @@ def test_the_rank_and_norm_of_subspaces_are_those_of_the_library(show, boxes):
     for name, at in (("order", (1, 0)), ("lexical", (1, 2))):
         fitted = analysis.covariance(run, qkstore.open(boxes).feature(run, name)[0], *at)
         app = well(show(boxes, "subspaces", contrast=name, layer=at[0], head=at[1]))
-        assert app.metric[0].value == f"{fitted.subspace.rank} of 8" and app.metric[1].value.startswith(f"{(fitted.delta**2).sum() ** 0.5:.3g}")
-        assert f"{fitted.counts.n_q:,} queries, {fitted.counts.n_pos:,} positive and {fitted.counts.n_neg:,} negative" in html(app)
+        assert app.metric[0].value == f"{fitted.subspace.rank} of 8" and app.metric[1].value.startswith(
+            f"{(fitted.delta**2).sum() ** 0.5:.3g}"
+        )
+        assert (
+            f"{fitted.counts.n_q:,} queries, {fitted.counts.n_pos:,} positive and {fitted.counts.n_neg:,} negative"
+            in html(app)
+        )
 
 
 # -- heads -------------------------------------------------------------------------------------------------------
@@ -144,13 +161,21 @@ def test_the_map_is_coloured_and_the_table_sorted_by_the_measure_of_the_address(
     app = well(show(boxes, "heads", contrast="order", layer=1, head=0, by=by))
     values = app.dataframe[0].value[by].to_list()
     assert len(values) == 8 and values == sorted(values, reverse=True)
-    assert f"{ranking.MEASURES[by][0]}: {ranking.MEASURES[by][1]}." in html(app).replace("&gt;", ">").replace("&#x27;", "'")
+    assert f"{ranking.MEASURES[by][0]}: {ranking.MEASURES[by][1]}." in html(app).replace("&gt;", ">").replace(
+        "&#x27;", "'"
+    )
 
 
 def test_a_wrong_measure_or_head_is_told(show, boxes):
     told(show(boxes, "heads", contrast="order", by="acuracy", layer=1, head=0), "did you mean 'accuracy'")
-    told(show(boxes, "heads", contrast="order", layer="-1", head="4"), "Layer '-1' of the address", "Head '4' of the address")
-    told(show(boxes, "heads", run="boxs", layer=1, head=0), "Run 'boxs' of the address is not here; did you mean 'boxes'")
+    told(
+        show(boxes, "heads", contrast="order", layer="-1", head="4"),
+        "Layer '-1' of the address",
+        "Head '4' of the address",
+    )
+    told(
+        show(boxes, "heads", run="boxs", layer=1, head=0), "Run 'boxs' of the address is not here; did you mean 'boxes'"
+    )
 
 
 def test_the_figures_of_heads_are_those_of_the_scores(show, boxes):
@@ -158,7 +183,10 @@ def test_the_figures_of_heads_are_those_of_the_scores(show, boxes):
     scores = heads(store.run("boxes"), store.feature(store.run("boxes"), "order")[0])
     app = well(show(boxes, "heads", contrast="order", layer=0, head=3))
     best = max(scores, key=lambda s: s.accuracy)
-    assert app.metric[0].value == str(sum(s.accuracy > 0.5 for s in scores)) and app.metric[1].value == f"L{best.layer} H{best.head}"
+    assert (
+        app.metric[0].value == str(sum(s.accuracy > 0.5 for s in scores))
+        and app.metric[1].value == f"L{best.layer} H{best.head}"
+    )
     assert app.metric[3].value == f"{best.n_queries:,}" and [s.value for s in app.subheader][0] == "Layer 0, head 3"
 
 
@@ -183,7 +211,9 @@ def test_latent_and_basis_of_the_address_are_drawn(show, only, latent, basis, mo
     assert asked[-1] == (latent, basis == "balanced")
     run = qkstore.open(only).run(TOY.format("discrete", 2, 3))
     found = toy_points.points(run, latent, basis == "balanced")
-    assert f"{latent}&#x27;s subspace of rank {found.rank}" in html(app) and f"{found.shown:,} of {found.total:,} points" in html(app)
+    assert f"{latent}&#x27;s subspace of rank {found.rank}" in html(
+        app
+    ) and f"{found.shown:,} of {found.total:,} points" in html(app)
     assert found.rank == {"z1": 2, "z2": 3}[latent]
 
 
@@ -228,7 +258,13 @@ def test_a_mixed_store_opens_each_kind_of_run_on_every_page(show, mixed, page):
 
 
 def test_from_a_toy_run_to_boxes_its_latent_is_dropped_without_a_warning(show, mixed):
-    app = well(show(mixed, "interventions", run=TOY.format("discrete", 2, 3), contrast="z1", layer=0, head=0, **{"and": "z2"}))
+    app = well(
+        show(mixed, "interventions", run=TOY.format("discrete", 2, 3), contrast="z1", layer=0, head=0, **{"and": "z2"})
+    )
     app.selectbox(key="url-run").select("boxes").run()
     well(app)
-    assert app.selectbox(key="url-contrast").value == "order" and "contrast" not in app.query_params and "and" not in app.query_params
+    assert (
+        app.selectbox(key="url-contrast").value == "order"
+        and "contrast" not in app.query_params
+        and "and" not in app.query_params
+    )

@@ -20,7 +20,14 @@ from qkstore.__main__ import main
 from qkstore.analysis import covariance
 from qkstore.dimension import dimension
 
-PREDICATES = ["--where", "k.prompt_id = q.prompt_id", "--positive", "k.order_id = q.queried_order", "--negative", "k.order_id <> q.queried_order"]
+PREDICATES = [
+    "--where",
+    "k.prompt_id = q.prompt_id",
+    "--positive",
+    "k.order_id = q.queried_order",
+    "--negative",
+    "k.order_id <> q.queried_order",
+]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +56,16 @@ def test_runs(cli):
 def test_heads_as_json_and_as_a_table(cli):
     rows = json.loads(cli("heads", "--run", "synthetic", *PREDICATES, "--json"))
     assert len(rows) == 8
-    assert {"layer", "head", "accuracy", "selectivity", "attention_positive", "attention_negative", "delta_norm", "rank"} <= rows[0].keys()
+    assert {
+        "layer",
+        "head",
+        "accuracy",
+        "selectivity",
+        "attention_positive",
+        "attention_negative",
+        "delta_norm",
+        "rank",
+    } <= rows[0].keys()
     best = max(rows, key=lambda r: r["accuracy"])
     assert (best["layer"], best["rank"]) == (1, 3)
     assert "accuracy" in cli("heads", "--run", "synthetic", *PREDICATES, "--nulls", 0).splitlines()[0]
@@ -69,7 +85,9 @@ def test_rank_prints_what_the_library_computes(cli, store):
     options = ["rank", "--run", "synthetic", *PREDICATES, "--layer", 1, "--head", 0]
     found = json.loads(cli(*options, "--seed", 3, "--json"))
     contrast = qkstore.Contrast(where=PREDICATES[1], positive=PREDICATES[3], negative=PREDICATES[5])
-    assert found == json.loads(json.dumps(dimension(qkstore.open(store).run("synthetic"), contrast, 1, 0, seed=3).to_dict()))
+    assert found == json.loads(
+        json.dumps(dimension(qkstore.open(store).run("synthetic"), contrast, 1, 0, seed=3).to_dict())
+    )
     assert (found["energy"], found["statistical"], found["split"], found["n"]) == (3, 3, "train", 192)
     first, sentence, canonical = cli(*options).splitlines()
     assert "statistical: 3" in first and "192 queries of the train split, level 0.05" in first
@@ -82,12 +100,18 @@ def test_swaps_of_queries_doses_growth_and_variants_print_what_the_library_compu
     run, head = qkstore.open(store).run("synthetic"), ["--layer", 1, "--head", 0]
     contrast = qkstore.Contrast(where=PREDICATES[1], positive=PREDICATES[3], negative=PREDICATES[5])
     found = json.loads(cli("intervene", "--run", "synthetic", *PREDICATES, *head, "--side", "queries", "--json"))
-    assert found == json.loads(json.dumps(query_swap.intervene(run, {"inline": (contrast,)}, 1, 0).to_dict())) and 0 < found["stored"] < 1
+    assert (
+        found == json.loads(json.dumps(query_swap.intervene(run, {"inline": (contrast,)}, 1, 0).to_dict()))
+        and 0 < found["stored"] < 1
+    )
     found = json.loads(cli("dose", "--run", "synthetic", *PREDICATES, *head, "--doses", "0,1", "--json"))
     assert found["rows"] == dose.response(run, (contrast,), 1, 0, doses=(0.0, 1.0)).table.to_dicts() and found["n"] > 0
     assert "random" in cli("dose", "--run", "synthetic", *PREDICATES, *head, "--doses", "1")
     found = json.loads(cli("growth", "--run", "synthetic", *PREDICATES, *head, "--draws", 2, "--json"))
-    assert found["rows"] == growth.growth(run, contrast, 1, 0, draws=2).table.to_dicts() and found["label"] == "queried_order"
+    assert (
+        found["rows"] == growth.growth(run, contrast, 1, 0, draws=2).table.to_dicts()
+        and found["label"] == "queried_order"
+    )
 
 
 def test_variants(cli, tmp_path):
@@ -96,9 +120,13 @@ def test_variants(cli, tmp_path):
     where = stores.write(tmp_path / "store")
     run, features = qkstore.open(where).run("boxes"), qkstore.open(where).features(qkstore.open(where).run("boxes"))
     rows = json.loads(cli("variants", "--run", "boxes", "--layer", 0, "--head", 0, "--json", where=where))
-    assert [(r["name"], r["whose"], r["target_after"]) for r in rows] == [(v.name, v.whose, v.swap.target_after) for v in variant.variants(run, features, 0, 0)]
+    assert [(r["name"], r["whose"], r["target_after"]) for r in rows] == [
+        (v.name, v.whose, v.swap.target_after) for v in variant.variants(run, features, 0, 0)
+    ]
     assert "overlap" in cli("variants", "--run", "boxes", "--layer", 0, "--head", 0, where=where).splitlines()[0]
-    assert "'order' has no positive" in cli("variants", "--run", "synthetic", "--layer", 1, "--head", 0, code=2)  # no prompts to build it on
+    assert "'order' has no positive" in cli(
+        "variants", "--run", "synthetic", "--layer", 1, "--head", 0, code=2
+    )  # no prompts to build it on
 
 
 def test_save_list_and_use_a_contrast(cli):
@@ -109,19 +137,47 @@ def test_save_list_and_use_a_contrast(cli):
     assert "mine" in cli("contrasts")
     listed = {r["name"]: r for r in json.loads(cli("contrasts", "--run", "synthetic", "--json"))}
     assert listed["mine"]["counts"]["n_pos"] == 256 and "order" in listed
-    found = json.loads(cli("intervene", "--run", "synthetic", "--contrast", "mine", "--and", "lexical", "--layer", 1, "--head", 0, "--json"))
+    found = json.loads(
+        cli(
+            "intervene",
+            "--run",
+            "synthetic",
+            "--contrast",
+            "mine",
+            "--and",
+            "lexical",
+            "--layer",
+            1,
+            "--head",
+            0,
+            "--json",
+        )
+    )
     assert [c["name"] for c in found["conditions"]][:3] == ["mine", "lexical", "mine+lexical"]
-    assert {"n", "conditions"} <= found.keys() and {"rank", "original_before", "target_before", "original_after", "target_after", "delta_p", "flip_rate", "ci"} <= found["conditions"][0].keys()
+    assert {"n", "conditions"} <= found.keys() and {
+        "rank",
+        "original_before",
+        "target_before",
+        "original_after",
+        "target_after",
+        "delta_p",
+        "flip_rate",
+        "ci",
+    } <= found["conditions"][0].keys()
 
 
 def test_attribute(cli):
     for prompt in ("250", "p250"):
-        found = json.loads(cli("attribute", "--run", "synthetic", *PREDICATES, "--layer", 1, "--head", 0, "--prompt", prompt, "--json"))
+        found = json.loads(
+            cli("attribute", "--run", "synthetic", *PREDICATES, "--layer", 1, "--head", 0, "--prompt", prompt, "--json")
+        )
         assert found["prompt_id"] == 250
         for token in found["tokens"]:
             assert set(token["parts"]) == {"inline", "rest"}
             assert sum(token["parts"].values()) == pytest.approx(token["logit"], abs=1e-12)
-    assert "projected out in the order inline" in cli("attribute", "--run", "synthetic", *PREDICATES, "--layer", 1, "--head", 0, "--prompt", 250)
+    assert "projected out in the order inline" in cli(
+        "attribute", "--run", "synthetic", *PREDICATES, "--layer", 1, "--head", 0, "--prompt", 250
+    )
 
 
 def test_sql(cli):
@@ -156,9 +212,14 @@ def test_check_finds_what_is_wrong(cli, tmp_path):
     write(tmp_path, n=32)
     with duckdb.connect(str(tmp_path / "runs/synthetic.duckdb")) as con:
         con.execute("DELETE FROM key_vector WHERE layer = 1 AND kv_head = 1 AND row = 5")
-        con.execute("UPDATE query_vector SET v = [1, 2, 3, 'nan'::FLOAT, 5, 6, 7, 8]::FLOAT[8] WHERE layer = 0 AND head = 2 AND row = 3")
+        con.execute(
+            "UPDATE query_vector SET v = [1, 2, 3, 'nan'::FLOAT, 5, 6, 7, 8]::FLOAT[8] WHERE layer = 0 AND head = 2 AND row = 3"
+        )
     text = cli("check", code=2, where=tmp_path)
-    assert "layer 1 kv_head 1 has 127 vectors for 127 of 128 rows" in text and "layer 0 head 2 has 1 vectors with NaN or Inf" in text
+    assert (
+        "layer 1 kv_head 1 has 127 vectors for 127 of 128 rows" in text
+        and "layer 0 head 2 has 1 vectors with NaN or Inf" in text
+    )
 
 
 @pytest.mark.parametrize(
@@ -168,13 +229,50 @@ def test_check_finds_what_is_wrong(cli, tmp_path):
         (["heads", "--run", "synthetic", "--contrast", "ordr"], "did you mean 'order'"),
         (["heads", "--run", "synthetic"], "no positive predicate"),
         (["heads", "--run", "synthetic", "--positive", "k.oder_id = 1", "--negative", "k.order_id = 2"], "order_id"),
-        (["heads", "--run", "synthetic", "--positive", "k.order_id = 9", "--negative", "k.order_id = 2 and k.prompt_id = q.prompt_id"], "no positive pairs"),
-        (["covariance", "--run", "synthetic", *PREDICATES, "--layer", "9", "--head", "0", "--out", "x.npz"], "no layer 9"),
-        (["covariance", "--run", "synthetic", *PREDICATES, "--layer", "0", "--head", "0", "--out", "x.txt"], "must end in .npz"),
-        (["covariance", "--run", "synthetic", *PREDICATES, "--layer", "0", "--head", "0", "--out", "no/such/x.npz"], "No such file"),
+        (
+            [
+                "heads",
+                "--run",
+                "synthetic",
+                "--positive",
+                "k.order_id = 9",
+                "--negative",
+                "k.order_id = 2 and k.prompt_id = q.prompt_id",
+            ],
+            "no positive pairs",
+        ),
+        (
+            ["covariance", "--run", "synthetic", *PREDICATES, "--layer", "9", "--head", "0", "--out", "x.npz"],
+            "no layer 9",
+        ),
+        (
+            ["covariance", "--run", "synthetic", *PREDICATES, "--layer", "0", "--head", "0", "--out", "x.txt"],
+            "must end in .npz",
+        ),
+        (
+            ["covariance", "--run", "synthetic", *PREDICATES, "--layer", "0", "--head", "0", "--out", "no/such/x.npz"],
+            "No such file",
+        ),
         (["rank", "--run", "synthetic", *PREDICATES, "--layer", "0", "--head", "9"], "head 9"),
-        (["rank", "--run", "synthetic", "--where", "q.prompt_id < 9", *PREDICATES[2:], "--layer", "0", "--head", "0"], "10 queries or more; the contrast has 9"),
-        (["attribute", "--run", "synthetic", *PREDICATES, "--layer", "0", "--head", "0", "--prompt", "p9999"], "no prompt 'p9999'"),
+        (
+            [
+                "rank",
+                "--run",
+                "synthetic",
+                "--where",
+                "q.prompt_id < 9",
+                *PREDICATES[2:],
+                "--layer",
+                "0",
+                "--head",
+                "0",
+            ],
+            "10 queries or more; the contrast has 9",
+        ),
+        (
+            ["attribute", "--run", "synthetic", *PREDICATES, "--layer", "0", "--head", "0", "--prompt", "p9999"],
+            "no prompt 'p9999'",
+        ),
         (["sql", "--run", "synthetic", "drop table prompt"], "qkstore: "),
         (["sql", "--run", "synthetic", "select * from read_csv('/etc/passwd')"], "read_csv"),
         (["restore", "--from", "nothing.tar"], "not empty"),
@@ -189,7 +287,15 @@ def test_mistakes_are_one_line(cli, arguments, says, store):
 
 def test_as_a_program(store):
     environment = os.environ | {"QKSTORE": str(store)}
-    done = subprocess.run([sys.executable, "-m", "qkstore", "runs", "--json"], capture_output=True, text=True, cwd=ROOT, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-m", "qkstore", "runs", "--json"], capture_output=True, text=True, cwd=ROOT, env=environment
+    )
     assert done.returncode == 0 and json.loads(done.stdout)[0]["run"] == "synthetic"
-    done = subprocess.run([sys.executable, "-m", "qkstore", "heads", "--run", "x"], capture_output=True, text=True, cwd=ROOT, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-m", "qkstore", "heads", "--run", "x"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+    )
     assert (done.returncode, done.stdout) == (2, "") and done.stderr.startswith("qkstore: no run 'x'")

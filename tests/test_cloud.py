@@ -25,7 +25,11 @@ def points(store, head: int, layer: int = 1) -> Cloud:
 def test_every_query_and_key_of_the_judged_split_is_there(store):
     found, run = points(store, 0), store.run("boxes")
     whole = analysis.project(run, store.feature(run, "order"), 1, 0, "queried_order", "order_id")
-    assert len(found.query.group) + len(found.key.group) == whole.total and found.split == whole.split == "test" and found.rank == whole.rank
+    assert (
+        len(found.query.group) + len(found.key.group) == whole.total
+        and found.split == whole.split == "test"
+        and found.rank == whole.rank
+    )
     table, explained = drawn(found, "pca", most=10_000)
     assert len(table) == whole.total and explained == pytest.approx(whole.explained)
     assert np.allclose(table.select("x", "y", "z").to_numpy(), whole.table.select("x", "y", "z").to_numpy(), atol=1e-4)
@@ -73,12 +77,25 @@ def test_matches_are_those_of_a_loop(store):
         for name, side in (("query", found.query), ("key", found.key)):
             mine = side.vectors if raw else side.coordinates
             rows = [i for i in range(len(mine)) if apart(side)[i] == 0 and side.group[i] in groups]
-            middle = np.mean([mine[[i for i in rows if side.group[i] == g]].mean(axis=0) for g in sorted({side.group[i] for i in rows})], axis=0)
+            middle = np.mean(
+                [
+                    mine[[i for i in rows if side.group[i] == g]].mean(axis=0)
+                    for g in sorted({side.group[i] for i in rows})
+                ],
+                axis=0,
+            )
             right = 0
             for i in rows:
-                cosines = [np.dot(mine[i] - middle, c) / np.linalg.norm(mine[i] - middle) / np.linalg.norm(c) for c in centre - centre.mean(axis=0)]
+                cosines = [
+                    np.dot(mine[i] - middle, c) / np.linalg.norm(mine[i] - middle) / np.linalg.norm(c)
+                    for c in centre - centre.mean(axis=0)
+                ]
                 right += groups[int(np.argmax(cosines))] == side.group[i]
-            assert (said[name].share, said[name].n, said[name].groups) == (pytest.approx(right / len(rows)), len(rows), len(groups))
+            assert (said[name].share, said[name].n, said[name].groups) == (
+                pytest.approx(right / len(rows)),
+                len(rows),
+                len(groups),
+            )
 
 
 def test_coordinates_are_those_in_the_subspace_and_raw_points_the_vectors(store):
@@ -86,7 +103,9 @@ def test_coordinates_are_those_in_the_subspace_and_raw_points_the_vectors(store)
     space = analysis.subspace(run, store.feature(run, "order"), 1, 0)
     assert np.allclose(found.query.coordinates, found.query.vectors @ space.U, atol=1e-5)
     assert np.allclose(found.key.coordinates, found.key.vectors @ space.V, atol=1e-5) and found.rank == space.rank < 8
-    inside, outside = (drawn(found, method, most=10_000)[0].select("x", "y", "z").to_numpy() for method in ("pca", "raw"))
+    inside, outside = (
+        drawn(found, method, most=10_000)[0].select("x", "y", "z").to_numpy() for method in ("pca", "raw")
+    )
     assert np.var(outside, axis=0).sum() > np.var(inside, axis=0).sum() and not np.allclose(inside, outside, atol=0.1)
 
 

@@ -49,22 +49,43 @@ def test_the_command_makes_a_run_of_a_users_file_with_its_labels(tmp_path, folde
     ]
     file.write_text("\n".join(json.dumps(line) for line in lines))
     assert main(command(folder, tmp_path, "--task", str(file), "--queries", "thing,answer_slot")) == 0
-    rows = qkstore.open(tmp_path).run("a").table("SELECT token, role, sweet, grams, shelf, split, id FROM q ORDER BY query_row").to_pylist()
+    rows = (
+        qkstore.open(tmp_path)
+        .run("a")
+        .table("SELECT token, role, sweet, grams, shelf, split, id FROM q ORDER BY query_row")
+        .to_pylist()
+    )
     assert [r["token"] for r in rows] == ["jam", ".", "jam", "."]
-    assert rows[0] == {"token": "jam", "role": "thing", "sweet": True, "grams": 250, "shelf": "top", "split": "train", "id": "top"}
+    assert rows[0] == {
+        "token": "jam",
+        "role": "thing",
+        "sweet": True,
+        "grams": 250,
+        "shelf": "top",
+        "split": "train",
+        "id": "top",
+    }
     assert rows[3]["role"] == "answer_slot" and rows[3]["sweet"] is None and rows[3]["split"] == "test"
 
 
 def test_a_chat_model_is_asked_in_its_template_unless_told_not_to(tmp_path, folder):
     chat = tmp_path / "chat"
     net, tokenizer = tf.AutoModel.from_pretrained(folder), tf.AutoTokenizer.from_pretrained(folder)
-    tokenizer.chat_template = "{% for m in messages %}The {{ m.content }} .{% endfor %}{% if add_generation_prompt %} box {% endif %}"
+    tokenizer.chat_template = (
+        "{% for m in messages %}The {{ m.content }} .{% endfor %}{% if add_generation_prompt %} box {% endif %}"
+    )
     net.save_pretrained(chat), tokenizer.save_pretrained(chat)
     for run, more in (("a", []), ("plain", ["--chat", "never"])):
-        assert main([*command(chat, tmp_path, "--task", "boxes", "--n", "2", "--n-test", "1"), "--run", run, *more]) == 0
+        assert (
+            main([*command(chat, tmp_path, "--task", "boxes", "--n", "2", "--n-test", "1"), "--run", run, *more]) == 0
+        )
     store = qkstore.open(tmp_path)
     text = store.run("a").table("SELECT text FROM prompt").column("text")[0].as_py()
-    assert text.startswith("The The ") and text.endswith(" . box Answer: box") and store.run("a").chat_template == tokenizer.chat_template
+    assert (
+        text.startswith("The The ")
+        and text.endswith(" . box Answer: box")
+        and store.run("a").chat_template == tokenizer.chat_template
+    )
     assert store.run("plain").chat_template is None
     tokens = store.run("a").table("SELECT token, queried_box, box FROM k WHERE role = 'box' AND is_answer").to_pylist()
     assert tokens and all(t["token"] == t["queried_box"] == t["box"] for t in tokens)
@@ -109,7 +130,12 @@ def test_a_broken_line_publishes_nothing(tmp_path, folder, capsys):
 def test_no_network_is_one_line_and_soon(tmp_path):
     """In a process of its own: the hub's address and patience are read when its library is imported."""
     there = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_TOKEN": ""}
-    told = [sys.executable, "-m", "ingest", *command("meta-llama/Llama-3.1-8B-Instruct", tmp_path, "--task", "boxes", "--n", "1", "--n-test", "1")]
+    told = [
+        sys.executable,
+        "-m",
+        "ingest",
+        *command("meta-llama/Llama-3.1-8B-Instruct", tmp_path, "--task", "boxes", "--n", "1", "--n-test", "1"),
+    ]
     done = subprocess.run(told, cwd=ROOT, env=there, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.strip() == (

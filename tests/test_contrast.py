@@ -14,12 +14,16 @@ from qkstore.covariance import ContrastiveCovariance
 from qkstore.errors import ContrastError, GuardError, QKStoreError
 
 WITHIN = Contrast(
-    name="order", where="k.prompt_id = q.prompt_id and k.role = 'box' and q.role = 'answer_slot'",
-    positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order",
+    name="order",
+    where="k.prompt_id = q.prompt_id and k.role = 'box' and q.role = 'answer_slot'",
+    positive="k.order_id = q.queried_order",
+    negative="k.order_id <> q.queried_order",
 )
 CROSS = Contrast(
-    name="lexical", where="q.variant = 'base' and k.role = 'box' and k.order_id = q.queried_order",
-    positive="k.prompt_id = q.prompt_id", negative="k.prompt_id = q.counterfactual_id",
+    name="lexical",
+    where="q.variant = 'base' and k.role = 'box' and k.order_id = q.queried_order",
+    positive="k.prompt_id = q.prompt_id",
+    negative="k.prompt_id = q.counterfactual_id",
 )
 WEIGHTED = Contrast(
     name="weighted",
@@ -56,9 +60,21 @@ def by_hand(run, condition, weight="1", layer=1, head=1, kv_head=0):
 @pytest.mark.parametrize(
     ("contrast", "condition", "weight"),
     [
-        (WITHIN, "case when k.prompt_id = q.prompt_id then case when k.order_id = q.queried_order then 1 else -1 end end", "1"),
-        (CROSS, "case when k.order_id = q.queried_order and q.variant = 'base' then case when k.prompt_id = q.prompt_id then 1 when k.prompt_id = q.counterfactual_id then -1 end end", "1"),
-        (WEIGHTED, "case when k.prompt_id = q.prompt_id then case when k.order_id = q.queried_order then 1 else -1 end end", "1 / abs(k.order_id - q.queried_order + 0.5)"),
+        (
+            WITHIN,
+            "case when k.prompt_id = q.prompt_id then case when k.order_id = q.queried_order then 1 else -1 end end",
+            "1",
+        ),
+        (
+            CROSS,
+            "case when k.order_id = q.queried_order and q.variant = 'base' then case when k.prompt_id = q.prompt_id then 1 when k.prompt_id = q.counterfactual_id then -1 end end",
+            "1",
+        ),
+        (
+            WEIGHTED,
+            "case when k.prompt_id = q.prompt_id then case when k.order_id = q.queried_order then 1 else -1 end end",
+            "1 / abs(k.order_id - q.queried_order + 0.5)",
+        ),
     ],
     ids=lambda c: getattr(c, "name", ""),
 )
@@ -71,7 +87,11 @@ def test_delta_equals_numpy_from_selected_vectors(store, run, contrast, conditio
     assert np.linalg.norm(wrong_head - expected) > 1e-2 * np.linalg.norm(expected)
 
 
-@pytest.mark.parametrize("contrast", [WITHIN, CROSS, WEIGHTED, WITHIN.replace(centring="queries"), WITHIN.replace(weighting="query")], ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    "contrast",
+    [WITHIN, CROSS, WEIGHTED, WITHIN.replace(centring="queries"), WITHIN.replace(weighting="query")],
+    ids=lambda c: c.name,
+)
 def test_partial_sums_merge_in_any_order(run, contrast):
     found = pairs(run, contrast)
     whole = fit(run, contrast, 1, 1, *found.localise()).delta
@@ -100,7 +120,9 @@ def test_a_whole_select_is_split_too(run):
 
 
 def test_each_query_equal(run):
-    uneven = WITHIN.replace(positive="k.order_id <= q.queried_order", negative="k.order_id > q.queried_order", weighting="query")
+    uneven = WITHIN.replace(
+        positive="k.order_id <= q.queried_order", negative="k.order_id > q.queried_order", weighting="query"
+    )
     found = pairs(run, uneven)
     totals = np.bincount(found.query[found.positive], found.weight[found.positive])
     assert np.allclose(totals[totals > 0], 1)
@@ -120,10 +142,16 @@ def test_centring_takes_the_mean_query_out(run):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (dict(positive="k.role = 'bxo'"), r"no positive pairs on the train prompts .*: 0 positive, \d+ negative.*k.role is answer_slot, box|no positive pairs on the train prompts .*: 0 positive, [\d,]+ negative.*k.role is box"),
+        (
+            dict(positive="k.role = 'bxo'"),
+            r"no positive pairs on the train prompts .*: 0 positive, \d+ negative.*k.role is answer_slot, box|no positive pairs on the train prompts .*: 0 positive, [\d,]+ negative.*k.role is box",
+        ),
         (dict(negative="k.order_id > 99"), r"no negative pairs .*: 48 positive, 0 negative"),
         (dict(where="q.split = 'dev'"), r"no positive and no negative pairs .*q.split is test, train"),
-        (dict(negative="k.order_id <= q.queried_order"), r"48 pairs are positive and negative, such as query_row \d+ with key_row \d+"),
+        (
+            dict(negative="k.order_id <= q.queried_order"),
+            r"48 pairs are positive and negative, such as query_row \d+ with key_row \d+",
+        ),
     ],
 )
 def test_a_side_that_is_empty_or_shared(run, change, says):
@@ -153,10 +181,19 @@ def test_a_typo_names_the_column_and_near_ones(run, predicate, says):
     [
         ("select query_row, key_row from q, k", "gives no 'sign'|sign"),
         ("select q.query_row, k.key_row, 2 as sign from q, k", "sign 2; a sign is 1 or -1"),
-        ("select q.query_row + 1000 as query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign from q join k using (prompt_id)", "query_row 10\\d\\d; run 'synthetic' has 0 to 63"),
-        ("select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign, -1 as weight from q join k using (prompt_id)", "weight that is not a positive number"),
+        (
+            "select q.query_row + 1000 as query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign from q join k using (prompt_id)",
+            "query_row 10\\d\\d; run 'synthetic' has 0 to 63",
+        ),
+        (
+            "select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign, -1 as weight from q join k using (prompt_id)",
+            "weight that is not a positive number",
+        ),
         ("select q.query_row, null as key_row, 1 as sign from q", "NULL key_row|key_row of type"),
-        ("select q.query_row, k.token as key_row, 1 as sign from q, k limit 9", "key_row of type string; whole numbers"),
+        (
+            "select q.query_row, k.token as key_row, 1 as sign from q, k limit 9",
+            "key_row of type string; whole numbers",
+        ),
     ],
 )
 def test_a_whole_select_that_gives_no_pairs(run, select, says):
@@ -182,7 +219,18 @@ def test_a_contrast_that_is_none(fields, says):
 
 def test_key_is_of_what_decides_the_numbers():
     assert WITHIN.key == WITHIN.replace(name="other", description="x", author="y", version=3).key
-    assert len({WITHIN.key, WITHIN.replace(centring="queries").key, WITHIN.replace(weighting="query").key, CROSS.key, WEIGHTED.key}) == 5
+    assert (
+        len(
+            {
+                WITHIN.key,
+                WITHIN.replace(centring="queries").key,
+                WITHIN.replace(weighting="query").key,
+                CROSS.key,
+                WEIGHTED.key,
+            }
+        )
+        == 5
+    )
 
 
 def test_sentence_reads_back_with_counts(run):

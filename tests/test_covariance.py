@@ -37,7 +37,9 @@ def fit(q, k, pairs, centred=False):
 
 def by_query(pairs, groups):
     """The pairs of each group of queries."""
-    return [Pairs(*(getattr(pairs, f)[np.isin(pairs.query, g)] for f in ("query", "key", "sign", "weight"))) for g in groups]
+    return [
+        Pairs(*(getattr(pairs, f)[np.isin(pairs.query, g)] for f in ("query", "key", "sign", "weight"))) for g in groups
+    ]
 
 
 def same(a, b, tol=1e-9):
@@ -47,10 +49,16 @@ def same(a, b, tol=1e-9):
 def test_equals_outer_products(rng):
     q, k, pairs = some(rng, mean=2.0)
     fitted, (C_pos, C_neg) = fit(q, k, pairs), brute(q, k, pairs)
-    assert same(fitted.C_pos, C_pos, 1e-13) and same(fitted.C_neg, C_neg, 1e-13) and same(fitted.delta, C_pos - C_neg, 1e-12)
+    assert (
+        same(fitted.C_pos, C_pos, 1e-13)
+        and same(fitted.C_neg, C_neg, 1e-13)
+        and same(fitted.delta, C_pos - C_neg, 1e-12)
+    )
     assert (fitted.n_pos, fitted.n_neg) == (int((pairs.sign > 0).sum()), int((pairs.sign < 0).sum()))
     flipped = Pairs(pairs.query, pairs.key, -pairs.sign, pairs.weight)
-    assert same(fit(q, k, flipped).delta, -fitted.delta, 1e-12) and not same(fit(q, k, flipped).delta, fitted.delta, 0.1)
+    assert same(fit(q, k, flipped).delta, -fitted.delta, 1e-12) and not same(
+        fit(q, k, flipped).delta, fitted.delta, 0.1
+    )
 
 
 def test_weights_are_repeats(rng):
@@ -112,8 +120,10 @@ def test_an_empty_side_is_an_error_at_read_out_only(rng, sign, side):
         fit(q, k, Pairs([0, 0], [0, 1], [1, -1], [0.0, 1.0])).delta
 
 
-@pytest.mark.parametrize("sign, weight, says", [
-    ([1, 0], None, "sign"), ([1, 2], None, "not 2"), ([1, -1], [1, np.nan], "weight"), ([1, -1], [1, -1], "weight")])
+@pytest.mark.parametrize(
+    "sign, weight, says",
+    [([1, 0], None, "sign"), ([1, 2], None, "not 2"), ([1, -1], [1, np.nan], "weight"), ([1, -1], [1, -1], "weight")],
+)
 def test_pairs_refuse_other_signs_and_weights(sign, weight, says):
     with pytest.raises(ContrastError, match=says):
         Pairs([0, 0], [0, 1], sign, weight)
@@ -143,9 +153,14 @@ def test_balanced_makes_queries_equal(rng):
     for side in (even.positive, even.negative):
         totals = np.bincount(even.query[side], even.weight[side])
         assert np.allclose(totals[totals > 0], 1)
-    per_query = [np.average([np.outer(q[i], k[j]) for j in one.key], axis=0, weights=one.weight) for i in np.unique(pairs.query)
-                 for one in by_query(Pairs(*(getattr(pairs, f)[pairs.positive] for f in ("query", "key", "sign", "weight"))), [[i]])
-                 if len(one)]
+    per_query = [
+        np.average([np.outer(q[i], k[j]) for j in one.key], axis=0, weights=one.weight)
+        for i in np.unique(pairs.query)
+        for one in by_query(
+            Pairs(*(getattr(pairs, f)[pairs.positive] for f in ("query", "key", "sign", "weight"))), [[i]]
+        )
+        if len(one)
+    ]
     assert same(fit(q, k, even).C_pos, np.mean(per_query, axis=0), 1e-6)
     assert not same(fit(q, k, pairs).C_pos, np.mean(per_query, axis=0), 1e-2)
 
@@ -162,7 +177,9 @@ def test_null_norms_are_norms_of_dealt_delta(rng, centred):
     from itertools import permutations, product
 
     q, k = rng.standard_normal((3, 5)) + 1, rng.standard_normal((9, 5)) + 1
-    pairs = Pairs(np.repeat(np.arange(3), 3)[::-1], np.arange(9), rng.permuted([1, -1, -1, 1, -1, -1, 1, 1, -1]), rng.random(9))
+    pairs = Pairs(
+        np.repeat(np.arange(3), 3)[::-1], np.arange(9), rng.permuted([1, -1, -1, 1, -1, -1, 1, 1, -1]), rng.random(9)
+    )
     norms = []
     for deal in product(permutations(range(3)), repeat=3):
         source = np.concatenate([3 * i + np.array(order) for i, order in enumerate(deal)])
@@ -226,6 +243,10 @@ def test_summed_takes_sums_over_keys_not_means(rng):
     assert np.linalg.norm(summed.delta) > 5 * np.linalg.norm(fit(q, k, pairs).delta)
     delta = (q[pairs.query] * pairs.coefficient(summed=True)[:, None]).T @ k[pairs.key]
     assert same(delta, explicit, 1e-9)
-    halves = [ContrastiveCovariance(d, summed=True).update(q, k, Pairs(*(getattr(pairs, f)[part] for f in ("query", "key", "sign", "weight"))))
-              for part in (pairs.query < 50, pairs.query >= 50)]
+    halves = [
+        ContrastiveCovariance(d, summed=True).update(
+            q, k, Pairs(*(getattr(pairs, f)[part] for f in ("query", "key", "sign", "weight")))
+        )
+        for part in (pairs.query < 50, pairs.query >= 50)
+    ]
     assert same(halves[0].merge(halves[1]).delta, explicit, 1e-9)

@@ -18,7 +18,9 @@ def test_ten_kills(tmp_path):
     words = re.findall(r"\w+|[^\w\s]", " ".join(p.text for p in boxes.build(200, "ent", 0, 100)))
     tokenizer = models.word_tokenizer(words)
     torch.manual_seed(0)
-    config = tf.Qwen3Config(**models.GROUPED | dict(vocab_size=len(tokenizer), num_hidden_layers=2, max_position_embeddings=256))
+    config = tf.Qwen3Config(
+        **models.GROUPED | dict(vocab_size=len(tokenizer), num_hidden_layers=2, max_position_embeddings=256)
+    )
     tf.Qwen3ForCausalLM(config).save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     command = [sys.executable, ROOT / "bench" / "crash.py", tmp_path, tmp_path / "model", "--kills", "10"]

@@ -32,20 +32,45 @@ def spoil(store, sql, name="synthetic"):
 
 def test_a_whole_store_is_well(store):
     well, ill = archive.check(store)
-    assert ill == [] and well == ["run 'synthetic': 16 queries, 64 keys, 2 layers", "run 'v1.2-b': 8 queries, 32 keys, 2 layers", "catalogue: 1 contrasts"]
+    assert ill == [] and well == [
+        "run 'synthetic': 16 queries, 64 keys, 2 layers",
+        "run 'v1.2-b': 8 queries, 32 keys, 2 layers",
+        "catalogue: 1 contrasts",
+    ]
 
 
 @pytest.mark.parametrize(
     ("sql", "says"),
     [
-        ("DELETE FROM key_vector WHERE layer = 1 AND kv_head = 1 AND row = 5", "layer 1 kv_head 1 has 63 vectors for 63 of 64 rows"),
+        (
+            "DELETE FROM key_vector WHERE layer = 1 AND kv_head = 1 AND row = 5",
+            "layer 1 kv_head 1 has 63 vectors for 63 of 64 rows",
+        ),
         ("DELETE FROM query_vector WHERE layer = 0 AND head = 3", "layer 0 head 3 has 0 vectors for 0 of 16 rows"),
-        ("UPDATE query_vector SET row = 4 WHERE layer = 0 AND head = 3 AND row = 5", "layer 0 head 3 has 16 vectors for 15 of 16 rows"),
-        ("UPDATE query_vector SET row = 16 WHERE layer = 0 AND head = 3 AND row = 5", "layer 0 head 3 has 16 vectors for 15 of 16 rows"),
-        ("UPDATE key_vector SET v = [1, 2, 'inf'::FLOAT, '-inf'::FLOAT, 5, 6, 7, 8]::FLOAT[8] WHERE layer = 0 AND kv_head = 1 AND row = 5", "layer 0 kv_head 1 has 1 vectors with NaN or Inf"),
-        ("UPDATE row_stat SET logsumexp = 'nan'::DOUBLE WHERE layer = 0 AND head = 1 AND row < 3", "layer 0 head 1 has 3 log-sum-exps with NaN or Inf"),
-        ("UPDATE row_stat SET logsumexp = NULL WHERE layer = 0 AND head = 1 AND row < 3", "layer 0 head 1 has 3 log-sum-exps with NaN or Inf"),
-        ("DELETE FROM row_stat WHERE layer = 1 AND head = 2 AND row = 7", "layer 1 head 2 has 15 log-sum-exps for 15 of 16 rows"),
+        (
+            "UPDATE query_vector SET row = 4 WHERE layer = 0 AND head = 3 AND row = 5",
+            "layer 0 head 3 has 16 vectors for 15 of 16 rows",
+        ),
+        (
+            "UPDATE query_vector SET row = 16 WHERE layer = 0 AND head = 3 AND row = 5",
+            "layer 0 head 3 has 16 vectors for 15 of 16 rows",
+        ),
+        (
+            "UPDATE key_vector SET v = [1, 2, 'inf'::FLOAT, '-inf'::FLOAT, 5, 6, 7, 8]::FLOAT[8] WHERE layer = 0 AND kv_head = 1 AND row = 5",
+            "layer 0 kv_head 1 has 1 vectors with NaN or Inf",
+        ),
+        (
+            "UPDATE row_stat SET logsumexp = 'nan'::DOUBLE WHERE layer = 0 AND head = 1 AND row < 3",
+            "layer 0 head 1 has 3 log-sum-exps with NaN or Inf",
+        ),
+        (
+            "UPDATE row_stat SET logsumexp = NULL WHERE layer = 0 AND head = 1 AND row < 3",
+            "layer 0 head 1 has 3 log-sum-exps with NaN or Inf",
+        ),
+        (
+            "DELETE FROM row_stat WHERE layer = 1 AND head = 2 AND row = 7",
+            "layer 1 head 2 has 15 log-sum-exps for 15 of 16 rows",
+        ),
         ("DELETE FROM token WHERE prompt_id = 3 AND pos = 0", "token has "),
         ("DELETE FROM q WHERE query_row = 3", "q has 15 rows of 16"),
         ("DELETE FROM key_row WHERE key_row = 3", "key_row has 63 rows of 64"),
@@ -65,10 +90,18 @@ def test_what_is_wrong_with_a_run_is_found_and_the_others_are_well(store, sql, s
 def test_an_unsorted_file_is_slow_and_right(store):
     run = store.run("synthetic")
     expected = [run.queries(1, h) for h in range(4)] + [run.keys(1, h) for h in range(4)]
-    _, ill = spoil(store, "CREATE TABLE t AS SELECT * FROM query_vector ORDER BY hash(row, head); DELETE FROM query_vector; INSERT INTO query_vector SELECT * FROM t; DROP TABLE t")
+    _, ill = spoil(
+        store,
+        "CREATE TABLE t AS SELECT * FROM query_vector ORDER BY hash(row, head); DELETE FROM query_vector; INSERT INTO query_vector SELECT * FROM t; DROP TABLE t",
+    )
     run = qkstore.open(store.path).run("synthetic")
-    assert ill == [] and [r["row"] for r in run.table("SELECT row FROM query_vector").to_pylist()] != sorted(range(16)) * 8
-    assert all(np.array_equal(a, b) for a, b in zip(expected, [run.queries(1, h) for h in range(4)] + [run.keys(1, h) for h in range(4)]))
+    assert (
+        ill == [] and [r["row"] for r in run.table("SELECT row FROM query_vector").to_pylist()] != sorted(range(16)) * 8
+    )
+    assert all(
+        np.array_equal(a, b)
+        for a, b in zip(expected, [run.queries(1, h) for h in range(4)] + [run.keys(1, h) for h in range(4)])
+    )
 
 
 def test_a_block_that_went_bad_on_disk_is_named_when_it_is_read(tmp_path):

@@ -134,9 +134,16 @@ def test_the_tables_hold_the_numbers(store, run):
     assert digest.most_attended(found.tokens)["attention"] == logits["attention"].max()
     conditions = [c.to_dict() for c in analysis.intervene(run, features, 1, 0).conditions]
     swaps = digest.swaps(conditions)
-    assert swaps["name"].to_list()[:2] == ["order", "random of order's rank"] and swaps["gain_low"].le(swaps["gain_high"]).all()
+    assert (
+        swaps["name"].to_list()[:2] == ["order", "random of order's rank"]
+        and swaps["gain_low"].le(swaps["gain_high"]).all()
+    )
     moved, baseline = digest.headline(conditions)
-    assert moved["delta_p"] == max(c["delta_p"] for c in conditions if not c["bases"]) and baseline["rank"] == moved["rank"] and baseline["bases"] >= 10
+    assert (
+        moved["delta_p"] == max(c["delta_p"] for c in conditions if not c["bases"])
+        and baseline["rank"] == moved["rank"]
+        and baseline["bases"] >= 10
+    )
 
 
 def test_singular_values_say_what_they_hold():
@@ -156,9 +163,21 @@ def test_a_prompt_that_is_not_there_raises(run):
         run.prompt(10**6)
 
 
-@pytest.mark.parametrize(("text", "shown"), [
-    (" the", "·the"), ("the", "the"), ("\n", "↵"), ("\t", "U+0009"), ("\u202eabc", "U+202Eabc"), ("a\u200bb", "aU+200Bb"), ("\x1b[31m", "U+001B[31m"), ("é漢", "é漢"), ("", ""), ("a b", "a b"),
-])
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (" the", "·the"),
+        ("the", "the"),
+        ("\n", "↵"),
+        ("\t", "U+0009"),
+        ("\u202eabc", "U+202Eabc"),
+        ("a\u200bb", "aU+200Bb"),
+        ("\x1b[31m", "U+001B[31m"),
+        ("é漢", "é漢"),
+        ("", ""),
+        ("a b", "a b"),
+    ],
+)
 def test_what_cannot_be_seen_is_spelled_out(text, shown):
     assert visible(text) == shown
 
@@ -175,7 +194,14 @@ def test_the_null_is_of_the_contrasts_own_kind(tmp_path):
     write(tmp_path, n=128)
     run = qkstore.open(tmp_path).run("synthetic")
     for weighting in ("pair", "sum"):
-        asked = Contrast(weighting=weighting, where="k.prompt_id = q.prompt_id", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
+        asked = Contrast(
+            weighting=weighting,
+            where="k.prompt_id = q.prompt_id",
+            positive="k.order_id = q.queried_order",
+            negative="k.order_id <> q.queried_order",
+        )
         (score,) = [h for h in heads(run, asked, nulls=99) if (h.layer, h.head) == (1, 0)]
         found = null(run, asked, 1, 0)
-        assert (found.norm, found.p_value) == (score.delta_norm, score.p_value) and abs(found.norm / found.ratio - score.delta_null) < 1e-9
+        assert (found.norm, found.p_value) == (score.delta_norm, score.p_value) and abs(
+            found.norm / found.ratio - score.delta_null
+        ) < 1e-9

@@ -17,8 +17,10 @@ from qkstore.errors import ContrastError, RunError
 from qkstore.rank import ranks
 
 ORDER = Contrast(
-    name="order", where="k.prompt_id = q.prompt_id and k.role = 'box'",
-    positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order",
+    name="order",
+    where="k.prompt_id = q.prompt_id and k.role = 'box'",
+    positive="k.order_id = q.queried_order",
+    negative="k.order_id <> q.queried_order",
 )
 
 
@@ -48,18 +50,32 @@ def test_it_is_of_the_matrix_that_the_contrast_has(run, weighting, centring):
     """Triplets by hand: the mean of each query's outer product with its own contrast of keys, as the weighting has it."""
     contrast = ORDER.replace(weighting=weighting, centring=centring)
     found, fitted = dimension(run, contrast, 1, 2), covariance(run, contrast, 1, 2)
-    assert found.rank.energy == fitted.subspace.rank and found.counts == fitted.counts and found.split == fitted.split == "train"
+    assert (
+        found.rank.energy == fitted.subspace.rank
+        and found.counts == fitted.counts
+        and found.split == fitted.split == "train"
+    )
     p = pairs(run, contrast, "train")
     rows = np.unique(p.query)
     keys = run.keys(1, 2, np.arange(run.n_keys)).astype(float)
     negatives = 3 if weighting != "sum" else 1
-    c = np.stack([keys[p.key[(p.query == r) & p.positive]].sum(0) - keys[p.key[(p.query == r) & p.negative]].sum(0) / negatives for r in rows])
+    c = np.stack(
+        [
+            keys[p.key[(p.query == r) & p.positive]].sum(0)
+            - keys[p.key[(p.query == r) & p.negative]].sum(0) / negatives
+            for r in rows
+        ]
+    )
     x = run.queries(1, 2, rows).astype(float)
     if centring == "queries":
         x, c = x - x.mean(0), c - c.mean(0)
     assert np.allclose(x.T @ c / len(x), fitted.delta, rtol=1e-6, atol=1e-9)
     assert np.allclose(found.canonical.values, canonical(x, c).values, atol=1e-8)
-    assert (found.rank.energy, found.rank.statistical, found.rank.n) == (ranks(x, c).energy, ranks(x, c).statistical, len(rows))
+    assert (found.rank.energy, found.rank.statistical, found.rank.n) == (
+        ranks(x, c).energy,
+        ranks(x, c).statistical,
+        len(rows),
+    )
 
 
 def test_one_category_has_rank_1_and_all_of_them_have_one_less_than_there_are(lists):

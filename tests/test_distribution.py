@@ -29,7 +29,9 @@ def test_parts_sum_to_the_gap_of_every_query(arrays):
     q, difference, spaces = arrays
     found = distribution(q, difference, spaces, 0.5)
     assert list(found.parts) == ["a", "b", "rest"]
-    assert np.allclose(sum(found.parts.values()), found.gap) and np.allclose(found.gap, 0.5 * np.sum(q * difference, axis=1))
+    assert np.allclose(sum(found.parts.values()), found.gap) and np.allclose(
+        found.gap, 0.5 * np.sum(q * difference, axis=1)
+    )
     assert sum(found.share.values()) == pytest.approx(1)
 
 
@@ -61,7 +63,9 @@ def test_intervals_of_shares_cover_the_truth(arrays):
     A = spaces["a"].U @ spaces["a"].U.T
     B = spaces["b"].U @ spaces["b"].U.T @ (np.eye(8) - A)  # a, the smaller, is taken out first
     true = {"a": np.trace(A @ second @ W), "b": np.trace(B @ second @ W)}
-    true = {name: value / np.trace(second @ W) for name, value in true.items()} | {"rest": 1 - sum(true.values()) / np.trace(second @ W)}
+    true = {name: value / np.trace(second @ W) for name, value in true.items()} | {
+        "rest": 1 - sum(true.values()) / np.trace(second @ W)
+    }
     covered, off = [], []
     for seed in range(150):
         rng = np.random.default_rng(seed)
@@ -69,7 +73,9 @@ def test_intervals_of_shares_cover_the_truth(arrays):
         found = distribution(q, q @ W + rng.normal(size=(150, 8)), spaces, 0.25)
         covered.append([found.ci[name][0] <= value <= found.ci[name][1] for name, value in true.items()])
         off.append([found.ci[name][0] <= value + 0.15 <= found.ci[name][1] for name, value in true.items()])
-    assert ((0.89 <= np.mean(covered, axis=0)) & (np.mean(covered, axis=0) <= 1)).all() and (np.mean(off, axis=0) < 0.35).all()
+    assert ((0.89 <= np.mean(covered, axis=0)) & (np.mean(covered, axis=0) <= 1)).all() and (
+        np.mean(off, axis=0) < 0.35
+    ).all()
 
 
 def test_the_scaling_changes_logits_and_no_share(arrays):
@@ -97,7 +103,11 @@ def test_over_a_run_the_means_are_those_of_the_shares(store):
     (order,) = features["order"]
     for head in (0, 2):
         found, whole = gaps(run, features, 1, head, order), shares(run, features, 1, head, over=order).shares
-        assert float(found.gap.mean()) == pytest.approx(whole.gap) and found.share == pytest.approx(whole.share) and found.split == "test"
+        assert (
+            float(found.gap.mean()) == pytest.approx(whole.gap)
+            and found.share == pytest.approx(whole.share)
+            and found.split == "test"
+        )
     assert gaps(run, features, 1, 0, order).share["order"] > 0.8
     assert gaps(run, features, 1, 2, order).share["order"] < 0.3
 
@@ -105,4 +115,10 @@ def test_over_a_run_the_means_are_those_of_the_shares(store):
 def test_an_empty_side_is_named(store):
     run = store.run("boxes")
     with pytest.raises(ContrastError, match="no positive pairs"):
-        gaps(run, {"order": store.feature(run, "order")}, 1, 0, store.feature(run, "order")[0].replace(positive="k.order_id = 99"))
+        gaps(
+            run,
+            {"order": store.feature(run, "order")},
+            1,
+            0,
+            store.feature(run, "order")[0].replace(positive="k.order_id = 99"),
+        )

@@ -33,7 +33,9 @@ def blocks(text: str, language: str | None = None) -> list[str]:
 
 def commands(text: str) -> list[list[str]]:
     """The words of every `python -m …` of a page, in a block or in a line of text."""
-    joined = "\n".join([*blocks(text), *re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))]).replace("\\\n", " ")
+    joined = "\n".join(
+        [*blocks(text), *re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))]
+    ).replace("\\\n", " ")
     lines = [line.split("   #")[0].strip() for line in joined.splitlines()]
     return [words for line in lines if line.startswith("python -m") and (words := shlex.split(line))]
 
@@ -58,7 +60,16 @@ def test_a_command_with_an_option_that_is_not_there_would_be_seen():
             parse(["python", "-m", "qkstore", *words])
 
 
-@pytest.mark.parametrize("call", sorted(set(re.findall(r"python -m (?:qkstore|ingest) [a-z]+", " ".join(p.read_text() for p in (ROOT / "qkstore").glob("*.py"))))))
+@pytest.mark.parametrize(
+    "call",
+    sorted(
+        set(
+            re.findall(
+                r"python -m (?:qkstore|ingest) [a-z]+", " ".join(p.read_text() for p in (ROOT / "qkstore").glob("*.py"))
+            )
+        )
+    ),
+)
 def test_every_command_that_an_error_names_is_there(call):
     with pytest.raises((SystemExit, QKStoreError)) as done:
         parse([*call.split(), "--help"])
@@ -70,11 +81,16 @@ def test_every_link_and_file_is_there(page):
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
     for link in re.findall(r"\]\(([^)#]+)\)", text):
         assert link.startswith("http") or (page.parent / link).exists(), link
-    for name in re.findall(r"`([\w./-]+/[\w./-]*\.(?:py|md|txt|sh|toml)|[\w-]+\.(?:py|txt|toml)|(?:qkstore|ingest|pages|bench|docs|dashboard|tests)/)`", text):
+    for name in re.findall(
+        r"`([\w./-]+/[\w./-]*\.(?:py|md|txt|sh|toml)|[\w-]+\.(?:py|txt|toml)|(?:qkstore|ingest|pages|bench|docs|dashboard|tests)/)`",
+        text,
+    ):
         assert (ROOT / name).exists() or (page.parent / name).exists(), name
 
 
-@pytest.mark.parametrize("name", sorted({n for p in PAGES for n in re.findall(r"`(qkstore(?:\.\w+)+)`", p.read_text())}))
+@pytest.mark.parametrize(
+    "name", sorted({n for p in PAGES for n in re.findall(r"`(qkstore(?:\.\w+)+)`", p.read_text())})
+)
 def test_every_function_that_a_page_names_is_there(name):
     import importlib
 
@@ -83,24 +99,46 @@ def test_every_function_that_a_page_names_is_there(name):
         module = getattr(module, part)
 
 
-@pytest.mark.parametrize("name", sorted(re.findall(r"\| `\.?(\w+)`|`([A-Z]\w+\.\w+)`|, `\.(\w+)`", (ROOT / "docs/method.md").read_text())))
+@pytest.mark.parametrize(
+    "name", sorted(re.findall(r"\| `\.?(\w+)`|`([A-Z]\w+\.\w+)`|, `\.(\w+)`", (ROOT / "docs/method.md").read_text()))
+)
 def test_every_short_name_of_the_method_is_somewhere(name):
     word = next(filter(None, name)).split(".")[-1]
     sources = " ".join(p.read_text() for p in (ROOT / "qkstore").glob("*.py"))
     assert re.search(rf"\b{word}\b", sources), word
 
 
-@pytest.mark.parametrize("target", sorted({t for p in PAGES for t in re.findall(r"\bmake ([a-z][a-z-]*)", "\n".join(blocks(p.read_text()) + re.findall(r"`([^`\n]+)`", p.read_text())))}))
+@pytest.mark.parametrize(
+    "target",
+    sorted(
+        {
+            t
+            for p in PAGES
+            for t in re.findall(
+                r"\bmake ([a-z][a-z-]*)", "\n".join(blocks(p.read_text()) + re.findall(r"`([^`\n]+)`", p.read_text()))
+            )
+        }
+    ),
+)
 def test_every_make_target_that_a_page_names_is_there(target):
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M)
 
 
-@pytest.mark.parametrize("path", [*PAGES, ROOT / "Makefile", *(ROOT / "setup").iterdir(), *ROOT.glob("requirements*.txt"), ROOT / ".ci/run"], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path",
+    [*PAGES, ROOT / "Makefile", *(ROOT / "setup").iterdir(), *ROOT.glob("requirements*.txt"), ROOT / ".ci/run"],
+    ids=lambda p: p.name,
+)
 def test_nothing_is_of_one_machine(path):
     text = path.read_text()
     assert not re.search(r"(?<![\w.~])/(?:root|home|work|tmp|Users|mnt|opt|private)/", text) and str(ROOT) not in text
-    assert not re.search(r"\b(?:10|192\.168|172\.(?:1[6-9]|2\d|3[01]))\.\d+\.\d+(?:\.\d+)?\b(?!\.?\d)", re.sub(r"==\S+", "", text))
-    assert all(host in ("github.com", "huggingface.co", "arxiv.org", "127.0.0.1:8501", "127.0.0.1:$(PORT") for host in re.findall(r"https?://([^\s/`)\"']+)", text))
+    assert not re.search(
+        r"\b(?:10|192\.168|172\.(?:1[6-9]|2\d|3[01]))\.\d+\.\d+(?:\.\d+)?\b(?!\.?\d)", re.sub(r"==\S+", "", text)
+    )
+    assert all(
+        host in ("github.com", "huggingface.co", "arxiv.org", "127.0.0.1:8501", "127.0.0.1:$(PORT")
+        for host in re.findall(r"https?://([^\s/`)\"']+)", text)
+    )
 
 
 # -- the README's example ----------------------------------------------------------------------------------------
@@ -112,7 +150,11 @@ def test_the_json_line_is_a_prompt(tmp_path):
     (prompt,) = read_jsonl(tmp_path / "prompts.jsonl")
     marked = [(prompt.text[s.start : s.end], s.role, s.labels["category"]) for s in prompt.spans if s.role == "item"]
     assert marked == [("cat", "item", "animals"), ("apple", "item", "fruits"), ("dog", "item", "animals")]
-    assert prompt.split == "train" and prompt.labels == {"queried_category": "fruits"} and len(json.loads(example)["spans"]) == len(prompt.spans)
+    assert (
+        prompt.split == "train"
+        and prompt.labels == {"queried_category": "fruits"}
+        and len(json.loads(example)["spans"]) == len(prompt.spans)
+    )
 
 
 def test_the_last_token_of_the_json_line_is_free_to_be_the_query():

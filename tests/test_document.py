@@ -21,14 +21,21 @@ def figure(name: str, of: str = "", points: bool = False) -> Figure:
 
 
 def chapter(name: str, *parts, claims: tuple[Claim, ...] = ()) -> Chapter:
-    return Chapter(name, f"Chapter {name}", {"model": "m", "n": "3"}, (Section(f"{name}-s", f"Section {name}", parts, claims),))
+    return Chapter(
+        name, f"Chapter {name}", {"model": "m", "n": "3"}, (Section(f"{name}-s", f"Section {name}", parts, claims),)
+    )
 
 
 @pytest.fixture(scope="module")
 def document() -> Document:
-    claims = tuple(Claim(title, "run, head", "paper", "authors", "0.5 [0.4, 0.6]", "7 queries") for title in ("first", "second"))
+    claims = tuple(
+        Claim(title, "run, head", "paper", "authors", "0.5 [0.4, 0.6]", "7 queries") for title in ("first", "second")
+    )
     table = Table("Rows.", [{"head": "L0 H0", "n": "12"}, {"head": "L1 H1", "n": "13"}])
-    one, two = chapter("a", "Text.", figure("f", "Figure 6a"), table, claims=claims), chapter("b", figure("g", points=True))
+    one, two = (
+        chapter("a", "Text.", figure("f", "Figure 6a"), table, claims=claims),
+        chapter("b", figure("g", points=True)),
+    )
     return Document("Title", ("One.", "Two."), (one, two))
 
 
@@ -54,7 +61,10 @@ def test_figures_are_numbered_through_all_chapters_and_say_whose_they_stand_besi
 def test_a_table_has_its_heads_once_and_a_row_for_each(document, drawn):
     text = page.to_html(document, drawn)
     assert text.count('<th scope="col">head</th><th scope="col">n</th>') == 1
-    assert "<tr><td>L0 H0</td><td>12</td></tr>\n<tr><td>L1 H1</td><td>13</td></tr>" in text and "<caption>Rows.</caption>" in text
+    assert (
+        "<tr><td>L0 H0</td><td>12</td></tr>\n<tr><td>L1 H1</td><td>13</td></tr>" in text
+        and "<caption>Rows.</caption>" in text
+    )
     assert "| head | n |\n| --- | --- |\n| L0 H0 | 12 |\n| L1 H1 | 13 |" in page.to_markdown(document)
 
 
@@ -66,7 +76,10 @@ def test_a_table_without_rows_is_nothing(drawn):
 def test_the_closing_table_has_every_claim_and_is_absent_without_any(document, drawn):
     text = page.to_html(document, drawn)
     assert 'href="#claims"' in text and text.count('id="claims"') == 1
-    assert "<td>first</td><td>run, head</td><td>paper</td><td>authors</td><td>0.5 [0.4, 0.6]</td><td>7 queries</td>" in text
+    assert (
+        "<td>first</td><td>run, head</td><td>paper</td><td>authors</td><td>0.5 [0.4, 0.6]</td><td>7 queries</td>"
+        in text
+    )
     assert page.to_markdown(document).count("\n## Paper beside measurement\n") == 1
     without = Document("t", (), (chapter("a", "x"),))
     assert "claims" not in page.to_html(without, {}) and "Paper beside" not in page.to_markdown(without)
@@ -101,7 +114,10 @@ def test_progress_counts_the_pictures(document):
 def test_files_are_those_that_are_named(document, drawn, tmp_path):
     assert page.write(document, tmp_path / "r.html") == [tmp_path / "r.html"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["r.html"]
-    assert page.write(document, str(tmp_path / "r.html"), str(tmp_path / "x/y")) == [tmp_path / "r.html", tmp_path / "x/y/report.md"]
+    assert page.write(document, str(tmp_path / "r.html"), str(tmp_path / "x/y")) == [
+        tmp_path / "r.html",
+        tmp_path / "x/y/report.md",
+    ]
     assert {p.name: p.read_bytes() for p in (tmp_path / "x/y").iterdir()} == drawn_files(document, drawn)
 
 
@@ -164,10 +180,16 @@ def test_a_folder_that_cannot_be_made_is_one_line_and_the_page_is_not_touched(do
     assert (tmp_path / "r.html").read_text() == "the last one"
 
 
-@pytest.mark.parametrize(("out", "markdown", "said"), [
-    ("", None, "is a folder; name a file in it, such as"), ("report.pdf", None, "must end in .html"), ("report", None, "must end in .html"),
-    ("none/report.html", None, "there is no folder"), ("report.html", "file", "is a file; it takes a folder"),
-])
+@pytest.mark.parametrize(
+    ("out", "markdown", "said"),
+    [
+        ("", None, "is a folder; name a file in it, such as"),
+        ("report.pdf", None, "must end in .html"),
+        ("report", None, "must end in .html"),
+        ("none/report.html", None, "there is no folder"),
+        ("report.html", "file", "is a file; it takes a folder"),
+    ],
+)
 def test_a_place_that_cannot_be_is_told_before_anything_is_drawn(document, tmp_path, monkeypatch, out, markdown, said):
     monkeypatch.setattr(page, "pictures", lambda *_: pytest.fail("drawn for nothing"))
     (tmp_path / "file").write_text("mine")

@@ -12,7 +12,14 @@ from qkstore import analysis, dose
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError
 
-ORDER = (Contrast(name="order", where="k.prompt_id = q.prompt_id", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order"),)
+ORDER = (
+    Contrast(
+        name="order",
+        where="k.prompt_id = q.prompt_id",
+        positive="k.order_id = q.queried_order",
+        negative="k.order_id <> q.queried_order",
+    ),
+)
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +74,20 @@ def test_the_interval_of_random_subspaces_is_of_their_mean_over_few_bases(run, f
     random = next(c for c in analysis.intervene(run, {"order": ORDER}, 1, 0).conditions if c.bases)
     row = at(found, "random", 1.0)
     assert row["target"] == pytest.approx(random.target_after, abs=1e-12)
-    assert (row["high"] - row["low"]) / 2 == pytest.approx(2.262157 * random.spread["target_after"] / np.sqrt(10), rel=1e-6)
+    assert (row["high"] - row["low"]) / 2 == pytest.approx(
+        2.262157 * random.spread["target_after"] / np.sqrt(10), rel=1e-6
+    )
 
 
-@pytest.mark.parametrize(("options", "said"), [
-    ({"doses": (-0.5, 1.0)}, "dose -0.5: a dose is 0"), ({"doses": (1.0, float("nan"))}, "dose nan: a dose is 0"),
-    ({"doses": (float("inf"),)}, "dose inf: a dose is 0"), ({"n_random": 9}, "needs 10 or more random subspaces, not 9"),
-])
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"doses": (-0.5, 1.0)}, "dose -0.5: a dose is 0"),
+        ({"doses": (1.0, float("nan"))}, "dose nan: a dose is 0"),
+        ({"doses": (float("inf"),)}, "dose inf: a dose is 0"),
+        ({"n_random": 9}, "needs 10 or more random subspaces, not 9"),
+    ],
+)
 def test_what_is_no_dose_is_named(run, options, said):
     with pytest.raises(ContrastError, match=said):
         dose.response(run, ORDER, 1, 0, **options)

@@ -13,7 +13,12 @@ from qkstore import builtin, target
 from qkstore.contrast import Contrast, pairs
 from qkstore.run import Layer
 
-ACROSS = Contrast(name="across", where="k.role = 'box' and k.order_id = q.queried_order", positive="k.prompt_id = q.counterfactual_id or k.prompt_id = q.prompt_id", negative="k.prompt_id > q.prompt_id + 1 and k.prompt_id <> q.counterfactual_id")
+ACROSS = Contrast(
+    name="across",
+    where="k.role = 'box' and k.order_id = q.queried_order",
+    positive="k.prompt_id = q.counterfactual_id or k.prompt_id = q.prompt_id",
+    negative="k.prompt_id > q.prompt_id + 1 and k.prompt_id <> q.counterfactual_id",
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +36,18 @@ def keys(run, rows):
     return run.labels("k", ["role", "span_last", "prompt_id", "pos"], rows).to_pylist()
 
 
-@pytest.mark.parametrize(("name", "contrast"), [("boxes", builtin.ORDER), ("boxes", builtin.LEXICAL), ("lists", builtin.CATEGORY)])
+@pytest.mark.parametrize(
+    ("name", "contrast"), [("boxes", builtin.ORDER), ("boxes", builtin.LEXICAL), ("lists", builtin.CATEGORY)]
+)
 def test_the_target_has_the_originals_role_and_place_in_its_span(store, name, contrast):
     run = store.run(name)
     every = keys(run, np.arange(run.n_keys))
     assert len({(k["role"], k["span_last"]) for k in every}) > 1, "there are keys of another kind to go wrong with"
     drawn = target.draw(run, (contrast,), None)
     for a, b in zip(keys(run, drawn.original), keys(run, drawn.target)):
-        assert (a["role"], a["span_last"], a["prompt_id"]) == (b["role"], b["span_last"], b["prompt_id"]) and a["pos"] != b["pos"]
+        assert (a["role"], a["span_last"], a["prompt_id"]) == (b["role"], b["span_last"], b["prompt_id"]) and a[
+            "pos"
+        ] != b["pos"]
 
 
 def test_a_positive_key_of_another_prompt_is_no_original(store):
@@ -54,7 +63,10 @@ def test_a_key_may_be_one_querys_original_and_anothers_target(store):
     """Not positive *for that query* is what a target is; other queries' positives are as good as any."""
     run = store.run("unlabelled")
     pair = "case when k.order_id = q.queried_order then 1 else -1 end"
-    shared = Contrast(name="shared", pairs=f"select q.query_row, k.key_row, {pair} as sign from q join k using (prompt_id) where k.order_id is not null and k.box is not null")
+    shared = Contrast(
+        name="shared",
+        pairs=f"select q.query_row, k.key_row, {pair} as sign from q join k using (prompt_id) where k.order_id is not null and k.box is not null",
+    )
     drawn = target.draw(run, (shared,), None)
     assert len(drawn) == run.n_queries and all(k["role"] is None for k in keys(run, drawn.target))
 
@@ -65,7 +77,10 @@ def test_two_queries_of_one_prompt_have_their_own_targets(store, tmp_path):
     last = {p: pos[-1] for p, pos in items.iter_rows()}
     rows = [(p, pos) for p, pos in data.query_rows.select("prompt_id", "pos").iter_rows()]
     both = [place for p, pos in rows for place in ((p, last[p]), (p, pos))]
-    data.query_rows = type(data.query_rows)({"query_row": range(len(both)), "prompt_id": [p for p, _ in both], "pos": [pos for _, pos in both]}, schema=data.query_rows.schema)
+    data.query_rows = type(data.query_rows)(
+        {"query_row": range(len(both)), "prompt_id": [p for p, _ in both], "pos": [pos for _, pos in both]},
+        schema=data.query_rows.schema,
+    )
     data.q, data.logsumexp = np.repeat(data.q, 2, axis=2), np.repeat(data.logsumexp, 2, axis=2)
     data.batches = lambda: [(0, np.arange(len(both)), np.arange(len(data.key_rows)), data.q, data.k, data.logsumexp)]
     write(tmp_path, "r", data)
@@ -82,7 +97,9 @@ def test_fewer_queries_than_there_are_are_drawn_from_all_of_them(store):
     whole, few = target.draw(run, (builtin.ORDER,), None), target.draw(run, (builtin.ORDER,), None, most=10)
     assert len(few) == 10 and np.array_equal(few.query, np.sort(few.query)) and few.query.max() > whole.query[15]
     place = {q: (o, t) for q, o, t in zip(whole.query, whole.original, whole.target)}
-    assert all(place[q] == (o, t) for q, o, t in zip(few.query, few.original, few.target)), "a smaller draw is a part of the larger"
+    assert all(place[q] == (o, t) for q, o, t in zip(few.query, few.original, few.target)), (
+        "a smaller draw is a part of the larger"
+    )
 
 
 def test_a_window_may_hide_the_target_alone(store):

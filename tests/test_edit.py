@@ -15,7 +15,11 @@ from qkstore.errors import ModelError, PromptError
 
 torch.set_num_threads(1)
 NAMES = ["llama", "qwen3", "gemma2", "gpt2"]
-CASES = [Case([11, 12, 13, 14, 15, 16, 17, 18, 19], 8, 5, 7), Case([21, 22, 23, 24, 25, 26], 5, 4, 2), Case(list(range(30, 42)), 11, 8, 9)]
+CASES = [
+    Case([11, 12, 13, 14, 15, 16, 17, 18, 19], 8, 5, 7),
+    Case([21, 22, 23, 24, 25, 26], 5, 4, 2),
+    Case(list(range(30, 42)), 11, 8, 9),
+]
 FAR = Case(list(range(30, 42)), 11, 1, 9)  # a window of 5 hides the original from the query
 
 
@@ -99,7 +103,9 @@ def test_rows_last_and_all_differ_where_a_later_layer_reads_other_rows(name):
     net = causal(name)
     edits = {(0, 1): basis(net)}
     last, every = (Editor(net, 0, rows)(CASES, edits) for rows in ("last", "all"))
-    assert torch.allclose(last.attention[0], every.attention[0], atol=1e-12)  # the query's row of the edited layer is the same
+    assert torch.allclose(
+        last.attention[0], every.attention[0], atol=1e-12
+    )  # the query's row of the edited layer is the same
     assert (last.attention[1] - every.attention[1]).abs().max() > 1e-6
 
 
@@ -109,7 +115,11 @@ def outputs(net, editor, cases, edits):
     layers = net.transformer.h if hasattr(net, "transformer") else net.model.layers
     for number, layer in enumerate(layers):
         projection = layer.attn.c_proj if hasattr(layer, "attn") else layer.self_attn.o_proj
-        hooks.append(projection.register_forward_pre_hook(lambda m, args, number=number: found.__setitem__(number, args[0].clone())))
+        hooks.append(
+            projection.register_forward_pre_hook(
+                lambda m, args, number=number: found.__setitem__(number, args[0].clone())
+            )
+        )
     editor(cases, edits)
     for hook in hooks:
         hook.remove()
@@ -143,6 +153,7 @@ def test_control_editing_the_shared_key_changes_the_whole_group(monkeypatch):
                 key = key.clone()
                 key[0, 1, [5, 7]] = key[0, 1, [7, 5]]
             return kernel(module, query, key, value, mask, **options)
+
         return attend
 
     kernel = capture.kernel_of("sdpa", None)
@@ -159,14 +170,18 @@ def test_a_whole_swap_exchanges_the_two_attentions_and_an_empty_one_changes_noth
     assert torch.allclose(whole.attention[0][:, 0], plain.attention[0][:, 0].flip(1), atol=1e-12)
     assert torch.equal(whole.attention[0][:, 1:], plain.attention[0][:, 1:])
     empty = editor(CASES, {(0, 0): np.zeros((d, 0)), (2, 1): np.zeros((d, 0))})
-    assert torch.equal(empty.logits, plain.logits) and all(torch.equal(empty.attention[n], plain.attention[n]) for n in plain.attention)
+    assert torch.equal(empty.logits, plain.logits) and all(
+        torch.equal(empty.attention[n], plain.attention[n]) for n in plain.attention
+    )
 
 
 def test_a_row_whose_window_hides_a_key_is_not_edited():
     net = causal("gemma2", torch.float32)
     editor = Editor(net)
     assert [editor.layers[n].window for n in (0, 1)] == [5, None]
-    before, hidden, seen = (outputs(net, editor, [FAR], edits) for edits in ({}, {(0, 1): basis(net)}, {(1, 1): basis(net)}))
+    before, hidden, seen = (
+        outputs(net, editor, [FAR], edits) for edits in ({}, {(0, 1): basis(net)}, {(1, 1): basis(net)})
+    )
     assert torch.equal(before[0], hidden[0]) and not torch.equal(before[1], seen[1])
     assert torch.equal(editor([FAR], {(0, 1): basis(net)}).attention[0], editor([FAR]).attention[0])
 
@@ -178,7 +193,9 @@ def test_a_query_before_a_key_cannot_see_it_and_is_not_edited():
     for rows in ("last", "all"):
         editor = Editor(net, 0, rows)
         plain, found = editor(before), editor(before, {(0, 1): basis(net)})
-        assert torch.allclose(found.attention[0], plain.attention[0], atol=1e-14) and torch.equal(found.logits, plain.logits)
+        assert torch.allclose(found.attention[0], plain.attention[0], atol=1e-14) and torch.equal(
+            found.logits, plain.logits
+        )
         assert ((plain.attention[0] == 0).sum(-1) == 1).all(), "one of the two is in the future"
     one, other = (outputs(net, Editor(net, 0, "all"), before, edits) for edits in ({}, {(0, 1): basis(net)}))
     assert not torch.equal(one[0], other[0]), "rows after both keys were edited"
@@ -191,14 +208,18 @@ def test_a_window_hides_a_key_from_some_rows_of_all_and_not_from_others():
     assert (before[0][0, :, 1] != after[0][0, :, 1]).any(-1).nonzero().flatten().tolist() == [9, 10]
     rerun = Rerun(net, "all")(case, {(0, 1): basis(net)})
     assert torch.allclose(Editor(net, 0, "all")([case], {(0, 1): basis(net)}).logits[0], rerun[0], atol=1e-5)
-    assert not torch.allclose(Editor(net, 0, "all")([case]).logits[0], rerun[0], atol=1e-5), "the control: row 10 does reach the last one"
+    assert not torch.allclose(Editor(net, 0, "all")([case]).logits[0], rerun[0], atol=1e-5), (
+        "the control: row 10 does reach the last one"
+    )
 
 
 def test_a_query_may_be_one_of_the_two_keys():
     net, case = causal("gpt2"), Case([11, 12, 13, 14], 3, 3, 1)
     logits, seen = Rerun(net, "last")(case, {(1, 2): basis(net)})
     found = Editor(net)([case], {(1, 2): basis(net)})
-    assert torch.allclose(found.logits[0], logits, atol=1e-5) and torch.allclose(found.attention[1][0], seen[1], atol=1e-6)
+    assert torch.allclose(found.logits[0], logits, atol=1e-5) and torch.allclose(
+        found.attention[1][0], seen[1], atol=1e-6
+    )
 
 
 def test_the_shortest_prompt_has_two_tokens():
@@ -224,7 +245,9 @@ def test_prompts_one_at_a_time_or_in_small_steps_are_those_of_one_batch(monkeypa
     for i, one in enumerate(alone):
         assert torch.allclose(one.logits[0], together.logits[i], atol=1e-6)
         assert all(torch.allclose(one.attention[n][0], together.attention[n][i], atol=1e-9) for n in (0, 1, 2))
-    assert torch.allclose(steps.logits, together.logits, atol=1e-9) and torch.allclose(steps.attention[0], together.attention[0], atol=1e-12)
+    assert torch.allclose(steps.logits, together.logits, atol=1e-9) and torch.allclose(
+        steps.attention[0], together.attention[0], atol=1e-12
+    )
 
 
 def test_sinks_take_their_share():
@@ -233,7 +256,9 @@ def test_sinks_take_their_share():
     editor, V = Editor(net, 1), basis(net)
     before, after = editor(CASES), editor(CASES, {(1, 2): V})
     layer = editor.layers[1]
-    read = capture.Capture(net, [1])([c.ids for c in CASES], [[c.query] for c in CASES], [[c.original, c.target] for c in CASES])
+    read = capture.Capture(net, [1])(
+        [c.ids for c in CASES], [[c.query] for c in CASES], [[c.original, c.target] for c in CASES]
+    )
     from qkstore import intervention
 
     q, k = read.q[0, 2].numpy(), read.k[0, 1].reshape(3, 2, -1).numpy()
@@ -258,10 +283,19 @@ def test_a_model_without_an_lm_head_has_attention_and_no_logits():
 
 
 MISTAKES = {
-    "a layer that is not there": (lambda net: Editor(net)(CASES, {(7, 0): basis(net)}), "there is no layer 7; .*0, 1, 2"),
+    "a layer that is not there": (
+        lambda net: Editor(net)(CASES, {(7, 0): basis(net)}),
+        "there is no layer 7; .*0, 1, 2",
+    ),
     "a first layer that is not there": (lambda net: Editor(net, 7), "there is no layer 7; the model has layers 0-2"),
-    "a head that is not there": (lambda net: Editor(net)(CASES, {(1, 4): basis(net)}), "layer 1 has no head 4; its heads are 0 to 3"),
-    "a basis of another size": (lambda net: Editor(net)(CASES, {(1, 1): np.eye(8)}), "a basis of 8 dimensions, its keys have 16"),
+    "a head that is not there": (
+        lambda net: Editor(net)(CASES, {(1, 4): basis(net)}),
+        "layer 1 has no head 4; its heads are 0 to 3",
+    ),
+    "a basis of another size": (
+        lambda net: Editor(net)(CASES, {(1, 1): np.eye(8)}),
+        "a basis of 8 dimensions, its keys have 16",
+    ),
     "rows that are none": (lambda net: Editor(net, rows="lst"), "did you mean 'last'"),
 }
 

@@ -19,7 +19,12 @@ from qkstore.__main__ import main
 from qkstore.contrast import Contrast, pairs
 from qkstore.errors import ContrastError, GuardError, QKStoreError, near
 
-WITHIN = Contrast(name="order", where="k.prompt_id = q.prompt_id", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
+WITHIN = Contrast(
+    name="order",
+    where="k.prompt_id = q.prompt_id",
+    positive="k.order_id = q.queried_order",
+    negative="k.order_id <> q.queried_order",
+)
 KINDS = {name: c for name, c in vars(errors).items() if isinstance(c, type) and c.__module__ == errors.__name__}
 PREDICATES = ["--where", WITHIN.where, "--positive", WITHIN.positive, "--negative", WITHIN.negative]
 
@@ -46,7 +51,7 @@ def store(tmp_path_factory):
         ("q", list("jihgfedcba"), "there are: a, b, c, d, e, f, g, h, … (10 in all)"),
         ("q", list("hgfedcba"), "there are: a, b, c, d, e, f, g, h"),
         ("x", ["two\nlines", "é"], "there are: 'two\\nlines', é"),
-        ("it's", ["its", "it's"], 'did you mean "it\'s" or \'its\'? there are: it\'s, its'),
+        ("it's", ["its", "it's"], "did you mean \"it's\" or 'its'? there are: it's, its"),
     ],
 )
 def test_the_end_of_a_line_has_the_nearest_and_the_choices(value, choices, ending):
@@ -58,7 +63,9 @@ def test_the_end_of_a_line_has_the_nearest_and_the_choices(value, choices, endin
 
 def test_every_kind_of_mistake_is_a_qkstore_error_and_no_other_is():
     assert len(KINDS) == 7 and all(issubclass(c, QKStoreError) and c.__doc__ for c in KINDS.values())
-    assert not issubclass(QKStoreError, (ValueError, RuntimeError, OSError)), "an except for a bug's kind would hide a mistake, and the reverse"
+    assert not issubclass(QKStoreError, (ValueError, RuntimeError, OSError)), (
+        "an except for a bug's kind would hide a mistake, and the reverse"
+    )
 
 
 # -- the sources -------------------------------------------------------------------------------------------------
@@ -71,7 +78,16 @@ def raised(source: str) -> list[tuple[int, str]]:
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             name = getattr(node.exc.func, "id", getattr(node.exc.func, "attr", ""))
             if name in KINDS:
-                out.append((node.lineno, "".join(c.value for c in ast.walk(node.exc) if isinstance(c, ast.Constant) and isinstance(c.value, str))))
+                out.append(
+                    (
+                        node.lineno,
+                        "".join(
+                            c.value
+                            for c in ast.walk(node.exc)
+                            if isinstance(c, ast.Constant) and isinstance(c.value, str)
+                        ),
+                    )
+                )
     return out
 
 
@@ -85,15 +101,21 @@ def test_no_message_in_the_sources_has_a_line_break(path):
 
 
 def test_the_scan_would_see_a_line_break():
-    assert raised('raise StoreError(f"two\\nlines {x}")') == [(1, "two\nlines ")] and raised("raise ValueError('a')") == []
+    assert (
+        raised('raise StoreError(f"two\\nlines {x}")') == [(1, "two\nlines ")] and raised("raise ValueError('a')") == []
+    )
     assert sum(len(raised(p.read_text())) for p in SOURCES) > 80
 
 
 @pytest.mark.parametrize("path", [p for p in SOURCES if p.parent.name == "qkstore"], ids=lambda p: p.name)
 def test_no_catch_all_hides_a_bug(path):
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ExceptHandler) and (node.type is None or getattr(node.type, "id", "") in ("Exception", "BaseException")):
-            assert any(isinstance(n, ast.Raise) and n.exc is None for n in ast.walk(node)), f"{path.name}:{node.lineno} swallows every error"
+        if isinstance(node, ast.ExceptHandler) and (
+            node.type is None or getattr(node.type, "id", "") in ("Exception", "BaseException")
+        ):
+            assert any(isinstance(n, ast.Raise) and n.exc is None for n in ast.walk(node)), (
+                f"{path.name}:{node.lineno} swallows every error"
+            )
 
 
 # -- limits and contradictions -----------------------------------------------------------------------------------
@@ -112,12 +134,30 @@ def test_more_pairs_than_the_limit_are_refused_not_cut(store, monkeypatch):
 @pytest.mark.parametrize(
     ("select", "weights"),
     [
-        ("select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign from q join k using (prompt_id) where k.token <> 'weight'", {1.0}),
-        ("select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign from q join k using (prompt_id)", {1.0}),
-        ("select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign from q join k using (prompt_id) where q.weight_kg is not null", {1.0}),
-        ("select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign -- no weight\nfrom q join k using (prompt_id)", {1.0}),
-        ("select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign, 0.25 as weight from q join k using (prompt_id)", {0.25}),
-        ("select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign, k.order_id as WEIGHT from q join k using (prompt_id)", {1.0, 2.0, 3.0, 4.0}),
+        (
+            "select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign from q join k using (prompt_id) where k.token <> 'weight'",
+            {1.0},
+        ),
+        (
+            "select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign from q join k using (prompt_id)",
+            {1.0},
+        ),
+        (
+            "select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign from q join k using (prompt_id) where q.weight_kg is not null",
+            {1.0},
+        ),
+        (
+            "select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign -- no weight\nfrom q join k using (prompt_id)",
+            {1.0},
+        ),
+        (
+            "select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign, 0.25 as weight from q join k using (prompt_id)",
+            {0.25},
+        ),
+        (
+            "select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign, k.order_id as WEIGHT from q join k using (prompt_id)",
+            {1.0, 2.0, 3.0, 4.0},
+        ),
     ],
 )
 def test_a_whole_select_may_have_a_weight_or_none(store, select, weights):
@@ -138,16 +178,31 @@ def test_a_whole_select_may_have_a_weight_or_none(store, select, weights):
         (["heads", "--run", "synthetic", "--contrast", "order", *PREDICATES], "is a whole contrast; leave out --where"),
         (["heads", "--run", "synthetic", "--contrast", "order", "--centring", "queries"], "leave out --centring"),
         (["heads", "--run", "synthetic", "--contrast", "order", "--weighting", "query"], "leave out --weighting"),
-        (["covariance", "--run", "synthetic", *PREDICATES, "--layer", "x", "--head", "0", "--out", "c.npz"], "invalid int value: 'x'"),
-        (["intervene", "--run", "synthetic", *PREDICATES, "--layer", "0", "--head", "0", "--seed", "-1"], "'-1' is not a whole number from 0"),
-        (["intervene", "--run", "synthetic", *PREDICATES, "--layer", "0", "--head", "0", "--most", "0"], "'0' is not a whole number from 1"),
+        (
+            ["covariance", "--run", "synthetic", *PREDICATES, "--layer", "x", "--head", "0", "--out", "c.npz"],
+            "invalid int value: 'x'",
+        ),
+        (
+            ["intervene", "--run", "synthetic", *PREDICATES, "--layer", "0", "--head", "0", "--seed", "-1"],
+            "'-1' is not a whole number from 0",
+        ),
+        (
+            ["intervene", "--run", "synthetic", *PREDICATES, "--layer", "0", "--head", "0", "--most", "0"],
+            "'0' is not a whole number from 1",
+        ),
         (["intervene", "--run", "synthetic", *PREDICATES, "--layer", "0", "--head", "0", "--bases", "3"], "10 or more"),
-        (["attribute", "--run", "synthetic", *PREDICATES, "--layer", "0", "--head", "0", "--prompt", "²"], "no prompt '²'"),
+        (
+            ["attribute", "--run", "synthetic", *PREDICATES, "--layer", "0", "--head", "0", "--prompt", "²"],
+            "no prompt '²'",
+        ),
         (["sql", "--run", "synthetic", "--limit", "0", "select 1"], "'0' is not a number of seconds"),
         (["sql", "--run", "synthetic", "--limit", "nan", "select 1"], "'nan' is not a number of seconds"),
         (["sql", "--run", "synthetic", "--rows", "-5", "select 1"], "'-5' is not a whole number"),
         (["contrasts", "--save", "order", *PREDICATES], "'order' is taken by a built-in"),
-        (["intervene", "--run", "synthetic", "--contrast", "order", "--and", "order", "--layer", "0", "--head", "0"], "is the contrast itself"),
+        (
+            ["intervene", "--run", "synthetic", "--contrast", "order", "--and", "order", "--layer", "0", "--head", "0"],
+            "is the contrast itself",
+        ),
         (["contrasts", "--save", "x", "--positive", "k.a = = 1", "--negative", "k.a = 2"], "syntax error"),
         (["contrasts", "--save", "x\ny", "--positive", "k.a = 1", "--negative", "k.a = 2"], "unprintable"),
     ],
@@ -188,10 +243,20 @@ def test_many_findings_of_a_check_are_still_one_line(tmp_path, capsys):
 
 def test_a_bug_is_a_traceback_and_exit_code_1(store):
     code = "import sys, qkstore.__main__ as m; m.runs = None\nimport qkstore.store as s\ndel s.Store.scan\nsys.exit(m.main(['check']))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "QKSTORE": str(store.path)}, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "QKSTORE": str(store.path)},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 1 and "AttributeError" in done.stderr
 
 
 def test_a_guarded_query_tells_its_limit(store):
     with pytest.raises(GuardError, match="stopped after 0.3 s"):
-        pairs(store.run("synthetic"), WITHIN.replace(where="(select count(*) from q a, q b, q c, k d, k e, k f) > 0"), limit_s=0.3)
+        pairs(
+            store.run("synthetic"),
+            WITHIN.replace(where="(select count(*) from q a, q b, q c, k d, k e, k f) > 0"),
+            limit_s=0.3,
+        )

@@ -14,7 +14,12 @@ from qkstore.errors import ContrastError, RunError
 from qkstore.evidence import DEALS, evidence
 from qkstore.rank import LEAST
 
-ORDER = Contrast(name="order", where="k.prompt_id = q.prompt_id", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
+ORDER = Contrast(
+    name="order",
+    where="k.prompt_id = q.prompt_id",
+    positive="k.order_id = q.queried_order",
+    negative="k.order_id <> q.queried_order",
+)
 N, TRAIN = 256, 192
 PLANTED, NOISE = (1, 0), (0, 3)
 
@@ -34,7 +39,11 @@ def run(tmp_path_factory, data):
 def vectors(data, layer: int, head: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of the train prompts: q (n, d), their keys (n, boxes, d), and the place that is asked for."""
     k = data.k[layer, head // 2].reshape(N, BOXES, D)
-    return data.q[layer, head, :TRAIN].astype(float), k[:TRAIN].astype(float), data.prompts["queried_order"].to_numpy()[:TRAIN] - 1
+    return (
+        data.q[layer, head, :TRAIN].astype(float),
+        k[:TRAIN].astype(float),
+        data.prompts["queried_order"].to_numpy()[:TRAIN] - 1,
+    )
 
 
 def delta(q: np.ndarray, k: np.ndarray, place: np.ndarray) -> np.ndarray:
@@ -50,10 +59,16 @@ def test_the_norm_the_rank_and_the_share_of_the_mean_query_are_those_of_a_loop(r
     by_hand, found = delta(q, k, place), evidence(run, ORDER, *at)
     squares = np.linalg.svd(by_hand, compute_uv=False) ** 2
     assert found.moments.norm.value == pytest.approx(np.linalg.norm(by_hand), rel=1e-6)
-    assert found.moments.rank.value == found.rank.energy == int(np.argmax(np.cumsum(squares) / squares.sum() >= 0.99)) + 1
+    assert (
+        found.moments.rank.value == found.rank.energy == int(np.argmax(np.cumsum(squares) / squares.sum() >= 0.99)) + 1
+    )
     alone = np.outer(q.mean(axis=0), delta(np.ones_like(q), k, place)[0])
-    assert found.moments.mean_query.value == pytest.approx(1 - np.sum((by_hand - alone) ** 2) / np.sum(by_hand**2), abs=1e-6)
-    assert found.moments.norm.value != pytest.approx(np.linalg.norm(delta(q, k, place[::-1])), rel=1e-3), "the control: other places"
+    assert found.moments.mean_query.value == pytest.approx(
+        1 - np.sum((by_hand - alone) ** 2) / np.sum(by_hand**2), abs=1e-6
+    )
+    assert found.moments.norm.value != pytest.approx(np.linalg.norm(delta(q, k, place[::-1])), rel=1e-3), (
+        "the control: other places"
+    )
 
 
 @pytest.mark.parametrize("at", [PLANTED, NOISE])
@@ -62,7 +77,9 @@ def test_the_gap_is_the_mean_logit_on_positive_less_that_on_negative_keys(run, d
     logits, sought = SCALING * np.einsum("nd,nbd->nb", q, k), np.arange(BOXES) == place[:, None]
     gap, (low, high) = evidence(run, ORDER, *at).gap
     assert gap == pytest.approx(logits[sought].mean() - logits[~sought].mean(), rel=1e-5) and low < gap < high
-    each = logits[sought] - np.where(sought, 0, logits).sum(axis=1) / (BOXES - 1)  # one number a query: its standard error is known
+    each = logits[sought] - np.where(sought, 0, logits).sum(axis=1) / (
+        BOXES - 1
+    )  # one number a query: its standard error is known
     assert (high - low) / 2 == pytest.approx(1.96 * each.std(ddof=1) / np.sqrt(TRAIN), rel=0.45)
     assert (low > 0) == (at == PLANTED)
 
@@ -77,13 +94,18 @@ def test_centred_queries_leave_what_a_constant_query_cannot_have(run, data):
     q, k, place = vectors(data, *PLANTED)
     found = evidence(run, ORDER.replace(centring="queries"), *PLANTED)
     assert found.moments.norm.value == pytest.approx(np.linalg.norm(delta(q - q.mean(axis=0), k, place)), rel=1e-6)
-    assert found.moments.mean_query.value == pytest.approx(0, abs=1e-9) and evidence(run, ORDER, *PLANTED).moments.mean_query.value > 1e-3
+    assert (
+        found.moments.mean_query.value == pytest.approx(0, abs=1e-9)
+        and evidence(run, ORDER, *PLANTED).moments.mean_query.value > 1e-3
+    )
 
 
 def test_summed_weights_give_the_scripts_size(run, data):
     """The authors sum over a query's keys where the text averages over pairs: the negatives count for more."""
     q, k, place = vectors(data, *PLANTED)
-    sums = [np.outer(q[i], 2 * k[i, place[i]] - k[i].sum(axis=0)) for i in range(TRAIN)]  # its positive key less the sum of the others
+    sums = [
+        np.outer(q[i], 2 * k[i, place[i]] - k[i].sum(axis=0)) for i in range(TRAIN)
+    ]  # its positive key less the sum of the others
     found, text = (evidence(run, ORDER.replace(weighting=w), *PLANTED).moments.norm.value for w in ("sum", "pair"))
     assert found == pytest.approx(np.linalg.norm(np.mean(sums, axis=0)), rel=1e-6) and found > 1.3 * text
 
@@ -99,7 +121,9 @@ def test_the_null_is_that_of_positives_dealt_among_each_querys_keys(run, data):
         signs = deals / TRAIN - (1 - deals) / TRAIN / (BOXES - 1)
         norms = np.linalg.norm(np.einsum("snb,nd,nbe->sde", signs, q, k, optimize=True), axis=(1, 2))
         told = np.mean([evidence(run, ORDER, *at, seed=seed).null for seed in range(40)])
-        assert told == pytest.approx(np.quantile(norms, 0.95), rel=0.025) and told > np.quantile(norms, 0.9), "of 39 deals, in the mean over seeds"
+        assert told == pytest.approx(np.quantile(norms, 0.95), rel=0.025) and told > np.quantile(norms, 0.9), (
+            "of 39 deals, in the mean over seeds"
+        )
 
 
 def test_a_planted_head_has_the_least_p_and_noise_heads_any(run):
@@ -107,18 +131,26 @@ def test_a_planted_head_has_the_least_p_and_noise_heads_any(run):
     assert planted.p_value == 1 / (DEALS + 1) and planted.strength == planted.moments.norm.value / planted.null > 3
     others = [evidence(run, ORDER, 0, h).p_value for h in range(4)]
     assert max(others) > 0.1 and all(1 / (DEALS + 1) <= p <= 1 for p in others)
-    wrong = ORDER.replace(positive="k.order_id = 1 + hash(q.prompt_id) % 4", negative="k.order_id <> 1 + hash(q.prompt_id) % 4")
+    wrong = ORDER.replace(
+        positive="k.order_id = 1 + hash(q.prompt_id) % 4", negative="k.order_id <> 1 + hash(q.prompt_id) % 4"
+    )
     assert evidence(run, wrong, *PLANTED).p_value > 0.05, "the control: the head is planted, the labels are not its own"
 
 
 def test_keys_of_one_sign_a_query_have_no_null(run):
     single = ORDER.replace(where=f"{ORDER.where} and ((q.prompt_id % 3 = 0) = (k.order_id = q.queried_order))")
     found = evidence(run, single, *PLANTED)
-    assert found.null is found.p_value is found.strength is None and found.moments.norm.value > 0 and found.rank is not None
+    assert (
+        found.null is found.p_value is found.strength is None
+        and found.moments.norm.value > 0
+        and found.rank is not None
+    )
 
 
 def test_too_few_queries_have_moments_and_no_tested_rank(run):
-    few, enough = (evidence(run, ORDER.replace(where=f"{ORDER.where} and q.prompt_id < {n}"), *PLANTED) for n in (LEAST - 1, LEAST))
+    few, enough = (
+        evidence(run, ORDER.replace(where=f"{ORDER.where} and q.prompt_id < {n}"), *PLANTED) for n in (LEAST - 1, LEAST)
+    )
     assert few.rank is None and few.n == LEAST - 1 and few.moments.norm.low < few.moments.norm.value
     assert enough.rank is not None and enough.rank.n == LEAST
 
@@ -170,7 +202,9 @@ def test_evidence_of_built_in_contrasts_is_of_the_prompts_that_they_name(tmp_pat
     store = qkstore.open(stores.write(tmp_path, n=200))
     run = store.run("boxes")
     (lexical,) = store.feature(run, "lexical")
-    rows = run.table("SELECT prompt_id, counterfactual_id, queried_order FROM prompt WHERE split = 'train' AND variant = 'base'").to_pylist()
+    rows = run.table(
+        "SELECT prompt_id, counterfactual_id, queried_order FROM prompt WHERE split = 'train' AND variant = 'base'"
+    ).to_pylist()
     q, k = run.queries(1, 2).astype(float), run.keys(1, 2).astype(float).reshape(200, BOXES, D)
     pairs = [(r["prompt_id"], r["counterfactual_id"], r["queried_order"] - 1) for r in rows]
     by_hand = np.mean([np.outer(q[p], k[p, at] - k[c, at]) for p, c, at in pairs if c is not None], axis=0)

@@ -13,8 +13,18 @@ from qkstore.contrast import Contrast, pairs
 from qkstore.errors import RunError
 
 N = 32
-WITHIN = Contrast(name="order", where="k.prompt_id = q.prompt_id", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
-CROSS = Contrast(name="lexical", where="q.variant = 'base' and k.order_id = q.queried_order", positive="k.prompt_id = q.prompt_id", negative="k.prompt_id = q.counterfactual_id")
+WITHIN = Contrast(
+    name="order",
+    where="k.prompt_id = q.prompt_id",
+    positive="k.order_id = q.queried_order",
+    negative="k.order_id <> q.queried_order",
+)
+CROSS = Contrast(
+    name="lexical",
+    where="q.variant = 'base' and k.order_id = q.queried_order",
+    positive="k.prompt_id = q.prompt_id",
+    negative="k.prompt_id = q.counterfactual_id",
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +49,17 @@ def logit(data, head, query, key):
 def test_a_table_equals_a_loop(made, head):
     data, store = made
     table = export.table(store.run("synthetic"), WITHIN, 1, head)
-    assert len(table) == N * BOXES and table.select(pl.struct("q_query_row", "k_key_row").n_unique()).item() == len(table)
+    assert len(table) == N * BOXES and table.select(pl.struct("q_query_row", "k_key_row").n_unique()).item() == len(
+        table
+    )
     for row in table.iter_rows(named=True):
         query, key = row["q_query_row"], row["k_key_row"]
         assert key // BOXES == query == row["q_prompt_id"] == row["k_prompt_id"]
         assert row["sign"] == (1 if key % BOXES + 1 == data.prompts["queried_order"][query] else -1)
         assert row["logit"] == pytest.approx(logit(data, head, query, key), rel=1e-12)
-        assert row["attention"] == pytest.approx(np.exp(logit(data, head, query, key) - data.logsumexp[1, head, query]), rel=1e-12)
+        assert row["attention"] == pytest.approx(
+            np.exp(logit(data, head, query, key) - data.logsumexp[1, head, query]), rel=1e-12
+        )
         token = data.tokens.filter((pl.col("prompt_id") == query) & (pl.col("pos") == row["k_pos"])).row(0, named=True)
         assert (row["k_token"], row["k_entity"], row["k_box"]) == (token["text"], token["entity"], token["box"])
         assert row["q_answer"] == data.prompts["answer"][query]
@@ -56,11 +70,21 @@ def test_the_vectors_equal_a_loop(made):
     data, store = made
     found = export.arrays(store.run("synthetic"), CROSS, 1, 2, "train")
     assert set(found) == {"q", "k", "query_rows", "key_rows", "query", "key", "sign", "weight"}
-    assert np.array_equal(found["q"], data.q[1, 2, found["query_rows"]]) and np.array_equal(found["k"], data.k[1, 1, found["key_rows"]])
-    triples = set(zip(found["query_rows"][found["query"]].tolist(), found["key_rows"][found["key"]].tolist(), found["sign"].tolist()))
+    assert np.array_equal(found["q"], data.q[1, 2, found["query_rows"]]) and np.array_equal(
+        found["k"], data.k[1, 1, found["key_rows"]]
+    )
+    triples = set(
+        zip(
+            found["query_rows"][found["query"]].tolist(),
+            found["key_rows"][found["key"]].tolist(),
+            found["sign"].tolist(),
+        )
+    )
     place = data.prompts["queried_order"].to_list()
     base = range(0, 3 * N // 4, 2)
-    assert triples == {(i, i * BOXES + place[i] - 1, 1) for i in base} | {(i, (i + 1) * BOXES + place[i] - 1, -1) for i in base}
+    assert triples == {(i, i * BOXES + place[i] - 1, 1) for i in base} | {
+        (i, (i + 1) * BOXES + place[i] - 1, -1) for i in base
+    }
     assert len(found["sign"]) == len(triples) and (found["weight"] == 1).all()
 
 
@@ -68,7 +92,11 @@ def test_there_is_no_attention_across_prompts(made):
     table = export.table(made[1].run("synthetic"), CROSS, 1, 2)
     across = table["q_prompt_id"] != table["k_prompt_id"]
     assert across.sum() == N // 2 and table.filter(across)["attention"].null_count() == N // 2
-    assert table.filter(~across)["attention"].null_count() == 0 and table["logit"].null_count() == 0 and not table["attention"].is_nan().any()
+    assert (
+        table.filter(~across)["attention"].null_count() == 0
+        and table["logit"].null_count() == 0
+        and not table["attention"].is_nan().any()
+    )
 
 
 def test_there_is_no_attention_outside_the_window(made):
@@ -84,7 +112,9 @@ def test_logits_are_capped_as_the_model_does(made):
     data, store = made
     table = export.table(store.run("capped"), WITHIN, 1, 1)
     raw = np.array([logit(data, 1, q, k) for q, k in table.select("q_query_row", "k_key_row").iter_rows()])
-    assert np.allclose(table["logit"], 2 * np.tanh(raw / 2), rtol=1e-12) and not np.allclose(table["logit"], raw, rtol=1e-2)
+    assert np.allclose(table["logit"], 2 * np.tanh(raw / 2), rtol=1e-12) and not np.allclose(
+        table["logit"], raw, rtol=1e-2
+    )
 
 
 def test_a_split_and_weights_are_kept(made):

@@ -77,7 +77,10 @@ def test_accuracy_stands_over_its_bound_in_percent():
 
 def test_r1_goes_across_and_r2_down():
     drawn = svg(grid.ranks(ROWS, (2, 3)))
-    places = {(a, b): tuple(map(float, re.search(rf'translate\(([\d.]+),([\d.]+)\)"[^>]*>{a}, {b}<', drawn).groups())) for a, b in ((2, 3), (3, 2), (4, 5))}
+    places = {
+        (a, b): tuple(map(float, re.search(rf'translate\(([\d.]+),([\d.]+)\)"[^>]*>{a}, {b}<', drawn).groups()))
+        for a, b in ((2, 3), (3, 2), (4, 5))
+    }
     assert places[2, 3][0] < places[3, 2][0] < places[4, 5][0], "r1 = 2, 3, 6"
     assert places[2, 3][1] == places[3, 2][1] < places[4, 5][1], "r2 = 3, 3, 6"
 
@@ -95,7 +98,9 @@ def test_g_has_queries_down_keys_across_and_a_frame_around_each_block():
     cells, frames = (spec["datasets"][layer["data"]["name"]] for layer in spec["layer"])
     (full,) = [c for c in cells if c["value"]]
     assert (full["query"], full["key"]) == ("z1[0]", "z2[1]") and (full["row"], full["column"]) == (0, 2)
-    assert spec["layer"][0]["encoding"]["y"]["scale"]["reverse"] and not spec["layer"][0]["encoding"]["x"]["scale"].get("reverse")
+    assert spec["layer"][0]["encoding"]["y"]["scale"]["reverse"] and not spec["layer"][0]["encoding"]["x"]["scale"].get(
+        "reverse"
+    )
     assert [(f["row"], f["row_end"], f["column"], f["column_end"]) for f in frames] == [(0, 1, 0, 1), (1, 3, 1, 3)]
     drawn = svg(grid.interaction(Interaction(G, 1, 8)))
     assert palette.BLUE.lower() in drawn.lower() or "rgb(0, 114, 178)" in drawn

@@ -13,7 +13,12 @@ from qkstore.errors import ContrastError, RunError
 from qkstore.growth import growth
 from qkstore.subspace import rank
 
-ORDER = Contrast(name="order", where="k.prompt_id = q.prompt_id", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
+ORDER = Contrast(
+    name="order",
+    where="k.prompt_id = q.prompt_id",
+    positive="k.order_id = q.queried_order",
+    negative="k.order_id <> q.queried_order",
+)
 
 
 @pytest.fixture(scope="module")

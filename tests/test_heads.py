@@ -14,9 +14,18 @@ from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError, StoreError
 from qkstore.heads import heads
 
-ORDER = Contrast(name="order", where="k.prompt_id = q.prompt_id", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
+ORDER = Contrast(
+    name="order",
+    where="k.prompt_id = q.prompt_id",
+    positive="k.order_id = q.queried_order",
+    negative="k.order_id <> q.queried_order",
+)
 N = 64
-HEADS = {"plain": dict(n_heads=4, n_kv_heads=2), "three": dict(n_heads=6, n_kv_heads=2), "each": dict(n_heads=4, n_kv_heads=4)}
+HEADS = {
+    "plain": dict(n_heads=4, n_kv_heads=2),
+    "three": dict(n_heads=6, n_kv_heads=2),
+    "each": dict(n_heads=4, n_kv_heads=4),
+}
 
 
 def keys_of(data, head):
@@ -27,7 +36,13 @@ def keys_of(data, head):
 
 def logits_of(data, cap=None):
     """(layers, heads, n, BOXES) float64."""
-    out = np.stack([np.einsum("lnd,lnbd->lnb", data.q[:, h].astype(float), keys_of(data, h)) * SCALING for h in range(data.q.shape[1])], axis=1)
+    out = np.stack(
+        [
+            np.einsum("lnd,lnbd->lnb", data.q[:, h].astype(float), keys_of(data, h)) * SCALING
+            for h in range(data.q.shape[1])
+        ],
+        axis=1,
+    )
     return out if cap is None else cap * np.tanh(out / cap)
 
 
@@ -69,7 +84,9 @@ def test_each_query_head_reads_the_keys_of_its_group(store, name):
         train = np.arange(3 * N // 4)
         k, q = keys_of(data, found.head)[found.layer][train], data.q[found.layer, found.head, train].astype(float)
         positive = np.eye(BOXES, dtype=bool)[place[train]]
-        delta = q.T @ k[positive] / len(train) - np.einsum("nd,nbe->de", q, np.where(positive[..., None], 0, k)) / (len(train) * (BOXES - 1))
+        delta = q.T @ k[positive] / len(train) - np.einsum("nd,nbe->de", q, np.where(positive[..., None], 0, k)) / (
+            len(train) * (BOXES - 1)
+        )
         assert found.delta_norm == pytest.approx(np.linalg.norm(delta), rel=1e-9)
 
 
@@ -100,7 +117,9 @@ def test_without_nulls_there_is_no_p(store):
     assert [h.accuracy for h in with_null] == [h.accuracy for h in without]
 
 
-@pytest.mark.parametrize(("name", "built", "judged", "n"), [("plain", "train", "test", N // 4), ("train-only", "train", "train", N)])
+@pytest.mark.parametrize(
+    ("name", "built", "judged", "n"), [("plain", "train", "test", N // 4), ("train-only", "train", "train", N)]
+)
 def test_every_score_says_which_prompts_it_is_from(store, name, built, judged, n):
     found = heads(store.run(name), ORDER, nulls=0)
     assert {(h.built_on, h.judged_on, h.n_queries) for h in found} == {(built, judged, n)}
@@ -116,11 +135,20 @@ def test_a_key_outside_the_window_has_no_attention_but_a_logit(store):
     for found in heads(run, ORDER, nulls=0):
         attention = np.exp(logit[found.layer, found.head] - data.logsumexp[found.layer, found.head][:, None])
         seen = [attention[i, place[i]] for i in range(3 * N // 4, N) if near[i, place[i]]]
-        others = [sum(attention[i, b] for b in range(BOXES) if b != place[i] and near[i, b]) for i in range(3 * N // 4, N) if near[i, np.arange(BOXES) != place[i]].any()]
-        assert found.attention_positive == pytest.approx(np.mean(seen), rel=1e-9) and found.attention_negative == pytest.approx(np.mean(others), rel=1e-9)
+        others = [
+            sum(attention[i, b] for b in range(BOXES) if b != place[i] and near[i, b])
+            for i in range(3 * N // 4, N)
+            if near[i, np.arange(BOXES) != place[i]].any()
+        ]
+        assert found.attention_positive == pytest.approx(
+            np.mean(seen), rel=1e-9
+        ) and found.attention_negative == pytest.approx(np.mean(others), rel=1e-9)
         assert found.selectivity == pytest.approx(np.mean(seen) / np.mean(others), rel=1e-9)
     plain = {(h.layer, h.head): h for h in heads(store.run("plain"), ORDER, nulls=0)}
-    assert any(h.attention_positive != pytest.approx(plain[h.layer, h.head].attention_positive, rel=1e-3) for h in heads(run, ORDER, nulls=0))
+    assert any(
+        h.attention_positive != pytest.approx(plain[h.layer, h.head].attention_positive, rel=1e-3)
+        for h in heads(run, ORDER, nulls=0)
+    )
 
 
 def test_a_soft_cap_bounds_the_logits_that_attend(store):
@@ -130,27 +158,38 @@ def test_a_soft_cap_bounds_the_logits_that_attend(store):
     for found in heads(store.run("capped"), ORDER, nulls=0):
         expected = attention[found.layer, found.head, test, place[test]].mean()
         assert found.attention_positive == pytest.approx(expected, rel=1e-9)
-        uncapped = np.exp(logits_of(data) - data.logsumexp[..., None])[found.layer, found.head, test, place[test]].mean()
+        uncapped = np.exp(logits_of(data) - data.logsumexp[..., None])[
+            found.layer, found.head, test, place[test]
+        ].mean()
         assert found.attention_positive != pytest.approx(uncapped, rel=1e-3)
 
 
 def test_centring_and_weighting_reach_every_head(store):
     run = store.run("plain")
-    plain, centred, summed = ([h.delta_norm for h in heads(run, c, nulls=0)] for c in (ORDER, ORDER.replace(centring="queries"), ORDER.replace(weighting="sum")))
+    plain, centred, summed = (
+        [h.delta_norm for h in heads(run, c, nulls=0)]
+        for c in (ORDER, ORDER.replace(centring="queries"), ORDER.replace(weighting="sum"))
+    )
     assert not np.allclose(plain, centred, rtol=1e-3) and not np.allclose(plain, summed, rtol=1e-3)
 
 
 def test_the_centred_null_is_of_centred_queries(store):
     """A query mean that all share makes an uncentred null large, and leaves a centred one as it is."""
     run = store.run("plain")
-    plain, centred = ({(h.layer, h.head): h.delta_null for h in heads(run, c, nulls=9)} for c in (ORDER, ORDER.replace(centring="queries")))
+    plain, centred = (
+        {(h.layer, h.head): h.delta_null for h in heads(run, c, nulls=9)}
+        for c in (ORDER, ORDER.replace(centring="queries"))
+    )
     assert all(centred[at] != pytest.approx(plain[at], rel=1e-6) for at in plain)
 
 
 def test_the_rank_is_that_of_the_heads_covariance(store):
     run = store.run("plain")
     ranks = {(h.layer, h.head): h.rank for h in heads(run, ORDER, nulls=0)}
-    assert ranks == {(layer, head): covariance(run, ORDER, layer, head).subspace.rank for layer, head in ranks} and len(set(ranks.values())) > 1
+    assert (
+        ranks == {(layer, head): covariance(run, ORDER, layer, head).subspace.rank for layer, head in ranks}
+        and len(set(ranks.values())) > 1
+    )
 
 
 def test_a_split_without_pairs_is_named(store):

@@ -44,7 +44,11 @@ def files(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
 
-@pytest.mark.parametrize(("package", "path"), [(p, f) for p in FORBIDDEN for f in files(p)], ids=lambda x: x if isinstance(x, str) else x.name)
+@pytest.mark.parametrize(
+    ("package", "path"),
+    [(p, f) for p in FORBIDDEN for f in files(p)],
+    ids=lambda x: x if isinstance(x, str) else x.name,
+)
 def test_packages_keep_to_their_side(package, path):
     assert not imports(path.read_text()) & FORBIDDEN[package]
 
@@ -72,7 +76,9 @@ sys.meta_path.insert(0, Absent())
 
 
 def run_without(absent: set[str], code: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-c", BLOCK.format(absent=absent) + code], capture_output=True, text=True, cwd=ROOT)
+    return subprocess.run(
+        [sys.executable, "-c", BLOCK.format(absent=absent) + code], capture_output=True, text=True, cwd=ROOT
+    )
 
 
 EVERY_MODULE = "import importlib, pathlib\nfor p in sorted(pathlib.Path('qkstore').glob('*.py')):\n    importlib.import_module('qkstore.' + p.stem) if p.stem != '__init__' else None"
@@ -89,5 +95,8 @@ def test_and_that_would_be_noticed():
 
 
 def test_app_imports_without_torch():
-    done = run_without({"torch", "transformers"}, "import ast, pathlib\nfor p in ['app.py', *pathlib.Path('pages').glob('*.py')]:\n    compile(pathlib.Path(p).read_text(), str(p), 'exec')\nimport qkstore.charts")
+    done = run_without(
+        {"torch", "transformers"},
+        "import ast, pathlib\nfor p in ['app.py', *pathlib.Path('pages').glob('*.py')]:\n    compile(pathlib.Path(p).read_text(), str(p), 'exec')\nimport qkstore.charts",
+    )
     assert done.returncode == 0, done.stderr

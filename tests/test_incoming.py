@@ -27,7 +27,9 @@ def publish(incoming, data):
 
 def vectors(store, name="synthetic"):
     run = qkstore.open(store).run(name)
-    return [run.queries(layer, head) for layer in run.layers for head in range(4)] + [run.keys(layer, head) for layer in run.layers for head in range(4)]
+    return [run.queries(layer, head) for layer in run.layers for head in range(4)] + [
+        run.keys(layer, head) for layer in run.layers for head in range(4)
+    ]
 
 
 def test_unfinished_run_is_not_visible_and_resumes(store, tmp_path_factory):
@@ -134,7 +136,11 @@ def test_names_that_no_file_should_have(store, name):
 @pytest.mark.parametrize("label", ["pos", "Text", "query_row", "two words", "1st", "v", 'x"; drop table prompt; --'])
 def test_labels_that_cannot_be_columns(store, label):
     data = synthetic()
-    data.tokens = data.tokens.rename({"entity": label}) if label.lower() not in data.tokens.columns else data.tokens.with_columns(pl.lit(1).alias(label))
+    data.tokens = (
+        data.tokens.rename({"entity": label})
+        if label.lower() not in data.tokens.columns
+        else data.tokens.with_columns(pl.lit(1).alias(label))
+    )
     if label in ("pos",):
         data.prompts = data.prompts.with_columns(pl.lit(1).alias(label))
         data.tokens = synthetic().tokens
@@ -161,5 +167,14 @@ def test_types_of_labels_are_kept(store):
     data.prompts = data.prompts.with_columns(score=pl.lit(0.5), flag=pl.lit(True), nothing=pl.lit(None))
     write(store, "r", data)
     run = qkstore.open(store).run("r")
-    kinds = dict(run.cursor().execute("SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = 'prompt'").fetchall())
-    assert (kinds["score"], kinds["flag"], kinds["nothing"], kinds["queried_order"]) == ("DOUBLE", "BOOLEAN", "VARCHAR", "BIGINT")
+    kinds = dict(
+        run.cursor()
+        .execute("SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = 'prompt'")
+        .fetchall()
+    )
+    assert (kinds["score"], kinds["flag"], kinds["nothing"], kinds["queried_order"]) == (
+        "DOUBLE",
+        "BOOLEAN",
+        "VARCHAR",
+        "BIGINT",
+    )

@@ -39,7 +39,11 @@ def vectors(path: Path) -> dict[str, np.ndarray]:
     run = qkstore.open(path.parent.parent).run(path.stem)
     tables = {"query_vector": "head", "key_vector": "kv_head", "row_stat": "head"}
     return {
-        t: np.array(run.table(f"SELECT {'logsumexp' if t == 'row_stat' else 'v'} AS x FROM {t} ORDER BY layer, {h}, row").column("x").to_pylist())
+        t: np.array(
+            run.table(f"SELECT {'logsumexp' if t == 'row_stat' else 'v'} AS x FROM {t} ORDER BY layer, {h}, row")
+            .column("x")
+            .to_pylist()
+        )
         for t, h in tables.items()
     }
 
@@ -58,7 +62,10 @@ def test_a_runs_vectors_are_the_captured_ones_row_by_row(tmp_path, small):
     for prompt_id in (0, 7, len(BOXES) - 1):
         corpus = Corpus(small.tokenizer, [replace(BOXES[prompt_id], counterfactual_of=None)])
         alone = Capture(small.net)([corpus.tokens[0].ids], corpus.queries, corpus.keys)
-        for side, table, head, rows in (("q", "query_vector", "head", "query_row"), ("k", "key_vector", "kv_head", "key_row")):
+        for side, table, head, rows in (
+            ("q", "query_vector", "head", "query_row"),
+            ("k", "key_vector", "kv_head", "key_row"),
+        ):
             sql = f"SELECT v FROM {table} JOIN {side} ON row = {rows} WHERE prompt_id = $p AND layer = 1 AND {head} = 1 ORDER BY pos"
             stored = np.array(run.table(sql, {"p": prompt_id}).column("v").to_pylist())
             assert np.allclose(stored, getattr(alone, side)[1, 1].numpy(), atol=1e-5)
@@ -75,12 +82,26 @@ def test_a_runs_labels_are_the_prompts(tmp_path, small):
         assert [r["token"] for r in rows] == [prompt.text[s.start : s.end] for s in spans]
         for row, span in zip(rows, spans, strict=True):
             assert {n: row[n] for n in span.labels} == span.labels
-            assert row["span_last"] and row["queried_entity"] == prompt.labels["queried_entity"] and row["split"] == prompt.split
-    partner = run.table("SELECT a.id, b.id AS other FROM prompt a JOIN prompt b ON a.counterfactual_id = b.prompt_id").to_pylist()
+            assert (
+                row["span_last"]
+                and row["queried_entity"] == prompt.labels["queried_entity"]
+                and row["split"] == prompt.split
+            )
+    partner = run.table(
+        "SELECT a.id, b.id AS other FROM prompt a JOIN prompt b ON a.counterfactual_id = b.prompt_id"
+    ).to_pylist()
     there = {p.id: p.counterfactual_of for p in BOXES if p.counterfactual_of}
     assert {r["id"]: r["other"] for r in partner} == there | {original: copy for copy, original in there.items()}
-    assert run.table("SELECT count(*) AS n FROM q WHERE role = 'answer_slot' AND token = 'box'").to_pylist() == [{"n": len(BOXES)}]
-    assert (run.model, run.architecture, run.task, run.seed, run.bos) == (small.name, "Qwen3ForCausalLM", "boxes ent", 3, "none")
+    assert run.table("SELECT count(*) AS n FROM q WHERE role = 'answer_slot' AND token = 'box'").to_pylist() == [
+        {"n": len(BOXES)}
+    ]
+    assert (run.model, run.architecture, run.task, run.seed, run.bos) == (
+        small.name,
+        "Qwen3ForCausalLM",
+        "boxes ent",
+        3,
+        "none",
+    )
     assert (run.n_layers, run.n_heads, run.n_kv_heads, run.d_head, run.dtype) == (2, 4, 2, 16, "float32")
     assert run.weights_hash == small.weights_hash and run.revision is None
 
@@ -88,8 +109,12 @@ def test_a_runs_labels_are_the_prompts(tmp_path, small):
 def test_every_position_can_be_stored(tmp_path, small):
     job.ingest(tmp_path, "all", small, BOXES[:3], Options(positions="all"), task="boxes")
     run = qkstore.open(tmp_path).run("all")
-    counts = run.table("SELECT (SELECT count(*) FROM token) AS t, (SELECT count(*) FROM q) AS q, (SELECT count(*) FROM k) AS k").to_pylist()[0]
-    assert counts["t"] == counts["q"] == counts["k"] == sum(len(small.tokenizer(p.text)["input_ids"]) for p in BOXES[:3])
+    counts = run.table(
+        "SELECT (SELECT count(*) FROM token) AS t, (SELECT count(*) FROM q) AS q, (SELECT count(*) FROM k) AS k"
+    ).to_pylist()[0]
+    assert (
+        counts["t"] == counts["q"] == counts["k"] == sum(len(small.tokenizer(p.text)["input_ids"]) for p in BOXES[:3])
+    )
 
 
 def test_log_sum_exp_of_a_run_gives_attention_that_sums_to_one(tmp_path, small):
@@ -104,10 +129,24 @@ def test_log_sum_exp_of_a_run_gives_attention_that_sums_to_one(tmp_path, small):
 
 
 def test_the_last_token_is_the_answer_slot_where_none_is_labelled(small):
-    prompts = [Prompt("The jam is in box", (Span(4, 7, "item"),)), Prompt("The jam is in box", (Span(4, 7, "answer_slot"),))]
+    prompts = [
+        Prompt("The jam is in box", (Span(4, 7, "item"),)),
+        Prompt("The jam is in box", (Span(4, 7, "answer_slot"),)),
+    ]
     corpus = Corpus(small.tokenizer, prompts)
     assert corpus.queries == [[4], [1]] and corpus.keys == [[1, 4], [1]]
-    assert corpus.token_frame()["span_last"].to_list() == [False, True, False, False, True, False, True, False, False, False]
+    assert corpus.token_frame()["span_last"].to_list() == [
+        False,
+        True,
+        False,
+        False,
+        True,
+        False,
+        True,
+        False,
+        False,
+        False,
+    ]
     taken = [Prompt("The jam", (Span(4, 7, "item"),))]
     with pytest.raises(PromptError, match="prompt 0: its last token has the role 'item' and none is the 'answer_slot'"):
         Corpus(small.tokenizer, taken)
@@ -116,10 +155,16 @@ def test_the_last_token_is_the_answer_slot_where_none_is_labelled(small):
 
 def test_a_word_of_several_tokens_carries_its_labels_on_each():
     text = "the skyscraper, then"
-    corpus = Corpus(models.byte_tokenizer([text], vocab_size=260), [Prompt(text, (Span(4, 14, "item", {"kind": "house"}),))])
+    corpus = Corpus(
+        models.byte_tokenizer([text], vocab_size=260), [Prompt(text, (Span(4, 14, "item", {"kind": "house"}),))]
+    )
     frame = corpus.token_frame()
     mine = frame.filter(frame["role"] == "item")
-    assert len(mine) > 3 and set(mine["kind"]) == {"house"} and mine["span_last"].to_list() == [False] * (len(mine) - 1) + [True]
+    assert (
+        len(mine) > 3
+        and set(mine["kind"]) == {"house"}
+        and mine["span_last"].to_list() == [False] * (len(mine) - 1) + [True]
+    )
     assert "".join(mine["text"]).strip() == "skyscraper"
 
 
@@ -129,7 +174,9 @@ def test_a_models_hash_is_of_its_weights(small, folder, tmp_path):
         changed = model.wrap(small.net.double(), small.tokenizer, "memory")
     small.net.float()
     assert other.weights_hash != changed.weights_hash
-    assert model.load(str(folder)).weights_hash == small.weights_hash == model.load(str(folder), "bfloat16").weights_hash
+    assert (
+        model.load(str(folder)).weights_hash == small.weights_hash == model.load(str(folder), "bfloat16").weights_hash
+    )
 
 
 # -- batches, interruption, resuming ---------------------------------------------------------------------------------
@@ -139,7 +186,13 @@ def test_batches_are_of_like_length_and_bounded(small):
     corpus = Corpus(small.tokenizer, [Prompt("jam " * n) for n in (5, 1, 4, 2, 3, 5, 1)])
     batches = job.batches_of(corpus, 2, 10**9, 1)
     assert [[len(corpus.tokens[p]) for p in b] for b in batches] == [[1, 1], [2, 3], [4, 5], [5]]
-    assert [[len(corpus.tokens[p]) for p in b] for b in job.batches_of(corpus, 9, 7, 1)] == [[1, 1, 2], [3], [4], [5], [5]]
+    assert [[len(corpus.tokens[p]) for p in b] for b in job.batches_of(corpus, 9, 7, 1)] == [
+        [1, 1, 2],
+        [3],
+        [4],
+        [5],
+        [5],
+    ]
     assert sorted(p for b in batches for p in b) == list(range(7))
 
 
@@ -162,7 +215,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one_and_repeats_no_batch(tmp_path
     try:
         for batches in (2, 5):
             with pytest.raises(Stop):
-                job.ingest(tmp_path, "a", small, BOXES, Options(batch_size=6), task="boxes", progress=stop_after(batches))
+                job.ingest(
+                    tmp_path, "a", small, BOXES, Options(batch_size=6), task="boxes", progress=stop_after(batches)
+                )
             assert qkstore.open(tmp_path).runs() == [], "no half run is visible"
         resumed = job.ingest(tmp_path, "a", small, BOXES, Options(batch_size=6), task="boxes")
     finally:
@@ -179,11 +234,14 @@ def test_control_other_batches_give_other_bits(tmp_path, small):
     assert all(np.allclose(x, y, atol=1e-5) for x, y in zip(vectors(a).values(), vectors(b).values(), strict=True))
 
 
-@pytest.mark.parametrize(("change", "says"), [
-    (dict(prompts=BOXES[:-1]), "prompts"),
-    (dict(options=Options(batch_size=7)), "batch_size 6 → 7"),
-    (dict(options=Options((0,), batch_size=6)), "layers 0-1 → 0"),
-])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (dict(prompts=BOXES[:-1]), "prompts"),
+        (dict(options=Options(batch_size=7)), "batch_size 6 → 7"),
+        (dict(options=Options((0,), batch_size=6)), "layers 0-1 → 0"),
+    ],
+)
 def test_an_ingest_is_not_resumed_differently(tmp_path, small, change, says):
     with pytest.raises(Stop):
         job.ingest(tmp_path, "a", small, BOXES, Options(batch_size=6), task="boxes", progress=stop_after(2))
@@ -229,7 +287,13 @@ def test_a_prompt_longer_than_the_model_is_refused(tmp_path, small):
 def test_a_tokenizer_of_another_model_is_refused(tmp_path, small):
     other = model.wrap(models.net("llama", torch.float32), small.tokenizer, "llama")
     with pytest.raises(ModelError, match="do not belong together"):
-        job.ingest(tmp_path, "a", other, [Prompt(small.tokenizer.convert_ids_to_tokens(len(small.tokenizer) - 1))], task="boxes")
+        job.ingest(
+            tmp_path,
+            "a",
+            other,
+            [Prompt(small.tokenizer.convert_ids_to_tokens(len(small.tokenizer) - 1))],
+            task="boxes",
+        )
 
 
 def test_an_unknown_role_is_named_with_those_there_are(small):
@@ -260,4 +324,7 @@ def test_a_model_with_a_head_is_read_without_it(small):
 
 def test_an_encoder_decoder_gives_its_encoder(small):
     bart = model.wrap(models.net("bart", torch.float32), small.tokenizer, "bart")
-    assert type(bart.net).__name__ == "BartEncoder" and [layer.causal for layer in Capture(bart.net).layers] == [False, False]
+    assert type(bart.net).__name__ == "BartEncoder" and [layer.causal for layer in Capture(bart.net).layers] == [
+        False,
+        False,
+    ]

@@ -58,7 +58,9 @@ def test_equals_softmax_over_edited_keys(rng, softcap, r):
     V = random(8, r, rng).V
     found = swapped(q, keys, V, softcap)
     before = softmax(row_logits(q, keys, softcap))
-    assert np.allclose(found.original_before, before[:, 2], atol=1e-12, rtol=0) and np.allclose(found.target_before, before[:, 5], atol=1e-12, rtol=0)
+    assert np.allclose(found.original_before, before[:, 2], atol=1e-12, rtol=0) and np.allclose(
+        found.target_before, before[:, 5], atol=1e-12, rtol=0
+    )
     after = np.stack([found.original_after, found.target_after], axis=1)
     assert np.allclose(after, rerun(q, keys, V @ V.T, softcap), atol=1e-12, rtol=0)
     assert not np.allclose(after, rerun(q, keys, V @ V.T, None if softcap else 2.0), atol=1e-3)
@@ -90,14 +92,20 @@ def test_doubt_marks_what_rounding_decides(rng):
     soft, soft_keys = rows(rng, n=400, loud=25.0)
     for kind, good in ((np.float64, True), (np.float32, False)):
         rounded = logsumexp(row_logits(soft, soft_keys)).astype(kind)
-        apart = swap(soft, soft_keys[:, 2], soft_keys[:, 5], rounded, V, SCALING).target_after - rerun(soft, soft_keys, V @ V.T)[:, 1]
+        apart = (
+            swap(soft, soft_keys[:, 2], soft_keys[:, 5], rounded, V, SCALING).target_after
+            - rerun(soft, soft_keys, V @ V.T)[:, 1]
+        )
         assert (np.abs(apart).max() < 1e-3) == good
     found = swap(q, keys[:, 2], keys[:, 5], lse, V, SCALING)
     truth = rerun(q, keys, V @ V.T)
     error = np.maximum(np.abs(found.original_after - truth[:, 0]), np.abs(found.target_after - truth[:, 1]))
     assert (error <= 4 * found.doubt + 1e-12).all()
     assert error.max() > 0.1 and 0 < np.mean(found.doubt > 0.01) < 0.2  # it does happen, and the bound is not idle
-    assert summary("loud", found, 3).unsure == np.mean(found.doubt > 0.01) and summary("soft", swapped(*rows(rng), V), 3).unsure == 0
+    assert (
+        summary("loud", found, 3).unsure == np.mean(found.doubt > 0.01)
+        and summary("soft", swapped(*rows(rng), V), 3).unsure == 0
+    )
 
 
 def test_the_whole_space_exchanges_the_two(rng):
@@ -159,7 +167,9 @@ def test_summary_is_the_mean_and_counts_flips():
     assert np.allclose((c.original_before, c.target_before, c.original_after, c.target_after), (0.6, 0.225, 0.25, 0.45))
     assert np.isclose(c.delta_p, 0.225)
     assert np.isclose(c.flip_rate, 1 / 3)  # of three rows that could; a tie is no flip, the third had flipped before
-    never = summary("none", Swap(s.target_before[2:3], s.original_before[:1], s.original_after[:1], s.target_after[:1]), 3)
+    never = summary(
+        "none", Swap(s.target_before[2:3], s.original_before[:1], s.original_after[:1], s.target_after[:1]), 3
+    )
     assert never.flip_rate is None and "flip_rate" not in never.ci
 
 
@@ -169,7 +179,14 @@ def test_summary_is_reproducible_plain_and_paired(rng):
     assert summary("a", s, 3, seed=1) == summary("a", s, 3, seed=1) != summary("a", s, 3, seed=2)
     back = json.loads(json.dumps(summary("a", s, 3).to_dict()))
     assert back["name"] == "a" and back["ci"]["delta_p"][0] < back["delta_p"] < back["ci"]["delta_p"][1]
-    assert set(back["ci"]) == {"original_before", "target_before", "original_after", "target_after", "delta_p", "flip_rate"}
+    assert set(back["ci"]) == {
+        "original_before",
+        "target_before",
+        "original_after",
+        "target_after",
+        "delta_p",
+        "flip_rate",
+    }
     other = summary("b", swapped(q, keys, np.eye(8)), 8)
     assert other.ci["original_before"] == summary("a", s, 3).ci["original_before"]  # the same rows drawn
 

@@ -21,7 +21,9 @@ def sample(n: int, seed: int, d: int = 6, noise: float = 1.0) -> tuple[np.ndarra
 def test_values_are_those_of_delta():
     x, c = sample(500, 0)
     delta, found = x.T @ c / 500, moments(x, c)
-    assert found.norm.value == pytest.approx(np.linalg.norm(delta)) and found.trace.value == pytest.approx(np.trace(delta))
+    assert found.norm.value == pytest.approx(np.linalg.norm(delta)) and found.trace.value == pytest.approx(
+        np.trace(delta)
+    )
     rest = delta - np.outer(x.mean(axis=0), c.mean(axis=0))
     assert found.mean_query.value == pytest.approx(1 - np.sum(rest**2) / np.sum(delta**2))
 
@@ -43,7 +45,9 @@ def test_intervals_of_the_size_and_of_the_mean_querys_share_cover_the_truth():
     for name, value in (("norm", np.linalg.norm(true)), ("mean_query", share)):
         estimates = [getattr(e, name) for e in found]
         assert 0.88 <= np.mean([e.low <= value <= e.high for e in estimates]) <= 0.99, name
-        assert np.mean([e.low <= 1.3 * value <= e.high for e in estimates]) < 0.2, "the control: another value is not covered"
+        assert np.mean([e.low <= 1.3 * value <= e.high for e in estimates]) < 0.2, (
+            "the control: another value is not covered"
+        )
     assert np.mean([e.rank.low <= 3 <= e.rank.high for e in found]) > 0.9, "three directions hold 99 %"
 
 

@@ -12,8 +12,18 @@ from ingest import lists
 from qkstore import analysis
 from qkstore.contrast import Contrast, pairs
 
-ORDER = Contrast(name="order", where="k.prompt_id = q.prompt_id", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
-CATEGORY = Contrast(name="category", where="k.prompt_id = q.prompt_id and k.role = 'item'", positive="k.category = q.queried_category", negative="k.category <> q.queried_category")
+ORDER = Contrast(
+    name="order",
+    where="k.prompt_id = q.prompt_id",
+    positive="k.order_id = q.queried_order",
+    negative="k.order_id <> q.queried_order",
+)
+CATEGORY = Contrast(
+    name="category",
+    where="k.prompt_id = q.prompt_id and k.role = 'item'",
+    positive="k.category = q.queried_category",
+    negative="k.category <> q.queried_category",
+)
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +34,9 @@ def store(tmp_path_factory):
     windowed.layers[1]["window"] = 20
     write(path, "windowed", windowed)
     asked_twice = labelled(lists.build(30, 0, n_test=10))
-    asked_twice.query_rows = asked_twice.key_rows.rename({"key_row": "query_row"})  # every item asks, and the slot does not
+    asked_twice.query_rows = asked_twice.key_rows.rename(
+        {"key_row": "query_row"}
+    )  # every item asks, and the slot does not
     n = len(asked_twice.key_rows)
     rng = np.random.default_rng(1)
     asked_twice.q, asked_twice.logsumexp = rng.normal(size=(1, 1, n, 8)).astype(np.float32), np.full((1, 1, n), 9.0)
@@ -43,11 +55,15 @@ def test_a_prompt_is_asked_at_its_last_query_unless_another_is_named(store):
 
 
 def test_a_key_that_the_query_does_not_see_has_no_part(store):
-    wide, narrow = (analysis.attribute(store.run(name), {"order": (ORDER,)}, 1, 0, 100).tokens for name in ("plain", "windowed"))
+    wide, narrow = (
+        analysis.attribute(store.run(name), {"order": (ORDER,)}, 1, 0, 100).tokens for name in ("plain", "windowed")
+    )
     slot = store.run("plain").query_places[1][100]
     assert len(wide) == BOXES and 0 < len(narrow) < BOXES
     near = [t for t in wide if slot - t["pos"] < 20]
-    assert [t["pos"] for t in narrow] == [t["pos"] for t in near] and [t["logit"] for t in narrow] == pytest.approx([t["logit"] for t in near], rel=1e-12)
+    assert [t["pos"] for t in narrow] == [t["pos"] for t in near] and [t["logit"] for t in narrow] == pytest.approx(
+        [t["logit"] for t in near], rel=1e-12
+    )
     assert len(analysis.attribute(store.run("windowed"), {"order": (ORDER,)}, 0, 0, 100).tokens) == BOXES
 
 
@@ -59,7 +75,9 @@ def test_shares_are_of_the_judged_split_and_of_the_uncentred_gap(store):
     assert centred.shares.share == pytest.approx(found.shares.share, rel=1e-12)
     fitted = analysis.covariance(run, ORDER, 1, 0, split="test")
     V = analysis.subspace(run, (ORDER,), 1, 0)
-    assert found.shares.share["order"] == pytest.approx(np.trace(V.U @ V.U.T @ fitted.delta) / np.trace(fitted.delta), rel=1e-6)
+    assert found.shares.share["order"] == pytest.approx(
+        np.trace(V.U @ V.U.T @ fitted.delta) / np.trace(fitted.delta), rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("rank", [1, 2, 5])
@@ -67,7 +85,10 @@ def test_points_have_as_many_axes_as_their_rank_and_say_so(store, rank):
     points = analysis.project(store.run("plain"), (ORDER,), 1, 0, "queried_order", "order_id", rank=rank)
     spread = points.table.select("x", "y", "z").to_numpy().std(axis=0)
     assert points.rank == rank and ((spread > 1e-9) == (np.arange(3) < rank)).all()
-    assert analysis.project(store.run("plain"), (ORDER,), 1, 0, "queried_order", "order_id").rank == analysis.subspace(store.run("plain"), (ORDER,), 1, 0).rank
+    assert (
+        analysis.project(store.run("plain"), (ORDER,), 1, 0, "queried_order", "order_id").rank
+        == analysis.subspace(store.run("plain"), (ORDER,), 1, 0).rank
+    )
 
 
 @pytest.mark.parametrize(("split", "prompts"), [("judge", range(96, 128)), ("train", range(96)), (None, range(128))])
@@ -80,4 +101,6 @@ def test_attention_of_an_attribution_is_the_stored_softmax(store):
     run, data = store.run("plain"), synthetic(128)
     tokens = analysis.attribute(run, {"order": (ORDER,)}, 1, 0, 100).tokens
     logits = data.k[1, 0, 400:404].astype(float) @ data.q[1, 0, 100].astype(float) * 0.5
-    assert [t["attention"] for t in tokens] == pytest.approx(np.exp(logits - data.logsumexp[1, 0, 100]).tolist(), rel=1e-9)
+    assert [t["attention"] for t in tokens] == pytest.approx(
+        np.exp(logits - data.logsumexp[1, 0, 100]).tolist(), rel=1e-9
+    )

@@ -11,7 +11,12 @@ from qkstore import check as module
 from qkstore.check import check
 from qkstore.contrast import Contrast
 
-ORDER = Contrast(name="order", where="k.prompt_id = q.prompt_id", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
+ORDER = Contrast(
+    name="order",
+    where="k.prompt_id = q.prompt_id",
+    positive="k.order_id = q.queried_order",
+    negative="k.order_id <> q.queried_order",
+)
 FIRST = ORDER.replace(positive="k.order_id = 1", negative="k.order_id > 1")
 
 
@@ -25,7 +30,8 @@ def labelled(n=160):
         on_others=pl.when(box).then(pl.when(first).then(letter).otherwise(pl.lit("y"))),
         on_all=pl.when(box).then(pl.lit("z")),
         apart=pl.when(box).then(pl.when(first).then(pl.lit("one")).otherwise(pl.lit("rest"))),
-        flag=pl.when(box).then(first), place=pl.when(box).then(pl.when(first).then(pl.lit("no")).otherwise(pl.lit("yes"))),
+        flag=pl.when(box).then(first),
+        place=pl.when(box).then(pl.when(first).then(pl.lit("no")).otherwise(pl.lit("yes"))),
     )
     data.prompts = data.prompts.with_columns(wanted=pl.lit("yes"), is_asked=pl.lit(True))
     return data
@@ -44,10 +50,16 @@ def texts(findings, kind):
 
 def test_a_label_that_is_constant_on_one_side_only_is_a_leak_of_that_side(run):
     leaks = texts(check(run, FIRST), "leak")
-    assert "on the positive side k.on_first is always 'x'" in leaks and "on the negative side k.on_others is always 'y'" in leaks
+    assert (
+        "on the positive side k.on_first is always 'x'" in leaks
+        and "on the negative side k.on_others is always 'y'" in leaks
+    )
     assert not any(name in leaks for name in ("on_all", "apart", "k.box", "order_id"))
     turned = texts(check(run, FIRST.replace(positive=FIRST.negative, negative=FIRST.positive)), "leak")
-    assert "on the negative side k.on_first is always 'x'" in turned and "on the positive side k.on_others is always 'y'" in turned
+    assert (
+        "on the negative side k.on_first is always 'x'" in turned
+        and "on the positive side k.on_others is always 'y'" in turned
+    )
 
 
 def test_a_label_that_the_contrast_names_is_no_leak(run):
@@ -62,7 +74,9 @@ def test_a_label_that_tells_the_sides_apart_is_tied_and_one_that_is_the_same_is_
     assert "on_all" not in tied and "on_all" not in texts(check(run, FIRST), "leak")
 
 
-@pytest.mark.parametrize(("positive", "pos", "neg"), [("k.order_id > 1", "100%", "0%"), ("k.order_id = 1", "0%", "100%")])
+@pytest.mark.parametrize(
+    ("positive", "pos", "neg"), [("k.order_id > 1", "100%", "0%"), ("k.order_id = 1", "0%", "100%")]
+)
 def test_a_relation_that_holds_on_either_side_alone_is_tied(run, positive, pos, neg):
     tied = texts(check(run, FIRST.replace(positive=positive, negative=f"not ({positive})")), "tied")
     assert f"k.place equals q.wanted in {pos} of the positive pairs and {neg} of the negative" in tied
@@ -88,5 +102,7 @@ def test_imbalance_is_seen_on_either_side(run, turned):
 
 
 def test_a_split_is_checked_alone(run):
-    assert "40 with a positive" in texts(check(run, ORDER, "test"), "few") and "few" not in {f.kind for f in check(run, ORDER, "train")}
+    assert "40 with a positive" in texts(check(run, ORDER, "test"), "few") and "few" not in {
+        f.kind for f in check(run, ORDER, "train")
+    }
     assert "few" not in {f.kind for f in check(run, ORDER)}

@@ -51,8 +51,16 @@ def both(store, net):
 @pytest.mark.parametrize(("kind", "head"), [("ent", (1, 2)), ("ord", (1, 0)), ("both", (0, 1))])
 def test_live_is_the_closed_form(store, net, kind, head):
     run = store.run(kind)
-    named = {"mine": (Contrast("mine", where="k.prompt_id = q.prompt_id and q.role = 'answer_slot' and k.role = 'box' and q.variant = 'base'",
-                               positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order"),)}
+    named = {
+        "mine": (
+            Contrast(
+                "mine",
+                where="k.prompt_id = q.prompt_id and q.role = 'answer_slot' and k.role = 'box' and q.variant = 'base'",
+                positive="k.order_id = q.queried_order",
+                negative="k.order_id <> q.queried_order",
+            ),
+        )
+    }
     found = live.intervene(store, run, net, named, [head], most=MOST)
     closed = analysis.intervene(run, named, *head, most=MOST)
     assert 0 <= found.gap <= 1e-5 and found.n == closed.n == MOST and found.split == "test"
@@ -64,17 +72,32 @@ def test_live_is_the_closed_form(store, net, kind, head):
             assert np.allclose(mine.ci[name], other.ci[name], atol=1e-5)
         assert c.closed[live.name_of(head)] == other
     swapped = found.conditions[0].attention[live.name_of(head)]
-    assert head[0] == 0 or swapped.delta_p > 0.1  # the control: an edit that did nothing would differ from the closed form by this much
+    assert (
+        head[0] == 0 or swapped.delta_p > 0.1
+    )  # the control: an edit that did nothing would differ from the closed form by this much
 
 
 def test_heads_together_are_each_as_alone_and_move_the_answers(both):
-    assert [c.name for c in both.conditions] == ["order", "lexical", "order+lexical", "random of order's rank", "random of lexical's rank", "random"]
-    assert both.gap <= 1e-5 and both.heads == ["1:0", "1:2"] and all(set(c.attention) == {"1:0", "1:2"} for c in both.conditions)
+    assert [c.name for c in both.conditions] == [
+        "order",
+        "lexical",
+        "order+lexical",
+        "random of order's rank",
+        "random of lexical's rank",
+        "random",
+    ]
+    assert (
+        both.gap <= 1e-5
+        and both.heads == ["1:0", "1:2"]
+        and all(set(c.attention) == {"1:0", "1:2"} for c in both.conditions)
+    )
     swapped, random = both.conditions[2], both.conditions[5]
     assert random.bases == 10 and swapped.bases is None and random.ranks == swapped.ranks
     assert swapped.answers.difference_after > random.answers.difference_after + 3
     assert random.answers.original_after > 0.9 and swapped.answers.original_after < random.answers.original_after
-    assert swapped.answers.original_before == 1.0 and swapped.downstream is None and swapped.later == []  # layer 1 is the last
+    assert (
+        swapped.answers.original_before == 1.0 and swapped.downstream is None and swapped.later == []
+    )  # layer 1 is the last
 
 
 def test_a_lower_layer_shows_what_comes_after_it(store, net):
@@ -100,7 +123,10 @@ def test_noise_of_bfloat16_is_told_and_larger(store, both, capsys):
     coarse = model.load(str(demo.MODEL), "bfloat16", answers=True)
     run = store.run("both")
     found = live.intervene(store, run, coarse, features(store, run, "order", "lexical"), TOGETHER, most=8)
-    assert 0 < both.noise["attention"] < 1e-5 < found.noise["attention"] and both.noise["difference"] < 1e-3 < found.noise["difference"]
+    assert (
+        0 < both.noise["attention"] < 1e-5 < found.noise["attention"]
+        and both.noise["difference"] < 1e-3 < found.noise["difference"]
+    )
     capsys.readouterr()
     intervene.warn(found)
     said = capsys.readouterr().err
@@ -124,8 +150,12 @@ def test_without_a_known_answer_its_columns_are_left_out_with_the_reason(store, 
 
 def test_a_key_that_is_not_the_answer_leaves_the_answers_out(store, net):
     run = store.run("ent")
-    entity = Contrast("entity", where="k.prompt_id = q.prompt_id and q.role = 'answer_slot' and k.role = 'entity' and q.variant = 'base'",
-                      positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
+    entity = Contrast(
+        "entity",
+        where="k.prompt_id = q.prompt_id and q.role = 'answer_slot' and k.role = 'entity' and q.variant = 'base'",
+        positive="k.order_id = q.queried_order",
+        negative="k.order_id <> q.queried_order",
+    )
     found = live.intervene(store, run, net, {"entity": (entity,)}, [(1, 0)], most=6)
     assert "its original key is" in found.unanswered and "answer is" in found.unanswered
 
@@ -153,8 +183,13 @@ def test_results_of_a_run_are_found_newest_first_by_features_and_head(store, net
     assert [r.key for r in kept.results(store, run, named, "1:3")] == [newer.key]
     backwards = dict(reversed(named.items()))
     assert both.key in [r.key for r in kept.results(store, run, backwards, "1:0")]
-    assert kept.results(store, run, {"order": named["order"]}) == [] and kept.results(store, store.run("ord"), named) == []
-    changed = {"order": named["order"], "lexical": (named["lexical"][0].replace(where="q.variant = 'base' and k.order_id = 1"),)}
+    assert (
+        kept.results(store, run, {"order": named["order"]}) == [] and kept.results(store, store.run("ord"), named) == []
+    )
+    changed = {
+        "order": named["order"],
+        "lexical": (named["lexical"][0].replace(where="q.variant = 'base' and k.order_id = 1"),),
+    }
     assert kept.results(store, run, changed) == [], "another contrast under the same name"
 
 
@@ -177,20 +212,44 @@ def test_the_results_of_a_run_that_was_replaced_are_not_shown(store, both):
 
 def test_a_model_of_other_weights_is_refused(store, net):
     run = store.run("ent")
-    with pytest.raises(ModelError, match=r"run 'ent' was made with 'demo' of weights [0-9a-f]{12}, model '.*' has 000000000000: give --model"):
+    with pytest.raises(
+        ModelError,
+        match=r"run 'ent' was made with 'demo' of weights [0-9a-f]{12}, model '.*' has 000000000000: give --model",
+    ):
         live.intervene(store, run, replace(net, weights_hash="0" * 64), features(store, run, "order"), TOGETHER)
 
 
-@pytest.mark.parametrize(("options", "says"), [
-    (["--heads", "1:9"], "no head 9; its heads are 0 to 3"), (["--heads", "7:0"], "no layer 7; there are: 0, 1"), (["--layer", "7"], "no layer 7"),
-    (["--heads", "one"], "write layer:head, such as 1:0,1:2"), (["--layer", "1", "--bases", "9"], "10 or more random subspaces, not 9"),
-    (["--layer", "1", "--and", "order"], "--and order is the contrast itself"), (["--layer", "1", "--and", "lexicl"], "did you mean 'lexical'"),
-    (["--layer", "1", "--run", "bth"], "did you mean 'both'"), (["--layer", "1", "--model", "./nowhere"], "there is no model folder ./nowhere"),
-    (["--layer", "1", "--heads", "1:0"], "not allowed with"), (["--layer", "1", "--rows", "first"], "invalid choice: 'first'"),
-    (["--layer", "1", "--most", "0"], "'0' is not a whole number from 1"), (["--layer", "1", "--model", str(ROOT / "tests")], "holds no model"),
-])
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--heads", "1:9"], "no head 9; its heads are 0 to 3"),
+        (["--heads", "7:0"], "no layer 7; there are: 0, 1"),
+        (["--layer", "7"], "no layer 7"),
+        (["--heads", "one"], "write layer:head, such as 1:0,1:2"),
+        (["--layer", "1", "--bases", "9"], "10 or more random subspaces, not 9"),
+        (["--layer", "1", "--and", "order"], "--and order is the contrast itself"),
+        (["--layer", "1", "--and", "lexicl"], "did you mean 'lexical'"),
+        (["--layer", "1", "--run", "bth"], "did you mean 'both'"),
+        (["--layer", "1", "--model", "./nowhere"], "there is no model folder ./nowhere"),
+        (["--layer", "1", "--heads", "1:0"], "not allowed with"),
+        (["--layer", "1", "--rows", "first"], "invalid choice: 'first'"),
+        (["--layer", "1", "--most", "0"], "'0' is not a whole number from 1"),
+        (["--layer", "1", "--model", str(ROOT / "tests")], "holds no model"),
+    ],
+)
 def test_a_mistake_is_one_line_and_exit_code_2(store, capsys, options, says):
-    words = ["intervene", "--store", str(store.path), "--run", "both", "--model", "demo", "--contrast", "order", *options]
+    words = [
+        "intervene",
+        "--store",
+        str(store.path),
+        "--run",
+        "both",
+        "--model",
+        "demo",
+        "--contrast",
+        "order",
+        *options,
+    ]
     assert command.main(words) == 2
     error = capsys.readouterr().err.strip()
     assert error.startswith("error: ") and "\n" not in error and says in error
@@ -198,8 +257,12 @@ def test_a_mistake_is_one_line_and_exit_code_2(store, capsys, options, says):
 
 def test_a_contrast_without_targets_is_one_line(store, net):
     run = store.run("ent")
-    alone = Contrast("alone", where="k.prompt_id = q.prompt_id and q.role = 'answer_slot' and k.role = 'answer_slot' and q.variant = 'base'",
-                     positive="q.queried_order < 5", negative="q.queried_order >= 5")
+    alone = Contrast(
+        "alone",
+        where="k.prompt_id = q.prompt_id and q.role = 'answer_slot' and k.role = 'answer_slot' and q.variant = 'base'",
+        positive="q.queried_order < 5",
+        negative="q.queried_order >= 5",
+    )
     with pytest.raises(ContrastError, match="leaves no key to move attention to"):
         live.intervene(store, run, net, {"alone": (alone,)}, TOGETHER)
 
@@ -223,7 +286,12 @@ def words(store, *more):
 def test_the_command_prints_a_table_and_json(store, both, capsys):
     assert command.main(words(store, "--heads", "1:0,1:2")) == 0
     out = capsys.readouterr().out
-    assert "order+lexical" in out and "head 1:2" in out and "answers" in out and f"largest |live − closed form| in layer 1: {both.gap:.1e}\n" in out
+    assert (
+        "order+lexical" in out
+        and "head 1:2" in out
+        and "answers" in out
+        and f"largest |live − closed form| in layer 1: {both.gap:.1e}\n" in out
+    )
     assert command.main(words(store, "--heads", "1:2,1:0", "--json")) == 0
     assert kept.Live.of(json.loads(capsys.readouterr().out)) == both
 

@@ -30,14 +30,24 @@ class Tags(HTMLParser):
 
 
 def figure(name: str, text: str, points: bool = False) -> Figure:
-    rows = [{"name": text, "group": text, "value": 0.5, "low": 0.25, "high": 0.75}, {"name": "b", "group": "c", "value": 1.0, "low": 0.5, "high": 1.5}]
+    rows = [
+        {"name": text, "group": text, "value": 0.5, "low": 0.25, "high": 0.75},
+        {"name": "b", "group": "c", "value": 1.0, "low": 0.5, "high": 1.5},
+    ]
     return Figure(name, text, text, report_chart.estimates(rows, text, legend=text), text, points)
 
 
 def document(text: str) -> Document:
-    parts = (text, figure("one", text), figure("two", text, points=True), Table(text, [{text: text, "n": "1"}, {text: text, "n": "2"}]))
+    parts = (
+        text,
+        figure("one", text),
+        figure("two", text, points=True),
+        Table(text, [{text: text, "n": "1"}, {text: text, "n": "2"}]),
+    )
     claims = (Claim(text, text, text, text, text, text),)
-    return Document(text, (text,), (Chapter("chapter", text, {text: text}, (Section("section", text, parts, claims),)),))
+    return Document(
+        text, (text,), (Chapter("chapter", text, {text: text}, (Section("section", text, parts, claims),)),)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -64,25 +74,43 @@ def test_hostile_text_is_text_in_the_markdown():
 
 
 def test_markdown_at_the_start_of_a_line_stays_text():
-    assert [page._m(t) for t in ("- a", "1. b", "0.5 c", "# d", "> e", "a\nb", "")] == ["\\- a", "1\\. b", "0.5 c", "\\# d", "&gt; e", "a b", ""]
+    assert [page._m(t) for t in ("- a", "1. b", "0.5 c", "# d", "> e", "a\nb", "")] == [
+        "\\- a",
+        "1\\. b",
+        "0.5 c",
+        "\\# d",
+        "&gt; e",
+        "a b",
+        "",
+    ]
 
 
 def test_a_picture_is_xml_whose_text_is_the_text(drawn):
     root = ElementTree.fromstring(drawn["one"])
     assert root.tag.endswith("svg") and not [e for e in root.iter() if e.tag.endswith(("script", "foreignObject"))]
-    assert not [e for e in root.iter() for key in e.attrib if key.startswith("on") or key.endswith("href") and not e.attrib[key].startswith("#")]
+    assert not [
+        e
+        for e in root.iter()
+        for key in e.attrib
+        if key.startswith("on") or key.endswith("href") and not e.attrib[key].startswith("#")
+    ]
 
 
 def test_ids_of_pictures_do_not_meet():
     scripted = '<svg><clipPath id="a"/><g clip-path="url(#a)" href="#a"/><text>id="a" url(#a)</text></svg>'
-    assert named(scripted, "n") == '<svg><clipPath id="n-a"/><g clip-path="url(#n-a)" href="#n-a"/><text>id="a" url(#a)</text></svg>'
+    assert (
+        named(scripted, "n")
+        == '<svg><clipPath id="n-a"/><g clip-path="url(#n-a)" href="#n-a"/><text>id="a" url(#a)</text></svg>'
+    )
     one, two = (svg(Figure(name, "t", "s", charts.heads(_scores(), "accuracy", (0, 0)))) for name in ("x", "y"))
     ids = [set(re.findall(r'\bid="([^"]+)"', text)) for text in (one, two)]
     assert ids[0] and not ids[0] & ids[1] and all(i.startswith("x-") for i in ids[0])
 
 
 def _scores() -> pl.DataFrame:
-    rows = [{"layer": 0, "head": h, "accuracy": h / 2, "selectivity": 1.0, "strength": 1.0, "rank": 1} for h in range(2)]
+    rows = [
+        {"layer": 0, "head": h, "accuracy": h / 2, "selectivity": 1.0, "strength": 1.0, "rank": 1} for h in range(2)
+    ]
     return pl.DataFrame(rows)
 
 

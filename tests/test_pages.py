@@ -15,7 +15,9 @@ from qkstore import __main__ as cli
 from qkstore.contrast import Contrast
 from qkstore.ranking import best
 
-PAGES = [name for names in guard.GROUPS.values() for name in names if name != "toy"]  # it needs toy runs: test_toy_page.py
+PAGES = [
+    name for names in guard.GROUPS.values() for name in names if name != "toy"
+]  # it needs toy runs: test_toy_page.py
 SCRIPT = "<script>window.harm=1</script>"
 IMAGE = "![x](http://example.com/x.png)"
 OVERRIDE = "\u202egnp"
@@ -84,9 +86,16 @@ def test_a_damaged_run_is_named_and_the_others_work(show, own):
     assert app.dataframe[0].value["run"].to_list() == ["boxes"]
 
 
-@pytest.mark.parametrize(("choices", "said"), [
-    ({"run": "boxs"}, "boxes"), ({"contrast": "ordr"}, "did you mean"), ({"layer": "99", "head": "0"}, "99"), ({"layer": "0", "head": "-1"}, "1"), ({"layer": "x"}, "x"),
-])
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    [
+        ({"run": "boxs"}, "boxes"),
+        ({"contrast": "ordr"}, "did you mean"),
+        ({"layer": "99", "head": "0"}, "99"),
+        ({"layer": "0", "head": "-1"}, "1"),
+        ({"layer": "x"}, "x"),
+    ],
+)
 def test_a_bad_address_is_told_and_the_default_shown(show, store, choices, said):
     app = show(store, "subspaces", **choices)
     assert len(app.warning) == 1 and said in app.warning[0].value.replace("\\", "")
@@ -96,12 +105,19 @@ def test_a_bad_address_is_told_and_the_default_shown(show, store, choices, said)
 def test_a_bad_prompt_in_the_address_shows_the_first_one(show, store):
     app = show(store, "attributions", prompt=10**9)
     assert len(app.warning) == 1 and charts(app) == 1
-    assert show(store, "attributions", prompt=3).selectbox(key="url-prompt").value == 3  # a train prompt, not among those listed
+    assert (
+        show(store, "attributions", prompt=3).selectbox(key="url-prompt").value == 3
+    )  # a train prompt, not among those listed
 
 
 def test_the_url_sets_the_widgets_and_a_widget_sets_the_url(show, store):
     app = show(store, "subspaces", run="boxes", contrast="lexical", layer=0, head=3)
-    assert [app.selectbox(key=f"url-{n}").value for n in ("run", "contrast", "layer", "head")] == ["boxes", "lexical", 0, 3]
+    assert [app.selectbox(key=f"url-{n}").value for n in ("run", "contrast", "layer", "head")] == [
+        "boxes",
+        "lexical",
+        0,
+        3,
+    ]
     norm = app.metric[1].value
     app.selectbox(key="url-layer").select(1).run()
     assert app.query_params["layer"] in ("1", ["1"])
@@ -142,7 +158,12 @@ def test_another_run_drops_what_it_has_not_and_keeps_what_it_has(show, own):
     app = show(own, "subspaces", run="boxes", contrast="lexical", layer=0, head=3)
     app.selectbox(key="url-run").select("lists").run()
     assert "contrast" not in app.query_params and not app.warning and not app.error
-    assert [app.selectbox(key=f"url-{n}").value for n in ("run", "contrast", "layer", "head")] == ["lists", "category", 0, 3]
+    assert [app.selectbox(key=f"url-{n}").value for n in ("run", "contrast", "layer", "head")] == [
+        "lists",
+        "category",
+        0,
+        3,
+    ]
 
 
 def test_a_run_without_contrasts_leads_to_the_editor(show, tmp_path):
@@ -180,7 +201,9 @@ def test_scoring_counts_and_can_be_cancelled(show, own, monkeypatch):
 
 
 def test_a_contrast_that_cannot_be_scored_leaves_no_progress_behind(show, own):
-    qkstore.open(own).catalog.save(Contrast(name="elsewhere", where="k.prompt_id = q.prompt_id", positive="k.place < 3", negative="k.place >= 3"))
+    qkstore.open(own).catalog.save(
+        Contrast(name="elsewhere", where="k.prompt_id = q.prompt_id", positive="k.place < 3", negative="k.place >= 3")
+    )
     app = show(own, "heads", contrast="elsewhere")
     assert len(app.error) == 1 and "place" in app.error[0].value
     assert not app.get("progress") and not app.button
@@ -258,7 +281,12 @@ def test_hostile_tokens_are_escaped_and_hidden_characters_spelled_out(show, tmp_
         body = html(app)
         assert "<script" not in body and "&lt;script&gt;" in body
         assert "\u202e" not in body and "U+202E" in body
-        assert not any("\u202e" in frame.value.write_csv() if hasattr(frame.value, "write_csv") else "\u202e" in frame.value.to_csv() for frame in app.dataframe)
+        assert not any(
+            "\u202e" in frame.value.write_csv()
+            if hasattr(frame.value, "write_csv")
+            else "\u202e" in frame.value.to_csv()
+            for frame in app.dataframe
+        )
         shown = [e.value for e in [*app.markdown, *app.caption, *app.error, *app.warning, *app.info]]
         assert not any("<script" in s or IMAGE in s for s in shown)
 

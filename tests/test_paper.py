@@ -33,23 +33,45 @@ def counts(run) -> dict[tuple[str, str], int]:
 
 def test_the_papers_sizes():
     listed, *boxed = paper.parts("demo")
-    assert [p.run for p in (listed, *boxed)] == ["demo-paper-lists", "demo-paper-boxes-ent", "demo-paper-boxes-ord", "demo-paper-boxes-both"]
+    assert [p.run for p in (listed, *boxed)] == [
+        "demo-paper-lists",
+        "demo-paper-boxes-ent",
+        "demo-paper-boxes-ord",
+        "demo-paper-boxes-both",
+    ]
     assert (listed.n, listed.n_test) == (2000, 1000) and {(p.n, p.n_test) for p in boxed} == {(3000, 1000)}
     of = Counter((p.split, p.variant) for p in boxed[0].prompts().prompts)
     train = {("train", v): 3000 for v in ("base", "counterfactual", "reflexive", "fixed")}
     assert of == train | {("test", v): 1000 for v in ("base", "counterfactual", "reflexive")}
     prompts = listed.prompts().prompts
-    words = {s: {x.labels["item"] for p in prompts if p.split == s for x in p.spans if x.role == "item"} for s in ("train", "test")}
-    assert len({p.labels["queried_category"] for p in prompts}) == 13 and not words["train"] & words["test"] and len(prompts) == 3000
+    words = {
+        s: {x.labels["item"] for p in prompts if p.split == s for x in p.spans if x.role == "item"}
+        for s in ("train", "test")
+    }
+    assert (
+        len({p.labels["queried_category"] for p in prompts}) == 13
+        and not words["train"] & words["test"]
+        and len(prompts) == 3000
+    )
 
 
 def test_other_models_have_one_kind_of_question_and_their_own_names():
-    for where, name in (("meta-llama/Llama-3.1-8B-Instruct", "llama-3.1-8b-instruct"), ("./My Model/", "my-model"), ("...", "paper")):
+    for where, name in (
+        ("meta-llama/Llama-3.1-8B-Instruct", "llama-3.1-8b-instruct"),
+        ("./My Model/", "my-model"),
+        ("...", "paper"),
+    ):
         assert [p.run for p in paper.parts(where)] == [f"{name}-lists", f"{name}-boxes-ent"]
-    assert [p.run for p in paper.parts("x/y", "mine", ("ord", "both", "ord"))] == ["mine-lists", "mine-boxes-ord", "mine-boxes-both"]
+    assert [p.run for p in paper.parts("x/y", "mine", ("ord", "both", "ord"))] == [
+        "mine-lists",
+        "mine-boxes-ord",
+        "mine-boxes-both",
+    ]
 
 
-@pytest.mark.parametrize(("scale", "n"), [(0.1, (200, 300, 100)), (0.0501, (101, 151, 51)), (0.07, (140, 210, 70)), (2, (4000, 6000, 2000))])
+@pytest.mark.parametrize(
+    ("scale", "n"), [(0.1, (200, 300, 100)), (0.0501, (101, 151, 51)), (0.07, (140, 210, 70)), (2, (4000, 6000, 2000))]
+)
 def test_a_scale_rounds_up(scale, n):
     listed, boxed = paper.parts("x/y", scale=scale)
     assert (listed.n, boxed.n, boxed.n_test) == n and listed.n_test == boxed.n_test
@@ -67,7 +89,9 @@ def test_too_few_prompts_are_refused(scale):
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     path = tmp_path_factory.mktemp("downloads")
-    return {f: models.download(path / f"{f}-tiny", f, TEXT, sharded=f == "llama", jinja=f == "qwen") for f in models.MARKS}
+    return {
+        f: models.download(path / f"{f}-tiny", f, TEXT, sharded=f == "llama", jinja=f == "qwen") for f in models.MARKS
+    }
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +104,17 @@ def store(tmp_path_factory, folders):
 
 
 def test_the_command_makes_the_runs_of_a_downloaded_model(store):
-    assert [r.name for r in store.runs()] == ["llama-tiny-boxes-ent", "llama-tiny-lists", "qwen-tiny-boxes-ent", "qwen-tiny-lists"]
+    assert [r.name for r in store.runs()] == [
+        "llama-tiny-boxes-ent",
+        "llama-tiny-lists",
+        "qwen-tiny-boxes-ent",
+        "qwen-tiny-lists",
+    ]
     run = store.run("llama-tiny-boxes-ent")
     assert (run.dtype, run.n_heads, run.n_kv_heads, list(run.layers)) == ("bfloat16", 6, 2, [0, 1])
     assert counts(run) == {("train", v): 150 for v in ("base", "counterfactual", "reflexive", "fixed")} | {
-        ("test", v): 50 for v in ("base", "counterfactual", "reflexive")}
+        ("test", v): 50 for v in ("base", "counterfactual", "reflexive")
+    }
     assert list(store.run("qwen-tiny-lists").layers) == [1] and store.run("qwen-tiny-lists").dtype == "float32"
 
 
@@ -93,27 +123,39 @@ def test_the_other_dtype_of_either_family_gives_the_same_prompts(store, folders,
     assert main(asked(tmp_path, folders[family], "--dtype", dtype, "--layers", "1", "--batch-size", "64")) == 0
     for part in ("lists", "boxes-ent"):
         run, other = qkstore.open(tmp_path).run(f"{family}-tiny-{part}"), store.run(f"{family}-tiny-{part}")
-        assert run.dtype == dtype != other.dtype and run.table("SELECT * FROM token").equals(other.table("SELECT * FROM token"))
+        assert run.dtype == dtype != other.dtype and run.table("SELECT * FROM token").equals(
+            other.table("SELECT * FROM token")
+        )
         q, q_other = run.queries(1, 0), other.queries(1, 0)
-        assert np.abs(q - q_other).max() < 0.05 * np.abs(q).max() and not np.array_equal(q, q_other)  # rounded otherwise, and no more
+        assert np.abs(q - q_other).max() < 0.05 * np.abs(q).max() and not np.array_equal(
+            q, q_other
+        )  # rounded otherwise, and no more
 
 
 @pytest.mark.parametrize(("run", "bos"), [("llama-tiny-boxes-ent", "template"), ("qwen-tiny-boxes-ent", "none")])
 def test_prompts_stand_in_the_chat_template_once(store, run, bos):
     run = store.run(run)
     text = run.table("SELECT text FROM prompt").column("text").to_pylist()
-    assert run.bos == bos and run.chat_template and all(t.endswith("Answer: box") and t.count("user") == 1 for t in text)
+    assert (
+        run.bos == bos and run.chat_template and all(t.endswith("Answer: box") and t.count("user") == 1 for t in text)
+    )
     assert all(t.count("<|begin_of_text|>") == (bos == "template") for t in text)
 
 
 def test_every_built_in_contrast_has_both_sides_on_both_splits(store):
     """Entities fall into several tokens, boxes into one with its blank; pairs are as many as the prompts say."""
     run = store.run("llama-tiny-boxes-ent")
-    for name, (train, test) in {"order": ((150, 8 * 150), (50, 8 * 50)), "lexical": ((150,) * 2, (50,) * 2), "reflexive": ((150,) * 2, (50,) * 2)}.items():
+    for name, (train, test) in {
+        "order": ((150, 8 * 150), (50, 8 * 50)),
+        "lexical": ((150,) * 2, (50,) * 2),
+        "reflexive": ((150,) * 2, (50,) * 2),
+    }.items():
         for split, (n_pos, n_neg) in (("train", train), ("test", test)):
             (contrast,) = builtin.feature(run, name)
             assert pairs(run, contrast, split).counts[2:] == (n_pos, n_neg)
-    several = run.table("SELECT max(n) AS n FROM (SELECT count(*) AS n FROM token WHERE role = 'entity' GROUP BY prompt_id, span)").to_pylist()
+    several = run.table(
+        "SELECT max(n) AS n FROM (SELECT count(*) AS n FROM token WHERE role = 'entity' GROUP BY prompt_id, span)"
+    ).to_pylist()
     assert several[0]["n"] > 1, "the control: this tokenizer does cut entities"
     listed = store.run("llama-tiny-lists")
     assert len(store.feature(listed, "category:*")) == 13
@@ -129,7 +171,11 @@ def test_what_is_there_is_skipped_and_what_is_missing_made(store, folders, capsy
     (where / "runs" / "llama-tiny-lists.duckdb").unlink()
     assert main(again) == 0
     first, second = capsys.readouterr().out.splitlines()
-    assert first.endswith("llama-tiny-lists.duckdb") and second.endswith("boxes-ent.duckdb (was there)") and path.read_bytes() == before
+    assert (
+        first.endswith("llama-tiny-lists.duckdb")
+        and second.endswith("boxes-ent.duckdb (was there)")
+        and path.read_bytes() == before
+    )
     monkeypatch.setattr(paper.model, "load", lambda *_: pytest.fail("nothing is missing, so no model is loaded"))
     assert main(again) == 0
 
@@ -147,7 +193,9 @@ def test_an_interrupted_programme_goes_on_where_it_stopped(tmp_path, folders):
         paper.build(tmp_path, str(folders["qwen"]), programme, options, progress=stop)
     assert [r.name for r in qkstore.open(tmp_path).runs()] == ["qwen-tiny-lists"]
     stages = []
-    made = paper.build(tmp_path, str(folders["qwen"]), programme, options, progress=lambda stage, done, total: stages.append(stage))
+    made = paper.build(
+        tmp_path, str(folders["qwen"]), programme, options, progress=lambda stage, done, total: stages.append(stage)
+    )
     assert made == ["qwen-tiny-boxes-ent"] and "qwen-tiny-lists: capture" not in stages
 
 
@@ -155,7 +203,9 @@ def test_the_demo_model_goes_through_the_same_command(tmp_path):
     assert main(asked(tmp_path, "demo", "--questions", "both", "--prefix", "p", "--batch-size", "128")) == 0
     runs = {r.name: r for r in qkstore.open(tmp_path).runs()}
     assert set(runs) == {"p-lists", "p-boxes-both"} and {r.model for r in runs.values()} == {"demo"}
-    assert runs["p-boxes-both"].chat_template is None and "reflexive" in qkstore.open(tmp_path).features(runs["p-boxes-both"])
+    assert runs["p-boxes-both"].chat_template is None and "reflexive" in qkstore.open(tmp_path).features(
+        runs["p-boxes-both"]
+    )
 
 
 # -- mistakes --------------------------------------------------------------------------------------------------------
@@ -178,12 +228,19 @@ MISTAKES = {  # what is wrong: (options, what the one line says)
 def test_a_mistake_is_one_line_and_makes_nothing(tmp_path, folders, capsys, options, says):
     assert main(asked(tmp_path, folders["qwen"], *options)) == 2
     error = capsys.readouterr().err.strip()
-    assert error.startswith("error: ") and "\n" not in error and says in error and not list(tmp_path.glob("runs/*.duckdb"))
+    assert (
+        error.startswith("error: ") and "\n" not in error and says in error and not list(tmp_path.glob("runs/*.duckdb"))
+    )
 
 
-@pytest.mark.parametrize(("change", "says"), [
-    (dict(scale=0.06), "number of prompts is 150, not 180"), (dict(dtype="bfloat16"), "dtype is float32, not bfloat16"), (dict(other=True), "weights' hash"),
-])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (dict(scale=0.06), "number of prompts is 150, not 180"),
+        (dict(dtype="bfloat16"), "dtype is float32, not bfloat16"),
+        (dict(other=True), "weights' hash"),
+    ],
+)
 def test_a_run_of_that_name_that_holds_something_else_is_not_taken_for_it(store, folders, tmp_path, change, says):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "x-lists.duckdb").symlink_to(store.path / "runs" / "qwen-tiny-lists.duckdb")

@@ -48,15 +48,18 @@ def test_maps_come_from_the_seed_and_have_the_scripts_scale():
     assert np.std(wide["A1"]) == pytest.approx(1 / 4, rel=0.05) and np.std(wide["A_y"]) == pytest.approx(1, rel=0.05)
 
 
-@pytest.mark.parametrize(("change", "said"), [
-    ({"variant": "discreet"}, "variant 'discreet': did you mean 'discrete'"),
-    ({"d_head": 0}, "d_head 0: a head has 1 dimension or more"),
-    ({"r1": 0}, "r1 0: a latent has from 1 to 32"),
-    ({"r2": 33}, "r2 33: a latent has from 1 to 32"),
-    ({"noise": -1.0}, "noise -1.0: a standard deviation is 0 or more"),
-    ({"noise": float("nan")}, "noise nan"),
-    ({"seed": -1}, "seed -1: a seed is 0 or more"),
-])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"variant": "discreet"}, "variant 'discreet': did you mean 'discrete'"),
+        ({"d_head": 0}, "d_head 0: a head has 1 dimension or more"),
+        ({"r1": 0}, "r1 0: a latent has from 1 to 32"),
+        ({"r2": 33}, "r2 33: a latent has from 1 to 32"),
+        ({"noise": -1.0}, "noise -1.0: a standard deviation is 0 or more"),
+        ({"noise": float("nan")}, "noise nan"),
+        ({"seed": -1}, "seed -1: a seed is 0 or more"),
+    ],
+)
 def test_what_makes_no_task_is_named(change, said):
     sizes = {"variant": "discrete", "d_head": 8, "r1": 2, "r2": 3} | change
     with pytest.raises(ModelError, match=said):
@@ -65,8 +68,13 @@ def test_what_makes_no_task_is_named(change, said):
 
 def test_names_tell_tasks_apart():
     task = Payload("discrete", 8, 2, 3)
-    names = {task.name, *(Payload(**{"variant": "discrete", "d_head": 8, "r1": 2, "r2": 3} | c).name for c in (
-        {"r1": 3}, {"r2": 2}, {"d_head": 16}, {"variant": "continuous"}, {"seed": 1}, {"noise": 1.0}))}
+    names = {
+        task.name,
+        *(
+            Payload(**{"variant": "discrete", "d_head": 8, "r1": 2, "r2": 3} | c).name
+            for c in ({"r1": 3}, {"r2": 2}, {"d_head": 16}, {"variant": "continuous"}, {"seed": 1}, {"noise": 1.0})
+        ),
+    }
     assert task.name == "discrete-d8-2-3" and len(names) == 7
 
 
@@ -82,8 +90,12 @@ def test_a_batch_is_the_task(variant):
     assert torch.equal(batch.u_q[:, :7], z[rows, batch.sought])  # the selector has the sought token's latents
     assert not torch.equal(batch.u_q[:, :7], z[rows, (batch.sought + 1) % 16])
     assert torch.equal(batch.u_q[:, 7:17], torch.zeros(2000, 10, dtype=torch.float64))  # and no payload
-    assert torch.equal(y.sum(-1), torch.ones(2000, 16, dtype=torch.float64)) and torch.equal(y.argmax(-1)[rows, batch.sought], batch.y)
-    assert noise.std().item() == pytest.approx(0.01, rel=0.02) and batch.u_q[:, 17:].std().item() == pytest.approx(0.01, rel=0.02)
+    assert torch.equal(y.sum(-1), torch.ones(2000, 16, dtype=torch.float64)) and torch.equal(
+        y.argmax(-1)[rows, batch.sought], batch.y
+    )
+    assert noise.std().item() == pytest.approx(0.01, rel=0.02) and batch.u_q[:, 17:].std().item() == pytest.approx(
+        0.01, rel=0.02
+    )
     assert (set(z.unique().tolist()) == {-1.0, 1.0}) == (variant == "discrete")
     assert z.mean().item() == pytest.approx(0, abs=0.02) and z.square().mean().item() == pytest.approx(1, abs=0.02)
     assert torch.corrcoef(z.reshape(-1, 7).T).fill_diagonal_(0).abs().max() < 0.03

@@ -33,16 +33,34 @@ PROGRAMME = [paper.Part("p-lists", "lists", "", 60, 50), paper.Part("p-boxes-ord
 def test_every_missing_run_is_ingested_once_with_its_prompts_and_task(asked, tmp_path):
     stages = []
     made = paper.build(tmp_path, "x/y", PROGRAMME, progress=lambda *what: stages.append(what))
-    assert made == ["p-lists", "p-boxes-ord"] and asked.seen[0] == ("x/y", "float32", "cpu") and stages == [(f"{run}: capture", 1, 2) for run in made]
+    assert (
+        made == ["p-lists", "p-boxes-ord"]
+        and asked.seen[0] == ("x/y", "float32", "cpu")
+        and stages == [(f"{run}: capture", 1, 2) for run in made]
+    )
     listed, boxed = asked.seen[1:]
-    assert (listed.run, boxed.run) == ("p-lists", "p-boxes-ord") and listed.net is boxed.net is asked.loaded and listed.seed == boxed.seed == 0
-    assert len(listed.prompts) == 110 and len(boxed.prompts) == 4 * 60 + 3 * 50 and {p.split for p in listed.prompts} == {"train", "test"}
+    assert (
+        (listed.run, boxed.run) == ("p-lists", "p-boxes-ord")
+        and listed.net is boxed.net is asked.loaded
+        and listed.seed == boxed.seed == 0
+    )
+    assert (
+        len(listed.prompts) == 110
+        and len(boxed.prompts) == 4 * 60 + 3 * 50
+        and {p.split for p in listed.prompts} == {"train", "test"}
+    )
     assert listed.task != boxed.task and "ord" in boxed.task and boxed.template and listed.template != boxed.template
 
 
-@pytest.mark.parametrize(("chat", "template", "used"), [
-    (True, "{{ messages }}", True), (False, "{{ messages }}", False), (True, None, False), (False, None, False),
-])
+@pytest.mark.parametrize(
+    ("chat", "template", "used"),
+    [
+        (True, "{{ messages }}", True),
+        (False, "{{ messages }}", False),
+        (True, None, False),
+        (False, None, False),
+    ],
+)
 def test_the_chat_template_is_used_where_there_is_one_and_it_is_wanted(asked, tmp_path, chat, template, used):
     asked.loaded.tokenizer.chat_template = template
     paper.build(tmp_path, "x/y", PROGRAMME[:1], chat=chat)
@@ -63,29 +81,42 @@ def test_a_run_of_other_weights_stops_before_anything_is_ingested(asked, tmp_pat
     data.manifest |= {"task": made.name, "weights_hash": "1" * 64}
     stores.write(tmp_path, "p-lists", data)
     few = [replace(PROGRAMME[0], n=8, n_test=8), PROGRAMME[1]]
-    with pytest.raises(RunError, match="run 'p-lists' is in the store already, and its weights' hash is 111111111111, not 000000000000"):
+    with pytest.raises(
+        RunError, match="run 'p-lists' is in the store already, and its weights' hash is 111111111111, not 000000000000"
+    ):
         paper.build(tmp_path, "x/y", few)
     assert not [s for s in asked.seen if isinstance(s, SimpleNamespace)]
 
 
-@pytest.mark.parametrize(("dtype", "device", "said"), [("float32", "cuda:99", "device 'cuda:99'"), ("float32", "tpu", "device 'tpu'")])
+@pytest.mark.parametrize(
+    ("dtype", "device", "said"), [("float32", "cuda:99", "device 'cuda:99'"), ("float32", "tpu", "device 'tpu'")]
+)
 def test_a_device_is_checked_before_a_model_is_loaded(asked, tmp_path, dtype, device, said):
     with pytest.raises(ModelError, match=said):
         paper.build(tmp_path, "x/y", PROGRAMME, dtype=dtype, device=device)
     assert asked.seen == []
 
 
-@pytest.mark.parametrize(("where", "name"), [
-    ("demo", "demo-paper"), ("meta-llama/Llama-3.1-8B", "llama-3.1-8b"), ("/x/Größe 7B/", "gr-e-7b"), ("日本", "paper"),
-    ("a__b..", "a__b"), ("-._", "paper"),
-])
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [
+        ("demo", "demo-paper"),
+        ("meta-llama/Llama-3.1-8B", "llama-3.1-8b"),
+        ("/x/Größe 7B/", "gr-e-7b"),
+        ("日本", "paper"),
+        ("a__b..", "a__b"),
+        ("-._", "paper"),
+    ],
+)
 def test_a_models_name_is_made_a_runs_name(where, name):
     assert paper.name_of(where) == name
     assert paper.parts(where)[0].run == f"{name}-lists"
 
 
 def test_the_demo_has_all_kinds_of_question_unless_some_are_named():
-    assert [p.question for p in paper.parts("demo")[1:]] == ["ent", "ord", "both"] and [p.question for p in paper.parts("x/demo")[1:]] == ["ent"]
+    assert [p.question for p in paper.parts("demo")[1:]] == ["ent", "ord", "both"] and [
+        p.question for p in paper.parts("x/demo")[1:]
+    ] == ["ent"]
     assert [p.question for p in paper.parts("demo", questions=["both"])[1:]] == ["both"]
     with pytest.raises(PromptError, match="^no question; there are: both, ent, ord"):
         paper.parts("demo", questions=[])
@@ -93,4 +124,6 @@ def test_the_demo_has_all_kinds_of_question_unless_some_are_named():
 
 def test_the_demo_model_is_called_demo_and_others_as_they_are(monkeypatch):
     monkeypatch.setattr(model, "load", lambda where, dtype, device: model.Model(None, None, "its own", "0" * 64))
-    assert paper._load("demo", "float32", "cpu").name == "demo" and paper._load("x/y", "float32", "cpu").name == "its own"
+    assert (
+        paper._load("demo", "float32", "cpu").name == "demo" and paper._load("x/y", "float32", "cpu").name == "its own"
+    )

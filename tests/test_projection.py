@@ -45,7 +45,11 @@ def test_the_cube_is_drawn_and_pairs_of_signs_matter(rng):
 def test_project_is_coordinates(rng):
     q, k, *_, s = cube(rng)
     at_q, at_k = project(q, k, s)
-    assert at_q.shape == (400, 3) and np.allclose(at_q @ s.U.T, q @ s.query_projector) and np.allclose(at_k @ s.V.T, k @ s.key_projector)
+    assert (
+        at_q.shape == (400, 3)
+        and np.allclose(at_q @ s.U.T, q @ s.query_projector)
+        and np.allclose(at_k @ s.V.T, k @ s.key_projector)
+    )
     e, F = random(16, 1, rng).U, random(16, 2, rng).V
     uneven = union([Subspace.of(e @ F[:, [i]].T, 1) for i in range(2)])
     assert [x.shape[1] for x in project(q, k, uneven)] == [1, 1]
@@ -98,7 +102,9 @@ def test_umap_needs_more_points_than_neighbours(n, neighbours):
     with pytest.raises(ContrastError, match=f"for {2 * n} points, not {neighbours}"):
         umap(np.ones((n, 2)), np.ones((n, 2)), n_neighbors=neighbours)
     if n == 5:
-        assert umap(*np.random.default_rng(0).standard_normal((2, 5, 2)), n_neighbors=3, n_components=2).query.shape == (5, 2)
+        assert umap(
+            *np.random.default_rng(0).standard_normal((2, 5, 2)), n_neighbors=3, n_components=2
+        ).query.shape == (5, 2)
 
 
 def test_sample_is_even_over_groups(rng):
@@ -113,4 +119,6 @@ def test_sample_is_even_over_groups(rng):
     hits = np.zeros(1104)
     for seed in range(300):
         hits[sample(groups, 50, seed)] += 1
-    assert hits[groups == "b"].min() > 30 and hits[groups == "a"].max() < 30  # 69 and 7 expected: no position is preferred
+    assert (
+        hits[groups == "b"].min() > 30 and hits[groups == "a"].max() < 30
+    )  # 69 and 7 expected: no position is preferred

@@ -10,7 +10,9 @@ from ingest.prompts import Prompt, Span, check, read_jsonl
 from qkstore.errors import PromptError
 
 GOOD = {
-    "text": "the lime is a fruit", "split": "train", "queried_category": "fruit",
+    "text": "the lime is a fruit",
+    "split": "train",
+    "queried_category": "fruit",
     "spans": [{"start": 4, "end": 8, "role": "item", "category": "fruit", "rank": 1}],
 }
 
@@ -29,13 +31,23 @@ def test_a_line_becomes_a_prompt(file):
     line = GOOD | {"id": 7, "variant": "shuffled", "answer": "lime", "weight_kg": 0.5, "known": True, "note": None}
     (prompt,) = read_jsonl(write(file, line))
     assert prompt == Prompt(
-        "the lime is a fruit", (Span(4, 8, "item", {"category": "fruit", "rank": 1}),), id="7", variant="shuffled", answer="lime",
+        "the lime is a fruit",
+        (Span(4, 8, "item", {"category": "fruit", "rank": 1}),),
+        id="7",
+        variant="shuffled",
+        answer="lime",
         labels={"queried_category": "fruit", "weight_kg": 0.5, "known": True},
     )
 
 
 def test_blank_lines_a_byte_order_mark_and_unicode_pass(file):
-    file.write_bytes("\ufeff".encode() + b"\n" + json.dumps({"text": "東京 ☃"}, ensure_ascii=False).encode() + b"\r\n\n" + b'{"text": "b"}\n')
+    file.write_bytes(
+        "\ufeff".encode()
+        + b"\n"
+        + json.dumps({"text": "東京 ☃"}, ensure_ascii=False).encode()
+        + b"\r\n\n"
+        + b'{"text": "b"}\n'
+    )
     assert [p.text for p in read_jsonl(file)] == ["東京 ☃", "b"]
 
 
@@ -51,7 +63,10 @@ def test_counterfactuals_may_come_before_what_they_are_of(file):
 
 
 def test_labels_are_typed_by_their_values():
-    prompts = [Prompt("abc", (Span(0, 1, "x", {"n": 1, "f": 1, "s": "a"}),), labels={"b": True}), Prompt("abc", (Span(0, 1, "x", {"f": 0.5}),))]
+    prompts = [
+        Prompt("abc", (Span(0, 1, "x", {"n": 1, "f": 1, "s": "a"}),), labels={"b": True}),
+        Prompt("abc", (Span(0, 1, "x", {"f": 0.5}),)),
+    ]
     types = check(prompts)
     assert types.token == {"n": int, "f": float, "s": str} and types.prompt == {"b": bool}
 
@@ -77,7 +92,10 @@ BROKEN = {  # name: (a line that is wrong, what the error says of it)
     "a span without a role": (GOOD | {"spans": [{"start": 4, "end": 8}]}, "the span 4–8 has no role"),
     "a span of nothing": (GOOD | {"spans": [SPAN | {"end": 4}]}, "start < end"),
     "a span before its text": (GOOD | {"spans": [SPAN | {"start": -1}]}, "start < end, from 0"),
-    "a span outside its text": (GOOD | {"spans": [SPAN | {"end": 99}]}, "the span 4–99 lies outside its text of 19 characters"),
+    "a span outside its text": (
+        GOOD | {"spans": [SPAN | {"end": 99}]},
+        "the span 4–99 lies outside its text of 19 characters",
+    ),
     "a reserved span label": (GOOD | {"spans": [SPAN | {"pos": 3}]}, "span label 'pos' is a name the store uses"),
     "a reserved label, in capitals": (GOOD | {"Layer": 3}, "prompt label 'Layer' is a name the store uses"),
     "a label that is no column": (GOOD | {"my label": 1}, "'my label' cannot be a column"),
@@ -87,10 +105,19 @@ BROKEN = {  # name: (a line that is wrong, what the error says of it)
     "NaN": ('{"text": "a", "x": NaN}', "NaN is not a value of JSON"),
     "a number beyond all": ('{"text": "a", "x": 1e999}', "'x' is inf, which is no number"),
     "half a character": ('{"text": "a\\ud83c"}', "half of a character"),
-    "another type than before": (GOOD | {"queried_category": 3}, "'queried_category' is 3, a whole number; before it was text"),
-    "true where a number was": (GOOD | {"spans": [SPAN | {"rank": True}]}, "'rank' is True, true or false; before it was a whole number"),
+    "another type than before": (
+        GOOD | {"queried_category": 3},
+        "'queried_category' is 3, a whole number; before it was text",
+    ),
+    "true where a number was": (
+        GOOD | {"spans": [SPAN | {"rank": True}]},
+        "'rank' is True, true or false; before it was a whole number",
+    ),
     "the id of another": (GOOD | {"id": "first"}, "the id 'first' is that of line 1 already"),
-    "a counterfactual of nothing": (GOOD | {"counterfactual_of": "frist"}, "'frist' is no prompt's id; did you mean 'first'"),
+    "a counterfactual of nothing": (
+        GOOD | {"counterfactual_of": "frist"},
+        "'frist' is no prompt's id; did you mean 'first'",
+    ),
     "a counterfactual of itself": (GOOD | {"id": "x", "counterfactual_of": "x"}, "a counterfactual of itself"),
 }
 

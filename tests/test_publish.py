@@ -21,7 +21,12 @@ from qkstore.contrast import Contrast
 from qkstore.errors import PromptError, RunError, StoreError
 from qkstore.incoming import Incoming
 
-ORDER = Contrast(name="mine", where="k.prompt_id = q.prompt_id", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
+ORDER = Contrast(
+    name="mine",
+    where="k.prompt_id = q.prompt_id",
+    positive="k.order_id = q.queried_order",
+    negative="k.order_id <> q.queried_order",
+)
 
 
 @pytest.fixture
@@ -59,7 +64,11 @@ def test_a_disk_that_is_full_at_any_moment_publishes_nothing_broken(tmp_path, li
     if limit == 8_000_000:
         assert done.stdout == "published\n" and check(store)[1] == [] and store.run("r").n_prompts == 300
         return
-    assert "run 'r' was not published" in done.stdout and "batches are kept" in done.stdout and done.stdout.count("\n") == 1
+    assert (
+        "run 'r' was not published" in done.stdout
+        and "batches are kept" in done.stdout
+        and done.stdout.count("\n") == 1
+    )
     assert store.scan() == ([], []) and not list((tmp_path / "runs/.incoming/r").glob("run.duckdb*"))
     data = synthetic(300)
     with Incoming(tmp_path, "r", data.plan) as incoming:  # with room again the kept batches are the run
@@ -79,10 +88,17 @@ def test_a_full_disk_loses_no_saved_contrast(store):
         "except QKStoreError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0 and done.stdout.startswith("catalogue catalog.duckdb was not written") and done.stdout.count("\n") == 1, done
+    assert (
+        done.returncode == 0
+        and done.stdout.startswith("catalogue catalog.duckdb was not written")
+        and done.stdout.count("\n") == 1
+    ), done
     assert [c.name for c in store.catalog.contrasts()] == ["mine"]
     store.catalog.save(ORDER)
-    assert len(store.catalog.versions("mine")) == 2 and resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+    assert (
+        len(store.catalog.versions("mine")) == 2
+        and resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+    )
 
 
 @pytest.mark.parametrize("where", ["file/runs", "file"])
@@ -116,8 +132,15 @@ def test_a_run_published_while_we_waited_for_its_lock_is_not_made_twice(store, m
 
 def test_vectors_are_stored_as_they_are(store):
     """Incompressible values are read back 1.7 times sooner without DuckDB's floating-point codecs."""
-    kinds = {c for (c,) in store.run("a").cursor().execute(
-        "SELECT DISTINCT compression FROM pragma_storage_info('query_vector') WHERE column_name = 'v' AND segment_type = 'FLOAT'").fetchall()}
+    kinds = {
+        c
+        for (c,) in store.run("a")
+        .cursor()
+        .execute(
+            "SELECT DISTINCT compression FROM pragma_storage_info('query_vector') WHERE column_name = 'v' AND segment_type = 'FLOAT'"
+        )
+        .fetchall()
+    }
     assert kinds and not {k.lower() for k in kinds} & {"alp", "alprd", "chimp", "patas"}
 
 
@@ -137,7 +160,9 @@ def test_rows_of_batches_may_lie_anywhere(tmp_path, monkeypatch):
     assert check(qkstore.open(tmp_path))[1] == []
     for layer in range(2):
         for head in range(4):
-            assert np.array_equal(run.queries(layer, head), data.q[layer, head]) and np.array_equal(run.keys(layer, head), data.k[layer, head // 2])
+            assert np.array_equal(run.queries(layer, head), data.q[layer, head]) and np.array_equal(
+                run.keys(layer, head), data.k[layer, head // 2]
+            )
             assert np.array_equal(run.logsumexp(layer, head, np.arange(30)), data.logsumexp[layer, head])
 
 
@@ -146,14 +171,25 @@ def test_progress_is_told_layer_by_layer(tmp_path):
     with Incoming(qkstore.open(tmp_path, create=True).path, "r", data.plan) as ingest:
         for batch in data.batches():
             ingest.put(*batch)
-        ingest.publish(data.manifest, data.layers, data.prompts, data.tokens, data.query_rows, data.key_rows, progress=lambda i, n: seen.append((i, n)))
+        ingest.publish(
+            data.manifest,
+            data.layers,
+            data.prompts,
+            data.tokens,
+            data.query_rows,
+            data.key_rows,
+            progress=lambda i, n: seen.append((i, n)),
+        )
     assert seen == [(1, 2), (2, 2)]
 
 
 @pytest.mark.parametrize(("on_tokens", "on_prompts"), [("entity", "Entity"), ("ENTITY", "entity")])
 def test_labels_that_differ_in_case_only_are_one_to_sql(tmp_path, on_tokens, on_prompts):
     data = synthetic(8)
-    data.tokens, data.prompts = data.tokens.rename({"entity": on_tokens}), data.prompts.rename({"queried_entity": on_prompts})
+    data.tokens, data.prompts = (
+        data.tokens.rename({"entity": on_tokens}),
+        data.prompts.rename({"queried_entity": on_prompts}),
+    )
     with pytest.raises(PromptError, match="label 'entity' stands on tokens and on prompts"):
         write(tmp_path, "r", data)
     assert qkstore.open(tmp_path).runs() == []
@@ -161,7 +197,9 @@ def test_labels_that_differ_in_case_only_are_one_to_sql(tmp_path, on_tokens, on_
 
 def test_a_stored_row_without_its_token_is_a_bug_and_crashes(tmp_path):
     data = synthetic(8)
-    data.tokens = data.tokens.filter(~((data.tokens["prompt_id"] == 3) & (data.tokens["role"] == "answer_slot").fill_null(False)))
+    data.tokens = data.tokens.filter(
+        ~((data.tokens["prompt_id"] == 3) & (data.tokens["role"] == "answer_slot").fill_null(False))
+    )
     with pytest.raises(AssertionError, match="q has 7 rows of 8"):
         write(tmp_path, "r", data)
     assert qkstore.open(tmp_path).runs() == []

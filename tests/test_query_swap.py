@@ -13,8 +13,18 @@ from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError
 from qkstore.query_swap import swap
 
-ORDER = Contrast(name="order", where="k.prompt_id = q.prompt_id", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
-LEXICAL = Contrast(name="lexical", where="q.variant = 'base' and k.order_id = q.queried_order", positive="k.prompt_id = q.prompt_id", negative="k.prompt_id = q.counterfactual_id")
+ORDER = Contrast(
+    name="order",
+    where="k.prompt_id = q.prompt_id",
+    positive="k.order_id = q.queried_order",
+    negative="k.order_id <> q.queried_order",
+)
+LEXICAL = Contrast(
+    name="lexical",
+    where="q.variant = 'base' and k.order_id = q.queried_order",
+    positive="k.prompt_id = q.prompt_id",
+    negative="k.prompt_id = q.counterfactual_id",
+)
 FEATURES = {"order": (ORDER,), "lexical": (LEXICAL,)}
 
 
@@ -45,7 +55,9 @@ def test_attention_is_the_softmax_over_the_keys_given():
     for i in range(5):
         keys = K[i][seen[i]]
         before, after = direct(q[i], keys, 0.5), direct(q[i] + U @ U.T @ (other[i] - q[i]), keys, 0.5)
-        assert np.allclose([found.original_before[i], found.target_before[i]], before[[original[i], aimed[i]]], atol=1e-12)
+        assert np.allclose(
+            [found.original_before[i], found.target_before[i]], before[[original[i], aimed[i]]], atol=1e-12
+        )
         assert np.allclose([found.original_after[i], found.target_after[i]], after[[original[i], aimed[i]]], atol=1e-12)
         assert not np.allclose(before, after, atol=1e-3)
 
@@ -83,7 +95,9 @@ def test_the_entity_head_follows_the_others_entity(tmp_path, run):
     write(tmp_path, "unsplit", data=data)
     whole = by_name(query_swap.intervene(qkstore.open(tmp_path).run("unsplit"), FEATURES, 1, 2, most=200))
     assert whole["lexical"].target_after > 0.8 * whole["lexical"].original_before
-    split = by_name(query_swap.intervene(run, FEATURES, 1, 2, most=200))  # its test entities are in no train prompt but one
+    split = by_name(
+        query_swap.intervene(run, FEATURES, 1, 2, most=200)
+    )  # its test entities are in no train prompt but one
     assert split["lexical"].target_after < 0.5 * whole["lexical"].target_after
 
 
@@ -91,7 +105,9 @@ def test_the_other_query_looks_for_what_the_target_is(run):
     from qkstore import target
 
     targets = target.draw(run, (ORDER, LEXICAL), "test", 200, 0)
-    other, kept = query_swap._partners(run, targets, {("queried_order", "order_id"), ("queried_entity", "entity")}, "test", 0)
+    other, kept = query_swap._partners(
+        run, targets, {("queried_order", "order_id"), ("queried_entity", "entity")}, "test", 0
+    )
     asked = pl.from_arrow(run.labels("q", ["queried_order", "queried_entity", "split"], other))
     aimed = pl.from_arrow(run.labels("k", ["order_id", "entity"], targets.target[kept]))
     assert (asked["queried_order"] == aimed["order_id"]).all() and (asked["queried_entity"] == aimed["entity"]).all()
@@ -106,10 +122,15 @@ def test_the_share_on_stored_keys_is_told(run):
 
 def test_without_a_query_that_looks_for_a_target_one_line_says_so(tmp_path):
     data = synthetic(n=64)
-    data.prompts = data.prompts.with_columns(queried_order=pl.when(pl.col("split") == "test").then(pl.lit(99)).otherwise(pl.col("queried_order")))
+    data.prompts = data.prompts.with_columns(
+        queried_order=pl.when(pl.col("split") == "test").then(pl.lit(99)).otherwise(pl.col("queried_order"))
+    )
     write(tmp_path, data=data)
     run = qkstore.open(tmp_path).run("synthetic")
-    any_key = ORDER.replace(positive="k.order_id = q.queried_order or (q.split = 'test' and k.order_id = 1)", negative="k.order_id > 1 and k.order_id <> q.queried_order")
+    any_key = ORDER.replace(
+        positive="k.order_id = q.queried_order or (q.split = 'test' and k.order_id = 1)",
+        negative="k.order_id > 1 and k.order_id <> q.queried_order",
+    )
     with pytest.raises(ContrastError, match="no query of the test split looks for any target key"):
         query_swap.intervene(run, {"order": (any_key,)}, 1, 0)
 

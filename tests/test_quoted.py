@@ -7,15 +7,27 @@ import pytest
 from qkstore.quoted import estimate, head, number, ranked, size, sized, spread
 
 
-@pytest.mark.parametrize(("value", "digits", "said"), [
-    (0.93149, 3, "0.931"), (-0.5, 1, "−0.5"), (-0.0004, 3, "0.000"), (12345.6, 0, "12,346"), (None, 3, "–"), (1.0, 2, "1.00"),
-])
+@pytest.mark.parametrize(
+    ("value", "digits", "said"),
+    [
+        (0.93149, 3, "0.931"),
+        (-0.5, 1, "−0.5"),
+        (-0.0004, 3, "0.000"),
+        (12345.6, 0, "12,346"),
+        (None, 3, "–"),
+        (1.0, 2, "1.00"),
+    ],
+)
 def test_a_number(value, digits, said):
     assert number(value, digits) == said
 
 
 def test_an_estimate_keeps_its_interval_on_one_line():
-    assert estimate(0.5, (0.25, -0.75)) == "0.500 [0.250,\u00a0−0.750]" and estimate(0.5, None) == "0.500" and estimate(5.0, (4.6, 5.4), 0) == "5 [5,\u00a05]"
+    assert (
+        estimate(0.5, (0.25, -0.75)) == "0.500 [0.250,\u00a0−0.750]"
+        and estimate(0.5, None) == "0.500"
+        and estimate(5.0, (4.6, 5.4), 0) == "5 [5,\u00a05]"
+    )
     assert sized(56.21, (55.0, 1234.5)) == "56.2 [55,\u00a01,234]"
 
 

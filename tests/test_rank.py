@@ -84,7 +84,9 @@ def test_without_a_feature_p_values_are_uniform(rng, n):
         x, c = noisy(rng, n, 5, []) if n < 100 else (size * v for v in noisy(rng, n, 3, []))
         ps.append(rank.statistical(x, c)[0])
     ps = np.array(ps)
-    assert abs(np.mean(ps <= 0.5) - 0.5) < 0.11 and np.mean(ps <= 0.05) < 0.1 and np.mean(ps <= 0.2) > 0.1  # 3 standard errors
+    assert (
+        abs(np.mean(ps <= 0.5) - 0.5) < 0.11 and np.mean(ps <= 0.05) < 0.1 and np.mean(ps <= 0.2) > 0.1
+    )  # 3 standard errors
 
 
 def test_what_is_planted_is_found_and_no_more(rng):
@@ -96,7 +98,9 @@ def test_what_is_planted_is_found_and_no_more(rng):
 
 
 def test_a_direction_is_found_once_there_are_queries_enough(rng):
-    few, many = ([rank.ranks(*noisy(rng, n, 8, [1.5, 0.25]), seed=i).statistical for i in range(20)] for n in (60, 4000))
+    few, many = (
+        [rank.ranks(*noisy(rng, n, 8, [1.5, 0.25]), seed=i).statistical for i in range(20)] for n in (60, 4000)
+    )
     assert np.mean(many) > 1.9 and np.mean(few) < 1.6
 
 
@@ -211,7 +215,9 @@ def test_cross_validation_leaves_out_energy_that_only_one_half_has(rng):
 def test_the_benchmark_can_fail():
     cells = bench.pl.DataFrame([bench.cell(900 + i, kind) for kind in bench.DRAWN for i in range(8)])
     wrong = cells.with_columns(statistical=cells["true"] + 1, energy=cells["true"])
-    assert len(bench.failures(wrong.with_columns(n=bench.ENOUGH, pairing=bench.pl.lit("authors")))) == 1 + len(bench.DRAWN)
+    assert len(bench.failures(wrong.with_columns(n=bench.ENOUGH, pairing=bench.pl.lit("authors")))) == 1 + len(
+        bench.DRAWN
+    )
     right = cells.with_columns(statistical=cells["true"], energy=cells["true"] + 1)
     assert bench.failures(right) == []
     assert bench.summary(right)["energy"] == (0.0, 1.0, 1.0) and bench.summary(right)["statistical"] == (1.0, 0.0, 0.0)
@@ -230,5 +236,7 @@ def test_the_benchmark_takes_trained_heads_of_a_store(tmp_path):
     made = qkstore.open(toys.write(tmp_path, ("discrete",), ((2, 3),)))
     rows = [bench.trained_cell(900 + i, made.runs()) for i in range(4)]
     assert {row["kind"] for row in rows} == {"trained"} and all(row["true"] == row["r1"] for row in rows)
-    cells = bench.pl.DataFrame(rows).with_columns(energy=bench.pl.col("true") + 2, statistical=bench.pl.col("true") + 2, pairing=bench.pl.lit("exact"))
+    cells = bench.pl.DataFrame(rows).with_columns(
+        energy=bench.pl.col("true") + 2, statistical=bench.pl.col("true") + 2, pairing=bench.pl.lit("exact")
+    )
     assert [f.split(":")[0] for f in bench.failures(cells)] == ["trained heads"]

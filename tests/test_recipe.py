@@ -55,19 +55,34 @@ def test_the_recipes_are_those_that_are_documented():
     fast, paper = recipe("fast"), recipe("paper")
     assert (fast.rate, fast.steps, fast.cosine, fast.patience) == (3e-2, 2000, True, None)
     assert (paper.rate, paper.steps, paper.cosine, paper.patience) == (1e-4, 200_000, False, 5)
-    assert (module.BATCH, module.WEIGHT_DECAY, module.CHECK_EVERY, module.CHECK_BATCHES, module.CHECK_SIZE) == (256, 0.01, 200, 20, 512)
+    assert (module.BATCH, module.WEIGHT_DECAY, module.CHECK_EVERY, module.CHECK_BATCHES, module.CHECK_SIZE) == (
+        256,
+        0.01,
+        200,
+        20,
+        512,
+    )
     training = Training([TASK], fast)
     (group,) = training.optimiser.param_groups
-    assert group["weight_decay"] == 0.01 and {id(W) for W in group["params"]} == {id(W) for W in training.stack.weights.values()}
+    assert group["weight_decay"] == 0.01 and {id(W) for W in group["params"]} == {
+        id(W) for W in training.stack.weights.values()
+    }
 
 
 def test_a_head_begins_uniform_within_one_over_the_root_of_its_inputs():
     W = initial(Payload("discrete", 16, 2, 3))
-    assert {name: w.shape for name, w in W.items()} == {"W_Q": (16, 32), "W_K": (16, 32), "W_V": (16, 32), "W_O": (10, 16)}
+    assert {name: w.shape for name, w in W.items()} == {
+        "W_Q": (16, 32),
+        "W_K": (16, 32),
+        "W_V": (16, 32),
+        "W_O": (10, 16),
+    }
     for name, w in W.items():
         bound = 1 / np.sqrt(w.shape[1])
         assert 0.95 * bound < np.abs(w).max() <= bound and abs(w.mean()) < bound / 5, name
-    assert not np.array_equal(W["W_Q"], W["W_K"]) and not np.array_equal(W["W_Q"], initial(Payload("discrete", 16, 3, 2))["W_Q"])
+    assert not np.array_equal(W["W_Q"], W["W_K"]) and not np.array_equal(
+        W["W_Q"], initial(Payload("discrete", 16, 3, 2))["W_Q"]
+    )
     assert not np.array_equal(W["W_Q"], initial(Payload("discrete", 16, 2, 3, seed=1))["W_Q"])
 
 
@@ -81,7 +96,9 @@ def test_drawing_twice_is_going_on_and_not_beginning_again():
 @pytest.mark.parametrize("noise", [0.0, 0.5])
 def test_the_streams_noise_is_the_tasks_on_tokens_and_selectors(noise):
     batch = Stream(replace(TASK, noise=noise), 2, 3, dtype=torch.float64).draw(200)
-    assert batch.u[..., 15:].std().item() == pytest.approx(noise, rel=0.03) and batch.u_q[:, 15:].std().item() == pytest.approx(noise, rel=0.03)
+    assert batch.u[..., 15:].std().item() == pytest.approx(noise, rel=0.03) and batch.u_q[
+        :, 15:
+    ].std().item() == pytest.approx(noise, rel=0.03)
 
 
 def test_what_is_judged_is_what_attends():
@@ -89,7 +106,10 @@ def test_what_is_judged_is_what_attends():
     task = Payload("continuous", 8, 2, 3, noise=0.0)
     m, none = task.maps(), {name: np.zeros_like(w) for name, w in initial(task).items()}
     seen, code = np.hstack([m["A1"], m["A2"]]), np.hstack([m["B1"], m["B2"]])
-    read_q, read_k = np.linalg.pinv(code), np.linalg.pinv(np.hstack([seen, m["A_y"]]))[:5]  # the latents, whatever the payload
+    read_q, read_k = (
+        np.linalg.pinv(code),
+        np.linalg.pinv(np.hstack([seen, m["A_y"]]))[:5],
+    )  # the latents, whatever the payload
     W = none | {"W_Q": 30 * np.pad(read_q, ((0, 3), (0, 0))), "W_K": np.pad(read_k, ((0, 3), (0, 0)))}
     accuracy, attention, loss = judge([task, task], [none, W])
     assert attention[0] == pytest.approx(1 / 16, abs=1e-6) and accuracy[0] == pytest.approx(0.1, abs=0.03)
@@ -116,17 +136,37 @@ ODD = {
 def test_odd_sizes_make_runs_of_those_sizes(tmp_path, task):
     (name,) = toy.build(tmp_path, [task], SHORT, SIZES)
     run = qkstore.open(tmp_path).run(name)
-    assert run.d_head == task.d_head and all(run.settings[name] == getattr(task, name) for name in ("r1", "r2", "d", "n_keys", "n_payloads", "noise"))
-    assert run.weights["W_Q"].shape == (task.d_head, task.d) and run.weights["W_O"].shape == (task.n_payloads, task.d_head)
-    assert run.weights["A1"].shape == (task.d, task.r1) and run.n_keys == 4 * 40 * 2 + 20 * task.n_keys and np.isfinite(run.keys(0, 0)).all()
-    context = run.table("SELECT count(*) AS n FROM token JOIN prompt USING (prompt_id) WHERE variant = 'context' GROUP BY prompt_id").to_pylist()
+    assert run.d_head == task.d_head and all(
+        run.settings[name] == getattr(task, name) for name in ("r1", "r2", "d", "n_keys", "n_payloads", "noise")
+    )
+    assert run.weights["W_Q"].shape == (task.d_head, task.d) and run.weights["W_O"].shape == (
+        task.n_payloads,
+        task.d_head,
+    )
+    assert (
+        run.weights["A1"].shape == (task.d, task.r1)
+        and run.n_keys == 4 * 40 * 2 + 20 * task.n_keys
+        and np.isfinite(run.keys(0, 0)).all()
+    )
+    context = run.table(
+        "SELECT count(*) AS n FROM token JOIN prompt USING (prompt_id) WHERE variant = 'context' GROUP BY prompt_id"
+    ).to_pylist()
     assert {row["n"] for row in context} == {task.n_keys + 1}
-    assert run.layer(0, 0).scaling == pytest.approx(task.d_head**-0.5) and run.measures["bound"] == pytest.approx(task.bound())
+    assert run.layer(0, 0).scaling == pytest.approx(task.d_head**-0.5) and run.measures["bound"] == pytest.approx(
+        task.bound()
+    )
 
 
 def test_one_token_or_one_payload_leaves_nothing_to_find():
-    (alone, one), (many,) = trained(ODD["one token"], steps=2) + trained(ODD["one payload"], steps=2), trained(ODD["no noise"], steps=2)
-    assert alone.measures["attention"] == pytest.approx(1) and one.measures["accuracy"] == 1 and one.measures["loss"] == pytest.approx(0, abs=1e-6)
+    (alone, one), (many,) = (
+        trained(ODD["one token"], steps=2) + trained(ODD["one payload"], steps=2),
+        trained(ODD["no noise"], steps=2),
+    )
+    assert (
+        alone.measures["attention"] == pytest.approx(1)
+        and one.measures["accuracy"] == 1
+        and one.measures["loss"] == pytest.approx(0, abs=1e-6)
+    )
     assert many.measures["attention"] < 0.5, "the control"
     assert collision_bound(4, 16, 1) == pytest.approx(1) and collision_bound(4, 1, 10) == 1
 
@@ -138,7 +178,10 @@ def test_one_dimension_is_too_few_for_two_latents_and_eight_are_enough():
 
 def test_noise_as_loud_as_the_embedding_costs_accuracy_and_is_no_collision():
     quiet, loud = (trained(Payload("discrete", 16, 3, 5, noise=noise))[0] for noise in (0.01, 1.0))
-    assert quiet.measures["accuracy"] > loud.measures["accuracy"] + 0.05 and quiet.measures["bound"] == loud.measures["bound"]
+    assert (
+        quiet.measures["accuracy"] > loud.measures["accuracy"] + 0.05
+        and quiet.measures["bound"] == loud.measures["bound"]
+    )
     assert 0.2 < loud.measures["accuracy"] < 0.93 and quiet.measures["accuracy"] > 0.94
 
 
@@ -167,8 +210,10 @@ def stop(stage, done, total):
 
 
 DAMAGES = {
-    "nothing": lambda b: b"", "noise": lambda b: b"x" * 500,
-    "half of it": lambda b: b[: len(b) // 2], "its end lost": lambda b: b[:-100] + bytes(100),
+    "nothing": lambda b: b"",
+    "noise": lambda b: b"x" * 500,
+    "half of it": lambda b: b[: len(b) // 2],
+    "its end lost": lambda b: b[:-100] + bytes(100),
 }
 
 
@@ -185,7 +230,9 @@ def stopped(tmp_path, monkeypatch):
 def steps(store) -> list[int]:
     """The steps that are made when the sweep is taken up again."""
     seen = []
-    toy.build(store, [TASK], SHORT, SIZES, progress=lambda stage, done, total: seen.append(done) if "train" in stage else None)
+    toy.build(
+        store, [TASK], SHORT, SIZES, progress=lambda stage, done, total: seen.append(done) if "train" in stage else None
+    )
     return seen
 
 
@@ -216,18 +263,33 @@ def test_a_state_of_another_kind_of_file_is_not_taken_for_one(stopped, tmp_path)
 
 def test_another_recipe_or_seed_does_not_go_on_with_it(stopped, tmp_path):
     seen = []
-    toy.build(tmp_path, [replace(TASK, seed=1)], SHORT, SIZES, progress=lambda stage, done, total: seen.append(done) if "train" in stage else None)
+    toy.build(
+        tmp_path,
+        [replace(TASK, seed=1)],
+        SHORT,
+        SIZES,
+        progress=lambda stage, done, total: seen.append(done) if "train" in stage else None,
+    )
     assert seen[0] == 1 and stopped.exists(), "the other's state is kept"
 
 
 # -- devices -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("device", "said"), [
-    ("cuda:99", "device 'cuda:99': this machine"), ("tpu", "device 'tpu'"), ("", "device ''"), ("cpu:x", "device 'cpu:x'"),
-])
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [
+        ("cuda:99", "device 'cuda:99': this machine"),
+        ("tpu", "device 'tpu'"),
+        ("", "device ''"),
+        ("cpu:x", "device 'cpu:x'"),
+    ],
+)
 def test_a_device_that_is_not_there_is_one_line(tmp_path, capsys, device, said):
-    assert main(["toy", "--store", str(tmp_path / "s"), "--d-head", "4", "--r1", "1", "--r2", "1", f"--device={device}"]) == 2
+    assert (
+        main(["toy", "--store", str(tmp_path / "s"), "--d-head", "4", "--r1", "1", "--r2", "1", f"--device={device}"])
+        == 2
+    )
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1 and not (tmp_path / "s").exists()
 

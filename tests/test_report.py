@@ -42,11 +42,37 @@ def _keep_live(store) -> None:
     at, outcomes = f"{study.best.layer}:{study.best.head}", []
     closed = analysis.intervene(study.run, study.features, study.best.layer, study.best.head)
     for c in closed.conditions:
-        before, moved = (Replies(rng.normal(size=closed.n), rng.random(closed.n) < 0.5, rng.random(closed.n) < 0.5) for _ in range(2))
-        outcomes.append(Outcome(c.name, c.bases, {at: c.rank}, {at: c}, {at: c}, None, [], answers(before, [moved] * (c.bases or 1))))
-    live.keep(store, Live(
-        BOXES, list(study.run.identity), "0" * 64, live.keys(study.features), [at], "last", "float32", "cpu", "test", 1000, 0, 10, closed.n, 0, 2e-7,
-        {"attention": 1e-7, "difference": 1e-6}, None, tuple(outcomes)))
+        before, moved = (
+            Replies(rng.normal(size=closed.n), rng.random(closed.n) < 0.5, rng.random(closed.n) < 0.5) for _ in range(2)
+        )
+        outcomes.append(
+            Outcome(
+                c.name, c.bases, {at: c.rank}, {at: c}, {at: c}, None, [], answers(before, [moved] * (c.bases or 1))
+            )
+        )
+    live.keep(
+        store,
+        Live(
+            BOXES,
+            list(study.run.identity),
+            "0" * 64,
+            live.keys(study.features),
+            [at],
+            "last",
+            "float32",
+            "cpu",
+            "test",
+            1000,
+            0,
+            10,
+            closed.n,
+            0,
+            2e-7,
+            {"attention": 1e-7, "difference": 1e-6},
+            None,
+            tuple(outcomes),
+        ),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +106,26 @@ def claim(document, title: str, run: str):
 
 def test_every_figure_of_the_language_model_part_has_its_counterpart(document):
     beside = " ".join(f.of for f in document.figures)
-    assert [n for n in ("6a", "6b", "7", "8", "9", "10", "16", "17", "18", "19", "20") if not re.search(rf"\b{n}\b", beside)] == []
-    assert [c.name for c in document.chapters] == [LISTS, BOXES], "lists come first, and a run that is named twice is there once"
+    assert [
+        n for n in ("6a", "6b", "7", "8", "9", "10", "16", "17", "18", "19", "20") if not re.search(rf"\b{n}\b", beside)
+    ] == []
+    assert [c.name for c in document.chapters] == [LISTS, BOXES], (
+        "lists come first, and a run that is named twice is there once"
+    )
     parts = {name.removeprefix(f"{BOXES}-").removeprefix(f"{LISTS}-") for name in sections(document)}
-    assert parts == {"heads", "ranks", "pictures", "swaps", "live", "queried", "dosed", "varied", "leak", "growth", "attribution"}
+    assert parts == {
+        "heads",
+        "ranks",
+        "pictures",
+        "swaps",
+        "live",
+        "queried",
+        "dosed",
+        "varied",
+        "leak",
+        "growth",
+        "attribution",
+    }
 
 
 def test_no_section_is_absent_where_the_runs_have_everything(document):
@@ -96,15 +138,41 @@ def test_no_section_is_absent_where_the_runs_have_everything(document):
 
 
 def test_every_claim_of_the_programme_is_in_the_closing_table(document):
-    kinds = {word for c in document.claims for word in re.findall(r"^(L\d+|Leak|Answers|Query-side|Closed form)", c.claim)}
-    assert kinds == {"L1", "L2", "L3", "L4", "L5", "L6", "L7", "L8", "L9", "L10", "L11", "Leak", "Answers", "Query-side", "Closed form"}
-    assert {c.claim for c in document.claims if c.claim.startswith("Leak")} == {"Leak: order", "Leak: order-centred", "Leak: order-elsewhere"}
+    kinds = {
+        word for c in document.claims for word in re.findall(r"^(L\d+|Leak|Answers|Query-side|Closed form)", c.claim)
+    }
+    assert kinds == {
+        "L1",
+        "L2",
+        "L3",
+        "L4",
+        "L5",
+        "L6",
+        "L7",
+        "L8",
+        "L9",
+        "L10",
+        "L11",
+        "Leak",
+        "Answers",
+        "Query-side",
+        "Closed form",
+    }
+    assert {c.claim for c in document.claims if c.claim.startswith("Leak")} == {
+        "Leak: order",
+        "Leak: order-centred",
+        "Leak: order-elsewhere",
+    }
 
 
 def test_the_head_of_a_chapter_names_model_run_prompts_splits_query_and_dtype(document):
     facts = document.chapters[1].facts
     assert facts["model"].startswith("demo") and "float32" in facts["vectors"] and facts["query token"] == "box"
-    assert "train base 300" in facts["prompts"] and "test reflexive 100" in facts["prompts"] and facts["built on, judged on"] == "train, test"
+    assert (
+        "train base 300" in facts["prompts"]
+        and "test reflexive 100" in facts["prompts"]
+        and facts["built on, judged on"] == "train, test"
+    )
 
 
 def test_progress_goes_through_every_section(document, told):
@@ -146,12 +214,19 @@ def test_a_value_lies_within_its_interval(document):
 
 def test_swaps_are_those_of_the_library(store, document):
     study = Study(store, store.run(BOXES))
-    found = {c.name: c for c in analysis.intervene(study.run, study.features, study.best.layer, study.best.head).conditions}
+    found = {
+        c.name: c for c in analysis.intervene(study.run, study.features, study.best.layer, study.best.head).conditions
+    }
     for name in ("order", "lexical", "order+lexical"):
         c = found[name]
-        assert f"target {estimate(c.target_before, c.ci['target_before'])} → {after(c)}, rank {c.rank}" in claim(document, f"L9 swap: {name}", BOXES).here
+        assert (
+            f"target {estimate(c.target_before, c.ci['target_before'])} → {after(c)}, rank {c.rank}"
+            in claim(document, f"L9 swap: {name}", BOXES).here
+        )
     lists = Study(store, store.run(LISTS))
-    one = analysis.intervene(lists.run, {"category:*": lists.named["category:*"]}, lists.best.layer, lists.best.head).conditions[0]
+    one = analysis.intervene(
+        lists.run, {"category:*": lists.named["category:*"]}, lists.best.layer, lists.best.head
+    ).conditions[0]
     assert after(one) in claim(document, "L4 category swap: all 13", LISTS).here
 
 
@@ -160,7 +235,10 @@ def test_ranks_norms_and_gaps_are_those_of_the_library(store, document):
     for name in ("order", "order-centred", "order-elsewhere"):
         e = evidence(study.run, study.one(name), study.best.layer, study.best.head)
         fitted = analysis.covariance(study.run, study.one(name), study.best.layer, study.best.head)
-        assert e.moments.norm.value == pytest.approx(np.linalg.norm(fitted.delta)) and e.rank.energy == fitted.subspace.rank == e.moments.rank.value
+        assert (
+            e.moments.norm.value == pytest.approx(np.linalg.norm(fitted.delta))
+            and e.rank.energy == fitted.subspace.rank == e.moments.rank.value
+        )
         said = claim(document, f"Leak: {name}", BOXES).here
         assert sized(e.moments.norm.value, e.moments.norm.interval) in said and estimate(*e.gap, 2) in said
 
@@ -168,7 +246,9 @@ def test_ranks_norms_and_gaps_are_those_of_the_library(store, document):
 def test_the_leak_is_reproduced_and_both_remedies_remove_it(store):
     """In `ent` prompts the model has no order mechanism: what the raw contrast has is the entity's."""
     study = Study(store, store.run(BOXES))
-    raw, centred, elsewhere = (study.evidence(name, study.best) for name in ("order", "order-centred", "order-elsewhere"))
+    raw, centred, elsewhere = (
+        study.evidence(name, study.best) for name in ("order", "order-centred", "order-elsewhere")
+    )
     assert raw.gap[1][0] > 3 and raw.strength > 5
     for e in (centred, elsewhere):
         assert abs(e.gap[0]) < 0.15 * raw.gap[0] and e.moments.norm.value < 0.2 * raw.moments.norm.value
@@ -176,7 +256,9 @@ def test_the_leak_is_reproduced_and_both_remedies_remove_it(store):
 
 def test_shares_and_growth_are_those_of_the_library(store, document):
     study = Study(store, store.run(BOXES))
-    shares = analysis.shares(study.run, study.features, study.best.layer, study.best.head, over=study.one("order")).shares.share
+    shares = analysis.shares(
+        study.run, study.features, study.best.layer, study.best.head, over=study.one("order")
+    ).shares.share
     said = claim(document, "L11 share of the logit gap that each feature explains", BOXES).here
     assert all(f"{name} {value:.3f}".replace("-", "−") in said for name, value in shares.items())
     table = growth(study.run, study.one("lexical"), study.best.layer, study.best.head, by="queried_entity").table
@@ -197,7 +279,11 @@ def test_variants_are_in_one_table_a_kind_of_run(document):
     for run, definitions in ((BOXES, {"text", "scripts"}), (LISTS, {"text: mean", "scripts: sum"})):
         (table,) = [p for p in sections(document)[f"{run}-varied"].parts if isinstance(p, Table)]
         assert {row["definition"] for row in table.rows} == definitions
-        assert all(row["overlap with the text's"].startswith("1.000") for row in table.rows if row["definition"].startswith("text"))
+        assert all(
+            row["overlap with the text's"].startswith("1.000")
+            for row in table.rows
+            if row["definition"].startswith("text")
+        )
 
 
 def test_every_selected_head_is_in_tables_and_figures(store, document):
@@ -205,7 +291,9 @@ def test_every_selected_head_is_in_tables_and_figures(store, document):
         names = {head(s.layer, s.head) for s in Study(store, store.run(run)).heads}
         (table,) = [p for p in sections(document)[f"{run}-heads"].parts if isinstance(p, Table)]
         assert {row["head"] for row in table.rows} == names
-        assert {f.title.removeprefix("Swaps at ") for f in document.figures if f.name.startswith(f"{run}-swaps")} == names
+        assert {
+            f.title.removeprefix("Swaps at ") for f in document.figures if f.name.startswith(f"{run}-swaps")
+        } == names
 
 
 # -- as files ----------------------------------------------------------------------------------------------------
@@ -228,10 +316,17 @@ class Page(HTMLParser):
 def test_the_page_is_one_file_that_fetches_nothing_and_runs_nothing(written, document):
     text = (written / "report.html").read_text()
     found = Page(text)
-    assert not {"script", "link", "iframe", "object", "embed"} & set(found.tags) and not re.search(r"@import|url\((?!#)", text)
-    assert set(re.findall(r"https?://[^\"\s<]+", text)) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert not {"script", "link", "iframe", "object", "embed"} & set(found.tags) and not re.search(
+        r"@import|url\((?!#)", text
+    )
+    assert set(re.findall(r"https?://[^\"\s<]+", text)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
     assert all(link.startswith(("#", "data:image/png;base64,")) for link in found.links) and len(text) < 6e6
-    assert len(found.ids) == len(set(found.ids)) and {link[1:] for link in found.links if link.startswith("#")} <= set(found.ids)
+    assert len(found.ids) == len(set(found.ids)) and {link[1:] for link in found.links if link.startswith("#")} <= set(
+        found.ids
+    )
     assert len(found.pictures) == len(document.figures) == found.tags.count("figcaption")
     assert all((p.get("alt") or p.get("aria-label")) for p in found.pictures)
 
@@ -239,9 +334,15 @@ def test_the_page_is_one_file_that_fetches_nothing_and_runs_nothing(written, doc
 def test_every_link_of_the_markdown_leads_to_a_file_and_tables_are_whole(written, document):
     text = (written / "docs/report.md").read_text()
     links = re.findall(r"!\[.*?\]\(([^)]+)\)", text)
-    assert sorted(links) == sorted(p.name for p in (written / "docs").iterdir() if p.name != "report.md") and len(links) == len(document.figures)
+    assert sorted(links) == sorted(p.name for p in (written / "docs").iterdir() if p.name != "report.md") and len(
+        links
+    ) == len(document.figures)
     assert all((written / "docs" / link).stat().st_size > 1000 for link in links)
-    widths = [[len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()] for block in text.split("\n\n") if block.startswith("|")]
+    widths = [
+        [len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()]
+        for block in text.split("\n\n")
+        if block.startswith("|")
+    ]
     assert len(widths) > 8 and all(len(set(w)) == 1 for w in widths)
 
 
@@ -250,4 +351,7 @@ def test_the_command_writes_and_says_what(store, tmp_path, capsys, monkeypatch, 
     monkeypatch.setattr("qkstore.page.pictures", lambda *_: {f.name: b"<svg></svg>" for f in document.figures})
     out = ["--out", str(tmp_path / "r.html"), "--markdown", str(tmp_path / "md")]
     assert cli.main(["report", "--store", str(store.path), "--run", BOXES, LISTS, *out]) == 0
-    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == [str(tmp_path / "r.html"), str(tmp_path / "md/report.md")]
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == [
+        str(tmp_path / "r.html"),
+        str(tmp_path / "md/report.md"),
+    ]

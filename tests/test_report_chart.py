@@ -14,21 +14,56 @@ from qkstore.drawing import CONFIG, WIDTH, spec, svg
 
 ROWS = [
     {"name": n, "group": g, "value": v, "low": v - 0.5, "high": v + 0.25}
-    for n, g, v in (("L1 H0", "order", 3.0), ("L1 H0", "lexical", 2.0), ("L0 H1", "order", 1.0), ("L0 H1", "lexical", 0.0))
+    for n, g, v in (
+        ("L1 H0", "order", 3.0),
+        ("L1 H0", "lexical", 2.0),
+        ("L0 H1", "order", 1.0),
+        ("L0 H1", "lexical", 0.0),
+    )
 ]
 GAP = np.arange(101.0)
-FOUND = Distribution(GAP, {"order": 0.75 * GAP, "rest": 0.25 * GAP}, {"order": 0.75, "rest": 0.25}, {"order": (0.7, 0.8), "rest": (0.2, 0.3)})
-GROWN = pl.DataFrame({"feature": ["a", "a", "b", "b"], "head": ["L1", "L1", "L0", "L0"], "values": [2, 4, 2, 8], "rank": [1.0, 2.0, 3.0, 4.0],
-                      "low": [1, 1, 2, 4], "high": [1, 3, 4, 4]})
-DOSED = pl.DataFrame({"feature": ["order, rank 3"] * 4, "coordinate": ["all", "all", "random", "random"], "dose": [0.0, 1.0] * 2,
-                      "target": [0.1, 0.9, 0.1, 0.2], "low": [0.05, 0.85, 0.05, 0.1], "high": [0.15, 0.95, 0.15, 0.3]})
+FOUND = Distribution(
+    GAP,
+    {"order": 0.75 * GAP, "rest": 0.25 * GAP},
+    {"order": 0.75, "rest": 0.25},
+    {"order": (0.7, 0.8), "rest": (0.2, 0.3)},
+)
+GROWN = pl.DataFrame(
+    {
+        "feature": ["a", "a", "b", "b"],
+        "head": ["L1", "L1", "L0", "L0"],
+        "values": [2, 4, 2, 8],
+        "rank": [1.0, 2.0, 3.0, 4.0],
+        "low": [1, 1, 2, 4],
+        "high": [1, 3, 4, 4],
+    }
+)
+DOSED = pl.DataFrame(
+    {
+        "feature": ["order, rank 3"] * 4,
+        "coordinate": ["all", "all", "random", "random"],
+        "dose": [0.0, 1.0] * 2,
+        "target": [0.1, 0.9, 0.1, 0.2],
+        "low": [0.05, 0.85, 0.05, 0.1],
+        "high": [0.15, 0.95, 0.15, 0.3],
+    }
+)
 
 
 def points(n: int = 24, sides=("query", "key")) -> pl.DataFrame:
     rng = np.random.default_rng(0)
     xyz = rng.normal(size=(n, 3))
-    return pl.DataFrame({"side": [sides[i % len(sides)] for i in range(n)], "x": xyz[:, 0], "y": xyz[:, 1], "z": xyz[:, 2],
-                         "group": [f"g{i % 3}" for i in range(n)], "prompt_id": range(n), "text": ["token"] * n})
+    return pl.DataFrame(
+        {
+            "side": [sides[i % len(sides)] for i in range(n)],
+            "x": xyz[:, 0],
+            "y": xyz[:, 1],
+            "z": xyz[:, 2],
+            "group": [f"g{i % 3}" for i in range(n)],
+            "prompt_id": range(n),
+            "text": ["token"] * n,
+        }
+    )
 
 
 def tables(chart) -> list[list[dict]]:
@@ -50,9 +85,18 @@ def test_estimates_draw_every_row_with_its_own_interval():
     chart = report_chart.estimates(ROWS, "rank", legend="feature")
     assert tables(chart)[-1] == ROWS
     rule, point = layers(chart)["rule"]["encoding"], layers(chart)["point"]["encoding"]
-    assert (rule["x"]["field"], rule["x2"]["field"], point["x"]["field"], point["x"]["title"]) == ("low", "high", "value", "rank")
+    assert (rule["x"]["field"], rule["x2"]["field"], point["x"]["field"], point["x"]["title"]) == (
+        "low",
+        "high",
+        "value",
+        "rank",
+    )
     assert point["y"]["sort"] == ["L1 H0", "L0 H1"], "in the order given, not by name"
-    assert point["color"]["scale"]["domain"] == ["order", "lexical"] and point["color"]["title"] == "feature" and point["yOffset"]["field"] == "group"
+    assert (
+        point["color"]["scale"]["domain"] == ["order", "lexical"]
+        and point["color"]["title"] == "feature"
+        and point["yOffset"]["field"] == "group"
+    )
 
 
 def test_one_group_needs_no_legend_and_one_row_a_name_no_offset():
@@ -65,8 +109,15 @@ def test_one_group_needs_no_legend_and_one_row_a_name_no_offset():
 
 def test_a_null_is_a_stroke_and_a_reference_a_line():
     chart = report_chart.estimates([r | {"null": 0.5 * r["value"]} for r in ROWS], "x", reference=1.0)
-    assert layers(chart)["tick"]["encoding"]["x"]["field"] == "null" and [r["null"] for r in tables(chart)[-1]] == [1.5, 1.0, 0.5, 0.0]
-    assert tables(chart)[0] == [{"at": 1.0}] and layers(chart)["rule"]["encoding"]["x"]["field"] == "at", "beneath the whiskers"
+    assert layers(chart)["tick"]["encoding"]["x"]["field"] == "null" and [r["null"] for r in tables(chart)[-1]] == [
+        1.5,
+        1.0,
+        0.5,
+        0.0,
+    ]
+    assert tables(chart)[0] == [{"at": 1.0}] and layers(chart)["rule"]["encoding"]["x"]["field"] == "at", (
+        "beneath the whiskers"
+    )
 
 
 def test_some_rows_may_lack_a_null():
@@ -114,18 +165,28 @@ def test_a_box_has_the_quantiles_of_its_part():
 
 def test_parts_have_the_features_colours():
     colour = layers(report_chart.distribution(FOUND))["bar"]["encoding"]["color"]["scale"]
-    assert dict(zip(colour["domain"], colour["range"])) == {"whole gap": palette.GREY, "order": palette.BLUE, "rest": palette.GREEN}
+    assert dict(zip(colour["domain"], colour["range"])) == {
+        "whole gap": palette.GREY,
+        "order": palette.BLUE,
+        "rest": palette.GREEN,
+    }
 
 
 # -- growth, doses -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("chart", "table"), [(report_chart.growth(GROWN, "values"), GROWN), (report_chart.doses(DOSED), DOSED)], ids=["growth", "doses"])
+@pytest.mark.parametrize(
+    ("chart", "table"),
+    [(report_chart.growth(GROWN, "values"), GROWN), (report_chart.doses(DOSED), DOSED)],
+    ids=["growth", "doses"],
+)
 def test_lines_and_bands_are_of_every_row(chart, table):
     found = chart.to_dict()
     assert next(iter(found["datasets"].values())) == table.to_dicts()
     band, line = found["spec"]["layer"]
-    assert (band["encoding"]["y"]["field"], band["encoding"]["y2"]["field"]) == ("low", "high") and band["mark"]["opacity"] < 0.3
+    assert (band["encoding"]["y"]["field"], band["encoding"]["y2"]["field"]) == ("low", "high") and band["mark"][
+        "opacity"
+    ] < 0.3
     assert line["encoding"]["y"]["field"] in ("rank", "target") and line["mark"]["type"] == "line"
     assert found["facet"]["column"]["sort"] == table["feature"].unique(maintain_order=True).to_list()
 
@@ -154,7 +215,10 @@ def test_clusters_draw_all_points_twice_and_name_groups_at_the_centre_of_their_k
     for c in centres:
         keys = some.filter(pl.col("side") == "key", pl.col("group") == c["group"])
         assert [c[a] for a in "xyz"] == pytest.approx([keys[a].mean() for a in "xyz"])
-    axes = [[(p["layer"][0]["encoding"][a]["field"], p["layer"][0]["encoding"][a]["title"]) for a in "xy"] for p in found["hconcat"]]
+    axes = [
+        [(p["layer"][0]["encoding"][a]["field"], p["layer"][0]["encoding"][a]["title"]) for a in "xy"]
+        for p in found["hconcat"]
+    ]
     assert axes == [[("x", "PC 1"), ("y", "PC 2")], [("y", "PC 2"), ("z", "PC 3")]]
 
 
@@ -169,14 +233,19 @@ def test_more_groups_than_colours_are_drawn_all_the_same():
     many = points(60).with_columns(group=pl.Series([f"g{i}" for i in range(60)]))
     plot = report_chart.clusters(many, ("a", "b", "c")).to_dict()["hconcat"][0]
     scale = plot["layer"][0]["encoding"]["color"]["scale"]
-    assert len(scale["domain"]) == len(scale["range"]) == 60 and scale["range"][16:32] == scale["range"][:16] == list(report_chart.COLOURS)
+    assert len(scale["domain"]) == len(scale["range"]) == 60 and scale["range"][16:32] == scale["range"][:16] == list(
+        report_chart.COLOURS
+    )
 
 
 # -- on paper ----------------------------------------------------------------------------------------------------
 
 CHARTS = {
-    "estimates": report_chart.estimates(ROWS, "x"), "growth": report_chart.growth(GROWN, "values"), "doses": report_chart.doses(DOSED),
-    "distribution": report_chart.distribution(FOUND), "clusters": report_chart.clusters(points(), ("a", "b", "c")),
+    "estimates": report_chart.estimates(ROWS, "x"),
+    "growth": report_chart.growth(GROWN, "values"),
+    "doses": report_chart.doses(DOSED),
+    "distribution": report_chart.distribution(FOUND),
+    "clusters": report_chart.clusters(points(), ("a", "b", "c")),
 }
 
 
@@ -193,11 +262,19 @@ def test_a_figure_is_drawn_on_white_with_ink(name):
 def test_a_chart_that_fills_its_place_gets_a_width_and_keeps_its_own_settings():
     from qkstore import charts
 
-    heads = pl.DataFrame([{"layer": 0, "head": h, "accuracy": h / 2, "selectivity": 1.0, "strength": 1.0, "rank": 1} for h in range(2)])
+    heads = pl.DataFrame(
+        [{"layer": 0, "head": h, "accuracy": h / 2, "selectivity": 1.0, "strength": 1.0, "rank": 1} for h in range(2)]
+    )
     chart = charts.heads(heads, "accuracy", (0, 0))
     assert chart.to_dict()["width"] == "container" and spec(Figure("f", "t", "s", chart))["width"] == WIDTH - 100
     assert spec(Figure("f", "t", "s", CHARTS["estimates"]))["width"] == report_chart.WIDTH - 160
     own = CHARTS["estimates"].configure_axis(labelFontSize=7).configure_view(stroke="red")
     config = spec(Figure("f", "t", "s", own))["config"]
-    assert config["axis"]["labelFontSize"] == 7 and config["axis"]["gridColor"] == CONFIG["axis"]["gridColor"] and config["view"]["stroke"] == "red"
-    assert CONFIG["axis"]["labelFontSize"] == 11 and CONFIG["view"] == {"stroke": None}, "the settings for all are not changed"
+    assert (
+        config["axis"]["labelFontSize"] == 7
+        and config["axis"]["gridColor"] == CONFIG["axis"]["gridColor"]
+        and config["view"]["stroke"] == "red"
+    )
+    assert CONFIG["axis"]["labelFontSize"] == 11 and CONFIG["view"] == {"stroke": None}, (
+        "the settings for all are not changed"
+    )

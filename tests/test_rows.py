@@ -30,7 +30,9 @@ def test_more_rows_than_one_batch(tmp_path):
     data = write(tmp_path, "long", data=synthetic(2500, n_layers=1))
     run, rows = qkstore.open(tmp_path).run("long"), np.random.default_rng(0).permutation(10_000)[:3000]
     assert run.n_keys > READ_ROWS and np.array_equal(run.keys(0, 3), data.k[0, 1])
-    assert np.array_equal(run.keys(0, 3, rows), data.k[0, 1, rows]) and np.array_equal(run.queries(0, 3, rows // 4), data.q[0, 3, rows // 4])
+    assert np.array_equal(run.keys(0, 3, rows), data.k[0, 1, rows]) and np.array_equal(
+        run.queries(0, 3, rows // 4), data.q[0, 3, rows // 4]
+    )
 
 
 def test_vectors_that_are_missing_are_no_silent_zeros(store):
@@ -62,7 +64,16 @@ def test_values_are_sorted_and_cut(store):
     assert list(run.layers) == [0, 1] and run.splits == ["train", "test"]
 
 
-@pytest.mark.parametrize(("query", "key", "says"), [(8, 0, "query_row 8; run 'a' has 0 to 7"), (-1, 0, "query_row -1; run 'a'"), (0, 32, "key_row 32; run 'a' has 0 to 31"), (0, -1, "key_row -1"), (7, 31, None)])
+@pytest.mark.parametrize(
+    ("query", "key", "says"),
+    [
+        (8, 0, "query_row 8; run 'a' has 0 to 7"),
+        (-1, 0, "query_row -1; run 'a'"),
+        (0, 32, "key_row 32; run 'a' has 0 to 31"),
+        (0, -1, "key_row -1"),
+        (7, 31, None),
+    ],
+)
 def test_a_whole_select_may_name_the_last_row_and_none_beyond(store, query, key, says):
     select = f"select 0 as query_row, 0 as key_row, 1 as sign union all select {query}, {key}, -1"
     if says is None:
@@ -75,10 +86,19 @@ def test_a_whole_select_may_name_the_last_row_and_none_beyond(store, query, key,
 @pytest.mark.parametrize(
     ("columns", "says"),
     [
-        ("q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign, k.order_id - 1 as weight", "a weight that is not a positive number"),
-        ("q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign, nullif(k.order_id, 2) as weight", "selects a NULL weight"),
+        (
+            "q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign, k.order_id - 1 as weight",
+            "a weight that is not a positive number",
+        ),
+        (
+            "q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign, nullif(k.order_id, 2) as weight",
+            "selects a NULL weight",
+        ),
         ("q.query_row, k.key_row, unnest([1, -1, 1]) as sign", "query_row 0 with key_row 0; use SELECT DISTINCT"),
-        ("q.query_row, nullif(k.key_row, 5) as key_row, case when k.order_id = 1 then 1 else -1 end as sign", "selects a NULL key_row"),
+        (
+            "q.query_row, nullif(k.key_row, 5) as key_row, case when k.order_id = 1 then 1 else -1 end as sign",
+            "selects a NULL key_row",
+        ),
         ("q.query_row, k.key_row, case k.order_id when 1 then 1 when 2 then -1 end as sign", "selects a NULL sign"),
         ("q.query_row, k.key_row + 0.5::double as key_row, 1 as sign", "key_row of type double; whole numbers"),
     ],

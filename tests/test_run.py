@@ -112,7 +112,11 @@ def test_truncated_file_is_one_line_and_hides_no_other_run(tmp_path):
         store = qkstore.open(tmp_path)
         runs, errors = store.scan()
         assert [r.name for r in runs] == ["synthetic"]
-        assert len(errors) == 1 and "broken.duckdb is damaged or unfinished" in str(errors[0]) and "\n" not in str(errors[0])
+        assert (
+            len(errors) == 1
+            and "broken.duckdb is damaged or unfinished" in str(errors[0])
+            and "\n" not in str(errors[0])
+        )
         with pytest.raises(StoreError):
             store.run("broken")
 
@@ -166,11 +170,15 @@ def test_run_file_reads_in_a_bare_shell(made):
     with duckdb.connect(str(store / "runs" / "synthetic.duckdb"), read_only=True) as con:
         (v,) = con.execute("SELECT v FROM query_vector WHERE layer = 1 AND head = 2 AND row = 3").fetchone()
         assert len(v) == D and np.allclose(v, data.q[1, 2, 3])
-        (n,) = con.execute("SELECT count(*) FROM q JOIN k USING (prompt_id) WHERE k.order_id = q.queried_order").fetchone()
+        (n,) = con.execute(
+            "SELECT count(*) FROM q JOIN k USING (prompt_id) WHERE k.order_id = q.queried_order"
+        ).fetchone()
         assert n == 64
 
 
-@pytest.mark.parametrize("poses_as", ["CREATE VIEW k AS SELECT 1 AS key_row", "CREATE VIEW extra AS SELECT 1", "CREATE MACRO min(x) AS 0"])
+@pytest.mark.parametrize(
+    "poses_as", ["CREATE VIEW k AS SELECT 1 AS key_row", "CREATE VIEW extra AS SELECT 1", "CREATE MACRO min(x) AS 0"]
+)
 def test_a_file_with_sql_of_its_own_is_not_opened(tmp_path, poses_as):
     write(tmp_path)
     with duckdb.connect(str(tmp_path / "runs" / "synthetic.duckdb")) as con:

@@ -21,8 +21,14 @@ def sample(variant="discrete", **sizes):
 def beside(made: Sample) -> pl.DataFrame:
     """A row a key with the columns of its prompt's selector beside it."""
     prompts, tokens, _, _ = made.frames()
-    queries = tokens.filter(pl.col("role") == "selector").select("prompt_id", q_z1="z1", q_z2="z2", q_side="side", q_payload="payload")
-    return tokens.filter(pl.col("role") == "payload").join(queries, on="prompt_id").join(prompts.drop("text"), on="prompt_id")
+    queries = tokens.filter(pl.col("role") == "selector").select(
+        "prompt_id", q_z1="z1", q_z2="z2", q_side="side", q_payload="payload"
+    )
+    return (
+        tokens.filter(pl.col("role") == "payload")
+        .join(queries, on="prompt_id")
+        .join(prompts.drop("text"), on="prompt_id")
+    )
 
 
 @pytest.mark.parametrize("variant", ["discrete", "continuous"])
@@ -49,8 +55,12 @@ def test_exact_triplets_share_payload_and_noise(variant):
     made.triplets(1, N, exact=True)
     authors.triplets(1, N)
     keys = beside(made)
-    assert (keys.filter(side="positive")["payload"] == keys.filter(side="negative")["payload"]).all() and set(keys["variant"]) == {"exact"}
-    out = np.linalg.svd((initial(made.task)["W_K"] @ made.maps["A1"]))[0][:, made.task.r1 :]  # what latent 1 never reaches
+    assert (keys.filter(side="positive")["payload"] == keys.filter(side="negative")["payload"]).all() and set(
+        keys["variant"]
+    ) == {"exact"}
+    out = np.linalg.svd((initial(made.task)["W_K"] @ made.maps["A1"]))[0][
+        :, made.task.r1 :
+    ]  # what latent 1 never reaches
     difference = made.k[0][0::2] - made.k[0][1::2]
     assert np.abs(difference @ out).max() < 1e-5 * np.abs(difference).max()
     control = authors.k[0][0::2] - authors.k[0][1::2]
@@ -74,7 +84,9 @@ def test_equal_codes_are_equal_values():
         same = a.code[:, None] == b.code[None]
         assert np.array_equal(same, (a.value[:, None] == b.value[None]).all(-1))
         assert same.any() == (variant == "discrete")
-        assert a[:5].value.shape == (5, 3) and all(s == "".join("-+"[int(x > 0)] for x in v) for s, v in zip(a.signs, a.value))
+        assert a[:5].value.shape == (5, 3) and all(
+            s == "".join("-+"[int(x > 0)] for x in v) for s, v in zip(a.signs, a.value)
+        )
 
 
 @pytest.mark.parametrize("variant", ["discrete", "continuous"])
@@ -97,10 +109,16 @@ def test_vectors_are_the_heads_and_log_sum_exps_are_of_all_keys():
     made.contexts(30)
     task, W, m = made.task, initial(made.task), made.maps
     tokens = made.frames()[1]
-    signs = {name: np.array([[1.0 if c == "+" else -1 for c in code] for code in tokens[name]]) for name in ("z1", "z2")}
+    signs = {
+        name: np.array([[1.0 if c == "+" else -1 for c in code] for code in tokens[name]]) for name in ("z1", "z2")
+    }
     selector = (tokens["role"] == "selector").to_numpy()
     y = np.eye(10)[tokens["payload"].fill_null(0).to_numpy()] * ~selector[:, None]
-    x = np.where(selector[:, None], signs["z1"] @ m["B1"].T + signs["z2"] @ m["B2"].T, signs["z1"] @ m["A1"].T + signs["z2"] @ m["A2"].T + y @ m["A_y"].T)
+    x = np.where(
+        selector[:, None],
+        signs["z1"] @ m["B1"].T + signs["z2"] @ m["B2"].T,
+        signs["z1"] @ m["A1"].T + signs["z2"] @ m["A2"].T + y @ m["A_y"].T,
+    )
     q, k = np.concatenate(made.q), np.concatenate(made.k)
     assert np.abs(q - x[selector] @ W["W_Q"].T).max() < 0.1  # noise of 0.01 in 32 dimensions
     assert np.abs(k - x[~selector] @ W["W_K"].T).max() < 0.1

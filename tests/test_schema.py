@@ -44,7 +44,9 @@ def test_every_column_of_the_catalogue_is_described():
     con = duckdb.connect()
     for statement in schema.CATALOG_MIGRATIONS:
         con.execute(statement)
-    for table, column in con.execute("SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal").fetchall():
+    for table, column in con.execute(
+        "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal"
+    ).fetchall():
         row = re.search(rf"^\| {table} \| (.*) \|$", DOC, re.M)
         assert row and column in [c.strip() for c in row.group(1).split(",")], f"{table}.{column}"
 
@@ -55,5 +57,7 @@ def test_labels_become_typed_columns_of_the_views():
     for statement in [*schema.run_tables(4, *labels), *schema.side_tables(*map(list, labels))]:
         con.execute(statement)
     for side in "qk":
-        kinds = dict(con.execute("SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = ?", [side]).fetchall())
+        kinds = dict(
+            con.execute("SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = ?", [side]).fetchall()
+        )
         assert kinds["order_id"] == kinds["queried_order"] == "BIGINT"

@@ -85,7 +85,9 @@ def test_logits_are_scaled_then_capped(rng):
     raw = np.array([0.5 * sum(float(a) * float(b) for a, b in zip(x, y)) for x, y in zip(q, k)])
     assert np.allclose(logits(q, k, 0.5), raw, rtol=0, atol=1e-14) and logits(q, k, 0.5).dtype == np.float64
     capped = logits(10 * q, k, 0.5, softcap=3.0)
-    assert np.allclose(capped, 3 * np.tanh(10 * raw / 3), atol=1e-6) and np.abs(capped).max() <= 3 < np.abs(10 * raw).max()
+    assert (
+        np.allclose(capped, 3 * np.tanh(10 * raw / 3), atol=1e-6) and np.abs(capped).max() <= 3 < np.abs(10 * raw).max()
+    )
     single = np.einsum("nd,nd->n", q, k) * np.float32(0.5)
     assert np.abs(single - raw).max() > 1e-10  # float32 sums would not pass the test above
 
@@ -102,7 +104,9 @@ def test_pair_logits_do_not_depend_on_the_chunk(rng, monkeypatch, chunk):
 
 def test_wilson():
     """Known values, and coverage near 95 % where the plain normal interval fails."""
-    assert wilson(0, 10) == pytest.approx((0, 0.2775), abs=1e-4) and wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert wilson(0, 10) == pytest.approx((0, 0.2775), abs=1e-4) and wilson(8, 10) == pytest.approx(
+        (0.4902, 0.9433), abs=1e-4
+    )
     draws = np.random.default_rng(0).binomial(30, 0.03, 2000)
     covers = np.mean([low <= 0.03 <= high for low, high in (wilson(x, 30) for x in draws)])
     p = draws / 30

@@ -17,11 +17,34 @@ from qkstore.contrast import Contrast
 from qkstore.heads import HeadScore, heads
 from qkstore.selection import binding_heads, filter_heads, selected
 
-ORDER = Contrast(name="order", where="k.prompt_id = q.prompt_id", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
+ORDER = Contrast(
+    name="order",
+    where="k.prompt_id = q.prompt_id",
+    positive="k.order_id = q.queried_order",
+    negative="k.order_id <> q.queried_order",
+)
 
 
 def head(layer, number, accuracy=None, ratio=None, **more) -> HeadScore:
-    made = HeadScore(layer, number, 0.5, (0.4, 0.6), 1.0, 0.5, 0.5, 1.0, None, None, 1, 100, "train", "test", (0.9, 1.1), accuracy, ratio)
+    made = HeadScore(
+        layer,
+        number,
+        0.5,
+        (0.4, 0.6),
+        1.0,
+        0.5,
+        0.5,
+        1.0,
+        None,
+        None,
+        1,
+        100,
+        "train",
+        "test",
+        (0.9, 1.1),
+        accuracy,
+        ratio,
+    )
     return dataclasses.replace(made, **more)
 
 
@@ -32,7 +55,9 @@ def at(scores) -> list[tuple[int, int]]:
 def test_filter_heads_are_the_three_of_the_largest_ratio_on_train():
     scores = [head(0, i, ratio=r) for i, r in enumerate((0.2, 5.0, None, 3.0, 4.0, 0.9))]
     assert at(filter_heads(scores)) == [(0, 1), (0, 4), (0, 3)] and at(filter_heads(scores, 1)) == [(0, 1)]
-    assert at(filter_heads([dataclasses.replace(s, selectivity=9.0 - s.head) for s in scores])) == at(filter_heads(scores)), "test figures do not choose"
+    assert at(filter_heads([dataclasses.replace(s, selectivity=9.0 - s.head) for s in scores])) == at(
+        filter_heads(scores)
+    ), "test figures do not choose"
 
 
 def test_binding_heads_reach_thirty_percent_on_train():
@@ -44,26 +69,43 @@ def test_binding_heads_reach_thirty_percent_on_train():
 def test_fewer_heads_than_are_asked_for_and_ties():
     assert at(filter_heads([head(0, 0, ratio=1.0)])) == [(0, 0)] and filter_heads([]) == binding_heads([]) == []
     tied = [head(0, i, 0.5, 2.0) for i in range(5)]
-    assert at(filter_heads(tied)) == [(0, 0), (0, 1), (0, 2)] and at(binding_heads(tied)) == [(0, i) for i in range(5)], "the first ones, in order"
+    assert at(filter_heads(tied)) == [(0, 0), (0, 1), (0, 2)] and at(binding_heads(tied)) == [
+        (0, i) for i in range(5)
+    ], "the first ones, in order"
     assert at(filter_heads([head(0, 0, ratio=0.0), head(0, 1, ratio=float("inf"))])) == [(0, 1), (0, 0)]
 
 
 def test_a_head_says_what_its_choice_rested_on():
     assert selection.sentence(head(0, 0, 0.456, 3.14159)) == "by selectivity 3.14, accuracy 46 % on the train split"
     assert selection.sentence(head(0, 0, built_on=None)) == "by no ratio, no accuracy on the whole split"
-    assert selection.sentence(head(0, 0, 0.0, 0.0)).startswith("by selectivity 0.00, accuracy 0 %"), "nothing is not the same as none"
+    assert selection.sentence(head(0, 0, 0.0, 0.0)).startswith("by selectivity 0.00, accuracy 0 %"), (
+        "nothing is not the same as none"
+    )
 
 
 def test_selected_names_what_each_head_is():
-    scores = [head(0, 0, 0.9, 9.0), head(0, 1, 0.1, 8.0), head(1, 0, 0.4, 7.0), head(1, 1, 0.4, 6.0), head(2, 0, 0.1, 1.0)]
-    assert selected(scores) == {(0, 0): "filter, binding", (0, 1): "filter", (1, 0): "filter, binding", (1, 1): "binding"}
+    scores = [
+        head(0, 0, 0.9, 9.0),
+        head(0, 1, 0.1, 8.0),
+        head(1, 0, 0.4, 7.0),
+        head(1, 1, 0.4, 6.0),
+        head(2, 0, 0.1, 1.0),
+    ]
+    assert selected(scores) == {
+        (0, 0): "filter, binding",
+        (0, 1): "filter",
+        (1, 0): "filter, binding",
+        (1, 1): "binding",
+    }
     assert selected([head(0, 0)]) == {} == selected([])
 
 
 def test_a_run_of_one_split_says_that_its_intervals_are_too_good():
     assert "too good" in selection.statement([head(0, 0, built_on="train", judged_on="train")])
     said = selection.statement([head(0, 0)])
-    assert "on the train split" in said and "of the test split, which had no part in the choice" in said and "30 %" in said
+    assert (
+        "on the train split" in said and "of the test split, which had no part in the choice" in said and "30 %" in said
+    )
 
 
 @pytest.fixture(scope="module")
@@ -112,14 +154,22 @@ def test_the_best_of_forty_noise_heads_are_ordinary_on_held_out_prompts(store):
     assert sum(s.selectivity_ci[0] <= chance <= s.selectivity_ci[1] for s in honest) >= 5
     gain = [np.mean([s.selectivity for s in some]) - chance for some in (honest, greedy)]
     assert abs(gain[0]) < gain[1] / 2
-    assert np.mean([s.built_selectivity for s in honest]) - chance > gain[1] / 2, "on the prompts that chose them they look as good"
+    assert np.mean([s.built_selectivity for s in honest]) - chance > gain[1] / 2, (
+        "on the prompts that chose them they look as good"
+    )
 
 
 def test_a_score_survives_json_and_rows_of_before_are_not_read(store):
     run = store.run("plain")
     first = store.heads(run, ORDER, nulls=0)
-    assert [HeadScore.of(json.loads(json.dumps(s.to_dict()))) for s in first] == first == store.heads(run, ORDER, nulls=0)
-    older = {k: v for k, v in first[0].to_dict().items() if k not in ("selectivity_ci", "built_accuracy", "built_selectivity")}
+    assert (
+        [HeadScore.of(json.loads(json.dumps(s.to_dict()))) for s in first] == first == store.heads(run, ORDER, nulls=0)
+    )
+    older = {
+        k: v
+        for k, v in first[0].to_dict().items()
+        if k not in ("selectivity_ci", "built_accuracy", "built_selectivity")
+    }
     assert HeadScore.of(json.loads(json.dumps(older))).built_accuracy is None
 
 
@@ -139,9 +189,26 @@ def test_the_ranked_table_and_the_command_say_what_is_selected(store, monkeypatc
 
     scores = heads(store.run("plain"), ORDER, nulls=0)
     table = ranking.table(scores)
-    assert dict(zip(table.select("layer", "head").rows(), table["selected"])) == {(s.layer, s.head): selected(scores).get((s.layer, s.head), "") for s in scores}
-    assert table.filter(pl.col("selectivity_low") > pl.col("selectivity")).is_empty() and table["selectivity_high"].null_count() == 0
-    asked = ["heads", "--store", str(store.path), "--run", "plain", "--positive", ORDER.positive, "--negative", ORDER.negative, "--where", ORDER.where]
+    assert dict(zip(table.select("layer", "head").rows(), table["selected"])) == {
+        (s.layer, s.head): selected(scores).get((s.layer, s.head), "") for s in scores
+    }
+    assert (
+        table.filter(pl.col("selectivity_low") > pl.col("selectivity")).is_empty()
+        and table["selectivity_high"].null_count() == 0
+    )
+    asked = [
+        "heads",
+        "--store",
+        str(store.path),
+        "--run",
+        "plain",
+        "--positive",
+        ORDER.positive,
+        "--negative",
+        ORDER.negative,
+        "--where",
+        ORDER.where,
+    ]
     assert main([*asked, "--json", "--nulls", "0"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert {(r["layer"], r["head"]): r["selected"] for r in rows if r["selected"]} == selected(scores)
@@ -152,6 +219,8 @@ def test_the_page_shows_what_is_selected_and_how(store, show):
     app = show(store.path, "heads", run="lists", contrast="category", layer=1, head=1)
     assert not app.exception and not app.error
     texts = " ".join(h.proto.body for h in app.get("html"))
-    assert "Filter heads are the top 3 by selectivity" in texts and "by selectivity " in texts and "95 % interval" in texts
+    assert (
+        "Filter heads are the top 3 by selectivity" in texts and "by selectivity " in texts and "95 % interval" in texts
+    )
     shown = app.dataframe[0].value
     assert "filter" in shown["selected"].iloc[0] and {"selectivity_low", "accuracy_high"} <= set(shown.columns)

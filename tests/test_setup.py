@@ -11,7 +11,22 @@ import sys
 import pytest
 from conftest import ROOT
 
-TOOLS = ("sh", "cat", "cksum", "basename", "tail", "grep", "rm", "mkdir", "cp", "chmod", "make", "env", "cut", "dirname")
+TOOLS = (
+    "sh",
+    "cat",
+    "cksum",
+    "basename",
+    "tail",
+    "grep",
+    "rm",
+    "mkdir",
+    "cp",
+    "chmod",
+    "make",
+    "env",
+    "cut",
+    "dirname",
+)
 
 # A stand-in for an interpreter: it knows its version, makes a .venv that holds itself, and writes down what pip was asked for.
 PYTHON = """#!/bin/sh
@@ -43,7 +58,9 @@ class Place:
 
     def python(self, name, version="3.11.9", fits=True, venv="exit 0", pip=0, says="Successfully installed"):
         path = self.bin / name
-        path.write_text(PYTHON.format(version=version, fits=0 if fits else 1, venv=venv, pip=pip, says=says, real=sys.executable))
+        path.write_text(
+            PYTHON.format(version=version, fits=0 if fits else 1, venv=venv, pip=pip, says=says, real=sys.executable)
+        )
         path.chmod(0o755)
         return path
 
@@ -95,7 +112,12 @@ def test_an_installed_venv_needs_no_other_python(place):
 
 @pytest.mark.parametrize(
     ("version", "environment", "says"),
-    [("3.9.2", {}, "found: Python 3.9.2"), (None, {}, "found: no python3"), ("3.14.0", {}, "found: Python 3.14.0"), ("3.12.1", {"PYTHON": "python3.9"}, "found: no python3.9")],
+    [
+        ("3.9.2", {}, "found: Python 3.9.2"),
+        (None, {}, "found: no python3"),
+        ("3.14.0", {}, "found: Python 3.14.0"),
+        ("3.12.1", {"PYTHON": "python3.9"}, "found: no python3.9"),
+    ],
 )
 def test_an_old_python_or_none_is_named_in_one_line(place, version, environment, says):
     if version:
@@ -129,7 +151,12 @@ def test_a_venv_of_an_old_python_is_named(place):
     old = place.python("old", "3.8.1", fits=False)
     shutil.move(old, place.folder / ".venv/bin/python")
     done = place.install()
-    assert done.returncode == 2 and "made with Python 3.8.1" in done.stderr and "delete .venv" in done.stderr and done.stderr.count("\n") == 1
+    assert (
+        done.returncode == 2
+        and "made with Python 3.8.1" in done.stderr
+        and "delete .venv" in done.stderr
+        and done.stderr.count("\n") == 1
+    )
 
 
 def test_without_ensurepip_the_package_is_named_and_no_half_venv_stays(place):
@@ -140,7 +167,14 @@ def test_without_ensurepip_the_package_is_named_and_no_half_venv_stays(place):
         assert not (place.folder / ".venv").exists()
 
 
-@pytest.mark.parametrize(("log", "says"), [("error: command 'gcc' failed", "no compiler or Python headers were found"), ("fatal: Python.h: No such file", "build-essential"), ("No matching distribution", "the whole log is .venv/install.log")])
+@pytest.mark.parametrize(
+    ("log", "says"),
+    [
+        ("error: command 'gcc' failed", "no compiler or Python headers were found"),
+        ("fatal: Python.h: No such file", "build-essential"),
+        ("No matching distribution", "the whole log is .venv/install.log"),
+    ],
+)
 def test_a_failed_install_says_why_and_is_repeated(place, log, says):
     place.python("python3.11", pip=1, says=log)
     done = place.install()
@@ -192,7 +226,11 @@ def test_make_demo_installs_ingests_prints_the_url_and_serves(place):
     done = place.run("make", "demo", "PORT=18765", "STORE=some/place")
     lines = done.stdout.splitlines()
     assert done.returncode == 0, done.stderr
-    assert lines[1:] == ["ran -m ingest demo --store some/place", "qkstore is at http://127.0.0.1:18765  (Ctrl+C ends it)", "ran -m streamlit run app.py --server.port 18765"]
+    assert lines[1:] == [
+        "ran -m ingest demo --store some/place",
+        "qkstore is at http://127.0.0.1:18765  (Ctrl+C ends it)",
+        "ran -m streamlit run app.py --server.port 18765",
+    ]
 
 
 @needs_make
@@ -209,7 +247,9 @@ def test_make_demo_stops_at_a_taken_port_before_it_ingests(place):
 def test_make_test_installs_what_tests_need_and_runs_them(place):
     place.python("python3.11")
     done = place.run("make", "test")
-    assert done.returncode == 0 and "ran -m pytest tests" in done.stdout and "-r requirements-test.txt" in place.calls[0]
+    assert (
+        done.returncode == 0 and "ran -m pytest tests" in done.stdout and "-r requirements-test.txt" in place.calls[0]
+    )
 
 
 @needs_make
@@ -223,11 +263,17 @@ def test_make_stops_where_python_is_old(place):
 def test_every_target_that_is_declared_is_there(place):
     text = (ROOT / "Makefile").read_text()
     declared = text.split(".PHONY:")[1].splitlines()[0].split()
-    assert set(declared) == {line.split(":")[0] for line in text.splitlines() if line and line[0].isalpha() and ":" in line and "=" not in line.split(":")[0] + line.split(":")[1][:1]}
+    assert set(declared) == {
+        line.split(":")[0]
+        for line in text.splitlines()
+        if line and line[0].isalpha() and ":" in line and "=" not in line.split(":")[0] + line.split(":")[1][:1]
+    }
 
 
 def test_every_requirement_is_pinned_and_constrained_alike():
-    pins = dict(line.lower().replace("_", "-").split("==") for line in (ROOT / "setup/constraints.txt").read_text().split())
+    pins = dict(
+        line.lower().replace("_", "-").split("==") for line in (ROOT / "setup/constraints.txt").read_text().split()
+    )
     for path in ROOT.glob("requirements*.txt"):
         for line in path.read_text().splitlines():
             if line and not line.startswith(("#", "-r")):

@@ -57,7 +57,11 @@ def test_curves_have_every_coordinate_and_a_baseline(store, dark):
     table = dose.response(run, features["lexical"], 0, 0, doses=(0.0, 1.0)).table
     spec = curves.dose(table, dark).to_dict()
     domain = spec["layer"][1]["encoding"]["color"]["scale"]["domain"]
-    assert domain[0] == "all coordinates" and domain[-1] == "random, same rank" and len(domain) == table["coordinate"].n_unique()
+    assert (
+        domain[0] == "all coordinates"
+        and domain[-1] == "random, same rank"
+        and len(domain) == table["coordinate"].n_unique()
+    )
     assert len(set(spec["layer"][1]["encoding"]["color"]["scale"]["range"])) >= min(3, len(domain))
     grown = growth.growth(run, features["lexical"][0], 0, 0, draws=2)
     text = json.dumps(curves.growth(grown.table, grown.label, dark).to_dict())

@@ -17,8 +17,15 @@ from qkstore import palette, scatter
 TITLES = ("PC1 (50%)", "PC2 (30%)", "PC3 (10%)")
 HOSTILE = "<img src=x onerror=alert(1)>\u202e"
 WORDS = [w for i, w in enumerate("abcdefgh") for _ in range(9 - i)]
-GROUPS = {"words": list("ab") * 4, "rare words": WORDS, "numbers": ["10", "9", "1", "-3"] * 3, "many numbers": [str(i) for i in range(300)]}
-UNSAFE = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|createContextualFragment|\beval\b|new Function")
+GROUPS = {
+    "words": list("ab") * 4,
+    "rare words": WORDS,
+    "numbers": ["10", "9", "1", "-3"] * 3,
+    "many numbers": [str(i) for i in range(300)],
+}
+UNSAFE = re.compile(
+    r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|createContextualFragment|\beval\b|new Function"
+)
 OUTSIDE = re.compile(r"https?:|\bfetch\(|\bimport\b|XMLHttpRequest|WebSocket|@import|url\(")
 
 
@@ -27,8 +34,15 @@ def points(groups: list[str | None], rank: int = 3, text: str = " a", seed: int 
     n = len(groups)
     xyz = np.random.default_rng(seed).normal(size=(n, 3)) * (np.arange(3) < rank)
     return pl.DataFrame(
-        {"side": ["query" if i % 2 else "key" for i in range(n)], "x": xyz[:, 0], "y": xyz[:, 1], "z": xyz[:, 2], "group": groups,
-         "prompt_id": [7 * i for i in range(n)], "text": [f"{text}{i % 3}" for i in range(n)]},
+        {
+            "side": ["query" if i % 2 else "key" for i in range(n)],
+            "x": xyz[:, 0],
+            "y": xyz[:, 1],
+            "z": xyz[:, 2],
+            "group": groups,
+            "prompt_id": [7 * i for i in range(n)],
+            "text": [f"{text}{i % 3}" for i in range(n)],
+        },
         schema_overrides={"side": pl.String, "group": pl.String, "prompt_id": pl.Int64, "text": pl.String},
     )
 
@@ -43,15 +57,26 @@ def decoded(data: dict) -> pl.DataFrame:
     xyz = np.frombuffer(b64decode(data["xyz"]), "<f4").reshape(-1, 3)
     group, token, prompt = (np.frombuffer(b64decode(data[name]), "<i4") for name in ("group", "token", "prompt"))
     sides = ["key"] * data["keys"] + ["query"] * (len(xyz) - data["keys"])
-    return pl.DataFrame({"side": sides, "x": xyz[:, 0], "y": xyz[:, 1], "z": xyz[:, 2], "group": [data["groups"][g][0] for g in group],
-                         "prompt_id": prompt, "text": [data["tokens"][t] for t in token]})
+    return pl.DataFrame(
+        {
+            "side": sides,
+            "x": xyz[:, 0],
+            "y": xyz[:, 1],
+            "z": xyz[:, 2],
+            "group": [data["groups"][g][0] for g in group],
+            "prompt_id": prompt,
+            "text": [data["tokens"][t] for t in token],
+        }
+    )
 
 
 @pytest.mark.parametrize("rank", [3, 2, 1])
 def test_every_point_is_sent_once_with_what_is_told_of_it(rank):
     table = points(list("abc") * 5, rank)
     found = decoded(sent(table)).sort("prompt_id")
-    np.testing.assert_allclose(found.select("x", "y", "z").to_numpy(), table.select("x", "y", "z").to_numpy(), rtol=1e-6)
+    np.testing.assert_allclose(
+        found.select("x", "y", "z").to_numpy(), table.select("x", "y", "z").to_numpy(), rtol=1e-6
+    )
     for name in ("side", "group", "prompt_id"):
         assert found[name].to_list() == table[name].to_list()
     assert found["text"].to_list() == [t.replace(" ", "·") for t in table["text"]]
@@ -68,7 +93,9 @@ def test_no_points_are_no_error():
 def test_labels_have_the_colours_and_the_order_of_the_plane(kind, dark):
     table = points(GROUPS[kind])
     scale = scatter.pairs(table, TITLES, "label", dark).to_dict()["hconcat"][0]["encoding"]["color"]["scale"]
-    assert sent(table, dark=dark)["groups"] == [list(pair) for pair in zip(scale["domain"], scale["range"], strict=True)]
+    assert sent(table, dark=dark)["groups"] == [
+        list(pair) for pair in zip(scale["domain"], scale["range"], strict=True)
+    ]
 
 
 def test_colours_are_those_of_the_theme():
@@ -103,7 +130,9 @@ def test_the_picture_has_a_description_with_its_counts():
 
 
 def test_thirty_thousand_points_are_about_a_megabyte():
-    table = points([f"w{i % 6}" for i in range(30_000)]).with_columns(text=pl.Series([f" token{i % 2000}" for i in range(30_000)]))
+    table = points([f"w{i % 6}" for i in range(30_000)]).with_columns(
+        text=pl.Series([f" token{i % 2000}" for i in range(30_000)])
+    )
     assert len(json.dumps(sent(table))) < 1.1e6 < len(json.dumps(table.rows()))
 
 
@@ -111,7 +140,9 @@ def test_the_browsers_part_makes_no_html_of_data_and_asks_for_nothing():
     for source in (space.SCENE, space.PLOT):
         assert not UNSAFE.search(source) and not OUTSIDE.search(source)
     assert not OUTSIDE.search(space.CSS)
-    assert UNSAFE.search("a.innerHTML = b") and OUTSIDE.search('import x from "y"') and OUTSIDE.search("url(https://a)")  # the check can fail
+    assert (
+        UNSAFE.search("a.innerHTML = b") and OUTSIDE.search('import x from "y"') and OUTSIDE.search("url(https://a)")
+    )  # the check can fail
 
 
 # -- the page ----------------------------------------------------------------------------------------------------

@@ -45,7 +45,10 @@ def server(tmp_path_factory):
 def context(tmp_path_factory):
     with playwright.sync_playwright() as engine:
         context = engine.chromium.launch_persistent_context(
-            str(tmp_path_factory.mktemp("profile")), executable_path=CHROMIUM, args=FLAGS, viewport={"width": 1280, "height": 1100}
+            str(tmp_path_factory.mktemp("profile")),
+            executable_path=CHROMIUM,
+            args=FLAGS,
+            viewport={"width": 1280, "height": 1100},
         )
         yield context
         context.close()
@@ -105,7 +108,9 @@ def test_points_are_drawn_and_described(tab, page):
     assert pixels(page) > 5_000
     canvas = page.get_by_role("img", name="keys (circles) in three dimensions")
     shown = int(tab.figures()[0].replace(",", ""))
-    queries, keys = re.match(r"([\d,]+) queries \(triangles\) and ([\d,]+) keys", canvas.get_attribute("aria-label")).groups()
+    queries, keys = re.match(
+        r"([\d,]+) queries \(triangles\) and ([\d,]+) keys", canvas.get_attribute("aria-label")
+    ).groups()
     assert int(queries.replace(",", "")) + int(keys.replace(",", "")) == shown
     assert not tab.failed
 
@@ -235,7 +240,9 @@ def test_a_sharp_screen_gets_a_pixel_for_each_of_its_own(bare):
     draw(bare, points(list("ab") * 20))
     assert bare.locator(".space canvas").evaluate("canvas => [canvas.width, canvas.height]") == [300, 300]
     session = bare.context.new_cdp_session(bare)
-    session.send("Emulation.setDeviceMetricsOverride", {"width": 800, "height": 600, "deviceScaleFactor": 2, "mobile": False})
+    session.send(
+        "Emulation.setDeviceMetricsOverride", {"width": 800, "height": 600, "deviceScaleFactor": 2, "mobile": False}
+    )
     draw(bare, points(list("ab") * 20))
     assert bare.locator(".space canvas").evaluate("canvas => [canvas.width, canvas.height]") == [600, 600]
 

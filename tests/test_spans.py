@@ -23,10 +23,31 @@ TOKENIZERS = {
     "wordpiece": lambda: models.wordpiece_tokenizer(TEXTS[:2]),
 }
 CASES = [  # (text, word, which occurrence of it)
-    (0, "jam", 0), (0, "jam", 1), (0, "Z", 0), (0, "box", 2), (0, "box", 3), (0, "The hat", 0), (0, "The", 0),
-    (1, "ice-cream van", 0), (1, "T-shirt", 0), (1, "New York", 0), (1, "antidisestablishmentarian", 0), (1, "skyscraper", 0), (1, ".", 0),
-    (2, "Zoë", 0), (2, "crème brûlée", 0), (2, "Ōsaka", 0), (2, "東京", 0), (2, "タワー", 0), (2, "🍎", 0), (2, "🍏", 0), (2, "👩‍👩‍👧", 0),
-    (3, "blanks", 0), (3, "newline", 0), (3, "jam", 0), (3, "jam", 2),
+    (0, "jam", 0),
+    (0, "jam", 1),
+    (0, "Z", 0),
+    (0, "box", 2),
+    (0, "box", 3),
+    (0, "The hat", 0),
+    (0, "The", 0),
+    (1, "ice-cream van", 0),
+    (1, "T-shirt", 0),
+    (1, "New York", 0),
+    (1, "antidisestablishmentarian", 0),
+    (1, "skyscraper", 0),
+    (1, ".", 0),
+    (2, "Zoë", 0),
+    (2, "crème brûlée", 0),
+    (2, "Ōsaka", 0),
+    (2, "東京", 0),
+    (2, "タワー", 0),
+    (2, "🍎", 0),
+    (2, "🍏", 0),
+    (2, "👩‍👩‍👧", 0),
+    (3, "blanks", 0),
+    (3, "newline", 0),
+    (3, "jam", 0),
+    (3, "jam", 2),
 ]
 
 
@@ -48,7 +69,11 @@ def test_a_span_has_the_tokens_that_hold_its_characters_and_no_other(tokenizer, 
     span = span_of(text, word, occurrence)
     tokens = tokenise(tokenizer, Prompt(text, (span,)), "prompt 0")
     mine = {i for i, s in enumerate(tokens.span) if s == 0}
-    painted = {i for i, (a, b) in enumerate(tokens.offsets) if any(span.start <= c < span.end and not text[c].isspace() for c in range(a, b))}
+    painted = {
+        i
+        for i, (a, b) in enumerate(tokens.offsets)
+        if any(span.start <= c < span.end and not text[c].isspace() for c in range(a, b))
+    }
     assert mine == set(range(min(painted), max(painted) + 1))  # a blank of its own between two words belongs to them
     held = {c for i in mine for c in range(*tokens.offsets[i])}
     assert set(range(span.start, span.end)) - held <= {c for c in range(span.start, span.end) if text[c].isspace()}
@@ -86,7 +111,9 @@ def test_labels_of_neighbours_stay_apart():
     text = "jam, hat and tea-pot"
     spans = (span_of(text, "jam"), span_of(text, "hat"), span_of(text, "tea-pot"))
     tokens = tokenise(models.byte_tokenizer(TEXTS, vocab_size=262, bos=False), Prompt(text, spans), "p")
-    assert [text[tokens.offsets[i][0] : tokens.offsets[i][1]].strip() for i, s in enumerate(tokens.span) if s == 1] == list("hat")
+    assert [
+        text[tokens.offsets[i][0] : tokens.offsets[i][1]].strip() for i, s in enumerate(tokens.span) if s == 1
+    ] == list("hat")
     assert sum(tokens.span_last) == 3 and tokens.bos == "none"
 
 
@@ -165,14 +192,19 @@ def test_a_built_in_prompt_is_asked_by_the_user_and_begun_by_the_model():
     text = TEXTS[0]
     prompt = Prompt(text, (span_of(text, "Z", role="box"), span_of(text, "box", 3, role="answer_slot")))
     tokens = tokenise(chat_tokenizer(LLAMA), prompt, "p", chat=True)
-    assert tokens.text == "<bos><|user|>\nThe jam is in box Z. The hat is in box O. Which box is the jam in?<eos><|assistant|>\nAnswer: box"
+    assert (
+        tokens.text
+        == "<bos><|user|>\nThe jam is in box Z. The hat is in box O. Which box is the jam in?<eos><|assistant|>\nAnswer: box"
+    )
     assert tokens.span[-1] == 1 and tokens.words[-1].strip().endswith("x")
     assert "".join(tokens.words[i] for i, s in enumerate(tokens.span) if s == 0).strip() == "Z"
 
 
 def test_an_assistants_last_message_is_left_open():
     messages = ({"role": "user", "content": "Which box?"}, {"role": "assistant", "content": "Answer: box"})
-    tokens = tokenise(chat_tokenizer(QWEN), Prompt("Answer: box", (Span(8, 11, "answer_slot"),), messages=messages), "p")
+    tokens = tokenise(
+        chat_tokenizer(QWEN), Prompt("Answer: box", (Span(8, 11, "answer_slot"),), messages=messages), "p"
+    )
     assert tokens.text.endswith("[assistant]\nAnswer: box") and tokens.span[-1] == 0
 
 

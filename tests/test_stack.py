@@ -55,7 +55,10 @@ def test_training_together_is_training_alone():
 
 
 def test_a_head_that_stops_leaves_the_others_as_they_were():
-    whole, cut = Training(TASKS, Recipe("c", 1e-2, 60), dtype=DOUBLE), Training(TASKS, Recipe("c", 1e-2, 60), dtype=DOUBLE)
+    whole, cut = (
+        Training(TASKS, Recipe("c", 1e-2, 60), dtype=DOUBLE),
+        Training(TASKS, Recipe("c", 1e-2, 60), dtype=DOUBLE),
+    )
     for step in range(60):
         if step == 20:
             cut._stop(torch.tensor([False, True, False]))

@@ -23,7 +23,12 @@ from qkstore.errors import ContrastError, GuardError, QKStoreError, RunError, St
 from qkstore.incoming import Incoming
 from qkstore.schema import CATALOG_MIGRATIONS
 
-ORDER = Contrast(name="mine", where="k.prompt_id = q.prompt_id", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
+ORDER = Contrast(
+    name="mine",
+    where="k.prompt_id = q.prompt_id",
+    positive="k.order_id = q.queried_order",
+    negative="k.order_id <> q.queried_order",
+)
 
 
 @pytest.fixture
@@ -55,7 +60,9 @@ def test_a_store_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot be made: Not a directory"):
         qkstore.open(tmp_path / "file" / "store", create=True)
-    assert qkstore.open(tmp_path / "a" / "b", create=True).runs() == [] and repr(qkstore.open(tmp_path / "a" / "b")).startswith("Store(")
+    assert qkstore.open(tmp_path / "a" / "b", create=True).runs() == [] and repr(
+        qkstore.open(tmp_path / "a" / "b")
+    ).startswith("Store(")
 
 
 # -- discovery ---------------------------------------------------------------------------------------------------
@@ -74,7 +81,14 @@ def test_what_is_no_run_is_passed_over(store):
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("two words.duckdb", "run name 'two words'"), ("-a.duckdb", "run name '-a'"), ("empty.duckdb", "damaged or unfinished"), ("folder.duckdb", "no run file"), ("other.duckdb", "was not made by qkstore"), ("gone.duckdb", "cannot be read: No such file")],
+    [
+        ("two words.duckdb", "run name 'two words'"),
+        ("-a.duckdb", "run name '-a'"),
+        ("empty.duckdb", "damaged or unfinished"),
+        ("folder.duckdb", "no run file"),
+        ("other.duckdb", "was not made by qkstore"),
+        ("gone.duckdb", "cannot be read: No such file"),
+    ],
 )
 def test_a_file_that_is_no_run_is_listed_and_hides_no_other(store, name, says):
     path = store.path / "runs" / name
@@ -119,7 +133,9 @@ def test_a_file_that_was_mended_is_read_anew(store):
     assert runs == [] and "unfinished" in str(errors[0])
     with duckdb.connect(str(path)) as con:
         con.execute("INSERT INTO run SELECT * FROM kept")
-    assert store.run("a").n_prompts == 20 and np.array_equal(store.run("a").queries(0, 0), synthetic(20, seed=3).q[0, 0])
+    assert store.run("a").n_prompts == 20 and np.array_equal(
+        store.run("a").queries(0, 0), synthetic(20, seed=3).q[0, 0]
+    )
     assert errors  # held on purpose: a kept error must not keep the old file open
 
 
@@ -150,7 +166,13 @@ def test_a_store_that_may_only_be_read_is_read():
         for place in (path / "runs", path):
             place.chmod(0o555)
         Path(folder).chmod(0o755)
-        done = subprocess.run([sys.executable, "-c", code], cwd="/", env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd="/",
+            env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+        )
         for place in (path, path / "runs"):
             place.chmod(0o755)
         assert done.returncode == 0, done.stderr
@@ -197,7 +219,7 @@ def test_what_a_crash_left_in_the_log_is_read_and_packed(store, tmp_path_factory
     store.catalog.save(ORDER)
     code = (
         f"import os, duckdb; con = duckdb.connect({str(store.path / 'catalog.duckdb')!r})\n"
-        "con.execute(\"INSERT INTO contrast BY NAME SELECT * REPLACE (2 AS version) FROM contrast\"); os._exit(1)"
+        'con.execute("INSERT INTO contrast BY NAME SELECT * REPLACE (2 AS version) FROM contrast"); os._exit(1)'
     )
     subprocess.run([sys.executable, "-c", code])
     assert (store.path / "catalog.duckdb.wal").exists()
@@ -211,7 +233,10 @@ def test_the_next_version_is_newer_already(store):
     with duckdb.connect(str(store.path / "catalog.duckdb")) as con:
         con.execute(f"INSERT INTO migration VALUES ({len(CATALOG_MIGRATIONS) + 1}, now()::TIMESTAMP)")
     for act in (store.catalog.contrasts, store.catalog.version, lambda: store.catalog.save(ORDER)):
-        with pytest.raises(StoreError, match=f"of version {len(CATALOG_MIGRATIONS) + 1}, this qkstore reads up to {len(CATALOG_MIGRATIONS)}"):
+        with pytest.raises(
+            StoreError,
+            match=f"of version {len(CATALOG_MIGRATIONS) + 1}, this qkstore reads up to {len(CATALOG_MIGRATIONS)}",
+        ):
             act()
 
 

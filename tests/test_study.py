@@ -61,10 +61,15 @@ def test_runs_of_another_kind_are_refused(tmp_path):
         report(store, ["othr"])
 
 
-@pytest.mark.parametrize(("out", "markdown", "said"), [
-    ("", None, "is a folder; name a file in it"), ("report.pdf", None, "must end in .html"), ("none/report.html", None, "there is no folder"),
-    ("report.html", "file", "takes a folder"),
-])
+@pytest.mark.parametrize(
+    ("out", "markdown", "said"),
+    [
+        ("", None, "is a folder; name a file in it"),
+        ("report.pdf", None, "must end in .html"),
+        ("none/report.html", None, "there is no folder"),
+        ("report.html", "file", "takes a folder"),
+    ],
+)
 def test_a_place_that_cannot_be_written_is_told_before_any_work(tmp_path, capsys, monkeypatch, out, markdown, said):
     monkeypatch.setattr("qkstore.report.report", lambda *_: pytest.fail("worked for nothing"))
     (tmp_path / "file").write_text("mine")
@@ -85,7 +90,12 @@ def test_a_bug_is_not_told_as_an_absent_section(tmp_path, monkeypatch):
 
     for kind in (ContrastError, RunError):
         section = whole._section(study, broken)
-        assert (section.name, section.title, section.parts, section.claims) == ("boxes-broken", "Title of it", ("This section is absent: why.",), ())
+        assert (section.name, section.title, section.parts, section.claims) == (
+            "boxes-broken",
+            "Title of it",
+            ("This section is absent: why.",),
+            (),
+        )
     kind = ZeroDivisionError
     with pytest.raises(ZeroDivisionError):
         whole._section(study, broken)
@@ -122,7 +132,10 @@ def lists(store) -> Study:
 def scored(study: Study, accuracies) -> Study:
     """The same with one head an accuracy, each chosen on train."""
     made = Study(study.store, study.run)
-    made.scores = [dataclasses.replace(study.scores[0], layer=0, head=i, built_accuracy=a, accuracy=a) for i, a in enumerate(accuracies)]
+    made.scores = [
+        dataclasses.replace(study.scores[0], layer=0, head=i, built_accuracy=a, accuracy=a)
+        for i, a in enumerate(accuracies)
+    ]
     return made
 
 
@@ -138,13 +151,17 @@ def test_without_a_selected_head_the_best_is_shown_all_the_same(boxes):
     none = scored(boxes, (0.1, 0.2, 0.15))
     assert none.selected == [] and [s.head for s in none.heads] == [1]
     section = report_heads.heads(none)
-    assert "No head reaches the rule" in section.parts[0] and section.claims[0].here.startswith("0 of 3 heads, 0.000 [0.000,")
+    assert "No head reaches the rule" in section.parts[0] and section.claims[0].here.startswith(
+        "0 of 3 heads, 0.000 [0.000,"
+    )
 
 
 def test_kinds_and_rules_are_those_of_the_run(boxes, lists):
     assert (boxes.kind, boxes.contrast.name, set(boxes.features)) == ("boxes", "order", {"order", "lexical"})
     assert (lists.kind, lists.contrast.name, set(lists.features)) == ("lists", "category", {"3 categories"})
-    assert (lists.best.layer, lists.best.head) == (1, 1) and len(lists.heads) == 3, "the planted head, and the top three"
+    assert (lists.best.layer, lists.best.head) == (1, 1) and len(lists.heads) == 3, (
+        "the planted head, and the top three"
+    )
     assert (boxes.best.layer, boxes.built, boxes.judged) == (1, "train", "test")
 
 
@@ -222,7 +239,10 @@ def test_the_swap_figures_befores_are_the_attention_that_was_stored(boxes):
         logit, whole_row, place = by_hand((s.layer, s.head))
         before = np.exp(logit[np.arange(len(place)), place] - whole_row).mean()
         figure = figures(section)[f"swaps-L{s.layer}H{s.head}"]
-        assert f"Before: original {number(before)} [" in figure.sentence and "n = 40 queries of the test split" in figure.sentence
+        assert (
+            f"Before: original {number(before)} [" in figure.sentence
+            and "n = 40 queries of the test split" in figure.sentence
+        )
     assert len(section.claims) == 3 and all(c.n == "40 queries" for c in section.claims)
 
 
@@ -238,16 +258,24 @@ def test_the_gap_that_is_shared_out_is_that_of_the_logits(boxes):
     found = [whole_gap[q] for q in ("low", "q1", "median", "q3", "high")]
     assert found == pytest.approx(list(np.quantile(gap, (0.05, 0.25, 0.5, 0.75, 0.95))), rel=1e-5)
     assert whole_gap["mean"] == pytest.approx(gap.mean(), rel=1e-5)
-    assert sum(r["mean"] for r in rows if r is not whole_gap) == pytest.approx(gap.mean(), rel=1e-5), "parts sum to the gap"
+    assert sum(r["mean"] for r in rows if r is not whole_gap) == pytest.approx(gap.mean(), rel=1e-5), (
+        "parts sum to the gap"
+    )
     (table,) = [p for p in section.parts if isinstance(p, Table)]
-    assert {row["projected"] for row in table.rows} == {"lexical → order", "order → lexical", "random of the same ranks"}
+    assert {row["projected"] for row in table.rows} == {
+        "lexical → order",
+        "order → lexical",
+        "random of the same ranks",
+    }
 
 
 def test_ranks_of_binding_have_a_row_a_head_and_contrast_with_n(boxes):
     section = report_boxes.ranks(boxes)
     (table,) = [p for p in section.parts if isinstance(p, Table)]
     assert len(table.rows) == len(boxes.heads) * len([n for n in report_boxes.RANKED if n in boxes.named])
-    n_fixed = boxes.run.table("SELECT count(*) AS n FROM prompt WHERE variant = 'fixed' AND split = 'train'").to_pylist()[0]["n"]
+    n_fixed = boxes.run.table(
+        "SELECT count(*) AS n FROM prompt WHERE variant = 'fixed' AND split = 'train'"
+    ).to_pylist()[0]["n"]
     assert {row["queries"] for row in table.rows if row["contrast"] == "order"} == {f"{n_fixed:,}"}
     points = drawn(figures(section)["ranks-best"])
     assert {p["group"] for p in points} == {"99 % of ‖ΔC‖²", "statistical", "cross-validated"}
@@ -268,21 +296,36 @@ def test_too_few_queries_leave_the_tested_ranks_out_with_a_dash(boxes):
 def test_ranks_of_categories_have_a_row_each_with_their_queries(lists):
     section = report_lists.ranks(lists)
     (table,) = [p for p in section.parts if isinstance(p, Table)]
-    asked = lists.run.table("SELECT queried_category AS c, count(*) AS n FROM prompt WHERE split = 'train' GROUP BY 1").to_pylist()
+    asked = lists.run.table(
+        "SELECT queried_category AS c, count(*) AS n FROM prompt WHERE split = 'train' GROUP BY 1"
+    ).to_pylist()
     assert {row["category"]: row["queries"] for row in table.rows} == {r["c"]: str(r["n"]) for r in asked}
     points = drawn(figures(section)["ranks-share"])
-    assert {p["name"] for p in points} == {r["c"] for r in asked} and all(p["low"] <= p["value"] <= p["high"] for p in points)
+    assert {p["name"] for p in points} == {r["c"] for r in asked} and all(
+        p["low"] <= p["value"] <= p["high"] for p in points
+    )
     shares = {name: lists.evidence(c.name, lists.best).moments.mean_query for name, c in lists.categories.items()}
-    assert all(f"{estimate(s.value, s.interval, 5)}" in [row["mean query explains"] for row in table.rows] for s in shares.values())
+    assert all(
+        f"{estimate(s.value, s.interval, 5)}" in [row["mean query explains"] for row in table.rows]
+        for s in shares.values()
+    )
     assert len(section.claims) == len(lists.heads) and all(c.n.startswith("3 categories, ") for c in section.claims)
 
 
 def test_facts_count_prompts_by_split_and_variant(boxes):
     facts = whole.facts(boxes)
-    assert facts["prompts"].startswith("320: ") and "train fixed 60" in facts["prompts"] and "test base 40" in facts["prompts"]
+    assert (
+        facts["prompts"].startswith("320: ")
+        and "train fixed 60" in facts["prompts"]
+        and "test base 40" in facts["prompts"]
+    )
     assert "320 queries and 1,280 keys a head" in facts["vectors"] and facts["built on, judged on"] == "train, test"
 
 
 def test_without_a_live_result_the_command_that_makes_one_is_named(boxes):
     (said,) = report_swaps.lived(boxes).parts
-    assert "keeps no live result" in said and "python -m ingest intervene" in said and report_swaps.lived(boxes).claims == ()
+    assert (
+        "keeps no live result" in said
+        and "python -m ingest intervene" in said
+        and report_swaps.lived(boxes).claims == ()
+    )

@@ -50,7 +50,9 @@ def test_closed_form_of_the_toy_is_recovered(rng):
     few = toy(rng, n=64)
     assert rank(np.linalg.svd(delta_of(*few[:3]), compute_uv=False), 1 - 1e-12) == 3
     unlike = toy(rng, n=64, shared=False)
-    assert rank(np.linalg.svd(delta_of(*unlike[:3]), compute_uv=False), 1 - 1e-12) == 7  # a noise floor: all that the queries span
+    assert (
+        rank(np.linalg.svd(delta_of(*unlike[:3]), compute_uv=False), 1 - 1e-12) == 7
+    )  # a noise floor: all that the queries span
 
 
 def test_rank_holds_the_energy():
@@ -107,7 +109,9 @@ def test_union_counts_overlap_once(rng):
     u = union([a, b])
     assert u.rank == 6 and np.allclose(u.query_projector, E @ E.T) and np.allclose(u.key_projector, F @ F.T)
     added = a.key_projector + b.key_projector
-    assert not np.allclose(added @ added, added) and np.isclose(np.linalg.eigvalsh(added)[-1], 2)  # overlap counted twice
+    assert not np.allclose(added @ added, added) and np.isclose(
+        np.linalg.eigvalsh(added)[-1], 2
+    )  # overlap counted twice
     assert union([a, a]).rank == 4 and union([a]).rank == 4 and union([u, b]).rank == 6
     assert np.allclose(union([b, a]).key_projector, u.key_projector)
 
@@ -138,7 +142,10 @@ def test_union_fills_the_space_at_most(rng):
 def test_random_is_uniform(rng):
     """Haar: the mean projector is r/d on the diagonal; without the sign of R it would still be, so also check columns."""
     draws = [random(5, 2, rng) for _ in range(4000)]
-    for mean in (np.mean([s.query_projector for s in draws], axis=0), np.mean([s.key_projector for s in draws], axis=0)):
+    for mean in (
+        np.mean([s.query_projector for s in draws], axis=0),
+        np.mean([s.key_projector for s in draws], axis=0),
+    ):
         assert np.allclose(mean, 0.4 * np.eye(5), atol=0.03)
     assert abs(np.mean([s.U[0, 0] for s in draws])) < 0.03  # plain QR leaves this at -E|x|
     plain = [np.linalg.qr(rng.standard_normal((5, 2)))[0][0, 0] for _ in range(200)]
@@ -157,5 +164,7 @@ def test_principal_angles(rng):
     assert np.arccos(min(cosines[0], 1.0)) != pytest.approx(t, rel=0.5)  # cosines alone lose small angles
     assert np.isclose(overlap(A, B), (1 + np.cos(0.7) ** 2) / 2)
     turned = B @ np.linalg.qr(rng.standard_normal((2, 2)))[0]
-    assert np.allclose(principal_angles(A, turned), [t, 0.7], rtol=1e-5, atol=1e-12) and np.isclose(overlap(A, turned), overlap(A, B))
+    assert np.allclose(principal_angles(A, turned), [t, 0.7], rtol=1e-5, atol=1e-12) and np.isclose(
+        overlap(A, turned), overlap(A, B)
+    )
     assert overlap(A, np.eye(4)) == overlap(np.eye(4), A) == 1 and overlap(A, np.eye(4)[:, 2:]) == 0

@@ -21,7 +21,9 @@ def run(tmp_path_factory):
     torch.set_num_threads(1)
     store = tmp_path_factory.mktemp("store")
     small = model.load(str(demo.MODEL))
-    job.ingest(store, "small", small, boxes.build(60, "ent", 3, 40), job.Options(batch_size=32), task="boxes ent", seed=3)
+    job.ingest(
+        store, "small", small, boxes.build(60, "ent", 3, 40), job.Options(batch_size=32), task="boxes ent", seed=3
+    )
     return qkstore.open(store).run("small")
 
 
@@ -63,7 +65,11 @@ class Rerun:
 def test_closed_form_equals_a_rerun_and_other_heads_stay(run, net, head):
     drawn = target.draw(run, (LEXICAL,), "test", most=20)
     V = subspace(run, (LEXICAL,), LAYER, head).V
-    q, original, aimed = run.queries(LAYER, head, drawn.query), run.keys(LAYER, head, drawn.original), run.keys(LAYER, head, drawn.target)
+    q, original, aimed = (
+        run.queries(LAYER, head, drawn.query),
+        run.keys(LAYER, head, drawn.original),
+        run.keys(LAYER, head, drawn.target),
+    )
     logsumexp, scaling = run.logsumexp(LAYER, head, drawn.query), run.layer(LAYER).scaling
     swap = intervention.swap(q, original, aimed, logsumexp, V, scaling)
     no_swap = intervention.swap(q, original, aimed, logsumexp, V[:, :0], scaling)
@@ -78,7 +84,9 @@ def test_closed_form_equals_a_rerun_and_other_heads_stay(run, net, head):
         after = rerun(ids, (head, at, torch.tensor(np.stack([k + step, k2 - step]), dtype=torch.float32)))
         weights = after[LAYER][0][0, head, row, at].numpy()
         assert np.allclose(weights, [swap.original_after[i], swap.target_after[i]], atol=1e-5)
-        assert np.allclose(before[LAYER][0][0, head, row, at].numpy(), [swap.original_before[i], swap.target_before[i]], atol=1e-5)
+        assert np.allclose(
+            before[LAYER][0][0, head, row, at].numpy(), [swap.original_before[i], swap.target_before[i]], atol=1e-5
+        )
         others = [h for h in range(run.n_heads) if h != head]
         for part in (0, 1):
             assert torch.equal(before[LAYER][part][0, others], after[LAYER][part][0, others])  # to the bit

@@ -12,8 +12,18 @@ from qkstore.contrast import Contrast, pairs
 from qkstore.errors import ContrastError
 from qkstore.run import Layer
 
-ORDER = Contrast(name="order", where="k.prompt_id = q.prompt_id", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
-CROSS = Contrast(name="cross", where="k.order_id = q.queried_order", positive="k.prompt_id = q.prompt_id", negative="k.prompt_id = q.counterfactual_id")
+ORDER = Contrast(
+    name="order",
+    where="k.prompt_id = q.prompt_id",
+    positive="k.order_id = q.queried_order",
+    negative="k.order_id <> q.queried_order",
+)
+CROSS = Contrast(
+    name="cross",
+    where="k.order_id = q.queried_order",
+    positive="k.prompt_id = q.prompt_id",
+    negative="k.prompt_id = q.counterfactual_id",
+)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +73,9 @@ def test_a_window_hides_targets(run):
 
 
 def test_no_other_key_is_one_line(run):
-    every = Contrast(name="every", where="k.prompt_id = q.prompt_id", positive="k.role = 'box'", negative="k.role = 'entity'")
+    every = Contrast(
+        name="every", where="k.prompt_id = q.prompt_id", positive="k.role = 'box'", negative="k.role = 'entity'"
+    )
     with pytest.raises(ContrastError, match="no negative pairs"):
         pairs(run, every, None)
     alone = Contrast(name="alone", positive="k.prompt_id = q.prompt_id", negative="k.prompt_id = q.counterfactual_id")

@@ -7,7 +7,17 @@ import pytest
 from dashboard import text
 
 
-@pytest.mark.parametrize(("raw", "shown"), [("a*b*", r"a\*b\*"), ("[x](y)", r"\[x\]\(y\)"), (":red[x]", r"\:red\[x\]"), ("<b>", r"\<b\>"), ("\u202e", r"U\+202E"), ("plain", "plain")])
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("a*b*", r"a\*b\*"),
+        ("[x](y)", r"\[x\]\(y\)"),
+        (":red[x]", r"\:red\[x\]"),
+        ("<b>", r"\<b\>"),
+        ("\u202e", r"U\+202E"),
+        ("plain", "plain"),
+    ],
+)
 def test_plain_text_is_markdown_of_itself(raw, shown):
     assert text.plain(raw) == shown
 

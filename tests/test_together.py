@@ -19,7 +19,11 @@ spec.loader.exec_module(together)
 def test_four_processes_on_one_directory(capsys):
     assert together.main(["--seconds", "12"]) == 0, capsys.readouterr().out
     out = capsys.readouterr().out
-    assert "no error reached anyone, every save is there" in out and " 0 contrasts saved" not in out and " 0 runs ingested" not in out
+    assert (
+        "no error reached anyone, every save is there" in out
+        and " 0 contrasts saved" not in out
+        and " 0 runs ingested" not in out
+    )
 
 
 def test_an_error_on_a_page_or_a_lost_save_would_be_noticed(capsys, monkeypatch):

@@ -52,7 +52,16 @@ def test_weights_maps_seed_and_settings_are_kept(run):
     assert all(np.array_equal(run.weights[name], value.astype(np.float32)) for name, value in task.maps().items())
     assert run.weights["W_Q"].shape == (8, 32) and run.weights["W_O"].shape == (10, 8)
     kept = {name: run.settings[name] for name in ("variant", "d_head", "r1", "r2", "noise", "seed", "recipe", "n")}
-    assert kept == {"variant": "discrete", "d_head": 8, "r1": 2, "r2": 3, "noise": 0.01, "seed": 0, "recipe": "short", "n": 2048}
+    assert kept == {
+        "variant": "discrete",
+        "d_head": 8,
+        "r1": 2,
+        "r2": 3,
+        "noise": 0.01,
+        "seed": 0,
+        "recipe": "short",
+        "n": 2048,
+    }
     assert run.measures["steps"] == 400 and run.measures["bound"] == pytest.approx(task.bound())
     ((accuracy,), _, _) = judge([task], [{name: run.weights[name] for name in ("W_Q", "W_K", "W_V", "W_O")}])
     assert run.measures["accuracy"] == pytest.approx(accuracy, abs=1e-4) and accuracy > 0.7
@@ -70,7 +79,9 @@ def test_contrasts_recover_the_latents(store, run, name):
 
 def test_exact_pairing_has_the_exact_numerical_rank(store, run):
     exact, authors = (covariance(run, store.feature(run, name)[0], 0, 0).subspace.S for name in ("exact/z1", "z1"))
-    assert exact[2] / exact[0] < 1e-6 < 1e-4 < authors[2] / authors[0]  # float32 vectors; the authors' pairing has a floor of noise
+    assert (
+        exact[2] / exact[0] < 1e-6 < 1e-4 < authors[2] / authors[0]
+    )  # float32 vectors; the authors' pairing has a floor of noise
 
 
 def test_sample_covariance_comes_near_the_closed_form_as_one_over_root_n(store, run):
@@ -106,7 +117,9 @@ def test_nothing_is_made_twice_and_a_lost_run_is_made_again(store, tmp_path):
     alone = toy.build(tmp_path, TASKS[1:], SHORT, SIZES)
     assert alone == ["toy-discrete-d8-3-2-short"]
     a, b = (qkstore.open(p).run(alone[0]).weights["W_Q"] for p in (tmp_path, store.path))
-    assert np.allclose(a, b, atol=2e-2)  # alone or beside others: the same stream, rounded otherwise in 400 float32 steps
+    assert np.allclose(
+        a, b, atol=2e-2
+    )  # alone or beside others: the same stream, rounded otherwise in 400 float32 steps
 
 
 class Stop(Exception):
@@ -117,6 +130,7 @@ def stopping(at_stage: str, after: int):
     def progress(stage, done, total):
         if at_stage in stage and done >= after:
             raise Stop
+
     return progress
 
 
@@ -131,13 +145,30 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(store, tmp_path, monkeypa
     assert qkstore.open(tmp_path).runs() == []
     steps = []
     with pytest.raises(Stop):
-        toy.build(tmp_path, TASKS, SHORT, SIZES, progress=lambda stage, done, total: (steps.append(done) if "train" in stage else None, stopping("publish", 1)(stage, done, total)))
+        toy.build(
+            tmp_path,
+            TASKS,
+            SHORT,
+            SIZES,
+            progress=lambda stage, done, total: (
+                steps.append(done) if "train" in stage else None,
+                stopping("publish", 1)(stage, done, total),
+            ),
+        )
     assert steps[0] == 100 and steps[-1] == 400  # step 99 was the last that was saved
     assert [r.name for r in qkstore.open(tmp_path).runs()] == ["toy-discrete-d8-2-3-short"]  # one was published already
-    toy.build(tmp_path, TASKS, SHORT, SIZES, progress=lambda stage, done, total: pytest.fail("trained again") if "train" in stage else None)
+    toy.build(
+        tmp_path,
+        TASKS,
+        SHORT,
+        SIZES,
+        progress=lambda stage, done, total: pytest.fail("trained again") if "train" in stage else None,
+    )
     for run in qkstore.open(tmp_path).runs():
         whole = store.run(run.name)
-        assert np.array_equal(run.weights["W_K"], whole.weights["W_K"]) and np.array_equal(run.keys(0, 0), whole.keys(0, 0))
+        assert np.array_equal(run.weights["W_K"], whole.weights["W_K"]) and np.array_equal(
+            run.keys(0, 0), whole.keys(0, 0)
+        )
     assert not list((tmp_path / "runs" / ".incoming").iterdir())
 
 
@@ -165,22 +196,28 @@ def test_a_stack_is_trained_by_one_process(tmp_path):
         toy.build(tmp_path, TASKS, SHORT, SIZES, progress=meddle)
 
 
-@pytest.mark.parametrize(("command", "said"), [
-    ("toy --d-head 8 --r1 33 --r2 2", "r1 33: a latent has from 1 to 32"),
-    ("toy --d-head 8 --r1 2 --r2 0", "r2 0: a latent has from 1 to 32"),
-    ("toy --d-head 0 --r1 2 --r2 2", "d_head 0: a head has 1 dimension or more"),
-    ("toy --d-head 8 --r1 2 --r2 2 --variant signs", "invalid choice: 'signs'"),
-    ("toy --d-head 8 --r1 2 --r2 2 --recipe slow", "invalid choice: 'slow'"),
-    ("toy --d-head 8 --r1 2 --r2 2 --n 0", "n 0: a run has 1 or more"),
-    ("toy --d-head 8 --r1 2 --r2 2 --device tpu", "device"),
-    ("toy --d-head 8 --r1 2 --r2 2 --run a/b", "run name 'a/b'"),
-    ("toy --d-head 8 --r1 two --r2 2", "'two'"),
-    ("toy-sweep --d-head 8 --grid 6-2", "grid '6-2': write numbers and ranges"),
-    ("toy-sweep --d-head 8 --grid=", "grid '': write numbers and ranges"),
-    ("toy-sweep --d-head 8 --grid 2-40", "r2 33: a latent has from 1 to 32"),
-    ("toy-sweep --d-head 8 --grid 2-99999999999", "grid '2-99999999999': numbers are 9,999 at most"),
-    ("toy --d-head 8 --r1 2 --r2 2 --seed 9223372036854775808", "'9223372036854775808' is no seed: give a whole number of at most 64 bits"),
-])
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("toy --d-head 8 --r1 33 --r2 2", "r1 33: a latent has from 1 to 32"),
+        ("toy --d-head 8 --r1 2 --r2 0", "r2 0: a latent has from 1 to 32"),
+        ("toy --d-head 0 --r1 2 --r2 2", "d_head 0: a head has 1 dimension or more"),
+        ("toy --d-head 8 --r1 2 --r2 2 --variant signs", "invalid choice: 'signs'"),
+        ("toy --d-head 8 --r1 2 --r2 2 --recipe slow", "invalid choice: 'slow'"),
+        ("toy --d-head 8 --r1 2 --r2 2 --n 0", "n 0: a run has 1 or more"),
+        ("toy --d-head 8 --r1 2 --r2 2 --device tpu", "device"),
+        ("toy --d-head 8 --r1 2 --r2 2 --run a/b", "run name 'a/b'"),
+        ("toy --d-head 8 --r1 two --r2 2", "'two'"),
+        ("toy-sweep --d-head 8 --grid 6-2", "grid '6-2': write numbers and ranges"),
+        ("toy-sweep --d-head 8 --grid=", "grid '': write numbers and ranges"),
+        ("toy-sweep --d-head 8 --grid 2-40", "r2 33: a latent has from 1 to 32"),
+        ("toy-sweep --d-head 8 --grid 2-99999999999", "grid '2-99999999999': numbers are 9,999 at most"),
+        (
+            "toy --d-head 8 --r1 2 --r2 2 --seed 9223372036854775808",
+            "'9223372036854775808' is no seed: give a whole number of at most 64 bits",
+        ),
+    ],
+)
 def test_a_mistake_is_one_line_and_nothing_is_written(tmp_path, capsys, command, said):
     assert main([*command.split(), "--store", str(tmp_path / "s")]) == 2
     error = capsys.readouterr().err
@@ -195,12 +232,41 @@ def test_a_run_that_is_there_is_not_trained(store, capsys):
 
 
 def test_the_commands_make_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(__import__("ingest.recipe", fromlist=["RECIPES"]).RECIPES, "fast", Recipe("fast", 3e-2, 20, cosine=True))
+    monkeypatch.setitem(
+        __import__("ingest.recipe", fromlist=["RECIPES"]).RECIPES, "fast", Recipe("fast", 3e-2, 20, cosine=True)
+    )
     sizes = "--n 64 --n-exact 16 --n-test 20".split()
     assert main(["toy-sweep", "--store", str(tmp_path), "--d-head", "4", "--grid", "1,2", *sizes]) == 0
     assert "8 toy runs made" in capsys.readouterr().out
-    assert main(["toy-sweep", "--store", str(tmp_path), "--d-head", "4", "--grid", "1-3", "--variant", "continuous", *sizes]) == 0
+    assert (
+        main(
+            ["toy-sweep", "--store", str(tmp_path), "--d-head", "4", "--grid", "1-3", "--variant", "continuous", *sizes]
+        )
+        == 0
+    )
     assert "5 toy runs made, 4 were there already" in capsys.readouterr().out
-    assert main(["toy", "--store", str(tmp_path), "--run", "mine", "--d-head", "4", "--r1", "1", "--r2", "2", "--noise", "0.5", *sizes]) == 0
+    assert (
+        main(
+            [
+                "toy",
+                "--store",
+                str(tmp_path),
+                "--run",
+                "mine",
+                "--d-head",
+                "4",
+                "--r1",
+                "1",
+                "--r2",
+                "2",
+                "--noise",
+                "0.5",
+                *sizes,
+            ]
+        )
+        == 0
+    )
     runs = {run.name: run for run in qkstore.open(tmp_path).runs()}
-    assert len(runs) == 14 and runs["mine"].settings["noise"] == 0.5 and runs["toy-continuous-d4-1-3"].settings["r2"] == 3
+    assert (
+        len(runs) == 14 and runs["mine"].settings["noise"] == 0.5 and runs["toy-continuous-d4-1-3"].settings["r2"] == 3
+    )

@@ -52,12 +52,23 @@ def test_toy_runs_and_no_others_are_listed_with_their_settings(store):
         assert t.room == 8 - t.r1 - t.r2
 
 
-@pytest.mark.parametrize("ask", [
-    toy.toy, toy.recovered, toy.interaction, toy.swaps, lambda r: toy.closed_form(r, "z1"), lambda r: toy.sampled(r, "z1", [8]),
-    lambda r: centroids(r, "z1"), lambda r: points(r, "z1"),
-])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        toy.toy,
+        toy.recovered,
+        toy.interaction,
+        toy.swaps,
+        lambda r: toy.closed_form(r, "z1"),
+        lambda r: toy.sampled(r, "z1", [8]),
+        lambda r: centroids(r, "z1"),
+        lambda r: points(r, "z1"),
+    ],
+)
 def test_a_run_that_is_no_toy_run_is_told_in_one_line(store, ask):
-    with pytest.raises(RunError, match="'boxes' is no toy run, its task is 'synthetic'; make one with `python -m ingest toy-sweep") as told:
+    with pytest.raises(
+        RunError, match="'boxes' is no toy run, its task is 'synthetic'; make one with `python -m ingest toy-sweep"
+    ) as told:
         ask(store.run("boxes"))
     assert "\n" not in str(told.value)
 
@@ -101,7 +112,9 @@ def test_ranks_are_exact_where_there_is_room_and_not_beyond(store):
     tally = tallies(found, ranks)
     assert (tally.below.exact, tally.below.latents, tally.below.misses) == (8, 8, []) and tally.below.sums == [5] * 4
     assert tally.full.latents == 0 and tally.full.mean_sum is None
-    assert tally.beyond.latents == 4 and tally.beyond.mean_sum < 12 and tally.beyond.exact + len(tally.beyond.misses) == 4
+    assert (
+        tally.beyond.latents == 4 and tally.beyond.mean_sum < 12 and tally.beyond.exact + len(tally.beyond.misses) == 4
+    )
 
 
 def test_a_miss_is_named_with_both_ranks(store):
@@ -168,10 +181,15 @@ def test_g_is_the_logit_between_single_coordinates():
     assert (w["W_Q"] @ B @ z_q) @ (w["W_K"] @ A @ z_k) == pytest.approx(z_q @ G @ z_k)
 
 
-@pytest.mark.parametrize(("G", "shares"), [
-    (np.diag([1.0, -2, 3]), (1, 0, 0)), (np.array([[0.0, 0, 0], [0, 0, 2], [0, 1, 0]]), (0, 1, 0)),
-    (np.array([[0.0, 2, 0], [0, 0, 0], [1, 0, 0]]), (0, 0, 1)), (np.array([[1.0, 0, 1], [0, 0, 1], [0, -1, 0]]), (0.25, 0.5, 0.25)),
-])
+@pytest.mark.parametrize(
+    ("G", "shares"),
+    [
+        (np.diag([1.0, -2, 3]), (1, 0, 0)),
+        (np.array([[0.0, 0, 0], [0, 0, 2], [0, 1, 0]]), (0, 1, 0)),
+        (np.array([[0.0, 2, 0], [0, 0, 0], [1, 0, 0]]), (0, 0, 1)),
+        (np.array([[1.0, 0, 1], [0, 0, 1], [0, -1, 0]]), (0.25, 0.5, 0.25)),
+    ],
+)
 def test_shares_are_of_the_diagonal_the_blocks_and_what_is_across(G, shares):
     found = Interaction(G, 1, 8)
     assert found.shares == pytest.approx(shares) and found.names == ["z1[0]", "z2[0]", "z2[1]"]
@@ -216,7 +234,9 @@ def test_balance_keeps_every_logit_and_evens_the_moments():
     assert np.allclose(again[0], a) and np.allclose(again[1], b)
     M = RNG.normal(size=(4, 4))
     turned = balanced(q @ M, k @ np.linalg.inv(M).T)
-    assert np.allclose(np.linalg.svd(turned[0], compute_uv=False), np.linalg.svd(a, compute_uv=False)), "up to a rotation, of any basis"
+    assert np.allclose(np.linalg.svd(turned[0], compute_uv=False), np.linalg.svd(a, compute_uv=False)), (
+        "up to a rotation, of any basis"
+    )
 
 
 def test_balance_leaves_what_has_no_basis_to_choose():
@@ -235,7 +255,15 @@ def test_points_are_the_contexts_in_groups_of_signs(run, balance):
     assert table["prompt_id"].min() >= 2 * 512 + 2 * 64, "no triplets"
     row = table.filter(side="key").row(0, named=True)
     assert row["text"].split()[1].replace("+", "1").replace("-", "0") == row["group"]
-    centre = {side: table.filter(side=side).group_by("group").agg(pl.mean("x", "y", "z")).sort("group").drop("group").to_numpy() for side in ("query", "key")}
+    centre = {
+        side: table.filter(side=side)
+        .group_by("group")
+        .agg(pl.mean("x", "y", "z"))
+        .sort("group")
+        .drop("group")
+        .to_numpy()
+        for side in ("query", "key")
+    }
     angle = [np.dot(a, b) / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(centre["query"], centre["key"])]
     assert np.mean(angle) > (0.9 if balance else 0.2)
     assert points(run, "z1").table["z"].abs().max() == 0, "rank 2"

@@ -96,7 +96,9 @@ def test_a_store_without_toy_runs_says_how_to_make_them(show, tmp_path):
     app = show(stores.write(tmp_path / "store"), "toy")
     assert "no toy runs yet" in app.info[0].value and not charts(app) and not app.error and not app.metric
     words = shlex.split(app.code[0].value)
-    assert words[:3] == ["python", "-m", "ingest"] and ingest.parser().parse_args(words[3:]).store == str(tmp_path / "store")
+    assert words[:3] == ["python", "-m", "ingest"] and ingest.parser().parse_args(words[3:]).store == str(
+        tmp_path / "store"
+    )
 
 
 def test_an_empty_store_says_what_any_page_says(show, tmp_path):
@@ -133,7 +135,11 @@ def test_the_overview_has_one_link_for_all_toy_runs(show, store, tmp_path):
     links = [link.proto.label for link in show(store, "overview").get("page_link")]
     toys_, heads = [x for x in links if "toy runs" in x], [x for x in links if "which heads carry" in x]
     assert len(toys_) == 1 and toys_[0].startswith("6 ") and len(heads) == 1 and heads[0].startswith("boxes")
-    assert not [x for x in (link.proto.label for link in show(stores.write(tmp_path / "store"), "overview").get("page_link")) if "toy runs" in x]
+    assert not [
+        x
+        for x in (link.proto.label for link in show(stores.write(tmp_path / "store"), "overview").get("page_link"))
+        if "toy runs" in x
+    ]
 
 
 def test_what_the_page_says_reproduces_it(show, store, capsys):
@@ -151,12 +157,16 @@ def test_a_click_on_a_cell_chooses_that_head(store, tmp_path):
     try:
         with playwright.sync_playwright() as engine:
             options = dict(executable_path=CHROMIUM, args=FLAGS, viewport={"width": 1280, "height": 1400})
-            tab = Tab(engine.chromium.launch_persistent_context(str(tmp_path / "profile"), **options), server).open("toy")
+            tab = Tab(engine.chromium.launch_persistent_context(str(tmp_path / "profile"), **options), server).open(
+                "toy"
+            )
             for chart, (r1, r2) in enumerate(((6, 6), (3, 2))):  # in the map of ranks, then in that of accuracy
                 place = tab.page.locator("[data-testid=stVegaLiteChart]").nth(chart)
                 place.locator(f'[aria-roledescription="rect mark"][aria-label*="r1: {r1}; r2: {r2}"]').first.click()
                 assert tab.becomes(lambda: tab.page.get_by_text(f"The head of r1 = {r1}, r2 = {r2}").count(), 1)
                 assert f"run={NAME.format(r1, r2)}" in tab.page.url and "contrast=z1" in tab.page.url
-            assert all(url.startswith((server.url, server.url.replace("http", "ws"), "data:", "blob:")) for url in tab.fetched)
+            assert all(
+                url.startswith((server.url, server.url.replace("http", "ws"), "data:", "blob:")) for url in tab.fetched
+            )
     finally:
         server.end()

@@ -48,13 +48,20 @@ def test_figures_are_those_of_the_store(store, rows):
     low, high = min(t.accuracy for t in found), max(t.accuracy for t in found)
     far = max(found, key=lambda t: abs(t.accuracy - t.bound))
     said = row(rows, "T1").measured
-    assert said.startswith(f"{low:.3f}–{high:.3f}; bound ") and f"at ({far.r1}, {far.r2}); 400 steps" in said and row(rows, "T1").n == "3 heads"
+    assert (
+        said.startswith(f"{low:.3f}–{high:.3f}; bound ")
+        and f"at ({far.r1}, {far.r2}); 400 steps" in said
+        and row(rows, "T1").n == "3 heads"
+    )
     assert row(rows, "T5 ranks, r1 + r2 <").measured == "4 of 4 exact"
     ranks = toy.recovered(next(t for t in found if t.room < 0).run).found
     assert row(rows, "T5 ranks, r1 + r2 >").measured.startswith(f"r̂1 + r̂2 is {sum(ranks)}–{sum(ranks)}")
     assert row(rows, "T4 exact").measured == "the true rank for 6 of 6 latents"
     beyond = toy.interaction(next(t for t in found if t.room < 0).run).shares
-    assert f"diagonal {beyond.diagonal:.3f}, rest of the blocks {beyond.block:.3f}, across {beyond.across:.3f}" in row(rows, "T8 G, r1 + r2 >").measured
+    assert (
+        f"diagonal {beyond.diagonal:.3f}, rest of the blocks {beyond.block:.3f}, across {beyond.across:.3f}"
+        in row(rows, "T8 G, r1 + r2 >").measured
+    )
 
 
 def test_heads_of_another_noise_are_a_family_of_their_own(tmp_path):
@@ -143,7 +150,10 @@ def test_the_command_prints_the_table_or_json_or_writes_a_page(store, tmp_path, 
     page = tmp_path / "page.md"
     page.write_text(f"{BEGIN}\n{END}\n")
     assert cli.main([*where, "--into", str(page)]) == 0
-    assert capsys.readouterr().out == f"{len(rows)} rows → {page}\n" and page.read_text() == f"{BEGIN}\n{markdown(rows)}{END}\n"
+    assert (
+        capsys.readouterr().out == f"{len(rows)} rows → {page}\n"
+        and page.read_text() == f"{BEGIN}\n{markdown(rows)}{END}\n"
+    )
 
 
 def test_mistakes_are_one_line_before_any_work(store, tmp_path, capsys, monkeypatch):

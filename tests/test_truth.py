@@ -39,17 +39,30 @@ def boxes(store):
 def test_sizes_are_those_promised(store):
     for name, (_, _, n) in demo.RUNS.items():
         run = store.run(name)
-        counts = dict(run.cursor().execute("SELECT split || ' ' || variant, count(*) FROM prompt GROUP BY 1").fetchall())
+        counts = dict(
+            run.cursor().execute("SELECT split || ' ' || variant, count(*) FROM prompt GROUP BY 1").fetchall()
+        )
         assert counts["train base"] == n and counts["test base"] == demo.N_TEST
         if "boxes" in name:
-            assert counts["train counterfactual"] == counts["train fixed"] == n and counts["test counterfactual"] == demo.N_TEST
+            assert (
+                counts["train counterfactual"] == counts["train fixed"] == n
+                and counts["test counterfactual"] == demo.N_TEST
+            )
 
 
 def test_test_entities_and_words_are_unseen(store):
     for name in demo.RUNS:
         label = "item" if name == "demo-lists" else "entity"
         run = store.run(name)
-        seen = {s: {r[0] for r in run.cursor().execute(f"SELECT DISTINCT {label} FROM k WHERE split = ? AND {label} IS NOT NULL", [s]).fetchall()} for s in ("train", "test")}
+        seen = {
+            s: {
+                r[0]
+                for r in run.cursor()
+                .execute(f"SELECT DISTINCT {label} FROM k WHERE split = ? AND {label} IS NOT NULL", [s])
+                .fetchall()
+            }
+            for s in ("train", "test")
+        }
         assert seen["test"] and not seen["train"] & seen["test"]
         if label == "entity":
             assert len(seen["train"]) >= 40
@@ -83,18 +96,29 @@ def test_lists(store):
 def test_order_leaks_the_fixed_entity_and_centring_takes_it_out(store):
     """MEASURED: where the model has no order mechanism, ΔC_order is large all the same; centred, it is within its null."""
     run = store.run("demo-boxes-ent")
-    raw, centred = ({h.head: h for h in heads(run, store.feature(run, name)[0]) if h.layer == 1} for name in ("order", "order-centred"))
+    raw, centred = (
+        {h.head: h for h in heads(run, store.feature(run, name)[0]) if h.layer == 1}
+        for name in ("order", "order-centred")
+    )
     best = max(raw.values(), key=lambda h: h.accuracy).head
     assert raw[best].delta_norm > 5 * raw[best].delta_null
     assert centred[best].delta_norm < 0.02 * raw[best].delta_norm
-    kept = {h.head: h for h in heads(store.run("demo-boxes-ord"), store.feature(store.run("demo-boxes-ord"), "order-centred")[0]) if h.layer == 1}
-    assert max(h.delta_norm / h.delta_null for h in kept.values()) > 3  # where there is a mechanism, the control leaves it
+    kept = {
+        h.head: h
+        for h in heads(store.run("demo-boxes-ord"), store.feature(store.run("demo-boxes-ord"), "order-centred")[0])
+        if h.layer == 1
+    }
+    assert (
+        max(h.delta_norm / h.delta_null for h in kept.values()) > 3
+    )  # where there is a mechanism, the control leaves it
 
 
 def test_one_category_is_rank_one_because_its_query_hardly_varies(store):
     run = store.run("demo-lists")
     name = next(n for n in store.features(run) if n.startswith("category:") and n != "category:*")
-    top = max((h for h in heads(run, store.feature(run, "category")[0], nulls=0) if h.layer == 1), key=lambda h: h.selectivity)
+    top = max(
+        (h for h in heads(run, store.feature(run, "category")[0], nulls=0) if h.layer == 1), key=lambda h: h.selectivity
+    )
     one = analysis.covariance(run, store.feature(run, name)[0], 1, top.head).covariance
     pooled = analysis.covariance(run, store.feature(run, "category")[0], 1, top.head).covariance
     assert one.mean_query_share > 0.95 > pooled.mean_query_share
@@ -103,8 +127,13 @@ def test_one_category_is_rank_one_because_its_query_hardly_varies(store):
 def test_authors_lexical_finds_less_of_the_feature(store):
     """METHOD 3.2: with a matched pair on both sides the feature cancels in expectation; the triplet keeps it."""
     run = store.run("demo-boxes-ent")
-    best = max((h for h in heads(run, store.feature(run, "lexical")[0], nulls=0) if h.layer == 1), key=lambda h: h.accuracy)
-    norms = {n: np.linalg.norm(analysis.covariance(run, store.feature(run, n)[0], 1, best.head).delta) for n in ("lexical", "authors/lexical")}
+    best = max(
+        (h for h in heads(run, store.feature(run, "lexical")[0], nulls=0) if h.layer == 1), key=lambda h: h.accuracy
+    )
+    norms = {
+        n: np.linalg.norm(analysis.covariance(run, store.feature(run, n)[0], 1, best.head).delta)
+        for n in ("lexical", "authors/lexical")
+    }
     assert norms["authors/lexical"] < 0.3 * norms["lexical"]
 
 
@@ -112,8 +141,10 @@ def test_wrong_labels_show_nothing(store):
     """The control of the whole chain: order_ids rotated by a hash of the prompt make the contrast meaningless."""
     run = store.run("demo-boxes-ord")
     wrong = Contrast(
-        name="wrong", where="k.prompt_id = q.prompt_id and k.role = 'box' and q.role = 'answer_slot' and q.variant = 'base'",
-        positive="k.order_id = 1 + (q.queried_order + hash(q.prompt_id) % 8) % 9", negative="k.order_id <> 1 + (q.queried_order + hash(q.prompt_id) % 8) % 9",
+        name="wrong",
+        where="k.prompt_id = q.prompt_id and k.role = 'box' and q.role = 'answer_slot' and q.variant = 'base'",
+        positive="k.order_id = 1 + (q.queried_order + hash(q.prompt_id) % 8) % 9",
+        negative="k.order_id <> 1 + (q.queried_order + hash(q.prompt_id) % 8) % 9",
     )
     found = analysis.intervene(run, {"wrong": (wrong,)}, 1, 0)
     assert found.conditions[0].target_after < 0.5

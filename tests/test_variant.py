@@ -14,10 +14,27 @@ from qkstore.errors import ContrastError
 from qkstore.variant import variants
 
 TEXT = "k.prompt_id = q.prompt_id and k.order_id = q.queried_order"
-ORDER = Contrast(name="order", where="k.prompt_id = q.prompt_id", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
-LEXICAL = Contrast(name="lexical", where="q.variant = 'base' and k.order_id = q.queried_order", positive="k.prompt_id = q.prompt_id", negative="k.prompt_id = q.counterfactual_id")
-MATCHED = LEXICAL.replace(name="authors/lexical", where=TEXT, positive="q.variant = 'base'", negative="q.variant = 'counterfactual'")
-NAMED = {"order": (ORDER,), "lexical": (LEXICAL,), "authors/order": (ORDER.replace(weighting="query"),), "authors/lexical": (MATCHED,)}
+ORDER = Contrast(
+    name="order",
+    where="k.prompt_id = q.prompt_id",
+    positive="k.order_id = q.queried_order",
+    negative="k.order_id <> q.queried_order",
+)
+LEXICAL = Contrast(
+    name="lexical",
+    where="q.variant = 'base' and k.order_id = q.queried_order",
+    positive="k.prompt_id = q.prompt_id",
+    negative="k.prompt_id = q.counterfactual_id",
+)
+MATCHED = LEXICAL.replace(
+    name="authors/lexical", where=TEXT, positive="q.variant = 'base'", negative="q.variant = 'counterfactual'"
+)
+NAMED = {
+    "order": (ORDER,),
+    "lexical": (LEXICAL,),
+    "authors/order": (ORDER.replace(weighting="query"),),
+    "authors/lexical": (MATCHED,),
+}
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +50,9 @@ def test_both_definitions_swap_the_same_keys(run):
     assert text.overlap == pytest.approx(1) and scripts.overlap < 0.99
     assert text.swap.target_after != pytest.approx(scripts.swap.target_after, abs=1e-3)
     assert text.swap.n == scripts.swap.n and text.swap.target_before == scripts.swap.target_before  # the same swaps
-    assert found["order", "scripts"].overlap == pytest.approx(1, abs=1e-6)  # as many negatives everywhere: the same matrix
+    assert found["order", "scripts"].overlap == pytest.approx(
+        1, abs=1e-6
+    )  # as many negatives everywhere: the same matrix
 
 
 def test_added_projectors_count_twice_what_they_share(run):

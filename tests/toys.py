@@ -13,7 +13,9 @@ RANKS = ((2, 3), (3, 2), (6, 6))  # room for both latents, and superposition
 SIZES = Sizes(n=512, n_exact=64, n_test=200)
 
 
-def write(path: Path, variants: tuple[str, ...] = ("discrete", "continuous"), ranks=RANKS, sizes: Sizes = SIZES) -> Path:
+def write(
+    path: Path, variants: tuple[str, ...] = ("discrete", "continuous"), ranks=RANKS, sizes: Sizes = SIZES
+) -> Path:
     """A store directory with a run of each variant and pair of ranks; returns the directory."""
     for variant in variants:
         build(path, [Payload(variant, 8, r1, r2) for r1, r2 in ranks], SHORT, sizes)
