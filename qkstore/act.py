@@ -37,7 +37,8 @@ def _features(store, run, options) -> dict[str, tuple]:
         ]
         if given:
             raise ContrastError(
-                f"--contrast {options.contrast} is a whole contrast; leave out --{given[0]}, or give the predicates themselves"
+                f"--contrast {options.contrast} is a whole contrast; "
+                f"leave out --{given[0]}, or give the predicates themselves"
             )
         named = {options.contrast: store.feature(run, options.contrast)}
     else:
@@ -165,7 +166,8 @@ def covariance(options) -> None:
     write(options.out, ".npz", lambda path: np.savez(path, **found.arrays()))
     n = found.counts
     print(
-        f"rank {found.subspace.rank} of {run.d_head}, {n.n_pos:,} positive and {n.n_neg:,} negative pairs of the {found.split or 'whole'} split → {options.out}"
+        f"rank {found.subspace.rank} of {run.d_head}, {n.n_pos:,} positive and {n.n_neg:,} negative pairs "
+        f"of the {found.split or 'whole'} split → {options.out}"
     )
 
 
@@ -179,7 +181,8 @@ def rank(options) -> None:
         print_json(found)
         return
     print(
-        f"99 % of ‖ΔC‖²: {found['energy']}, statistical: {found['statistical']}, cross-validated: {found['cross_validated']}; "
+        f"99 % of ‖ΔC‖²: {found['energy']}, statistical: {found['statistical']}, "
+        f"cross-validated: {found['cross_validated']}; "
         f"{found['n']:,} queries of the {found['split'] or 'whole'} split, level {found['level']}"
     )
     print(found["sentence"])
@@ -271,7 +274,8 @@ def attribute(options) -> None:
         print_json(found)
         return
     print(
-        f"prompt {found['prompt_id']}, query {found['query']['text']!r} at {found['query']['pos']}; projected out in the order {', '.join(found['order'])}"
+        f"prompt {found['prompt_id']}, query {found['query']['text']!r} at {found['query']['pos']}; "
+        f"projected out in the order {', '.join(found['order'])}"
     )
     print_table(
         [

@@ -143,7 +143,10 @@ def conditions(
     seed: int,
     side: str = "V",
 ) -> list[intervention.Condition]:
-    """A condition for each subspace, then `n_random` random ones of each rank; the last, of the widest, is called random."""
+    """One condition for each subspace, then one of each rank that averages `n_random` random subspaces.
+
+    The last condition, "random", is the random baseline of the widest subspace.
+    """
     bases = {name: getattr(space, side) for name, space in spaces.items()}
     found = [intervention.summary(name, swap(basis), basis.shape[1], seed) for name, basis in bases.items()]
     rng, last = np.random.default_rng(seed), list(spaces)[-1]
@@ -170,7 +173,7 @@ def swapper(run: Run, targets: target.Targets, layer: int, head: int) -> Callabl
 
 @dataclass(frozen=True)
 class PromptAttribution:
-    """The logits of one query over the stored keys of its prompt, split by feature (eq. 13–15); parts sum to the logit."""
+    """The logits of one query over its prompt's stored keys, split by feature (eq. 13–15); parts sum to the logit."""
 
     prompt_id: int
     query: dict
@@ -192,9 +195,10 @@ def attribute(
     query_row: int | None = None,
     order: list[str] | None = None,
 ) -> PromptAttribution:
-    """Split one prompt's logits among the features' query subspaces, in `order` (smaller rank first by default), and the rest.
+    """Split one prompt's logits into a part for each feature's query subspace, and the rest.
 
-    Under a soft-cap the logits are those before it: they are what is linear in q. Raises RunError for a prompt without a
+    `order`: the order in which features are projected out, by default from the smallest rank to the largest. With a
+    soft-cap these are the logits before the cap, as only they are linear in q. Raises RunError for a prompt without a
     stored query or keys.
     """
     facts = run.layer(layer, head)
@@ -242,7 +246,7 @@ def _prompt_rows(run: Run, prompt_id: int, query_row: int | None) -> tuple[int, 
 
 @dataclass(frozen=True)
 class PromptShares:
-    """How much of the logit gap between a contrast's positive and negative keys each feature explains, over many prompts."""
+    """How much of the logit gap between positive and negative keys each feature explains, over many prompts."""
 
     shares: attribution.Shares
     counts: Counts
@@ -258,7 +262,10 @@ def shares(
     seed: int = 0,
     order: list[str] | None = None,
 ) -> PromptShares:
-    """Shares of the gap of `over`'s pairs on the judged split, in subspaces built on the other, beside random ones of their ranks."""
+    """Share of the logit gap of `over`'s pairs that each feature explains, beside random subspaces of the same ranks.
+
+    The pairs are of the judged split, the subspaces are built on the other one.
+    """
     facts, split = run.layer(layer, head), judge_split(run)
     spaces = {name: subspace(run, contrasts, layer, head) for name, contrasts in features.items()}
     found = pairs(run, over, split)

@@ -75,7 +75,8 @@ def _check_vectors(run: Run) -> list[str]:
         ("row_stat", "head", run.n_heads, run.n_queries, "logsumexp", "log-sum-exps"),
     ):
         sql = (
-            f"SELECT layer, {head}, count(*), count(DISTINCT row) FILTER (row BETWEEN 0 AND {rows - 1:d}), count(*) FILTER (NOT coalesce(isfinite({value}), false)) "
+            f"SELECT layer, {head}, count(*), count(DISTINCT row) FILTER (row BETWEEN 0 AND {rows - 1:d}), "
+            f"count(*) FILTER (NOT coalesce(isfinite({value}), false)) "
             f"FROM {table} GROUP BY ALL ORDER BY ALL"
         )
         found = {r[:2]: r[2:] for r in run.cursor().execute(sql).fetchall()}

@@ -16,8 +16,9 @@ REST = "rest"
 
 @dataclass(frozen=True)
 class Attribution:
-    """logit: (T,) before the softmax and before any soft-cap. parts: {feature: (T,)} in the order of projection, then "rest";
-    they sum to the logit.
+    """logit: (T,) before the softmax and before any soft-cap.
+
+    parts: {feature: (T,)} in the order of projection, then "rest"; they sum to the logit.
     """
 
     logit: np.ndarray
@@ -30,7 +31,8 @@ def attribute(
     """The logits of one query q: (d,) on its keys K: (T, d), split by feature.
 
     What two features share counts towards the one projected first: by default the one of smaller rank in query space;
-    `order` names another order. A soft-capped model's logits are not linear in q, so its parts sum to the logit before the cap.
+    `order` names another order. A soft-capped model's logits are not linear in q, so the parts sum to the logit before
+    the cap.
     """
     K = np.asarray(K, np.float64)
     parts = {name: scaling * (K @ part[0]) for name, part in components(np.atleast_2d(q), subspaces, order).items()}
@@ -40,7 +42,7 @@ def attribute(
 def components(
     q: np.ndarray, subspaces: Mapping[str, Subspace], order: Sequence[str] | None = None
 ) -> dict[str, np.ndarray]:
-    """q: (n, d) as a sum of one (n, d) per feature and the rest: each is projected from what the ones before it left."""
+    """q: (n, d) as a sum of one (n, d) per feature and the rest, each projected from what the ones before it left."""
     left, parts = np.asarray(q, np.float64), {}
     for name in _ordered(subspaces, order):
         U = subspaces[name].U
@@ -53,10 +55,10 @@ def components(
 class Shares:
     """Of the logit gap between positive and negative keys, the share that each feature explains; shares sum to 1.
 
-    gap: mean logit on positive less on negative keys. share: {feature: value} in `order`, then "rest"; a share may be below 0
-    or above 1 where parts oppose each other, and is None when the gap is 0. by_order: the same for every order of
-    projection, {"order, lexical": {…}}, for 2 or 3 features. random: {feature: (mean, standard deviation)} over random
-    subspaces of the same ranks: what the rank alone explains.
+    gap: mean logit on positive keys less that on negative keys. share: {feature: value} in `order`, then "rest"; a
+    share may be below 0 or above 1 where parts oppose each other, and is None when the gap is 0. by_order: the same for
+    every order of projection, {"order, lexical": {…}}, for 2 or 3 features. random: {feature: (mean, standard
+    deviation)} over random subspaces of the same ranks: what the rank alone explains.
     """
 
     gap: float

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from inspect import cleandoc
-
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError, near
 from qkstore.run import Run
@@ -14,10 +12,16 @@ ITEMS = "k.prompt_id = q.prompt_id and q.role = 'answer_slot' and q.span_last an
 
 ORDER = Contrast(
     name="order",
-    where=f"k.prompt_id = q.prompt_id and {SLOT_AND_BOX} and (q.variant = 'fixed' or (q.split = 'test' and q.variant = 'base'))",
+    where=(
+        f"k.prompt_id = q.prompt_id and {SLOT_AND_BOX} "
+        "and (q.variant = 'fixed' or (q.split = 'test' and q.variant = 'base'))"
+    ),
     positive="k.order_id = q.queried_order",
     negative="k.order_id <> q.queried_order",
-    description="Order-ID (section 5.2): the box at the queried order against the other boxes, from prompts with one set of entities and one queried entity.",
+    description=(
+        "Order-ID (section 5.2): the box at the queried order against the other boxes, "
+        "from prompts with one set of entities and one queried entity."
+    ),
     author=AUTHOR,
 )
 LEXICAL = Contrast(
@@ -25,7 +29,10 @@ LEXICAL = Contrast(
     where=f"{SLOT_AND_BOX} and q.variant = 'base' and k.order_id = q.queried_order",
     positive="k.prompt_id = q.prompt_id",
     negative="k.prompt_id = q.counterfactual_id",
-    description="Lexical (section 5.2): the queried entity's box against the same box where that entity is replaced; one query for both keys.",
+    description=(
+        "Lexical (section 5.2): the queried entity's box against the same box where that entity is replaced; "
+        "one query for both keys."
+    ),
     author=AUTHOR,
 )
 REFLEXIVE = Contrast(
@@ -33,7 +40,9 @@ REFLEXIVE = Contrast(
     where=f"{SLOT_AND_BOX} and q.variant = 'base' and k.order_id = q.queried_order",
     positive="k.prompt_id = q.prompt_id",
     negative="k.counterfactual_id = q.prompt_id and k.variant = 'reflexive'",
-    description="Reflexive (appendix E): the queried entity's box against another box in its place; one query for both keys.",
+    description=(
+        "Reflexive (appendix E): the queried entity's box against another box in its place; one query for both keys."
+    ),
     author=AUTHOR,
 )
 CATEGORY = Contrast(
@@ -41,24 +50,34 @@ CATEGORY = Contrast(
     where=ITEMS,
     positive="k.category = q.queried_category",
     negative="k.category <> q.queried_category",
-    description="Category (section 5.1), all queried categories pooled: items of the queried category against the other items.",
+    description=(
+        "Category (section 5.1), all queried categories pooled: items of the queried category against the other items."
+    ),
     author=AUTHOR,
 )
 
 SIGN = "CASE WHEN k.order_id = q.queried_order THEN 1 ELSE -1 END AS sign"
 ELSEWHERE = Contrast(  # each query of the train split with one other prompt: its boxes against each other, as in ORDER
     name="order-elsewhere",
-    pairs=cleandoc(f"""
-        SELECT q.query_row, k.key_row, {SIGN}
-        FROM (SELECT *, row_number() OVER (ORDER BY query_row) AS place FROM q WHERE variant = 'fixed' AND role = 'answer_slot' AND span_last) AS q
-        JOIN (SELECT *, dense_rank() OVER (ORDER BY prompt_id) AS place FROM k WHERE variant = 'base' AND split = 'train' AND role = 'box' AND span_last) AS k
-          ON k.place = q.place
-        LEFT JOIN (SELECT DISTINCT prompt_id, entity FROM k) AS held ON held.prompt_id = k.prompt_id AND held.entity = q.queried_entity
-        WHERE held.prompt_id IS NULL
-        UNION ALL
-        SELECT q.query_row, k.key_row, {SIGN}
-        FROM q JOIN k ON k.prompt_id = q.prompt_id WHERE {SLOT_AND_BOX} AND q.split = 'test' AND q.variant = 'base'"""),
-    description="Order-ID with the boxes of another prompt, one that lacks the queried entity: no box carries what the query looks for, so nothing leaks.",
+    pairs=(
+        f"SELECT q.query_row, k.key_row, {SIGN}\n"
+        "FROM (SELECT *, row_number() OVER (ORDER BY query_row) AS place FROM q "
+        "WHERE variant = 'fixed' AND role = 'answer_slot' AND span_last) AS q\n"
+        "JOIN (SELECT *, dense_rank() OVER (ORDER BY prompt_id) AS place FROM k "
+        "WHERE variant = 'base' AND split = 'train' AND role = 'box' AND span_last) AS k\n"
+        "  ON k.place = q.place\n"
+        "LEFT JOIN (SELECT DISTINCT prompt_id, entity FROM k) AS held "
+        "ON held.prompt_id = k.prompt_id AND held.entity = q.queried_entity\n"
+        "WHERE held.prompt_id IS NULL\n"
+        "UNION ALL\n"
+        f"SELECT q.query_row, k.key_row, {SIGN}\n"
+        "FROM q JOIN k ON k.prompt_id = q.prompt_id "
+        f"WHERE {SLOT_AND_BOX} AND q.split = 'test' AND q.variant = 'base'"
+    ),
+    description=(
+        "Order-ID with the boxes of another prompt, one that lacks the queried entity: "
+        "no box carries what the query looks for, so nothing leaks."
+    ),
     author=AUTHOR,
 )
 
@@ -81,21 +100,27 @@ BOXES = (
         where=f"k.prompt_id = q.prompt_id and {SLOT_AND_BOX} and k.order_id = q.queried_order",
         positive="q.variant = 'base'",
         negative="q.variant = 'counterfactual'",
-        description="The authors' script for lexical: the negative's query comes from the counterfactual too, a matched pair again.",
+        description=(
+            "The authors' script for lexical: the negative's query comes from the counterfactual too, "
+            "a matched pair again."
+        ),
     ),
 )
 
 
 def latent(name: str, variant: str = "triplet") -> Contrast:
-    """The contrast of one latent of a toy head: keys with the query's value of it against keys with another (section 3).
+    """The contrast of one latent of a toy head: keys with the query's value of it against others (section 3).
 
-    Built on triplets of that latent, judged in whole contexts, where only the key that is sought is positive: others may
-    have the same value by chance.
+    Built on triplets of that latent, judged in whole contexts. There only the key that is sought is positive, as others
+    may have the same value by chance.
     """
     return Contrast(
         name=name if variant == "triplet" else f"{variant}/{name}",
-        where=f"k.prompt_id = q.prompt_id and ((q.variant = '{variant}' and q.factor = '{name}') or q.variant = 'context') "
-        f"and (k.side = 'positive' or k.{name} <> q.{name})",
+        where=(
+            "k.prompt_id = q.prompt_id "
+            f"and ((q.variant = '{variant}' and q.factor = '{name}') or q.variant = 'context') "
+            f"and (k.side = 'positive' or k.{name} <> q.{name})"
+        ),
         positive=f"k.{name} = q.{name}",
         negative=f"k.{name} <> q.{name}",
         description=f"Latent {name} of a toy head (section 3): from triplets whose two keys share "
@@ -131,7 +156,10 @@ def authors_category(name: str | int | float | bool) -> Contrast:
 
 
 def taken(name: str) -> bool:
-    """Whether a name is a built-in's, on some run or other: saved under it, a contrast would take its place for everybody."""
+    """Whether a name is a built-in's, on some run or other.
+
+    A contrast saved under such a name would take the built-in's place for everybody.
+    """
     return (
         name in {CATEGORY.name, *(c.name for c in (*BOXES, REFLEXIVE, *LATENTS))}
         or name.startswith(("authors/", "category:"))

@@ -11,17 +11,21 @@ from qkstore.subspace import SAME
 
 @dataclass(frozen=True)
 class Canonical:
-    """values: (r,) correlations in 0…1, descending. chance: about the largest if queries and key contrasts were independent."""
+    """values: (r,) correlations in 0…1, descending.
+
+    chance: about how large the largest is if queries and key contrasts are independent.
+    """
 
     values: np.ndarray
     chance: float
 
 
 def canonical(x: np.ndarray, c: np.ndarray) -> Canonical:
-    """Of queries and key contrasts x, c: (n, d), as `qkstore.rank.units` gives them: singular values of ΔC with both sides whitened.
+    """Canonical correlations of queries and key contrasts x, c: (n, d), as `qkstore.rank.units` gives them.
 
-    W_Q → M W_Q, W_K → M⁻ᵀ W_K leaves every logit, and these, but not the singular values of ΔC nor its 99 % rank. Second moments are
-    not centred, unless x and c are. From orthonormal bases of x and c themselves: moment matrices would square their condition.
+    They are the singular values of ΔC with both sides whitened. W_Q → M W_Q, W_K → M⁻ᵀ W_K leaves every logit as it is,
+    and these too, but neither the singular values of ΔC nor its 99 % rank. Second moments are not centred, unless x and
+    c are. Computed from orthonormal bases of x and c themselves: moment matrices would square their condition.
     """
     Q, K = _basis(x), _basis(c)
     values = np.linalg.svd(Q.T @ K, compute_uv=False).clip(0.0, 1.0)
@@ -29,7 +33,10 @@ def canonical(x: np.ndarray, c: np.ndarray) -> Canonical:
 
 
 def chance(n: int, p: int, m: int) -> float:
-    """The edge of the canonical correlations of n independent pairs in p and m dimensions (Wachter 1980); 1 where p + m ≥ n."""
+    """The largest canonical correlation that chance gives: the upper edge for n independent pairs (Wachter 1980).
+
+    p and m are the dimensions of the two sides; the edge is 1 where p + m ≥ n.
+    """
     a, b = p / n, m / n
     return float(np.sqrt(a * (1 - b)) + np.sqrt(b * (1 - a))) if a + b < 1 else 1.0
 

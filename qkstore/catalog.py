@@ -1,4 +1,4 @@
-"""The catalogue: contrasts, notes and cached results, in one small DuckDB file that is opened for one operation at a time."""
+"""The catalogue: contrasts, notes and cached results in one small DuckDB file, opened for one operation at a time."""
 
 from __future__ import annotations
 
@@ -70,7 +70,8 @@ class Catalog:
     def contrasts(self) -> list[Contrast]:
         """The newest version of every saved contrast, by name."""
         rows = self._select(
-            "SELECT * EXCLUDE (created) FROM contrast QUALIFY version = max(version) OVER (PARTITION BY name) ORDER BY name"
+            "SELECT * EXCLUDE (created) FROM contrast "
+            "QUALIFY version = max(version) OVER (PARTITION BY name) ORDER BY name"
         )
         return [Contrast(**row) for row in rows]
 
@@ -86,7 +87,8 @@ class Catalog:
         found = [c for c in self.versions(name) if version in (None, c.version)]
         if not found:
             raise ContrastError(
-                f"no saved contrast {name!r}{f' of version {version}' if version else ''}; {near(name, [c.name for c in self.contrasts()])}"
+                f"no saved contrast {name!r}{f' of version {version}' if version else ''}; "
+                f"{near(name, [c.name for c in self.contrasts()])}"
             )
         return found[-1]
 
@@ -172,7 +174,10 @@ class Catalog:
             ) from None
 
     def _connect(self, write: bool) -> duckdb.DuckDBPyConnection:
-        """Open the file, waiting while another process has it; the waits grow and are random, so that nobody starves."""
+        """Open the file, waiting while another process has it.
+
+        The waits grow and are random, so that no process waits for ever.
+        """
         until, wait = time.monotonic() + PATIENCE_S, 0.005
         while True:
             try:
@@ -187,7 +192,8 @@ class Catalog:
                     ) from None
                 if time.monotonic() > until:
                     raise StoreError(
-                        f"catalogue {self.path.name} has been busy for {PATIENCE_S:.0f} s: another program, or a connection of this one, holds it open"
+                        f"catalogue {self.path.name} has been busy for {PATIENCE_S:.0f} s: "
+                        "another program, or a connection of this one, holds it open"
                     ) from None
             time.sleep(random.uniform(0, wait))
             wait = min(wait * 1.5, 0.25)
@@ -199,7 +205,8 @@ def _version(con, path: Path) -> int:
     version = con.execute("SELECT coalesce(max(version), 0) FROM migration").fetchone()[0] if exists else 0
     if version > len(CATALOG_MIGRATIONS):
         raise StoreError(
-            f"catalogue {path.name} is of version {version}, this qkstore reads up to {len(CATALOG_MIGRATIONS)}: upgrade qkstore"
+            f"catalogue {path.name} is of version {version}, "
+            f"this qkstore reads up to {len(CATALOG_MIGRATIONS)}: upgrade qkstore"
         )
     return version
 

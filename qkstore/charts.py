@@ -20,7 +20,10 @@ MOST_CELLS = 64  # a side of a drawn matrix
 
 
 def heads(scores: pl.DataFrame, by: str, chosen: tuple[int, int], dark: bool = False) -> alt.LayerChart:
-    """A cell a head, layer by head, coloured by a column of MEASURES; the chosen head is ringed. Clicking selects layer and head."""
+    """A cell for each head, layer by head, coloured by a column of MEASURES; the chosen head is ringed.
+
+    Clicking selects layer and head.
+    """
     layers, n = scores["layer"].unique().sort(descending=True).to_list(), scores["head"].n_unique()
     top = 1.0 if by == "accuracy" else float(scores[by].max() or 1)
     colour = alt.Color(
@@ -91,7 +94,10 @@ def singular_values(S: np.ndarray, rank: int, dark: bool = False, height: int = 
 
 
 def canonical(values: np.ndarray, chance: float, dark: bool = False, height: int = 150) -> alt.LayerChart:
-    """Canonical correlations in descending order; those above the largest that chance gives (a line) in blue, the others grey."""
+    """Canonical correlations in descending order.
+
+    Those above the largest that chance gives (a line) are blue, the others grey.
+    """
     most = max(16, 2 * int(np.sum(values > chance)) + 8)
     rows = pl.DataFrame({"index": np.arange(1, len(values) + 1), "value": values, "above": values > chance}).head(most)
     bars = (
@@ -141,7 +147,10 @@ def matrix(C: np.ndarray, title: str, dark: bool = False, size: int = 210) -> al
 
 
 def shrunk(C: np.ndarray, most: int = MOST_CELLS) -> np.ndarray:
-    """At most (most, most): of each block of cells the one farthest from zero, so that no line of a matrix is averaged away."""
+    """C reduced to at most (most, most) cells.
+
+    Of each block of cells the one farthest from zero is kept, so that no line of a matrix is averaged away.
+    """
     step = -(-len(C) // most)
     if step == 1:
         return C
@@ -280,7 +289,10 @@ def swaps(conditions: Sequence[dict], dark: bool = False) -> alt.LayerChart:
 
 
 def attribution(tokens: Sequence[dict], features: Sequence[str], dark: bool = False) -> alt.LayerChart:
-    """A stacked, signed bar a key token: what each feature and the rest add to its logit; a tick marks their sum, the logit."""
+    """A stacked, signed bar for each key token: what each feature and the rest add to its logit.
+
+    A tick marks their sum, the logit.
+    """
     names = [*features, "rest"]
     place = [f"{t['pos']}\u2002{_short(visible(t['text']))}" for t in tokens]
     rows = pl.DataFrame(

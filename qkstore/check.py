@@ -31,9 +31,10 @@ class Finding:
 def check(run: Run, contrast: Contrast, split: str | None = None) -> list[Finding]:
     """Findings on a contrast over a run's split; warnings first. Raises ContrastError when a side is empty.
 
-    A leak is a key label that is constant on one side and varies on the other though the contrast does not name it: with
-    one mean query it gives ΔC a direction that has nothing to do with the feature. Tied labels tell the sides apart too:
-    the contrast cannot separate its feature from them. A word is seen if it is on a positive key of the test split and ΔC is built on it too.
+    A leak is a key label that is constant on one side and varies on the other though the contrast does not name it:
+    with one mean query it gives ΔC a direction that has nothing to do with the feature. Tied labels tell the sides
+    apart too: the contrast cannot separate its feature from them. A word is seen if it is on a positive key of the test
+    split and ΔC is built on it too.
     """
     sides = _Sides(run, contrast, split)
     findings = _size(sides) + _leaks(contrast, sides) + _tied(sides) + _seen(run, contrast)
@@ -58,7 +59,10 @@ class _Sides:
         measures += [m for c in self.labels for m in (f'count(DISTINCT k."{c}")', f'min(k."{c}")::VARCHAR')]
         measures += [f'avg((k."{a}" IS NOT DISTINCT FROM q."{b}")::INTEGER)' for a, b in self.relations]
         numbered = ", ".join(f"{m} AS m{i}" for i, m in enumerate(measures))
-        sql = f"SELECT {numbered} FROM ({contrast.sql(run.columns, split)}) AS pair JOIN q ON q.query_row = pair.query_row JOIN k ON k.key_row = pair.key_row GROUP BY pair.sign"
+        sql = (
+            f"SELECT {numbered} FROM ({contrast.sql(run.columns, split)}) AS pair "
+            "JOIN q ON q.query_row = pair.query_row JOIN k ON k.key_row = pair.key_row GROUP BY pair.sign"
+        )
         rows = [tuple(r.values()) for r in worker.query(run.path, sql, limit_s=60).to_pylist()]
         self.by_sign = {row[0]: row for row in rows}
         if set(self.by_sign) != {1, -1}:
@@ -85,14 +89,20 @@ def _size(sides: _Sides) -> list[Finding]:
         found.append(
             Finding(
                 "few",
-                f"few queries: {q_pos:,} with a positive key, {q_neg:,} with a negative one; below {FEW_QUERIES} the rank is mostly noise",
+                (
+                    f"few queries: {q_pos:,} with a positive key, {q_neg:,} with a negative one; "
+                    f"below {FEW_QUERIES} the rank is mostly noise"
+                ),
             )
         )
     if max(n_pos, n_neg) > MOST_RATIO * min(n_pos, n_neg):
         found.append(
             Finding(
                 "imbalance",
-                f"imbalance: {n_pos:,} positive against {n_neg:,} negative pairs; weigh each query the same, or narrow the larger side",
+                (
+                    f"imbalance: {n_pos:,} positive against {n_neg:,} negative pairs; "
+                    "weigh each query the same, or narrow the larger side"
+                ),
             )
         )
     return found
@@ -129,14 +139,20 @@ def _tied(sides: _Sides) -> list[Finding]:
             found.append(
                 Finding(
                     "tied",
-                    f"k.{a} equals q.{b} in {pos:.0%} of the positive pairs and {neg:.0%} of the negative: the contrast cannot tell its feature from that",
+                    (
+                        f"k.{a} equals q.{b} in {pos:.0%} of the positive pairs and {neg:.0%} of the negative: "
+                        "the contrast cannot tell its feature from that"
+                    ),
                 )
             )
     return found
 
 
 def _seen(run: Run, contrast: Contrast) -> list[Finding]:
-    """Words of the test split's positive keys that keys of the train split's pairs have too, for runs that have both splits."""
+    """Words of the test split's positive keys that keys of the train split's pairs have too.
+
+    Only for runs that have both splits.
+    """
     if not {"train", "test"} <= set(run.splits):
         return []
     found = []
@@ -154,7 +170,10 @@ def _seen(run: Run, contrast: Contrast) -> list[Finding]:
 
 
 def _words(run: Run, contrast: Contrast, label: str, split: str, kept: str = "") -> set[str]:
-    sql = f'SELECT DISTINCT k."{label}"::VARCHAR AS word FROM ({contrast.sql(run.columns, split)}) AS pair JOIN k USING (key_row) {kept}'
+    sql = (
+        f'SELECT DISTINCT k."{label}"::VARCHAR AS word FROM ({contrast.sql(run.columns, split)}) AS pair '
+        f"JOIN k USING (key_row) {kept}"
+    )
     return set(worker.query(run.path, sql, limit_s=60).column("word").to_pylist()) - {None}
 
 

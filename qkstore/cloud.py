@@ -1,4 +1,4 @@
-"""A cloud of queries and keys in a feature's coordinates, to be drawn in several ways, and whether queries lie with their keys."""
+"""A cloud of queries and keys in a feature's coordinates, to be drawn, and whether queries lie with their keys."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DRAWN = 900  # points of a picture
 
 @dataclass(frozen=True)
 class Side:
-    """vectors: (n, d_head) as stored; coordinates: (n, r) in the subspace; labels: the group, prompt and text of each."""
+    """vectors: (n, d_head) as stored; coordinates: (n, r) in the subspace; labels: group, prompt and text of each."""
 
     vectors: np.ndarray
     coordinates: np.ndarray
@@ -38,7 +38,10 @@ class Cloud:
 
 @dataclass(frozen=True)
 class Match:
-    """Of n queries or keys, the share whose own group has the nearest centre among `groups` (1 in `groups` by chance); 95 % interval."""
+    """Of n queries or keys, the share that lies nearest to the centre of its own group; 95 % interval.
+
+    groups: how many centres there are; chance gives a share of 1 in `groups`.
+    """
 
     share: float
     ci: tuple[float, float]
@@ -74,9 +77,10 @@ def cloud(run: Run, contrasts: Contrasts, layer: int, head: int, q_label: str, k
 def drawn(
     cloud: Cloud, method: str, queries: bool = True, most: int = DRAWN, n_neighbors: int = 15, seed: int = 0
 ) -> tuple[pl.DataFrame, list[float] | None]:
-    """At most `most` points as (side, x, y, z, group, prompt_id, text), and the axes' shares of variance; method pca, umap or raw.
+    """At most `most` points to draw, and the axes' shares of variance; method is pca, umap or raw.
 
-    As many points of each group as of any other; without queries, keys alone have the axes.
+    The points are a table of side, x, y, z, group, prompt_id and text, with as many of each group as of any other.
+    Without queries, the axes are of the keys alone.
     """
     sides = [("query", cloud.query), ("key", cloud.key)] if queries else [("key", cloud.key)]
     total = sum(len(side.group) for _, side in sides)
@@ -90,7 +94,7 @@ def drawn(
 
 
 def matches(cloud: Cloud, raw: bool = False) -> dict[str, Match]:
-    """{query, key: Match}: whether a query, or a key, of one half of the prompts lies with the keys of its group in the other half.
+    """{query, key: Match}: whether queries (keys) of half the prompts lie with their group's keys of the other half.
 
     Both sides less the mean of their groups' means (the first axis tells keys from queries); nearest by cosine. Raises
     ContrastError where fewer than two groups are in both halves.

@@ -1,4 +1,4 @@
-"""The comparison of two features' subspaces in one head: the angles between them, and how much of one lies in the other."""
+"""The comparison of two features' subspaces in one head: angles between them, how much of one lies in the other."""
 
 from __future__ import annotations
 

@@ -106,7 +106,10 @@ class Contrast:
         )
         kept = f" AND {_split(split)}" if split else ""
         return " UNION ALL ".join(
-            f"SELECT q.query_row, k.key_row, {sign} AS sign, 1.0::DOUBLE AS weight FROM q, k WHERE ({where}) AND ({side}){kept}"
+            (
+                f"SELECT q.query_row, k.key_row, {sign} AS sign, 1.0::DOUBLE AS weight FROM q, k "
+                f"WHERE ({where}) AND ({side}){kept}"
+            )
             for sign, side in ((1, positive), (-1, negative))
         )
 
@@ -114,13 +117,15 @@ class Contrast:
 def pairs(run: Run, contrast: Contrast, split: str | None = None, limit_s: float = 60.0) -> Pairs:
     """The contrast's pairs on a run, over the queries of `split` or of all prompts, with the contrast's weighting.
 
-    Raises ContrastError when a side is empty (with both counts), a pair is on both sides, there are more than MOST_PAIRS,
-    or a whole SELECT gives a pair twice or values that are no rows, signs or weights; GuardError where it lacks a column.
+    Raises ContrastError when a side is empty (with both counts), a pair is on both sides, there are more than
+    MOST_PAIRS, or a whole SELECT gives a pair twice or values that are no rows, signs or weights; GuardError where it
+    lacks a column.
     """
     found = worker.query(run.path, contrast.sql(run.columns, split), limit_s=limit_s, max_rows=MOST_PAIRS)
     if worker.truncated(found):
         raise ContrastError(
-            f"contrast {contrast.name!r} has more than {MOST_PAIRS:,} pairs on run {run.name!r}; narrow it, for example to k.prompt_id = q.prompt_id"
+            f"contrast {contrast.name!r} has more than {MOST_PAIRS:,} pairs on run {run.name!r}; "
+            "narrow it, for example to k.prompt_id = q.prompt_id"
         )
     query, key, sign = (_column(contrast, found, name) for name in ("query_row", "key_row", "sign"))
     weight = np.ones(len(found)) if found["weight"].null_count == len(found) else _column(contrast, found, "weight")
@@ -139,7 +144,8 @@ def _check_sides(run: Run, contrast: Contrast, sign: np.ndarray, split: str | No
     side = "positive and no negative" if n_pos == n_neg == 0 else "positive" if not n_pos else "negative"
     where = f"{split} prompts of run {run.name!r}" if split else f"run {run.name!r}"
     raise ContrastError(
-        f"contrast {contrast.name!r} has no {side} pairs on the {where}: {n_pos:,} positive, {n_neg:,} negative{_hint(run, contrast)}"
+        f"contrast {contrast.name!r} has no {side} pairs on the {where}: "
+        f"{n_pos:,} positive, {n_neg:,} negative{_hint(run, contrast)}"
     )
 
 
@@ -192,8 +198,9 @@ def _check_overlap(run: Run, contrast: Contrast, query, key, sign) -> None:
     both = many[few[np.searchsorted(few, many).clip(max=len(few) - 1)] == many]
     if len(both):
         raise ContrastError(
-            f"contrast {contrast.name!r}: {len(both):,} pairs are positive and negative, such as query_row {both[0] // run.n_keys} "
-            f"with key_row {both[0] % run.n_keys}; let the two predicates exclude each other"
+            f"contrast {contrast.name!r}: {len(both):,} pairs are positive and negative, "
+            f"such as query_row {both[0] // run.n_keys} with key_row {both[0] % run.n_keys}; "
+            "let the two predicates exclude each other"
         )
 
 

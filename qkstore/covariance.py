@@ -21,8 +21,9 @@ class Counts(NamedTuple):
 class Pairs:
     """Query row, key row, + or −: the primitive from which every contrast is computed.
 
-    query, key: (p,) row numbers ≥ 0, of a store or of two arrays (see `localise`); they may come from different prompts.
-    sign: (p,) +1 or −1. weight: (p,) finite and ≥ 0, ones when not given. Raises ContrastError for any other sign or weight.
+    query, key: (p,) row numbers ≥ 0, of a store or of two arrays (see `localise`); they may come from different
+    prompts. sign: (p,) +1 or −1. weight: (p,) finite and ≥ 0, ones when not given. Raises ContrastError for any other
+    sign or weight.
     """
 
     query: np.ndarray
@@ -66,7 +67,10 @@ class Pairs:
         return Counts(len(_distinct(self.query)[0]), len(_distinct(self.key)[0]), n_pos, len(self) - n_pos)
 
     def coefficient(self, summed: bool = False) -> np.ndarray:
-        """(p,) what a pair adds to ΔC is coefficient · q kᵀ: its share of its sign's weight (or of the queries), with the sign."""
+        """(p,) such that each pair adds coefficient · q kᵀ to ΔC.
+
+        It is the pair's share of its sign's weight (`summed`: of the queries), with the sign.
+        """
         total = len(_distinct(self.query)[0]) if summed else np.where(self.positive, *self._totals())
         return self.sign * self.weight / total
 
@@ -91,13 +95,13 @@ class Pairs:
 class ContrastiveCovariance:
     """Fitter of C+ = E[q kᵀ | +], C− = E[q kᵀ | −] and ΔC = C+ − C− (eq. 5, 6) that streams.
 
-    Keys are summed per query first, then one product Qᵀ(W K) is taken: no outer product is ever formed. All that is kept
-    are unnormalised float64 sums (names ending in `_`; axis 0 is +, −), so shards merge exactly, in any order.
+    Keys are summed per query first, then one product Qᵀ(W K) is taken: no outer product is ever formed. All that is
+    kept are unnormalised float64 sums (names ending in `_`; axis 0 is +, −), so shards merge exactly, in any order.
 
     centred: queries less their mean over the distinct queries seen, C± − q̄ k̄±ᵀ. It removes what a label that is
     constant on one side alone (a leak) adds to ΔC through the mean query.
-    summed: sums over a query's keys where the paper takes expectations, C± = Σ w q kᵀ / queries, as the authors' scripts do:
-    with more negative than positive keys, a mean that all keys share then does not cancel.
+    summed: sums over a query's keys where the paper takes expectations, C± = Σ w q kᵀ / queries, as the authors'
+    scripts do: with more negative than positive keys, a mean that all keys share then does not cancel.
     """
 
     def __init__(self, d_head: int, centred: bool = False, summed: bool = False):
@@ -189,8 +193,8 @@ class ContrastiveCovariance:
 class PermutationNull:
     """‖ΔC‖_F when the signs are dealt at random among each query's keys: what a head without the feature would show.
 
-    The n dealt weight matrices are built once and serve all heads. They differ only in their values, in float32: a norm is
-    good to 1e-6. A query whose pairs have one sign cannot be dealt anew, so a contrast of such queries has no null.
+    The n dealt weight matrices are built once and serve all heads. They differ only in their values, in float32: a norm
+    is good to 1e-6. A query whose pairs have one sign cannot be dealt anew, so a contrast of such queries has no null.
     centred, summed: as in ContrastiveCovariance.
     """
 
@@ -216,12 +220,18 @@ class PermutationNull:
 
 
 def p_value(observed: float, null: np.ndarray) -> float:
-    """Share of the null that reaches the observed norm, the observed one counted in: never 0, uniform without a feature."""
+    """Share of the null norms that reach the observed norm, with the observed one counted among them.
+
+    It is never 0, and uniform without a feature.
+    """
     return float((1 + np.sum(null >= observed)) / (1 + len(null)))
 
 
 def _sum_keys(k: np.ndarray, pairs: Pairs, n: int) -> np.ndarray:
-    """(n, 2, d): Σ w k over each query's positive and negative keys, float64. Both signs in one matrix: k is read once."""
+    """(n, 2, d): Σ w k over each query's positive and negative keys, float64.
+
+    Both signs are in one matrix, so that k is read once.
+    """
     from scipy.sparse import csr_array
 
     W = csr_array((pairs.weight, (2 * pairs.query + pairs.negative, pairs.key)), shape=(2 * n, len(k)))
@@ -229,7 +239,10 @@ def _sum_keys(k: np.ndarray, pairs: Pairs, n: int) -> np.ndarray:
 
 
 def _distinct(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct row numbers, ascending, and each row's position there. Row numbers are dense: a table beats a sort."""
+    """The distinct row numbers, ascending, and each row's position there.
+
+    Row numbers are dense, so a table is faster than a sort.
+    """
     seen = np.zeros(rows.max(initial=-1) + 1, bool)
     seen[rows] = True
     return np.flatnonzero(seen), (np.cumsum(seen) - 1)[rows]

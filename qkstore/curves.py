@@ -10,7 +10,7 @@ from qkstore.dose import ALL, RANDOM
 
 
 def dose(table: pl.DataFrame, dark: bool = False) -> alt.LayerChart:
-    """Attention on the target against the dose: all coordinates, each of the first by itself, and random subspaces of the rank."""
+    """Attention on the target against the dose: all coordinates, each of the first alone, and random subspaces."""
     singles = [c for c in table["coordinate"].unique(maintain_order=True) if c not in (ALL, RANDOM)]
     names = {ALL: "all coordinates", RANDOM: "random, same rank"} | {c: f"coordinate {c}" for c in singles}
     shown = table.with_columns(curve=pl.col("coordinate").replace_strict(names))

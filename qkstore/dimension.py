@@ -38,7 +38,10 @@ class Dimension:
 
 
 def dimension(run: Run, contrast: Contrast, layer: int, head: int, seed: int = 0) -> Dimension:
-    """Of one head, on the split that subspaces are built on. Raises ContrastError on an empty side and for too few queries."""
+    """Ranks and canonical correlations of ΔC in one head, on the split that subspaces are built on.
+
+    Raises ContrastError for an empty side and for too few queries.
+    """
     run.layer(layer, head)
     split = build_split(run)
     found = pairs(run, contrast, split)

@@ -1,4 +1,4 @@
-"""Distribution: the logit gap of every query, between its positive key and the mean of its others, split by feature (eq. 13–15)."""
+"""Distribution: each query's logit gap, positive key less the mean of its others, split by feature (eq. 13–15)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ from qkstore.subspace import Subspace
 
 @dataclass(frozen=True)
 class Distribution:
-    """gap: (n,) logit of a query's positive key less the mean logit of its negative ones. parts: {feature: (n,)}, then "rest"; they sum
-    to the gap. share: {feature: mean part ÷ mean gap}, None where the gap is 0; ci: 95 % intervals, bootstrap over queries."""
+    """gap: (n,) logit of each query's positive key less the mean logit of its negative ones.
+
+    parts: {feature: (n,)}, then "rest"; they sum to the gap. share: {feature: mean part ÷ mean gap}, None where the gap
+    is 0. ci: 95 % intervals of the shares, by bootstrap over queries.
+    """
 
     gap: np.ndarray
     parts: dict[str, np.ndarray]
@@ -37,7 +40,10 @@ def distribution(
     seed: int = 0,
     split: str | None = None,
 ) -> Distribution:
-    """Of queries q: (n, d) and what their positive key has over the others, difference: (n, d); `order` as in qkstore.attribution."""
+    """The gaps of queries q: (n, d), split by feature.
+
+    difference: (n, d), a query's positive key less the mean of its others. `order` as in qkstore.attribution.
+    """
     q, difference = np.asarray(q, np.float64), np.asarray(difference, np.float64)
     parts = {
         name: scaling * np.einsum("nd,nd->n", part, difference) for name, part in components(q, spaces, order).items()
@@ -60,7 +66,10 @@ def gaps(
     order: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Distribution:
-    """Of `over`'s queries on the judged split, in subspaces built on the other. Raises ContrastError on an empty side."""
+    """The gaps of `over`'s queries on the judged split, in subspaces built on the other.
+
+    Raises ContrastError for an empty side.
+    """
     facts, split = run.layer(layer, head), judge_split(run)
     spaces = {name: subspace(run, contrasts, layer, head) for name, contrasts in features.items()}
     query_rows, key_rows, local = pairs(run, over.replace(weighting="query", centring="none"), split).localise()

@@ -1,4 +1,4 @@
-"""A document as data: chapters of sections, and in these paragraphs, figures and tables; page.py turns it into HTML or Markdown."""
+"""A document as data: chapters of sections of paragraphs, figures and tables; page.py makes HTML or Markdown of it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim beside its measurement: what the paper says, what the authors' variant gives here, what the text's gives, from how many."""
+    """One claim beside its measurement.
+
+    paper: what the paper says. authors: what the authors' variant gives here. here: what the text's definition gives.
+    n: from how many.
+    """
 
     claim: str
     where: str

@@ -1,4 +1,4 @@
-"""Dose and response: attention as two keys exchange their coordinates little by little, all of them or one at a time."""
+"""Dose and response: attention as two keys exchange their coordinates step by step, all of them or one at a time."""
 
 from __future__ import annotations
 
@@ -21,8 +21,12 @@ NORMAL = 1.959964
 
 @dataclass(frozen=True)
 class Response:
-    """table: a row a coordinate and dose: coordinate ("1", "2", … of V in order of singular value, "all", "random"), dose (1 is the whole
-    swap), original and target (mean attention), and the target's 95 % interval low, high (normal, over queries; random: Student's t, over bases)."""
+    """table: one row for each coordinate and dose, with the mean attention at that dose.
+
+    Its columns: coordinate ("1", "2", … of V in order of singular value, "all", "random"); dose (1 is the whole swap);
+    original and target (mean attention); low and high, the target's 95 % interval (normal, over queries; for random:
+    Student's t, over bases).
+    """
 
     table: pl.DataFrame
     n: int
@@ -42,10 +46,10 @@ def response(
     seed: int = 0,
     coordinates: int = 8,
 ) -> Response:
-    """k̃ = k + dose · P(k' − k) with P = V Vᵀ, or v vᵀ of one of the first coordinates, or of a random subspace of the same rank.
+    """Attention after k̃ = k + dose · P(k' − k), for every dose, in closed form.
 
-    The queries and keys are those of qkstore.analysis.intervene; closed form. Raises ContrastError for a dose that is none or too
-    few random bases.
+    P is V Vᵀ, or v vᵀ of one of the first coordinates, or that of a random subspace of the same rank. The queries and
+    keys are those of qkstore.analysis.intervene. Raises ContrastError for a dose that is none, or too few random bases.
     """
     wrong = [dose for dose in doses if not 0 <= dose < np.inf]
     if wrong:

@@ -1,4 +1,7 @@
-"""Drawing: a chart as static SVG, or as PNG where it has thousands of points. Nothing is fetched and no script runs where it is shown."""
+"""Drawing: a chart as static SVG, or as PNG where it has thousands of points.
+
+Where it is shown, nothing is fetched and no script runs.
+"""
 
 from __future__ import annotations
 

@@ -20,8 +20,9 @@ DEALS = 39  # of signs: the least p-value is 1 in 40
 class Evidence:
     """One head under one contrast, from the pairs counted here.
 
-    rank: the three ranks; None with too few queries to test them.     null: 95 % quantile of ‖ΔC‖ when signs are dealt at random among each query's keys; None where no query has both signs.
-    gap: mean logit on positive less on negative keys, with its 95 % interval (a centred contrast: what varying queries make of it).
+    rank: the three ranks; None with too few queries to test them. null: 95 % quantile of ‖ΔC‖ when signs are dealt at
+    random among each query's keys; None where no query has both signs. gap: mean logit on positive keys less that on
+    negative keys, with its 95 % interval (for a centred contrast: what varying queries make of it).
     """
 
     rank: Rank | None

@@ -61,5 +61,8 @@ def _place(run: Run, places: tuple[np.ndarray, np.ndarray], row: int) -> Place:
 def prompts(run: Run, split: str | None = None, most: int = 300) -> list[dict]:
     """The first prompts of a split that have a stored query: prompt_id, text, split, variant, answer and labels."""
     kept = "WHERE p.split = ?" if split else ""
-    sql = f"SELECT p.* FROM prompt AS p SEMI JOIN query_row AS r USING (prompt_id) {kept} ORDER BY p.prompt_id LIMIT {most:d}"
+    sql = (
+        f"SELECT p.* FROM prompt AS p SEMI JOIN query_row AS r USING (prompt_id) {kept} "
+        f"ORDER BY p.prompt_id LIMIT {most:d}"
+    )
     return run.table(sql, [split] if split else []).to_pylist()

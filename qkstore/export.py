@@ -11,7 +11,10 @@ from qkstore.score import pair_logits
 
 
 def arrays(run: Run, contrast: Contrast, layer: int, head: int, split: str | None = None) -> dict[str, np.ndarray]:
-    """q (n, d_head), k (m, d_head), their row numbers, and the pairs as positions in them: what a notebook starts from."""
+    """q (n, d_head), k (m, d_head), their row numbers, and the pairs as positions in them.
+
+    This is what a notebook starts from.
+    """
     run.layer(layer, head)
     query_rows, key_rows, local = pairs(run, contrast, split).localise()
     return dict(
@@ -27,7 +30,10 @@ def arrays(run: Run, contrast: Contrast, layer: int, head: int, split: str | Non
 
 
 def table(run: Run, contrast: Contrast, layer: int, head: int, split: str | None = None) -> pl.DataFrame:
-    """A row a pair: rows, sign, weight, logit, attention (NULL across prompts), and every label of both sides (q_…, k_…)."""
+    """One row for each pair: rows, sign, weight, logit, attention (NULL across prompts), and all labels of both sides.
+
+    The labels' columns are q_… and k_….
+    """
     facts = run.layer(layer, head)
     found = pairs(run, contrast, split)
     query_rows, key_rows, local = found.localise()

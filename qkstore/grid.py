@@ -18,7 +18,7 @@ CELL = 46  # pixels, at least
 
 
 def table(toys: Sequence[Toy], found: Sequence[Recovered]) -> pl.DataFrame:
-    """A row a toy run: its true and its recovered ranks, how far they are from one another, its accuracy and the bound."""
+    """One row for each toy run: true and recovered ranks, how far they are apart, its accuracy and the bound."""
     rows = [
         {
             "run": t.name,
@@ -37,9 +37,10 @@ def table(toys: Sequence[Toy], found: Sequence[Recovered]) -> pl.DataFrame:
 
 
 def ranks(rows: pl.DataFrame, chosen: tuple[int, int], dark: bool = False) -> alt.LayerChart:
-    """Fig. 2: true r1 across, true r2 down, the recovered ranks as text; the darker a cell, the farther they are from the true ones.
+    """Fig. 2: true r1 across, true r2 down, the recovered ranks as text.
 
-    Cells of more coordinates than the head has dimensions have a dashed edge. Clicking selects r1 and r2; the chosen cell is ringed.
+    The darker a cell, the farther the recovered ranks are from the true ones. Cells of more coordinates than the head
+    has dimensions have a dashed edge. Clicking selects r1 and r2; the chosen cell is ringed.
     """
     scale = alt.Scale(range=palette.ramp(dark), domain=[0, FAR], clamp=True, interpolate="rgb")
     colour = alt.Color("distance:Q", title="Off by", scale=scale, legend=_legend("d", [*range(FAR + 1)]))
@@ -102,7 +103,10 @@ def _legend(form: str, values: Sequence[float]) -> alt.Legend:
 
 
 def interaction(found: Interaction, dark: bool = False, size: int = 300) -> alt.LayerChart:
-    """G (Fig. 5, 13): coordinates of the query's latents down, of the key's across; blue above zero, orange below; the blocks of z1 and z2 framed."""
+    """G (Fig. 5, 13): coordinates of the query's latents down, of the key's across.
+
+    Blue is above zero, orange below; the blocks of z1 and z2 are framed.
+    """
     G, r = found.G, len(found.G)
     limit = float(np.abs(G).max()) or 1.0
     row, column = np.divmod(np.arange(r * r), r)

@@ -18,9 +18,10 @@ from qkstore.subspace import rank
 
 @dataclass(frozen=True)
 class Growth:
-    """table: a row a number of values and draw: values (how many of them), draw, rank (99 %), queries (how many went in).
+    """table: one row for each number of values and draw, with the columns values, draw, rank (99 %) and queries.
 
-    label: the query's label whose values are counted, of which there are `total`.
+    values: how many values; queries: how many went in. label: the query's label whose values are counted, of which
+    there are `total`.
     """
 
     table: pl.DataFrame
@@ -51,7 +52,8 @@ def growth(
     )
     if len(values) < 2:
         raise ContrastError(
-            f"the queries of contrast {contrast.name!r} have one value of {by!r} on the {split or 'whole'} split: nothing grows"
+            f"the queries of contrast {contrast.name!r} have one value of {by!r} "
+            f"on the {split or 'whole'} split: nothing grows"
         )
     sizes = sizes or [*(2**i for i in range(1, len(values).bit_length()) if 2**i < len(values)), len(values)]
     wrong = [n for n in sizes if not 1 <= n <= len(values)]

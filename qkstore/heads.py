@@ -19,7 +19,8 @@ from qkstore.subspace import rank
 class HeadScore:
     """One head under one contrast: what it attends to on the judged split, and its ΔC on the built one.
 
-    built_accuracy, built_selectivity: the same on the built split, for a choice of heads that the judged split does not see.
+    built_accuracy, built_selectivity: the same on the built split, so that heads can be chosen without the judged
+    split.
     """
 
     layer: int
@@ -53,7 +54,7 @@ class HeadScore:
 def heads(
     run: Run, contrast: Contrast, nulls: int = 19, seed: int = 0, progress: Callable[[int, int], None] | None = None
 ) -> list[HeadScore]:
-    """Every stored head in one pass over the vectors: the pairs and their null are made once, keys are read once a KV head.
+    """Scores of every stored head in one pass: pairs and their null are made once, keys are read once per KV head.
 
     `nulls` sign permutations give ‖ΔC‖ its null; delta_null is its 95 % quantile. Memory is that of one head.
     """

@@ -33,10 +33,10 @@ INSERT_ROWS = 20_000  # vectors per INSERT: 10 MB of d_head 128
 class Incoming:
     """One ingest in progress, under STORE/runs/.incoming/<run>/, held by one process at a time.
 
-    `plan` is everything that decides the vectors (weights, prompts, options), `layers` the model's numbers of the stored
-    ones. A second Incoming with the same plan goes on where the first stopped; with another plan it raises RunError, in a
-    place that cannot be written StoreError. Context manager: leaving it releases the lock and keeps what was spooled, so
-    that the ingest can resume.
+    `plan` is everything that decides the vectors (weights, prompts, options), `layers` the model's numbers of the
+    stored ones. A second Incoming with the same plan goes on where the first stopped; with another plan it raises
+    RunError, in a place that cannot be written StoreError. Context manager: leaving it releases the lock and keeps what
+    was spooled, so that the ingest can resume.
     """
 
     def __init__(self, store: str | os.PathLike, run: str, plan: dict, layers: Sequence[int] | None = None):
@@ -73,7 +73,8 @@ class Incoming:
             )
 
     def _hold(self):
-        lock = open(self.folder / "lock", "w")  # noqa: SIM115 -- held until the ingest ends; the kernel frees it on a crash
+        # Held until the ingest ends; the kernel frees it on a crash.
+        lock = open(self.folder / "lock", "w")  # noqa: SIM115
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -89,7 +90,8 @@ class Incoming:
             if changed:
                 what = ", ".join(f"{k} {_short(before.get(k))} → {_short(self.plan.get(k))}" for k in changed)
                 raise RunError(
-                    f"an unfinished ingest of {self.run!r} was begun differently ({what}); repeat it as begun, or delete {self.folder}"
+                    f"an unfinished ingest of {self.run!r} was begun differently ({what}); "
+                    f"repeat it as begun, or delete {self.folder}"
                 )
         else:
             _write(path, plan.encode())
@@ -101,9 +103,10 @@ class Incoming:
         return {int(p.name[6:]) for p in self.folder.glob("batch-*") if p.name[6:].isdecimal()}
 
     def put(self, batch: int, query_rows, key_rows, q, k, logsumexp) -> None:
-        """Spool one batch, atomically: q (layers, heads, n, d), k (layers, kv_heads, m, d), logsumexp (layers, heads, n).
+        """Spool one batch, atomically.
 
-        It takes the place of one of that number. Raises ModelError on NaN or Inf, StoreError where the disk is full.
+        q: (layers, heads, n, d), k: (layers, kv_heads, m, d), logsumexp: (layers, heads, n). A batch of the same number
+        is replaced. Raises ModelError for NaN or Inf, StoreError where the disk is full.
         """
         parts = dict(zip(PARTS, (query_rows, key_rows, q, k, logsumexp), strict=True))
         for name in ("q", "k", "logsumexp"):
@@ -127,8 +130,9 @@ class Incoming:
         if bad.any():
             layer, head = map(int, np.argwhere(bad)[0][:2])
             raise ModelError(
-                f"run {self.run!r}, batch {batch}: {int(bad.sum())} values of {name} are NaN or Inf, the first in layer "
-                f"{self.layers[layer] if self.layers else layer}, head {head}; nothing of this batch was written (try --dtype float32)"
+                f"run {self.run!r}, batch {batch}: {int(bad.sum())} values of {name} are NaN or Inf, "
+                f"the first in layer {self.layers[layer] if self.layers else layer}, head {head}; "
+                "nothing of this batch was written (try --dtype float32)"
             )
 
     def publish(
@@ -146,8 +150,8 @@ class Incoming:
     ) -> Path:
         """Sort the spooled batches into a run file, its manifest last, and link it into the store; returns its path.
 
-        `layers` follow the spool's first axis: dicts of layer, scaling, softcap, window, causal. `weights` are matrices that
-        are kept with the vectors, `measures` numbers that were taken where the model still was.
+        `layers` follow the spool's first axis: dicts of layer, scaling, softcap, window, causal. `weights` are matrices
+        that are kept with the vectors, `measures` numbers that were taken while the model was still loaded.
         """
         part = self.folder / "run.duckdb"
         for left in self.folder.glob("run.duckdb*"):
@@ -204,7 +208,10 @@ class Incoming:
         for i, layer in enumerate(layers):
             con.execute("BEGIN")  # one transaction a layer: commits that span layers leave dead space in the file
             con.execute(
-                "INSERT INTO layer BY NAME SELECT $layer AS layer, $scaling AS scaling, $softcap AS softcap, $window AS window, $causal AS causal",
+                (
+                    "INSERT INTO layer BY NAME SELECT $layer AS layer, $scaling AS scaling, $softcap AS softcap, "
+                    "$window AS window, $causal AS causal"
+                ),
                 layer,
             )
             for head in range(manifest["n_heads"]):
@@ -282,14 +289,15 @@ def _extras(con, weights: dict[str, np.ndarray], measures: dict[str, float]) -> 
 
 
 def _label_types(frame: pl.DataFrame, own: dict[str, str]) -> dict[str, str]:
-    """{label column: DuckDB type} of the columns that are not the table's own; raises PromptError on a bad name or type."""
+    """{label column: DuckDB type} of the columns that are not the table's own; PromptError for a bad name or type."""
     labels = {}
     for name, kind in frame.schema.items():
         if name in own:
             continue
         if name.lower() in schema.RESERVED or not schema.IDENTIFIER.fullmatch(name):
             raise PromptError(
-                f"label {name!r} cannot be a column: use letters, digits and '_', and none of {', '.join(sorted(schema.RESERVED))}"
+                f"label {name!r} cannot be a column: "
+                f"use letters, digits and '_', and none of {', '.join(sorted(schema.RESERVED))}"
             )
         base = pl.String if kind == pl.Null else kind.base_type()
         if base not in DUCKDB_TYPE:

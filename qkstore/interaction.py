@@ -1,4 +1,4 @@
-"""The interaction of two latents in QK space (eq. 11, 12), and the ΔC that the weights of a toy head give in closed form."""
+"""The interaction of two latents in QK space (eq. 11, 12), and a toy head's ΔC in closed form from its weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ Weights = Mapping[str, np.ndarray]
 
 
 class Shares(NamedTuple):
-    """Of ‖G‖²: on the diagonal, in the rest of the two blocks (coordinates of one latent), and across the blocks. They sum to 1."""
+    """Shares of ‖G‖²: on the diagonal, in the rest of the two blocks (coordinates of one latent), and across blocks.
+
+    They sum to 1.
+    """
 
     diagonal: float
     block: float
@@ -22,7 +25,10 @@ class Shares(NamedTuple):
 
 @dataclass(frozen=True)
 class Interaction:
-    """G: (r1 + r2, r1 + r2), eq. 12: z_qᵀ G z_k is the logit of the latents before 1/√d_head; its first r1 rows and columns are z1's."""
+    """G: (r1 + r2, r1 + r2), eq. 12: z_qᵀ G z_k is the logit of the latents before 1/√d_head.
+
+    The first r1 rows and columns are z1's.
+    """
 
     G: np.ndarray
     r1: int
@@ -42,7 +48,11 @@ class Interaction:
 
     @property
     def verdict(self) -> str:
-        """feature split: each coordinate has a direction of its own. superposition: more coordinates than dimensions, which mix."""
+        """One of "feature split", "superposition" and "mixed".
+
+        Feature split: each coordinate has a direction of its own. Superposition: more coordinates than dimensions,
+        which mix.
+        """
         if len(self.G) > self.d_head and self.shares.diagonal < 1 - CLEAN:
             return "superposition"
         return "feature split" if self.shares.diagonal > 0.5 else "mixed"
@@ -58,8 +68,8 @@ def interaction(weights: Weights) -> Interaction:
 def closed_form(weights: Weights, latent: int, discrete: bool) -> np.ndarray:
     """(d_head, d_head) what ΔC of latent 1 or 2 is over all triplets: W_Q B M Aᵀ W_Kᵀ (section 3).
 
-    M = E[z z+ᵀ] − E[z z−ᵀ]. z+ = z, so the first is I. Gaussian: z− is independent, the second is 0. Signs: z− is uniform among
-    the other 2ʳ − 1 codes, and as all codes sum to 0 the second is −I / (2ʳ − 1).
+    M = E[z z+ᵀ] − E[z z−ᵀ]. z+ = z, so the first is I. Gaussian: z− is independent, the second is 0. Signs: z− is
+    uniform among the other 2ʳ − 1 codes, and as all codes sum to 0 the second is −I / (2ʳ − 1).
     """
     W_Q, W_K, A, B = (weights[name].astype(np.float64) for name in ("W_Q", "W_K", f"A{latent}", f"B{latent}"))
     moment = 1 + 1 / (2 ** A.shape[1] - 1) if discrete else 1.0

@@ -1,7 +1,7 @@
 """Interventions: two keys of a row swap their coordinates in a feature's subspace, and attention is computed anew.
 
-The edit changes two logits of one row of attention, so q, the two keys and the row's log-sum-exp are enough: it equals a
-re-run of the model with the keys of this one query head edited.
+The edit changes two logits of one row of attention, so q, the two keys and the row's log-sum-exp are enough: it equals
+a re-run of the model with the keys of this one query head edited.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ MEANS = ("original_before", "target_before", "original_after", "target_after", "
 class Swap:
     """(n,) attention on the original and on the target key, before and after the swap.
 
-    doubt: (n,) relative error of the values after, from rounding. All other keys together are known only as what the two leave
-    of the row; where that is less than a float64 log-sum-exp resolves and the swap takes both keys down, it decides the result.
+    doubt: (n,) relative error of the values after, from rounding. All other keys together are known only as what the
+    two leave of the row; where that is less than a float64 log-sum-exp resolves and the swap takes both keys down, it
+    decides the result.
     """
 
     original_before: np.ndarray
@@ -61,8 +62,8 @@ def swap(
 ) -> Swap:
     """Attention when k̃ = k + V Vᵀ(k' − k), eq. 8–10, for both keys of each row.
 
-    q, k_original, k_target: (n, d), two keys of the row that the query attends with; logsumexp: (n,) of that row's logits,
-    all keys (and sinks) included; V: (d, r) orthonormal. Excluded: rows whose keys a window hides.
+    q, k_original, k_target: (n, d), two keys of the row that the query attends with; logsumexp: (n,) of that row's
+    logits, all keys (and sinks) included; V: (d, r) orthonormal. Excluded: rows whose keys a window hides.
     """
     V = np.asarray(V, np.float64)
     difference = np.asarray(k_target, np.float64) - k_original
@@ -81,12 +82,14 @@ def swap(
 
 @dataclass(frozen=True)
 class Condition:
-    """Means of n swaps in one subspace. delta_p: attention the target gains. flip_rate: of the rows where the original had
-    more attention than the target, the share where the target has more afterwards; None without such rows.
+    """Means of n swaps in one subspace.
 
-    ci: 95 % intervals, {name: (low, high)}: bootstrap over rows for means, Wilson for flip_rate. Random conditions average
-    over `bases` subspaces; spread is the standard deviation over them, {name: value}. unsure: share of swaps whose values after
-    are not known to 1 % (see Swap.doubt).
+    delta_p: attention the target gains. flip_rate: of the rows where the original had more attention than the target,
+    the share where the target has more afterwards; None without such rows.
+
+    ci: 95 % intervals, {name: (low, high)}: bootstrap over rows for means, Wilson for flip_rate. Random conditions
+    average over `bases` subspaces; spread is the standard deviation over them, {name: value}. unsure: share of swaps
+    whose values after are not known to 1 % (see Swap.doubt).
     """
 
     name: str
@@ -108,7 +111,10 @@ class Condition:
 
 
 def summary(name: str, swap: Swap, rank: int, seed: int = 0) -> Condition:
-    """The means of one subspace's swaps. One seed resamples the rows of all conditions alike, so that they stay paired."""
+    """The means of one subspace's swaps.
+
+    One seed resamples the rows of all conditions alike, so that they stay paired.
+    """
     return _condition(name, [swap], rank, seed)
 
 

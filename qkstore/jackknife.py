@@ -1,4 +1,4 @@
-"""Jackknife: 95 % intervals of what ΔC says (its size, rank, logit gap), by leaving out one part of the queries at a time."""
+"""Jackknife: 95 % intervals of ΔC's size, rank and logit gap, by leaving out one part of the queries at a time."""
 
 from __future__ import annotations
 
@@ -27,8 +27,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Moments:
-    """Of one ΔC. norm: ‖ΔC‖_F; rank: by 99 % of its energy; trace: E[q·k | +] − E[q·k | −], the logit gap before the scaling;
-    mean_query: the share of ‖ΔC‖² that q̄ (k̄+ − k̄−)ᵀ explains."""
+    """What one ΔC says. norm: ‖ΔC‖_F; rank: by 99 % of its energy.
+
+    trace: E[q·k | +] − E[q·k | −], the logit gap before the scaling.
+    mean_query: the share of ‖ΔC‖² that q̄ (k̄+ − k̄−)ᵀ explains.
+    """
 
     norm: Estimate
     rank: Estimate
@@ -37,10 +40,11 @@ class Moments:
 
 
 def moments(x: np.ndarray, c: np.ndarray, seed: int = 0, parts: int = PARTS) -> Moments:
-    """From units x, c: (n, d) with mean x cᵀ = ΔC (qkstore.rank.units); parts of about n / parts queries, dealt at random.
+    """Moments with intervals, from units x, c: (n, d) with mean x cᵀ = ΔC (qkstore.rank.units).
 
-    The interval is value ± t · s, s from the values with one part left out (Quenouille 1949): a bootstrap would add noise to ΔC
-    and so raise its rank. Where every part gives the same rank, the interval is that rank alone.
+    The queries are dealt at random into parts of about n / parts. The interval is value ± t · s, s from the values with
+    one part left out (Quenouille 1949): a bootstrap would add noise to ΔC and so raise its rank. Where every part gives
+    the same rank, the interval is that rank alone.
     """
     n, deal = len(x), np.array_split(np.random.default_rng(seed).permutation(len(x)), min(parts, len(x)))
     x, c = np.asarray(x, np.float64), np.asarray(c, np.float64)

@@ -18,7 +18,8 @@ def choices(run: Run) -> tuple[list[str], list[str]]:
 def labels(run: Run, contrast: Contrast) -> tuple[str, str]:
     """(query label, key label) that name the contrast's feature on both sides.
 
-    From a positive predicate such as `k.order_id = q.queried_order` or `k.z1 = q.z1`; or else a key label x whose query label is queried_x.
+    From a positive predicate such as `k.order_id = q.queried_order` or `k.z1 = q.z1`; or else a key label x whose query
+    label is queried_x.
     """
     q_choices, k_choices = choices(run)
     used = guard.columns_used(contrast.positive) if contrast.positive else set()

@@ -1,4 +1,4 @@
-"""Live interventions: what swaps did inside the running model, as kept in a store's catalogue beside the closed form."""
+"""Live interventions: what swaps did inside the running model, kept in a store's catalogue beside the closed form."""
 
 from __future__ import annotations
 
@@ -27,8 +27,11 @@ Features = Mapping[str, tuple[Contrast, ...]]
 
 @dataclass(frozen=True)
 class Replies:
-    """Of n prompts, the next token's logits: difference (n,) is logit(target's token) − logit(original's token); original and
-    target (n,) bool: whether that token has the largest logit of the vocabulary."""
+    """Of n prompts, what the next token's logits say.
+
+    difference: (n,) logit(target's token) − logit(original's token). original, target: (n,) bool, whether that token
+    has the largest logit of the vocabulary.
+    """
 
     difference: np.ndarray
     original: np.ndarray
@@ -37,10 +40,11 @@ class Replies:
 
 @dataclass(frozen=True)
 class Answers:
-    """Shares of n answers that are the original's and the target's token, and mean logit differences (see Replies), before and after.
+    """Shares of n answers that are the original's and the target's token, before and after a swap.
 
-    ci: 95 % intervals, Wilson for shares, bootstrap over prompts for differences; `gain` is after − before. Random conditions
-    average over bases; spread is the standard deviation over them.
+    Beside them the mean logit differences (see Replies). ci: 95 % intervals, Wilson for shares, bootstrap over prompts
+    for differences; `gain` is after − before. Random conditions average over bases; spread is the standard deviation
+    over them.
     """
 
     n: int
@@ -80,9 +84,13 @@ def answers(before: Replies, after: Sequence[Replies], seed: int = 0) -> Answers
 
 @dataclass(frozen=True)
 class Outcome:
-    """One condition. attention: {'1:0': Condition} of every edited head in the running model; closed: the same in closed form, from
-    the store, of each head edited alone. downstream: the mean over the heads of later layers that are not edited themselves, and
-    later: each of them (layer, head and its means). answers: None where the answer's token is not known, see Live.unanswered."""
+    """What one condition did.
+
+    attention: {'1:0': Condition} of every edited head in the running model. closed: the same in closed form, from the
+    store, of each head edited alone. downstream: the mean over the heads of later layers that are not edited
+    themselves. later: each of these (layer, head and its means). answers: None where the answer's token is not known,
+    see Live.unanswered.
+    """
 
     name: str
     bases: int | None
@@ -98,8 +106,9 @@ class Outcome:
 class Live:
     """The swaps of chosen heads together in a running model, over the same n queries in every condition.
 
-    gap: the largest |live − closed form| of the edited heads' attention, in the first edited layer, where both are the same by
-    definition. noise: by how much two passes that are the same mathematically differ, at most, in attention and in the logit difference.
+    gap: the largest |live − closed form| of the edited heads' attention, in the first edited layer, where both are the
+    same by definition. noise: by how much two passes that are the same mathematically differ, at most, in attention and
+    in the logit difference.
     """
 
     run: str
@@ -151,7 +160,10 @@ class Live:
     def title(self) -> str:
         """How one result is told from another."""
         heads = ", ".join(self.heads[:8]) + (f" and {len(self.heads) - 8} more" if len(self.heads) > 8 else "")
-        how = f"{ROWS[self.rows]}; {self.dtype} on {self.device}; {self.n:,} queries; seed {self.seed}; {self.bases} bases"
+        how = (
+            f"{ROWS[self.rows]}; {self.dtype} on {self.device}; {self.n:,} queries; "
+            f"seed {self.seed}; {self.bases} bases"
+        )
         return f"{'heads' if len(self.heads) > 1 else 'head'} {heads}; {how}"
 
 
@@ -175,7 +187,10 @@ def kept(store: Store, asked: Live) -> Live | None:
 
 
 def results(store: Store, run: Run, features: Features | None = None, head: str | None = None) -> list[Live]:
-    """The live results of a run as it is now, newest first; with `features`, those of exactly these, in any order; of one edited head."""
+    """The live results of a run as it is now, newest first.
+
+    With `features`, those of exactly these, in any order; with `head`, those that edited it.
+    """
     found = [
         replace(Live.of(row["payload"]), created=str(row["created"])) for row in store.catalog.results(KIND, run.name)
     ]
@@ -188,7 +203,10 @@ def results(store: Store, run: Run, features: Features | None = None, head: str 
 
 
 def table(found: Live, head: str) -> pl.DataFrame:
-    """A row a condition: attention on the target in one edited head, closed form and live, downstream, and the answers."""
+    """One row for each condition: attention on the target in one edited head and downstream, and the answers.
+
+    The head's attention is given in closed form and live.
+    """
     rows = []
     for c in found.conditions:
         live, closed, down, said = c.attention[head], c.closed[head], c.downstream, c.answers

@@ -1,4 +1,4 @@
-"""The chart of a live result: how far each swap moves this head's attention, the later heads' and the model's answers."""
+"""The chart of a live result: how far each swap moves this head's attention, later heads' and the model's answers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ def _beside(found: Live) -> list[Outcome]:
 
 
 def target(found: Live, head: str, dark: bool = False) -> alt.LayerChart:
-    """What the target has after each swap: this head's attention in closed form and live, the later heads' attention, the answers."""
+    """What the target has after each swap: this head's and the later heads' attention, and the answers.
+
+    This head's attention is given in closed form and live.
+    """
     table = rows(found, head)
     here = [name for name, title in MEASURES.items() if title in set(table["measure"])]
     titles = json.dumps(

@@ -24,7 +24,10 @@ class Null:
 
 
 def null(run: Run, contrast: Contrast, layer: int, head: int, n: int = 99, seed: int = 0) -> Null:
-    """The null of one head on the split that subspaces are built on; ratio is the norm over the null's 95 % quantile."""
+    """The null of one head, on the split that subspaces are built on.
+
+    ratio: the norm over the null's 95 % quantile.
+    """
     run.layer(layer, head)
     found = pairs(run, contrast, build_split(run))
     query_rows, key_rows, local = found.localise()

@@ -12,7 +12,10 @@ from qkstore.errors import RunError, StoreError
 
 
 def write(out: str, ending: str, make) -> None:
-    """Call make(path) beside the target and rename, so that a file by that name is whole; raises RunError, StoreError."""
+    """Call make(path) on a path beside the target, then rename, so that the target is always a whole file.
+
+    Raises RunError, StoreError.
+    """
     if not out.endswith(ending):
         raise RunError(f"--out {out}: the file's name must end in {ending}")
     path = Path(out)

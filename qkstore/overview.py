@@ -16,8 +16,11 @@ from qkstore.visible import visible
 
 @dataclass(frozen=True)
 class Overview:
-    """runs: a row a readable run. starts: those to begin with, toy runs (n_toys of them) left out. damaged: one error a file that is none.
-    Totals over all runs."""
+    """What a store holds; totals are over all runs.
+
+    runs: one row for each readable run. starts: the runs to begin with, without toy runs (n_toys of them). damaged: one
+    error for each file that is no run.
+    """
 
     runs: pl.DataFrame
     starts: list[str]
@@ -77,6 +80,9 @@ def overview(store: Store) -> Overview:
 
 
 def query_tokens(run: Run, most: int = 3) -> str:
-    """The texts of the tokens whose queries were stored: one for the prompts of a template, such as ↵↵ at the end of a chat's header."""
+    """The texts of the tokens whose queries were stored.
+
+    The prompts of a template have one, such as ↵↵ at the end of a chat's header.
+    """
     texts = run.values("token", "q", most + 1)
     return ", ".join(map(visible, texts[:most])) + (", …" if len(texts) > most else "")

@@ -1,4 +1,4 @@
-"""A document as one self-contained HTML page, or as Markdown with its figures as files beside it. All its text is escaped."""
+"""A document as one self-contained HTML page, or as Markdown with its figures as files; all its text is escaped."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ Progress = Callable[[int, int, str], None]
 CLAIMS = "Paper beside measurement"
 STYLE = """
 :root { color-scheme: light; --ink: #1b2330; --quiet: #5b6673; --line: #dfe5eb; --blue: #0072B2; }
-body { margin: 0; background: #fff; color: var(--ink); font: 16px/1.55 "Source Sans 3", -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; }
+body { margin: 0; background: #fff; color: var(--ink); font: 16px/1.55 "Source Sans 3", -apple-system, "Segoe UI", \
+Helvetica, Arial, sans-serif; }
 main { max-width: 880px; margin: 0 auto; padding: 2.5rem 1.25rem 5rem; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .8rem; }
 h2 { font-size: 1.45rem; margin: 3.2rem 0 .8rem; padding-top: 1.2rem; border-top: 2px solid var(--ink); }
 h3 { font-size: 1.12rem; margin: 2.2rem 0 .5rem; }
 p { margin: .5rem 0; max-width: 46rem; overflow-wrap: anywhere; }
 a { color: var(--blue); text-decoration: none; } a:hover, a:focus { text-decoration: underline; }
-nav { columns: 2; column-gap: 2.5rem; font-size: .93rem; margin: 1.5rem 0; padding: 1rem 1.2rem; background: #f5f8fb; border-radius: 6px; }
+nav { columns: 2; column-gap: 2.5rem; font-size: .93rem; margin: 1.5rem 0; padding: 1rem 1.2rem; \
+background: #f5f8fb; border-radius: 6px; }
 nav ul { list-style: none; margin: 0 0 .7rem; padding: 0; break-inside: avoid; } nav li li { padding-left: 1rem; }
 nav > ul > li > a { font-weight: 600; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; margin: .6rem 0; font-size: .95rem; }
@@ -36,13 +38,19 @@ figcaption b { color: var(--ink); }
 .table { overflow-x: auto; margin: 1rem 0 1.4rem; }
 table { border-collapse: collapse; font-size: .86rem; line-height: 1.4; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-size: .92rem; color: var(--quiet); padding-bottom: .35rem; }
-th, td { text-align: left; vertical-align: top; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); overflow-wrap: break-word; }
+th, td { text-align: left; vertical-align: top; padding: .3rem .9rem .3rem 0; \
+border-bottom: 1px solid var(--line); overflow-wrap: break-word; }
 th { font-weight: 600; border-bottom: 1.5px solid var(--ink); }
 @media (max-width: 640px) { nav { columns: 1; } }
-@media print { body { font-size: 10.5pt; } main { max-width: none; padding: 0; } nav { background: none; padding: 0; } h2 { break-before: page; }
-  h3 { break-after: avoid; } .table { overflow: visible; } table { font-size: 8pt; } tr { break-inside: avoid; } a { color: inherit; } }
+@media print { body { font-size: 10.5pt; } main { max-width: none; padding: 0; } \
+nav { background: none; padding: 0; } h2 { break-before: page; }
+  h3 { break-after: avoid; } .table { overflow: visible; } table { font-size: 8pt; } \
+tr { break-inside: avoid; } a { color: inherit; } }
 """
-HEAD = '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+HEAD = (
+    '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+    '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+)
 
 
 def pictures(document: Document, progress: Progress | None = None) -> dict[str, bytes]:
@@ -60,7 +68,10 @@ def to_html(document: Document, drawn: Mapping[str, bytes]) -> str:
     numbers = {f.name: i for i, f in enumerate(document.figures, 1)}
     parts = [
         HEAD,
-        f"<title>{_h(document.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{_h(document.title)}</h1>\n",
+        (
+            f"<title>{_h(document.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+            f"<h1>{_h(document.title)}</h1>\n"
+        ),
     ]
     parts += [f"<p>{_h(text)}</p>\n" for text in document.intro] + [_contents(document)]
     for chapter in document.chapters:
@@ -76,7 +87,10 @@ def to_html(document: Document, drawn: Mapping[str, bytes]) -> str:
 def claims(document: Document) -> Table:
     """The closing table."""
     return Table(
-        "At the best head of each run, unless others are named; the sections above have every selected head. Brackets are 95 % intervals.",
+        (
+            "At the best head of each run, unless others are named; the sections above have every selected head. "
+            "Brackets are 95 % intervals."
+        ),
         [c.to_dict() for c in document.claims],
     )
 
@@ -118,7 +132,10 @@ def _part(part: str | Figure | Table, numbers: dict[str, int], drawn: Mapping[st
         )
     else:
         picture = drawn[part.name].decode().replace("<svg", f'<svg role="img" aria-label="{_h(part.alt)}"', 1)
-    return f"<figure>\n{picture}\n<figcaption><b>Figure {numbers[part.name]}. {_h(part.title)}.</b> {_h(_told(part))}</figcaption>\n</figure>\n"
+    return (
+        f"<figure>\n{picture}\n"
+        f"<figcaption><b>Figure {numbers[part.name]}. {_h(part.title)}.</b> {_h(_told(part))}</figcaption>\n</figure>\n"
+    )
 
 
 def _told(figure: Figure) -> str:
@@ -130,7 +147,10 @@ def _table(table: Table) -> str:
         return ""
     head = "".join(f'<th scope="col">{_h(name)}</th>' for name in table.rows[0])
     rows = "".join("<tr>" + "".join(f"<td>{_h(v)}</td>" for v in row.values()) + "</tr>\n" for row in table.rows)
-    return f'<div class="table"><table>\n<caption>{_h(table.title)}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n'
+    return (
+        f'<div class="table"><table>\n<caption>{_h(table.title)}</caption>\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n"
+    )
 
 
 def _h(text: str) -> str:
@@ -213,7 +233,10 @@ def check(out: str | Path, markdown: str | Path | None = None) -> None:
 def write(
     document: Document, out: str | Path, markdown: str | Path | None = None, progress: Progress | None = None
 ) -> list[Path]:
-    """The HTML, and the Markdown with its figures where a folder is named; each file is whole or not there. Raises StoreError."""
+    """Write the HTML and, where a folder is named, the Markdown with its figures. Raises StoreError.
+
+    Each file is whole or not there.
+    """
     check(out, markdown)
     drawn = pictures(document, progress)
     try:

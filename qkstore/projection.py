@@ -12,7 +12,7 @@ from qkstore.subspace import Subspace
 
 @dataclass(frozen=True)
 class Projection:
-    """Points to draw: query (n, c), key (m, c) on common axes. explained: (c,) shares of the variance, None for UMAP."""
+    """Points to draw: query (n, c), key (m, c) on common axes. explained: (c,) shares of variance, None for UMAP."""
 
     query: np.ndarray
     key: np.ndarray
@@ -22,8 +22,8 @@ class Projection:
 def project(q: np.ndarray, k: np.ndarray, subspace: Subspace) -> tuple[np.ndarray, np.ndarray]:
     """(n, r), (m, r): q: (n, d) in U and k: (m, d) in V.
 
-    Coordinate i of a query and of a key mean the same only because u_i and v_i are one pair, turned together. Where a union
-    is wider in one space, its directions without a partner are left out.
+    Coordinate i of a query and of a key mean the same only because u_i and v_i are one pair, turned together. Where a
+    union is wider in one space, its directions without a partner are left out.
     """
     r = min(subspace.U.shape[1], subspace.V.shape[1])
     return q @ subspace.U[:, :r], k @ subspace.V[:, :r]
@@ -32,8 +32,8 @@ def project(q: np.ndarray, k: np.ndarray, subspace: Subspace) -> tuple[np.ndarra
 def pca(q: np.ndarray, k: np.ndarray, n_components: int = 3) -> Projection:
     """Joint principal components of queries (n, r) and keys (m, r), centred by their common mean; of r axes at most.
 
-    Takes projected coordinates, or raw vectors for the view without a subspace. Each axis points where its largest loading is
-    positive.
+    Takes projected coordinates, or raw vectors for the view without a subspace. Each axis points where its largest
+    loading is positive.
     """
     points = np.concatenate([q, k]).astype(np.float64)
     points -= points.mean(axis=0)
@@ -65,7 +65,10 @@ def umap(q: np.ndarray, k: np.ndarray, n_components: int = 3, n_neighbors: int =
 
 
 def sample(groups: np.ndarray, most: int, seed: int = 0) -> np.ndarray:
-    """At most `most` positions in groups: (n,), ascending: as many of each group as of any other, until one runs out."""
+    """At most `most` positions in groups: (n,), ascending.
+
+    As many of each group as of any other, until one runs out.
+    """
     _, group = np.unique(groups, return_inverse=True)
     order = np.lexsort((np.random.default_rng(seed).random(len(group)), group))
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))

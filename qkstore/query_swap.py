@@ -1,4 +1,4 @@
-"""Query-side swaps: a query takes on, in a feature's subspace, the coordinates of another that looks for the target key."""
+"""Query-side swaps: a query takes on, in a feature's subspace, the coordinates of one that looks for the target."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def swap(
 ) -> Swap:
     """Attention when q̃ = q + U Uᵀ(q' − q), the query's counterpart of eq. 8–10.
 
-    q, other: (n, d); K: (n, m, d) keys of each query's prompt, of which seen: (n, m) bool are there and visible; original,
-    aimed: (n,) columns of the two keys; U: (d, r) orthonormal. A changed query changes the logit of every key: attention is among
-    the keys given, and leaves out what the head attends to elsewhere.
+    q, other: (n, d); K: (n, m, d) keys of each query's prompt, of which seen: (n, m) bool are there and visible;
+    original, aimed: (n,) columns of the two keys; U: (d, r) orthonormal. A changed query changes the logit of every
+    key: attention is among the keys given, and leaves out what the head attends to elsewhere.
     """
     rows, q = np.arange(len(q)), np.asarray(q, np.float64)
 
@@ -46,8 +46,11 @@ def swap(
 
 @dataclass(frozen=True)
 class QueryIntervention(Intervention):
-    """Swaps of queries, as qkstore.analysis.Intervention has them of keys. stored: mean share of a query's attention that falls on
-    stored keys, among which attention is taken; 1 where every key is stored."""
+    """Swaps of queries, as qkstore.analysis.Intervention has them of keys.
+
+    stored: mean share of a query's attention that falls on stored keys, among which attention is taken; 1 where every
+    key is stored.
+    """
 
     stored: float = 1.0
 
@@ -60,9 +63,9 @@ def intervene(
 ) -> QueryIntervention:
     """Swap query coordinates in each feature's subspace, in all together, and in random ones of each rank.
 
-    The other query looks for what the target key is: its labels say of itself what the target's labels say of the target, in
-    every feature. Queries, originals and targets are those of qkstore.analysis.intervene, as far as such a query exists. Raises
-    ContrastError where none does.
+    The other query looks for what the target key is: its labels say of itself what the target's labels say of the
+    target, in every feature. Queries, originals and targets are those of qkstore.analysis.intervene, as far as such a
+    query exists. Raises ContrastError where none does.
     """
     facts, split = run.layer(layer, head), judge_split(run)
     contrasts = tuple(c for members in features.values() for c in members)
@@ -96,7 +99,8 @@ def _partners(
     if not kept.any():
         said = ", ".join(f"{q} = {k}" for q, k in sorted(pairs))
         raise ContrastError(
-            f"no query of the {split or 'whole'} split looks for any target key ({said}), so there is nothing to swap queries with"
+            f"no query of the {split or 'whole'} split looks for any target key ({said}), "
+            "so there is nothing to swap queries with"
         )
     return found["other"].to_numpy(), kept
 

@@ -1,4 +1,4 @@
-"""The rank of ΔC, three ways: dimensions that carry its energy, that are statistically there, and that another half finds again."""
+"""The rank of ΔC, three ways: dimensions that carry its energy, that are significant, that another half confirms."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ LEAST = 10  # queries: fewer have too few random signs for a p-value of LEVEL
 class Rank:
     """Three ranks of one ΔC. They answer different questions, so none is the right one.
 
-    energy: singular values that hold 99 % of ‖ΔC‖²_F, the paper's rule. statistical: dimensions beyond sampling error, at `level`;
-    p_values: those of rank ≤ 0, 1, … as far as tested, the last one not rejected (unless all are). cross_validated: dimensions
-    that hold 99 % of the energy which other queries confirm. n: queries, the units of all three.
+    energy: singular values that hold 99 % of ‖ΔC‖²_F, the paper's rule. statistical: dimensions beyond sampling error,
+    at `level`; p_values: those of rank ≤ 0, 1, … as far as tested, the last one not rejected (unless all are).
+    cross_validated: dimensions that hold 99 % of the energy which other queries confirm. n: queries, the units of all
+    three.
     """
 
     energy: int
@@ -39,9 +40,10 @@ class Rank:
 
     @property
     def weak(self) -> int:
-        """Dimensions that are statistically there beyond those that hold 99 % of ‖ΔC‖²: superposition, or weak by themselves.
+        """Dimensions that are statistically there beyond those that hold 99 % of ‖ΔC‖².
 
-        A toy head without room for both latents (r1 + r2 > d_head) has some more often than one with room.
+        They are in superposition, or weak by themselves. A toy head without room for both latents (r1 + r2 > d_head)
+        has some more often than one with room.
         """
         return max(0, self.statistical - self.energy)
 
@@ -53,19 +55,26 @@ class Rank:
             return "ΔC is no larger than sampling error: no dimension is statistically there."
         if self.weak:
             hold = "1 holds" if self.energy == 1 else f"{self.energy} hold"
-            return f"{there} statistically there, but {hold} 99 % of ‖ΔC‖²: the others are weak, or in superposition with another feature."
+            return (
+                f"{there} statistically there, but {hold} 99 % of ‖ΔC‖²: "
+                "the others are weak, or in superposition with another feature."
+            )
         if self.statistical < self.energy:
-            return f"{held} needed for 99 % of ‖ΔC‖², but only {self.statistical} statistically there: the others are within sampling error."
+            return (
+                f"{held} needed for 99 % of ‖ΔC‖², but only {self.statistical} statistically there: "
+                "the others are within sampling error."
+            )
         return f"{there} statistically there, as many as hold 99 % of ‖ΔC‖²."
 
 
 def units(
     q: np.ndarray, k: np.ndarray, pairs: Pairs, centred: bool = False, summed: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A query and its key contrast for each unit: x, c (n, d) with mean x cᵀ = ΔC, for q: (n, d), k: (m, d) and localised pairs.
+    """A query and its key contrast for each unit: x, c (n, d) with mean x cᵀ = ΔC.
 
-    c is the sum over the query's pairs of coefficient · k, times n. centred, summed: as in ContrastiveCovariance; when centred,
-    both x and c are, which leaves ΔC and makes x cᵀ − ΔC the whole of a query's part in its error.
+    q: (n, d), k: (m, d), pairs: localised. c is the sum over the query's pairs of coefficient · k, times n. centred,
+    summed: as in ContrastiveCovariance; when centred, both x and c are, which leaves ΔC and makes x cᵀ − ΔC the whole
+    of a query's part in its error.
     """
     from scipy.sparse import csr_array
 
@@ -76,7 +85,10 @@ def units(
 
 
 def ranks(x: np.ndarray, c: np.ndarray, level: float = LEVEL, seed: int = 0) -> Rank:
-    """The three ranks of ΔC = mean x cᵀ, from the units x, c: (n, d). Raises ContrastError for fewer than LEAST queries."""
+    """The three ranks of ΔC = mean x cᵀ, from the units x, c: (n, d).
+
+    Raises ContrastError for fewer than LEAST queries.
+    """
     p_values = statistical(x, c, level, seed)
     there = len(p_values) - (len(p_values) > 0 and p_values[-1] > level)
     held = energy_rank(np.linalg.svd(x.T @ c, compute_uv=False))
@@ -86,12 +98,12 @@ def ranks(x: np.ndarray, c: np.ndarray, level: float = LEVEL, seed: int = 0) -> 
 def statistical(x: np.ndarray, c: np.ndarray, level: float = LEVEL, seed: int = 0) -> list[float]:
     """p-values of rank ≤ 0, ≤ 1, … of ΔC = mean x cᵀ, up to and with the first above `level`: its place is the rank.
 
-    ΔC less its top j singular directions on both sides, against what sampling error leaves there. A replicate of that error is the
-    sum of centred blocks of queries under random signs; queries count as independent. x and c are half-whitened first (second
-    moment to the power −1/4), which changes no rank: it lies between ΔC, where one strong direction hides the weak ones, and
-    canonical correlations, where every direction of noise counts in full. The top directions are fitted, and take some of the
-    noise along: with few queries, what is not rejected at first is compared with replicates that were decomposed anew.
-    bench/rank.py has the figures.
+    ΔC less its top j singular directions on both sides, against what sampling error leaves there. A replicate of that
+    error is the sum of centred blocks of queries under random signs; queries count as independent. x and c are
+    half-whitened first (second moment to the power −1/4), which changes no rank: it lies between ΔC, where one strong
+    direction hides the weak ones, and canonical correlations, where every direction of noise counts in full. The top
+    directions are fitted, and take some of the noise along: with few queries, what is not rejected at first is compared
+    with replicates that were decomposed anew. bench/rank.py has the figures.
     Raises ContrastError for fewer than LEAST queries.
     """
     if len(x) < LEAST:
@@ -114,10 +126,11 @@ def statistical(x: np.ndarray, c: np.ndarray, level: float = LEVEL, seed: int = 
 
 
 def cross_validated(x: np.ndarray, c: np.ndarray, seed: int = 0, energy: float = 0.99) -> int:
-    """Dimensions that hold 99 % of the energy Σ_j u_jᵀ ΔC_B v_j s_j which one half B of the queries confirms in the other's SVD.
+    """Dimensions that hold 99 % of the energy which one half B of the queries confirms in the other half's SVD.
 
-    Mean over SPLITS random halvings, both ways; the 99 % are of the largest cumulative sum, as what follows it is noise. 0 where
-    nothing is confirmed. No threshold by spread: that finds fewer of the true dimensions.
+    The energy is Σ_j u_jᵀ ΔC_B v_j s_j; mean over SPLITS random halvings, both ways. The 99 % are of the largest
+    cumulative sum, as what follows it is noise. 0 where nothing is confirmed. No threshold by spread: that finds fewer
+    of the true dimensions.
     """
     n, rng, total = len(x), np.random.default_rng(seed), x.T @ c
     confirmed = np.zeros(min(total.shape))
@@ -132,15 +145,21 @@ def cross_validated(x: np.ndarray, c: np.ndarray, seed: int = 0, energy: float =
 
 
 def _half_whitened(x: np.ndarray) -> np.ndarray:
-    """(n, r) x = U S Vᵀ as U √S: the same directions, with the roots of their sizes; those of rounding alone are left out."""
+    """(n, r) x = U S Vᵀ as U √S: the same directions, with the roots of their sizes.
+
+    Directions of rounding alone are left out.
+    """
     U, S, _ = np.linalg.svd(x, full_matrices=False)
     kept = S > SAME * S[0]
     return U[:, kept] * np.sqrt(S[kept])
 
 
 def _blocks(x: np.ndarray, c: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(BLOCKS or n, p, m) each block's part of mean x cᵀ less its share of the whole, scaled so that their sum under random
-    signs has the covariance of the mean's error: centring takes as much from it as the blocks' squared shares add up to."""
+    """(BLOCKS or n, p, m) each block's part of mean x cᵀ less its share of the whole.
+
+    Scaled so that their sum under random signs has the covariance of the mean's error: centring takes as much from it
+    as the blocks' squared shares add up to.
+    """
     n, whole = len(x), x.T @ c / len(x)
     parts = np.array_split(rng.permutation(n), min(BLOCKS, n))
     scale = (1 - sum((len(part) / n) ** 2 for part in parts)) ** -0.5

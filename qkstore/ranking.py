@@ -1,4 +1,4 @@
-"""The ranking of heads under a contrast: one table of all scores, the best head, and the figures of a page's top row."""
+"""The ranking of heads under a contrast: one table of all scores, the best head, the figures of a page's top row."""
 
 from __future__ import annotations
 
@@ -33,14 +33,20 @@ class Summary:
 
 
 def scored_by(named: dict[str, tuple[Contrast, ...]], name: str) -> Contrast:
-    """The one contrast that head scores of a name come from: itself, or the pooled one of a span such as `category:*`."""
+    """The one contrast that the head scores of a name come from.
+
+    It is the name's own, or the pooled one of a span such as `category:*`.
+    """
     members = named[name]
     pooled = named.get(name.split(":")[0], members)
     return members[0] if len(members) == 1 else pooled[0]
 
 
 def table(scores: Sequence[HeadScore], by: str = "accuracy") -> pl.DataFrame:
-    """A row a head, best first by a column of MEASURES; heads without that measure come last. `selected`: see qkstore.selection."""
+    """One row for each head, best first by a column of MEASURES; heads without that measure come last.
+
+    `selected`: see qkstore.selection.
+    """
     kinds = selected(scores)
     rows = pl.DataFrame(
         [_row(s) | {"selected": kinds.get((s.layer, s.head), "")} for s in scores], infer_schema_length=None

@@ -1,4 +1,4 @@
-"""The report on runs of the paper's language-model programme: every figure of sections 5.1–5.3 from what a store holds."""
+"""The report on runs of the paper's language-model programme: every figure of sections 5.1–5.3, from a store."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ ABSENT = {
 TITLES = {LISTS: "Categories", BOXES: "Binding"}
 INTRO = (
     (
-        "Every figure and number here is computed from the runs named below. Heads and subspaces are chosen and built on one split of prompts and "
-        "judged on the other. Brackets are 95 % intervals: bootstrap over queries for attention and shares, Wilson for accuracies, jackknife over "
-        "queries for what ΔC says; they do not cover another training of the model."
+        "Every figure and number here is computed from the runs named below. "
+        "Heads and subspaces are chosen and built on one split of prompts and judged on the other. "
+        "Brackets are 95 % intervals: bootstrap over queries for attention and shares, Wilson for accuracies, "
+        "jackknife over queries for what ΔC says; they do not cover another training of the model."
     ),
     (
-        "The definitions are the paper's text (Lee, Belinkov, Viégas and Wattenberg, Decomposing Query-Key Feature Interactions Using Contrastive "
-        "Covariances, 2026); those of the authors' scripts, where they differ, stand beside them. The paper's Figures 2–5 and 11–15 are of its toy "
-        "task and not part of this report."
+        "The definitions are the paper's text (Lee, Belinkov, Viégas and Wattenberg, Decomposing Query-Key Feature "
+        "Interactions Using Contrastive Covariances, 2026); those of the authors' scripts, where they differ, "
+        "stand beside them. The paper's Figures 2–5 and 11–15 are of its toy task and not part of this report."
     ),
 )
 Progress = Callable[[int, int, str], None]
@@ -90,7 +91,10 @@ def facts(study: Study) -> dict[str, str]:
         "model": f"{run.model}, {run.architecture}",
         "task": str(run.task),
         "prompts": f"{run.n_prompts:,}: " + ", ".join(f"{what.strip()} {n:,}" for what, n in counts.items()),
-        "heads": f"{len(run.layers)} layers stored, {run.n_heads} heads a layer over {run.n_kv_heads} KV heads, d_head {run.d_head}",
+        "heads": (
+            f"{len(run.layers)} layers stored, {run.n_heads} heads a layer over {run.n_kv_heads} KV heads, "
+            f"d_head {run.d_head}"
+        ),
         "vectors": f"{run.n_queries:,} queries and {run.n_keys:,} keys a head, {run.dtype}",
         "query token": query_tokens(run),
         "built on, judged on": f"{study.built}, {study.judged}",

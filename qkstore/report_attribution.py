@@ -1,4 +1,4 @@
-"""The report's section on logit attribution (L11, section 5.3): one prompt as in Fig. 10, then every prompt as a distribution."""
+"""The report's section on logit attribution (L11, section 5.3): one prompt as in Fig. 10, then all as distributions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from qkstore.visible import visible
 
 
 def attributions(study: Study) -> Section:
-    """Bars of one prompt, box plots over all, explained shares with intervals, both orders of projection, random subspaces."""
+    """Bars of one prompt, box plots over all, explained shares with intervals, both orders of projection, random \
+subspaces."""
     at, features = head(study.best.layer, study.best.head), study.features
     one = _one(study, features)
     found = gaps(study.run, features, study.best.layer, study.best.head, study.one("order"))
@@ -26,9 +27,9 @@ def attributions(study: Study) -> Section:
         rows += made
         points += drawn if h is study.best else []
     note = (
-        "A query is split by projecting out one feature's query subspace after the other, the smaller first; what they share counts towards the "
-        "first. A part's share is that of the mean logit "
-        "gap between the positive key and the mean of the others; random subspaces of the same ranks say what the ranks alone explain."
+        "A query is split by projecting out one feature's query subspace after the other, the smaller first; "
+        "what they share counts towards the first. A part's share is that of the mean logit gap between the positive "
+        "key and the mean of the others; random subspaces of the same ranks say what the ranks alone explain."
     )
     parts = (
         note,
@@ -52,7 +53,10 @@ def attributions(study: Study) -> Section:
             report_chart.estimates(points, "share of the mean logit gap", reference=0.0),
         ),
         Table(
-            f"Shares of the mean logit gap at every selected head, {study.judged} prompts; 95 % intervals, bootstrap over queries.",
+            (
+                f"Shares of the mean logit gap at every selected head, {study.judged} prompts; "
+                "95 % intervals, bootstrap over queries."
+            ),
             rows,
         ),
     )
@@ -80,16 +84,16 @@ def _told(one: PromptAttribution) -> str:
     top = digest.most_attended(one.tokens)
     parts = ", ".join(f"{name} {number(value, 2)}" for name, value in top["parts"].items())
     return (
-        f"Of {len(one.tokens)} stored keys {visible(top['text'])} has the most attention, {top['attention']:.3f}; its logit "
-        f"{number(top['logit'], 2)} is {parts}. One prompt, so without an interval."
+        f"Of {len(one.tokens)} stored keys {visible(top['text'])} has the most attention, {top['attention']:.3f}; "
+        f"its logit {number(top['logit'], 2)} is {parts}. One prompt, so without an interval."
     )
 
 
 def _shares(found: Distribution) -> str:
     told = "; ".join(f"{name} {estimate(share, found.ci[name])}" for name, share in found.share.items())
     return (
-        f"Shares of the mean gap of {size(float(found.gap.mean()))}: {told}; n = {len(found.gap):,} queries. Boxes hold the middle half of the "
-        "queries, whiskers 90 %, a stroke is the median, a dot the mean."
+        f"Shares of the mean gap of {size(float(found.gap.mean()))}: {told}; n = {len(found.gap):,} queries. "
+        "Boxes hold the middle half of the queries, whiskers 90 %, a stroke is the median, a dot the mean."
     )
 
 

@@ -38,11 +38,14 @@ def ranks(study: Study) -> Section:
         report_chart.estimates(points, "rank", legend="rank"),
     )
     note = (
-        "Three ranks: singular values that hold 99 % of ‖ΔC‖² (the paper's rule), dimensions beyond sampling error, and dimensions that other "
-        "queries confirm."
+        "Three ranks: singular values that hold 99 % of ‖ΔC‖² (the paper's rule), dimensions beyond sampling error, "
+        "and dimensions that other queries confirm."
     )
     table = Table(
-        f"ΔC at every selected head, {study.built} prompts; 95 % intervals by jackknife over queries; statistical rank at level 0.05.",
+        (
+            f"ΔC at every selected head, {study.built} prompts; 95 % intervals by jackknife over queries; "
+            "statistical rank at level 0.05."
+        ),
         rows,
     )
     claims = tuple(_rank_claim(study, study.best, name) for name in PAPER)
@@ -103,10 +106,11 @@ def pictures(study: Study) -> Section:
     """L8: PCA and UMAP in the order and lexical subspaces (Fig. 8), raw PCA without them (Fig. 17)."""
     at = head(study.best.layer, study.best.head)
     parts: list = [
-        f"Queries on U and keys on V at {at}, then both together; a triangle is a query, a circle a key, of the {study.judged} split. UMAP has "
-        "three components and 15 neighbours; "
-        "the paper names no number. A query or key matches where the nearest group of keys, of other prompts, is its own; by cosine, each side "
-        "centred."
+        (
+            f"Queries on U and keys on V at {at}, then both together; a triangle is a query, a circle a key, of the "
+            f"{study.judged} split. UMAP has three components and 15 neighbours; the paper names no number. A query or "
+            "key matches where the nearest group of keys, of other prompts, is its own; by cosine, each side centred."
+        )
     ]
     claims = []
     for name, (q_label, k_label) in LABELS.items():
@@ -115,10 +119,8 @@ def pictures(study: Study) -> Section:
         for method, of in (("pca", "Figure 8"), ("umap", "Figure 8"), ("raw", "Figure 17")):
             found = outside if method == "raw" else inside
             table, explained = drawn(points, method)
-            title = (
-                f"{name.capitalize()}: "
-                f"{'PCA without projecting' if method == 'raw' else f'{method.upper()} in its subspace of rank {points.rank}'}, {at}"
-            )
+            projected = f"{method.upper()} in its subspace of rank {points.rank}"
+            title = f"{name.capitalize()}: {'PCA without projecting' if method == 'raw' else projected}, {at}"
             where = "In all dimensions" if method == "raw" else "In the subspace"
             parts.append(
                 Figure(
@@ -146,8 +148,8 @@ def pictures(study: Study) -> Section:
 def _matched(found) -> str:
     q, k = found["query"], found["key"]
     return (
-        f"{estimate(q.share, q.ci)} of {q.n:,} queries and {estimate(k.share, k.ci)} of {k.n:,} keys lie nearest to their own group; chance is 1 in "
-        f"{k.groups}"
+        f"{estimate(q.share, q.ci)} of {q.n:,} queries and {estimate(k.share, k.ci)} of {k.n:,} keys "
+        f"lie nearest to their own group; chance is 1 in {k.groups}"
     )
 
 
@@ -182,9 +184,8 @@ def growths(study: Study) -> Section:
                 )
     drawing = report_chart.growth(pl.concat(tables), "number of values that go into ΔC")
     note = (
-        "Queries of 2, 4, 8, … of the values, drawn anew five times; the band is the range over draws. The order contrast has one queried entity "
-        "by definition, "
-        "so for it the values are the orders that are queried."
+        "Queries of 2, 4, 8, … of the values, drawn anew five times; the band is the range over draws. "
+        "The order contrast has one queried entity by definition, so for it the values are the orders that are queried."
     )
     seen = "; ".join(f"{what} {here}" for what, here, _ in told) + f". {told[0][2]}."
     return Section(
@@ -208,8 +209,8 @@ def _plateau(study: Study, name: str, h: HeadScore, label: str, found) -> tuple[
     margin = STUDENT * ranks.std(ddof=1) / np.sqrt(len(ranks)) if len(ranks) > 1 else 0.0
     whole = study.evidence(name, h).moments.rank
     here = (
-        f"{estimate(float(ranks.mean()), (ranks.mean() - margin, ranks.mean() + margin), 1)} from {half} values of {label}, "
-        f"{estimate(whole.value, whole.interval, 0)} from all {found.total}"
+        f"{estimate(float(ranks.mean()), (ranks.mean() - margin, ranks.mean() + margin), 1)} from {half} values "
+        f"of {label}, {estimate(whole.value, whole.interval, 0)} from all {found.total}"
     )
     return (
         f"{head(h.layer, h.head)} {name}",

@@ -1,4 +1,4 @@
-"""The charts that only the report draws: estimates with whiskers, ranks that grow, doses, distributions, clusters with names."""
+"""Charts of the report alone: estimates with whiskers, ranks that grow, doses, distributions, clusters with names."""
 
 from __future__ import annotations
 
@@ -94,7 +94,10 @@ def estimates(
 
 
 def growth(table: pl.DataFrame, title: str) -> alt.FacetChart:
-    """Rank against the number of values (feature, head, values, rank, low, high): the mean over draws, and their range as a band."""
+    """Rank against the number of values: the mean over draws, and their range as a band.
+
+    table: feature, head, values, rank, low, high.
+    """
     heads = table["head"].unique(maintain_order=True).to_list()
     colour = alt.Color(
         "head:N",
@@ -114,7 +117,10 @@ def growth(table: pl.DataFrame, title: str) -> alt.FacetChart:
 
 
 def doses(table: pl.DataFrame) -> alt.FacetChart:
-    """The target's attention against the dose (feature, coordinate, dose, target, low, high), a line a coordinate, with 95 % bands."""
+    """The target's attention against the dose, one line for each coordinate, with 95 % bands.
+
+    table: feature, coordinate, dose, target, low, high.
+    """
     names = table["coordinate"].unique(maintain_order=True).to_list()
     colours = [palette.GREY if n == "random" else c for n, c in zip(names, COLOURS * 2)]
     colour = alt.Color(
@@ -144,7 +150,10 @@ def _faceted(chart: alt.LayerChart, features: Sequence[str], free_x: bool = Fals
 
 
 def distribution(found: Distribution) -> alt.LayerChart:
-    """Of the gap and every part of it: a box from quartile to quartile, whiskers from 5 to 95 %, a stroke at the median, a dot at the mean."""
+    """Box plots of the gap and of every part of it.
+
+    The box goes from quartile to quartile, whiskers from 5 to 95 %; a stroke is the median, a dot the mean.
+    """
     values = {"whole gap": found.gap} | found.parts
     rows = pl.DataFrame(
         [

@@ -1,4 +1,4 @@
-"""The report's section on heads (L1, L5): which ones a run's rule selects, and how they do on prompts that had no part in it."""
+"""The report's section on heads (L1, L5): which ones the rule selects, and how they do on prompts apart from it."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def _map(study: Study, by: str) -> Figure:
     values = [v for s in study.scores if (v := getattr(s, by)) is not None]
     at = head(study.best.layer, study.best.head)
     seen = (
-        f"Over {len(study.scores)} heads the median is {number(median(values))}, the largest {number(max(values))}; ringed: {at}, "
-        f"{_told(study.best, by)}."
+        f"Over {len(study.scores)} heads the median is {number(median(values))}, the largest {number(max(values))}; "
+        f"ringed: {at}, {_told(study.best, by)}."
     )
     return Figure(
         f"{study.run.name}-heads-map",

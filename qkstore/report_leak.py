@@ -1,4 +1,4 @@
-"""The report's section on the leak of the order contrast: what it holds of the one queried entity, and what two remedies leave."""
+"""The report's section on the leak of the order contrast: what it holds of the entity, what two remedies leave."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from qkstore.study import Study
 
 ORDERS = ("order", "order-centred", "order-elsewhere")
 LEAK = (
-    "With one fixed queried entity the positive box always carries that entity, and the negative ones never do. So the order contrast also holds "
-    "what the query says of that entity. "
-    "Two remedies: centre the queries over prompts (order-centred), or take the keys from other prompts that lack the entity (order-elsewhere)."
+    "With one fixed queried entity the positive box always carries that entity, and the negative ones never do. "
+    "So the order contrast also holds what the query says of that entity. Two remedies: centre the queries over "
+    "prompts (order-centred), or take the keys from other prompts that lack the entity (order-elsewhere)."
 )
 
 
 def leak(study: Study) -> Section:
-    """What the order contrast holds of the fixed entity: its size and gap, and what swaps move, raw and with each remedy."""
+    """What the order contrast holds of the fixed entity: size, gap and what swaps move, raw and with each remedy."""
     names = [n for n in ORDERS if n in study.named]
     sizes, gaps = [], []
     for h in study.heads:
@@ -86,7 +86,10 @@ def _strengths(study: Study, names: list[str]) -> str:
         e = study.evidence(name, study.best)
         null = "no null" if e.null is None else f"{number(e.strength, 1)} times its null, p = {e.p_value:.3f}"
         told.append(f"{name} {sized(e.moments.norm.value, e.moments.norm.interval)}, {null}, n = {e.n:,}")
-    return f"At {head(study.best.layer, study.best.head)}: {'; '.join(told)}. The short strokes are each null's 95 % quantile."
+    return (
+        f"At {head(study.best.layer, study.best.head)}: {'; '.join(told)}. "
+        "The short strokes are each null's 95 % quantile."
+    )
 
 
 def _gaps(study: Study, names: list[str]) -> str:

@@ -11,7 +11,10 @@ from qkstore.quoted import estimate, head, ranked, size, sized, spread
 from qkstore.score import wilson
 from qkstore.study import Study
 
-MEAN_QUERY = "Within one category the query hardly varies, so that ΔC ≈ q̄ (k̄+ − k̄−)ᵀ: where that term is all of it, its rank is 1 by construction."
+MEAN_QUERY = (
+    "Within one category the query hardly varies, so that ΔC ≈ q̄ (k̄+ − k̄−)ᵀ: "
+    "where that term is all of it, its rank is 1 by construction."
+)
 
 
 def ranks(study: Study) -> Section:
@@ -34,8 +37,9 @@ def ranks(study: Study) -> Section:
     share = [e.moments.mean_query for e in found.values()]
     least = min(share, key=lambda s: s.value)
     seen = (
-        f"At {head(best.layer, best.head)} the mean query explains {spread([s.value for s in share], 5)} of ‖ΔC‖² over {len(share)} categories "
-        f"(the least: {estimate(least.value, least.interval, 5)}); n = {spread([e.n for e in found.values()], 0)} queries a category."
+        f"At {head(best.layer, best.head)} the mean query explains {spread([s.value for s in share], 5)} "
+        f"of ‖ΔC‖² over {len(share)} categories (the least: {estimate(least.value, least.interval, 5)}); "
+        f"n = {spread([e.n for e in found.values()], 0)} queries a category."
     )
     points = [
         {"name": name, "group": "share", "value": s.value, "low": s.low, "high": s.high}
@@ -48,7 +52,10 @@ def ranks(study: Study) -> Section:
         report_chart.estimates(points, "share of ‖ΔC‖²", zero=False, reference=1.0),
     )
     claims = tuple(_rank_claim(study, h) for h in study.heads)
-    title = f"ΔC of every category at {head(best.layer, best.head)}, {study.built} prompts; 95 % intervals by jackknife over queries."
+    title = (
+        f"ΔC of every category at {head(best.layer, best.head)}, {study.built} prompts; "
+        "95 % intervals by jackknife over queries."
+    )
     return Section(
         f"{study.run.name}-ranks", "Rank of every category (L2)", (MEAN_QUERY, figure, Table(title, rows)), claims
     )
@@ -62,8 +69,8 @@ def _rank_claim(study: Study, h) -> Claim:
     alike = sum(r == 1 for r in summed)
     authors = f"summed: {alike} of {n} of rank 1, share {estimate(alike / n, wilson(alike, n))}"
     here = (
-        f"{ones} of {n} of rank 1, share {estimate(ones / n, wilson(ones, n))}; the mean query explains {estimate(least.value, least.interval, 5)} "
-        "of ‖ΔC‖² at least"
+        f"{ones} of {n} of rank 1, share {estimate(ones / n, wilson(ones, n))}; "
+        f"the mean query explains {estimate(least.value, least.interval, 5)} of ‖ΔC‖² at least"
     )
     return Claim(
         "L2 ΔC of a category has rank 1",
@@ -85,9 +92,10 @@ def pictures(study: Study) -> Section:
         made, claim = _pictures(study, points, len(contrasts), few)
         parts, claims = parts + made, [*claims, claim]
     note = (
-        f"Queries on U and keys on V of the span of the categories' directions at {head(study.best.layer, study.best.head)}, built on the "
-        f"{study.built} split, drawn from the "
-        f"{study.judged} split. A query or key matches where the nearest group of keys, of other prompts, is its own; by cosine, each side centred."
+        "Queries on U and keys on V of the span of the categories' directions at "
+        f"{head(study.best.layer, study.best.head)}, built on the {study.built} split, "
+        f"drawn from the {study.judged} split. A query or key matches where the nearest group of keys, "
+        "of other prompts, is its own; by cosine, each side centred."
     )
     return Section(f"{study.run.name}-pictures", "Category space (L3)", (note, *parts), tuple(claims))
 

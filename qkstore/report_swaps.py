@@ -1,4 +1,4 @@
-"""The report's sections on interventions (L4, L9): swaps in closed form, live ones beside them, query side, dose, and the authors' variants."""
+"""The report's sections on interventions (L4, L9): closed form, live, query side, dose, and the authors' variants."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from qkstore.study import LISTS, SPAN, Study
 from qkstore.variant import Variant
 
 CLOSED = (
-    "Two keys of a prompt exchange their coordinates in a subspace; attention follows in closed form from the stored vectors, which equals a "
-    "re-run of the model with the edit. Random subspaces are ten of each rank."
+    "Two keys of a prompt exchange their coordinates in a subspace; attention follows in closed form "
+    "from the stored vectors, which equals a re-run of the model with the edit. Random subspaces are ten of each rank."
 )
 PAPER = {
     LISTS: "attention shifts, much more than at random; not all of it",
@@ -42,9 +42,9 @@ def swaps(study: Study) -> Section:
         at, n = head(h.layer, h.head), " and ".join(f"{f.n:,}" for f in found)
         before = conditions[0]
         seen = (
-            f"Before: original {estimate(before.original_before, before.ci['original_before'])}, target "
-            f"{estimate(before.target_before, before.ci['target_before'])}. "
-            f"The target has afterwards: {'; '.join(f'{named(c)} {after(c)}' for c in conditions)}. n = {n} queries of the {study.judged} split."
+            f"Before: original {estimate(before.original_before, before.ci['original_before'])}, "
+            f"target {estimate(before.target_before, before.ci['target_before'])}. The target has afterwards: "
+            f"{'; '.join(f'{named(c)} {after(c)}' for c in conditions)}. n = {n} queries of the {study.judged} split."
         )
         figures.append(
             Figure(
@@ -91,7 +91,10 @@ def _claims(study: Study, at: str, conditions: list[Condition]) -> list[Claim]:
 
 def _gained(c: Condition, r: Condition) -> str:
     """What the target has before and after, and after random swaps of the same rank."""
-    return f"target {estimate(c.target_before, c.ci['target_before'])} → {after(c)}, rank {c.rank}; random of that rank → {after(r)}"
+    return (
+        f"target {estimate(c.target_before, c.ci['target_before'])} → {after(c)}, rank {c.rank}; "
+        f"random of that rank → {after(r)}"
+    )
 
 
 # -- in the running model ----------------------------------------------------------------------------------------
@@ -112,7 +115,10 @@ def lived(study: Study) -> Section:
         live_chart.target(found, at),
     )
     table = Table(
-        f"What the target has after each swap of heads {', '.join(found.heads)} together, n = {found.n:,}; 95 % intervals.",
+        (
+            f"What the target has after each swap of heads {', '.join(found.heads)} together, "
+            f"n = {found.n:,}; 95 % intervals."
+        ),
         [_live_row(c, h) for c in found.conditions for h in found.heads],
     )
     return Section(name, title, (figure, table), tuple(_live_claims(study, found)))
@@ -152,7 +158,10 @@ def _live_claims(study: Study, found: Live) -> list[Claim]:
             where,
             "–",
             "–",
-            f"largest difference in attention {found.gap:.1e}; rounding of the model itself {found.noise['attention']:.1e}",
+            (
+                f"largest difference in attention {found.gap:.1e}; "
+                f"rounding of the model itself {found.noise['attention']:.1e}"
+            ),
             n,
         )
     ]
@@ -161,8 +170,10 @@ def _live_claims(study: Study, found: Live) -> list[Claim]:
         if c.answers and r.answers:
             a, b = c.answers, r.answers
             here = (
-                f"original's answer {estimate(a.original_before, a.ci['original_before'])} → {estimate(a.original_after, a.ci['original_after'])}, "
-                f"target's {estimate(a.target_before, a.ci['target_before'])} → {estimate(a.target_after, a.ci['target_after'])}; "
+                f"original's answer {estimate(a.original_before, a.ci['original_before'])} "
+                f"→ {estimate(a.original_after, a.ci['original_after'])}, "
+                f"target's {estimate(a.target_before, a.ci['target_before'])} "
+                f"→ {estimate(a.target_after, a.ci['target_after'])}; "
                 f"random of that rank → {estimate(b.target_after, b.ci['target_after'])}, {r.bases} bases"
             )
             rows.append(
@@ -181,8 +192,8 @@ def queried(study: Study) -> Section:
         query_swap.intervene(study.run, study.features, study.best.layer, study.best.head),
     )
     seen = (
-        f"The target has afterwards: {'; '.join(f'{named(c)} {after(c)}' for c in found.conditions)}. n = {found.n:,} queries; {found.hidden:,} "
-        "more have no such query. "
+        f"The target has afterwards: {'; '.join(f'{named(c)} {after(c)}' for c in found.conditions)}. "
+        f"n = {found.n:,} queries; {found.hidden:,} more have no such query. "
         f"Attention is among stored keys, which hold {found.stored:.3f} of it on average."
     )
     note = "Instead of two keys, a query takes on the coordinates of another that looks for the target."
@@ -224,8 +235,8 @@ def dosed(study: Study, coordinates: int = 3) -> Section:
         report_chart.doses(pl.concat(tables)),
     )
     note = (
-        "The keys' coordinates move part of the way, or beyond: all of the subspace, its first coordinates one at a time, and ten random subspaces "
-        "of its rank."
+        "The keys' coordinates move part of the way, or beyond: "
+        "all of the subspace, its first coordinates one at a time, and ten random subspaces of its rank."
     )
     return Section(f"{study.run.name}-dosed", "Dose and response", (note, figure))
 
@@ -250,10 +261,10 @@ def varied(study: Study) -> Section:
         found, at = study.variants(h), head(h.layer, h.head)
         rows += _summed(at, found) if study.kind == LISTS else [_variant_row(at, v) for v in found]
     note = (
-        "The authors' scripts sum over a category's keys where the text averages; take the negative's query of the lexical contrast from the "
-        "counterfactual too (a matched pair) "
-        "where the text has one query for both (a triplet); and add the two subspaces' projectors without orthogonalising. Overlap is the mean "
-        "squared cosine with the text's key subspace."
+        "The authors' scripts sum over a category's keys where the text averages; "
+        "take the negative's query of the lexical contrast from the counterfactual too (a matched pair) where the "
+        "text has one query for both (a triplet); and add the two subspaces' projectors without orthogonalising. "
+        "Overlap is the mean squared cosine with the text's key subspace."
     )
     title = (
         "Target's attention after the swap; over categories the mean and, in brackets, the range."

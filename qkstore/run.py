@@ -53,7 +53,8 @@ class Run:
             raise RunError(f"no run file {self.path}")
         try:
             self._connection = duckdb.connect(str(self.path), read_only=True)
-            # One thread reads a head fastest. Set afterwards: with a config, a notebook could not open the file beside us.
+            # One thread reads a head fastest. Set after connecting: with a config, a notebook could not open the file
+            # beside us.
             self._connection.execute("SET threads = 1")
             self._check_plain()
             self.manifest = self._row("SELECT * FROM run")
@@ -68,12 +69,19 @@ class Run:
             raise
 
     def _check_plain(self) -> None:
-        """A run is tables alone. A view or macro in a file from elsewhere would run its own SQL when we read the table it poses as."""
-        sql = "SELECT view_name FROM duckdb_views() WHERE NOT internal UNION ALL SELECT function_name FROM duckdb_functions() WHERE NOT internal"
+        """Raise StoreError unless the file holds tables alone, as a run does.
+
+        A view or macro in a file from elsewhere would run its own SQL when we read the table it poses as.
+        """
+        sql = (
+            "SELECT view_name FROM duckdb_views() WHERE NOT internal UNION ALL "
+            "SELECT function_name FROM duckdb_functions() WHERE NOT internal"
+        )
         found = self._connection.execute(sql).fetchone()
         if found:
             raise StoreError(
-                f"run file {self.path.name} holds a view or macro, {found[0]!r}; a run is tables alone, so it is not opened"
+                f"run file {self.path.name} holds a view or macro, {found[0]!r}; "
+                "a run is tables alone, so it is not opened"
             )
 
     def _check_version(self) -> None:
@@ -82,7 +90,8 @@ class Run:
             raise StoreError(f"run file {self.path.name} was not made by qkstore: its manifest has no version")
         if version > schema.RUN_VERSION:
             raise StoreError(
-                f"run file {self.path.name} is of version {version}, this qkstore reads up to {schema.RUN_VERSION}: upgrade qkstore"
+                f"run file {self.path.name} is of version {version}, "
+                f"this qkstore reads up to {schema.RUN_VERSION}: upgrade qkstore"
             )
 
     def __getattr__(self, name: str):
@@ -92,7 +101,10 @@ class Run:
         raise AttributeError(name)
 
     def __repr__(self) -> str:
-        return f"Run({self.name!r}, model={self.model!r}, prompts={self.n_prompts}, layers={len(self.layers)}, d_head={self.d_head})"
+        return (
+            f"Run({self.name!r}, model={self.model!r}, prompts={self.n_prompts}, "
+            f"layers={len(self.layers)}, d_head={self.d_head})"
+        )
 
     @property
     def identity(self) -> tuple:
@@ -214,7 +226,8 @@ class Run:
                 read += len(ids)
         if read != len(out):
             raise StoreError(
-                f"run {self.name!r}: layer {layer} head {head} has {read} vectors where {len(out)} were expected; run `check`"
+                f"run {self.name!r}: layer {layer} head {head} has {read} vectors where {len(out)} were expected; "
+                "run `check`"
             )
         return (
             out
@@ -270,14 +283,18 @@ class Run:
         for column in columns:
             if column not in self.columns[side]:
                 raise RunError(
-                    f"run {self.name!r} has no label {column!r} on its {'queries' if side == 'q' else 'keys'}; {near(column, self.columns[side])}"
+                    f"run {self.name!r} has no label {column!r} on its {'queries' if side == 'q' else 'keys'}; "
+                    f"{near(column, self.columns[side])}"
                 )
         names = ", ".join(f'"{c}"' for c in columns)
         row = "query_row" if side == "q" else "key_row"
         return self.table(f"SELECT {names} FROM {side} ORDER BY {row}").take(pa.array(rows))
 
     def tokens(self, prompt_id: int) -> list[dict]:
-        """Every token of one prompt in order: pos, text, role and labels; raises RunError when there is no such prompt."""
+        """Every token of one prompt in order: pos, text, role and labels.
+
+        Raises RunError when there is no such prompt.
+        """
         if not 0 <= prompt_id < self.n_prompts:
             raise RunError(f"run {self.name!r} has no prompt {prompt_id}; its prompts are 0 to {self.n_prompts - 1}")
         return self.table("SELECT * FROM token WHERE prompt_id = ? ORDER BY pos", [prompt_id]).to_pylist()
@@ -295,6 +312,7 @@ class Run:
             return rows[0][0]
         if not str(name).isdecimal():
             raise RunError(
-                f"run {self.name!r} has no prompt {str(name)!r}; give its id, or a prompt_id from 0 to {self.n_prompts - 1}"
+                f"run {self.name!r} has no prompt {str(name)!r}; "
+                f"give its id, or a prompt_id from 0 to {self.n_prompts - 1}"
             )
         return self.prompt(int(name))["prompt_id"]

@@ -23,9 +23,10 @@ ORDINAL = {
 def pairs(
     points: pl.DataFrame, names: tuple[str, str, str], title: str, dark: bool = False, size: int = 395
 ) -> alt.HConcatChart:
-    """Coordinates x–y and y–z of `points` (side, x, y, z, group, prompt_id, text), side by side; one direction as a strip a group.
+    """Coordinates x–y and y–z of `points`, side by side; a single direction is drawn as one strip for each group.
 
-    A brush in either dims everything else in both; a click in the legend dims the other groups.
+    points: side, x, y, z, group, prompt_id, text. A brush in either dims everything else in both; a click in the legend
+    dims the other groups.
     """
     shown, colours, numbers = grouped(points, dark)
     drawn = (

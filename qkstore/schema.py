@@ -122,7 +122,10 @@ def side_tables(token_labels: list[str], prompt_labels: list[str]) -> list[str]:
 
 
 def _side(alias: str, rows: str, token_labels: list[str], prompt_labels: list[str]) -> str:
-    """A stored row with its token's and its prompt's columns. A table, not a view: the pairs come 2 to 3 times sooner."""
+    """A stored row with its token's and its prompt's columns.
+
+    A table, not a view: pairs are found 2 to 3 times faster.
+    """
     names = [f"r.{rows}", "r.prompt_id", "r.pos", "t.token_id", "t.text AS token", "t.role", "t.span", "t.span_last"]
     names += ["p.id", "p.split", "p.variant", "p.counterfactual_id", "p.answer"]
     names += [f't."{name}"' for name in token_labels] + [f'p."{name}"' for name in prompt_labels]
@@ -137,14 +140,17 @@ def _side(alias: str, rows: str, token_labels: list[str], prompt_labels: list[st
 CATALOG_MIGRATIONS = [
     """
     CREATE TABLE contrast (
-        name VARCHAR NOT NULL, version INTEGER NOT NULL, "where" VARCHAR, positive VARCHAR, negative VARCHAR, pairs VARCHAR,
+        name VARCHAR NOT NULL, version INTEGER NOT NULL, "where" VARCHAR, positive VARCHAR, negative VARCHAR, \
+pairs VARCHAR,
         weighting VARCHAR NOT NULL, centring VARCHAR NOT NULL, description VARCHAR NOT NULL, author VARCHAR NOT NULL,
         created TIMESTAMP NOT NULL, PRIMARY KEY (name, version));
     CREATE TABLE note (
-        note_id VARCHAR PRIMARY KEY, run VARCHAR NOT NULL, subject VARCHAR NOT NULL, text VARCHAR NOT NULL, author VARCHAR NOT NULL,
+        note_id VARCHAR PRIMARY KEY, run VARCHAR NOT NULL, subject VARCHAR NOT NULL, text VARCHAR NOT NULL, \
+author VARCHAR NOT NULL,
         created TIMESTAMP NOT NULL);
     CREATE TABLE result (
-        key VARCHAR PRIMARY KEY, kind VARCHAR NOT NULL, run VARCHAR NOT NULL, contrast VARCHAR NOT NULL, payload VARCHAR NOT NULL,
+        key VARCHAR PRIMARY KEY, kind VARCHAR NOT NULL, run VARCHAR NOT NULL, contrast VARCHAR NOT NULL, \
+payload VARCHAR NOT NULL,
         created TIMESTAMP NOT NULL)
     """,
 ]

@@ -13,7 +13,10 @@ CHUNK = 1024  # pairs at a time: gathered queries and keys stay in the processor
 
 
 def logits(q: np.ndarray, k: np.ndarray, scaling: float, softcap: float | None = None) -> np.ndarray:
-    """(n,) what the softmax sees for q: (n, d) and k: (n, d), row by row: the model's own scaling and soft-cap, float64."""
+    """(n,) what the softmax sees for q: (n, d) and k: (n, d), row by row.
+
+    With the model's own scaling and soft-cap, in float64.
+    """
     return capped(scaling * np.einsum("nd,nd->n", q, k, dtype=np.float64), softcap)
 
 
@@ -35,11 +38,11 @@ def pair_logits(q: np.ndarray, k: np.ndarray, pairs: Pairs, scaling: float, soft
 class Score:
     """One head under one contrast.
 
-    accuracy: P(the largest logit among a query's keys is on a positive one; a tie counts against), over the `n` queries that
-    have keys of both signs, with its 95 % Wilson interval. None without such queries.
-    attention_positive, attention_negative: a query's attention on its keys of that sign, summed, then averaged over the
-    queries that have any; None when none is seen (their keys are in another prompt). selectivity: their ratio, with its
-    95 % bootstrap interval over queries.
+    accuracy: P(the largest logit among a query's keys is on a positive one; a tie counts against), over the `n` queries
+    that have keys of both signs, with its 95 % Wilson interval. None without such queries. attention_positive,
+    attention_negative: a query's attention on its keys of that sign, summed, then averaged over the queries that have
+    any; None when none is seen (their keys are in another prompt). selectivity: their ratio, with its 95 % bootstrap
+    interval over queries.
     """
 
     n: int

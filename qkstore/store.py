@@ -33,7 +33,8 @@ def open(where: str | os.PathLike | None = None, create: bool = False) -> Store:
             raise StoreError(f"store {str(path)!r} cannot be made: {error.strerror}") from None
     if not (path / "runs").is_dir():
         raise StoreError(
-            f"no store at {str(path)!r}: make one with `python -m ingest demo --store {path}`, or name another with --store or $QKSTORE"
+            f"no store at {str(path)!r}: "
+            f"make one with `python -m ingest demo --store {path}`, or name another with --store or $QKSTORE"
         )
     return Store(path)
 
@@ -51,7 +52,10 @@ class Store:
         return f"Store({str(self.path)!r})"
 
     def scan(self) -> tuple[list[Run], list[StoreError]]:
-        """Every run by name, and an error for each `.duckdb` file in `runs/` that is none; hidden files are passed over."""
+        """Every run by name, and an error for each `.duckdb` file in `runs/` that is no run.
+
+        Hidden files are passed over.
+        """
         runs, errors = [], []
         for path in self._files():
             try:
@@ -106,7 +110,10 @@ class Store:
         seed: int = 0,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[HeadScore]:
-        """Every head's scores (see qkstore.heads.heads), computed once for all who use the store and kept in its catalogue."""
+        """Every head's scores (see qkstore.heads.heads).
+
+        Computed once for all who use the store, and kept in its catalogue.
+        """
         key = hashlib.sha256(
             repr((run.identity, contrast.key, nulls, seed, __version__, HeadScore.__match_args__)).encode()
         ).hexdigest()

@@ -1,4 +1,4 @@
-"""A study: one run of the paper's language-model programme, its selected heads, and what several sections of a report ask of it."""
+"""A study: one run of the paper's language-model programme, its selected heads, and what several sections ask of it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,18 @@ MOST_HEADS = 12  # of a run, that are shown
 
 
 class Study:
-    """A run with the results that are asked for again and again, each computed once. Raises RunError for a run that is of neither kind."""
+    """A run with the results that are asked for again and again, each computed once.
+
+    Raises RunError for a run that is of neither kind.
+    """
 
     def __init__(self, store: Store, run: Run):
         self.store, self.run, self.named = store, run, store.features(run)
         self.kind = LISTS if SPAN in self.named else BOXES if {"order", "lexical"} <= set(self.named) else None
         if self.kind is None:
             raise RunError(
-                f"run {run.name!r} is no run of lists or boxes, which is what the report is about; `python -m ingest paper` makes such runs"
+                f"run {run.name!r} is no run of lists or boxes, which is what the report is about; "
+                "`python -m ingest paper` makes such runs"
             )
         self._evidence: dict[tuple, Evidence] = {}
         self._variants: dict[tuple, list[Variant]] = {}
@@ -88,7 +92,10 @@ class Study:
         return self._evidence[key]
 
     def variants(self, head: HeadScore) -> list[Variant]:
-        """The text's definitions beside those of the authors' scripts; none where the run has no contrast that both define."""
+        """The text's definitions beside those of the authors' scripts.
+
+        An empty list where the run has no contrast that both define.
+        """
         at = head.layer, head.head
         if at not in self._variants:
             with suppress(ContrastError):

@@ -36,7 +36,10 @@ class Subspace:
 
     @classmethod
     def of(cls, delta: np.ndarray, rank: int | None = None, energy: float = 0.99) -> Subspace:
-        """From ΔC: (d_head, d_head), with the rank given or by energy. Raises ContrastError for a rank outside 1…d_head."""
+        """From ΔC: (d_head, d_head), with the rank given or by energy.
+
+        Raises ContrastError for a rank outside 1…d_head.
+        """
         U, S, Vt = np.linalg.svd(np.asarray(delta, np.float64))
         r = _rank_of(S, energy) if rank is None else rank
         if r == 0 and rank is None:
@@ -61,11 +64,12 @@ class Subspace:
 
 
 def union(subspaces: Sequence[Subspace]) -> Subspace:
-    """The span of several subspaces, in query and in key space; what they share counts once (added projectors count it twice).
+    """The span of several subspaces, in query and in key space.
 
-    The bases are turned so that columns of U and V still belong together: they are the singular vectors of the sum of the
-    parts' ΔC, each cut to its rank and scaled to norm 1, within the spans; S holds its singular values. Only where parts share
-    more directions in one space than in the other have U and V different widths; `rank` is the keys', which a swap moves.
+    What they share counts once (added projectors count it twice). The bases are turned so that columns of U and V still
+    belong together: they are the singular vectors of the sum of the parts' ΔC, each cut to its rank and scaled to norm
+    1, within the spans; S holds its singular values. Only where parts share more directions in one space than in the
+    other have U and V different widths; `rank` is the keys', which a swap moves.
     """
     U, V = _span([s.U for s in subspaces]), _span([s.V for s in subspaces])
     left, S, right = np.linalg.svd(U.T @ sum(_unit(s) for s in subspaces) @ V)
@@ -82,7 +86,7 @@ def random(d_head: int, rank: int, rng: np.random.Generator) -> Subspace:
 
 
 def principal_angles(A: np.ndarray, B: np.ndarray) -> np.ndarray:
-    """(min(a, b),) angles between the spans of A: (d, a) and B: (d, b), in radians, ascending; small ones from sines."""
+    """(min(a, b),) angles between the spans of A: (d, a) and B: (d, b), radians, ascending; small ones from sines."""
     from scipy.linalg import subspace_angles
 
     return subspace_angles(A, B)[::-1]

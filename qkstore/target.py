@@ -48,7 +48,8 @@ def draw(run: Run, contrasts: tuple[Contrast, ...], split: str | None, most: int
     if not len(drawn):
         names = ", ".join(c.name for c in contrasts)
         raise ContrastError(
-            f"contrast {names!r} leaves no key to move attention to: no query of the {split or 'whole'} split has a positive key and another one in its prompt"
+            f"contrast {names!r} leaves no key to move attention to: "
+            f"no query of the {split or 'whole'} split has a positive key and another one in its prompt"
         )
     if len(drawn) > most:
         drawn = drawn[np.sort(rng.permutation(len(drawn))[:most])]

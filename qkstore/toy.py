@@ -1,4 +1,4 @@
-"""Toy runs: heads trained on payload retrieval, whose latents, ranks and weights are known, so that the method can be judged."""
+"""Toy runs: heads trained on payload retrieval, with known latents, ranks and weights, to judge the method by."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HOW = "python -m ingest toy-sweep --grid 2-6 --d-head 8"
 
 @dataclass(frozen=True)
 class Toy:
-    """One toy run with its settings and what was measured as it was trained. bound: the accuracy that no head can beat."""
+    """One toy run with its settings and what was measured at training. bound: the accuracy that no head can beat."""
 
     run: Run
     variant: str
@@ -114,7 +114,7 @@ def values(found: Sequence[Toy], name: str) -> list:
 
 
 def filters(found: Sequence[Toy]) -> list[str]:
-    """Those of FILTERS that are worth a choice: latents and d_head always, the others where there are several values."""
+    """Those of FILTERS that are worth a choice: latents and d_head always, others where there are several values."""
     return [name for i, name in enumerate(FILTERS) if i < 2 or len(values(found, name)) > 1]
 
 
@@ -129,7 +129,10 @@ def having(found: Sequence[Toy], name: str, value) -> list[Toy]:
 
 
 def narrowed(found: Sequence[Toy], wanted: Mapping[str, str], like: Toy | None = None) -> list[Toy]:
-    """The runs that agree in all of FILTERS, with the values `wanted` (as text) where they are possible, or else the usual ones."""
+    """The runs that agree in all of FILTERS.
+
+    They have the values `wanted` (as text) where these are possible, or else the usual ones.
+    """
     for name in FILTERS:
         there = {str(value): value for value in values(found, name)}
         found = having(found, name, there.get(wanted.get(name, ""), usual(found, name, like)))
@@ -142,7 +145,7 @@ def grid(found: Sequence[Toy]) -> dict[tuple[int, int], Toy]:
 
 
 def chosen(cells: dict[tuple[int, int], Toy], ranks: tuple[int, int] | None = None) -> Toy:
-    """The cell of these ranks; where there is none the paper's example, or else the first cell with room for both latents."""
+    """The cell of these ranks, or else the paper's example, or else the first cell with room for both latents."""
     for wanted in (ranks, PAPERS):
         if wanted in cells:
             return cells[wanted]
@@ -166,14 +169,18 @@ def interaction(run: Run) -> latents.Interaction:
 
 
 def closed_form(run: Run, factor: str) -> np.ndarray:
-    """(d_head, d_head) ΔC of latent z1 or z2 as the weights give it, without a sample. Raises RunError for a run that is no toy run."""
+    """(d_head, d_head) ΔC of latent z1 or z2 as the weights give it, without a sample.
+
+    Raises RunError for a run that is no toy run.
+    """
     return latents.closed_form(run.weights, number(run, factor), toy(run).discrete)
 
 
 def sampled(run: Run, factor: str, sizes: Sequence[int], variant: str = "triplet") -> list[np.ndarray]:
-    """ΔC of latent z1 or z2 from the first n triplets, for each n of `sizes`; variant exact: those whose keys share payload and noise.
+    """ΔC of latent z1 or z2 from the first n triplets, for each n of `sizes`.
 
-    Raises RunError for a run that is no toy run.
+    variant: "exact" takes the triplets whose keys share payload and noise. Raises RunError for a run that is no toy
+    run.
     """
     number(run, factor)
     contrast = builtin.latent(factor, variant)

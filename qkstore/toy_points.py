@@ -1,4 +1,4 @@
-"""Queries and keys of a toy head in the subspace of one latent: the cube of signs, the sphere of Gaussian latents (Fig. 3, 12)."""
+"""Queries and keys of a toy head in one latent's subspace: the cube of signs, the sphere of Gaussians (Fig. 3, 12)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from qkstore.toy import HEAD, LAYER, number, toy
 class Centroids(NamedTuple):
     """Shares of n queries that are at the key centroid of their own code.
 
-    attended: its q · c is the largest of all centroids. nearest: it is the nearest one. balanced: it is the nearest one in the balanced
-    basis (see qkstore.balance): `nearest` depends on what training left open. flipped: as attended, with the sign of the first u alone
-    turned, which must destroy it.
+    attended: its q · c is the largest of all centroids. nearest: it is the nearest one. balanced: it is the nearest one
+    in the balanced basis (see qkstore.balance): `nearest` depends on what training left open. flipped: as attended,
+    with the sign of the first u alone turned, which must destroy it.
     """
 
     attended: float
@@ -66,8 +66,8 @@ def _find(q: np.ndarray, k: np.ndarray, z_k: np.ndarray, near: bool) -> np.ndarr
 def points(run: Run, factor: str, balance: bool = False, most: int = 4000, seed: int = 0) -> Points:
     """Joint PCA of queries and keys of the contexts in the subspace of latent z1 or z2; balance: in the balanced basis.
 
-    Grouped by the signs of the latent's first three coordinates, as 0 and 1: groups that are numbers are all drawn, on a ramp.
-    Raises RunError for a run that is no toy run.
+    Grouped by the signs of the latent's first three coordinates, as 0 and 1: groups that are numbers are all drawn, on
+    a ramp. Raises RunError for a run that is no toy run.
     """
     (q, queries), (k, keys), rank = _projected(run, factor)
     found = pca(*(balanced(q, k) if balance else (q, k)))
@@ -88,7 +88,10 @@ def _projected(run: Run, factor: str):
     space = subspace(run, (latent(factor),), LAYER, HEAD)
     labels = {}
     for side in ("query", "key"):
-        sql = f"SELECT {side}_row AS row, prompt_id, token AS text, {factor} AS code, translate(signs{i}, '+-', '10') AS \"group\" FROM {side[0]}"
+        sql = (
+            f"SELECT {side}_row AS row, prompt_id, token AS text, {factor} AS code, "
+            f"translate(signs{i}, '+-', '10') AS \"group\" FROM {side[0]}"
+        )
         labels[side] = pl.from_arrow(run.table(f"{sql} WHERE variant = 'context' ORDER BY row"))
     rows = {side: found["row"].to_numpy() for side, found in labels.items()}
     q, k = project(run.queries(LAYER, HEAD, rows["query"]), run.keys(LAYER, HEAD, rows["key"]), space)

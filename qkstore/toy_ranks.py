@@ -10,7 +10,10 @@ from qkstore.toy import FACTORS, Recovered, Toy
 
 @dataclass(frozen=True)
 class Tally:
-    """Of `latents` (two a head) those whose recovered rank is the true one are `exact`; misses names the others; sums: r̂1 + r̂2 a head."""
+    """How many of `latents` (two a head) have their true rank recovered.
+
+    exact: those whose recovered rank is the true one. misses: names of the others. sums: r̂1 + r̂2 of each head.
+    """
 
     exact: int
     latents: int

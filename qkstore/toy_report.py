@@ -52,7 +52,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Head:
-    """All that the report asks of one toy run. sizes: triplets of z1, z2 each; errors: (latents, sizes) ‖ΔC − closed form‖ / ‖closed form‖."""
+    """All that the report asks of one toy run.
+
+    sizes: triplets of z1, z2 each. errors: (latents, sizes) ‖ΔC − closed form‖ / ‖closed form‖.
+    """
 
     toy: Toy
     recovered: Recovered
@@ -87,7 +90,10 @@ def examine(toy: Toy) -> Head:
 
 
 def report(store: Store, progress: Callable[[int, int], None] | None = None) -> list[Row]:
-    """A row a claim and family of heads (latents, d_head, recipe, noise). Raises RunError for a store without toy runs."""
+    """One row for each claim and family of heads (same latents, d_head, recipe, noise).
+
+    Raises RunError for a store without toy runs.
+    """
     found = toys(store)
     if not found:
         raise RunError(f"store {str(store.path)!r} has no toy run; make some with `{HOW}`")
@@ -106,7 +112,10 @@ def report(store: Store, progress: Callable[[int, int], None] | None = None) -> 
 
 
 def _families(heads: Sequence[Head]) -> Iterator[tuple[str, list[Head]]]:
-    """Heads of the same latents, d_head, recipe and noise, with a name such as: discrete, d_head 8; noise is named where there are several."""
+    """Heads of the same latents, d_head, recipe and noise, with a name such as: discrete, d_head 8.
+
+    The noise is named where there are several.
+    """
     noises = {h.toy.noise for h in heads}
     for key in sorted({_family(h.toy) for h in heads}):
         members = [h for h in heads if _family(h.toy) == key]
@@ -162,7 +171,10 @@ def ranks(name: str, heads: list[Head]) -> list[Row]:
 
 
 def swapped(name: str, heads: list[Head]) -> list[Row]:
-    """T7: one head in full (of the paper's ranks, or that of the most room), then how far z1 + z2 is from moving everything in any head with room."""
+    """T7: one head in full, then how far swapping z1 + z2 is from moving everything, in any head with room.
+
+    The one head is that of the paper's ranks, or that of the most room.
+    """
     shown = max(heads, key=lambda h: (h.toy.ranks == PAPERS and h.toy.room > 0, h.toy.room))
     conditions = {c.name: c for c in shown.swaps.conditions}
     before = conditions["z1"]
@@ -197,7 +209,10 @@ def swapped(name: str, heads: list[Head]) -> list[Row]:
 
 
 def cube(name: str, heads: list[Head]) -> list[Row]:
-    """T6: queries find the mean key of their own signs, in latents of so few that each code has many keys to average."""
+    """T6: queries find the mean key of their own signs.
+
+    Only for latents of so few signs that each code has many keys to average.
+    """
     found = [c for h in heads if h.toy.room >= 0 for r, c in zip(h.toy.ranks, h.centroids) if r <= FEW_SIGNS]
     if not found:
         return []
@@ -221,7 +236,7 @@ def cube(name: str, heads: list[Head]) -> list[Row]:
 
 
 def moments(name: str, heads: list[Head]) -> list[Row]:
-    """T4: the sample ΔC against its closed form, from more and more triplets; noise alone falls as n to the power −1/2."""
+    """T4: the sample ΔC against its closed form, from more and more triplets; noise alone falls as n^(−1/2)."""
     alike = [h for h in heads if h.sizes == heads[0].sizes]
     sizes, errors = heads[0].sizes, np.concatenate([h.errors for h in alike])
     measured = (
@@ -315,7 +330,10 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def around(path: str | Path) -> tuple[str, str]:
-    """What stands before and after the table of a page, marker comments included. Raises StoreError where it has not one of each, in order."""
+    """What stands before and after the table of a page, marker comments included.
+
+    Raises StoreError where it has not one of each, in order.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Variants: the text's definition of a contrast beside that of the authors' scripts, on the same head, queries and targets."""
+"""Variants: the text's definition of a contrast beside the authors' scripts', on the same head, queries and targets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ AUTHORS = "authors/"
 
 @dataclass(frozen=True)
 class Variant:
-    """One definition: its swap, and the overlap (mean squared cosine) of its key subspace with the text's, 1 for the text itself."""
+    """One definition: its swap, and the overlap of its key subspace with the text's.
+
+    overlap: mean squared cosine, 1 for the text itself.
+    """
 
     name: str
     whose: str
@@ -29,8 +32,10 @@ class Variant:
 def variants(
     run: Run, named: dict[str, Contrasts], layer: int, head: int, most: int = 1000, seed: int = 0
 ) -> list[Variant]:
-    """Every feature of the run that both define, the text's first; where there are order and lexical, also both together: in the
-    span of the two, and with their projectors added, which counts twice what they share. Raises ContrastError where there is none.
+    """Every feature that both the text and the authors' scripts define, the text's definition first.
+
+    Where there are order and lexical, also both together: in the span of the two, and with their projectors added,
+    which counts twice what they share. Raises ContrastError where there is none.
     """
     both = [name for name in named if AUTHORS + name in named]
     if not both:
