@@ -35,7 +35,10 @@ ORDER = Contrast(
 
 
 def make(store: Path, n: int, m: int, d: int, heads: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """A run of n prompts with m keys each; head 1 is what is measured, the others make the file one of several heads."""
+    """A run of n prompts with m keys each.
+
+    Head 1 is what is measured; the others are there so that the file holds several heads.
+    """
     rng = np.random.default_rng(0)
     q, k = (
         rng.normal(size=(1, heads, n, d)).astype(np.float32),

@@ -3,8 +3,9 @@
     python bench/crash.py STORE MODEL_FOLDER [--kills 10] [--n 150] [--seed 0]
 
 Each attempt is a process of its own that ingests one run into STORE; it is killed somewhere between its start and the
-time that an uninterrupted ingest takes. After every kill the store must open and show no half run. At the end the run must
-hold the vectors of an ingest that nobody interrupted. Prints what each kill left; exit code 1 when any of it fails.
+time that an uninterrupted ingest takes. After every kill the store must open and show no half run. At the end the run
+must hold the vectors of an ingest that nobody interrupted. Prints what each kill left; exit code 1 when any of it
+fails.
 """
 
 from __future__ import annotations
@@ -60,11 +61,13 @@ def main(arguments: list[str] | None = None) -> int:
         runs, errors = qkstore.open(store).scan()
         spooled = len(list((store / "runs" / ".incoming" / "r").glob("batch-*")))
         print(
-            f"kill {i + 1} after {pause:.2f} s of {whole_s:.2f}: {spooled} batches kept, {spooled - done} of them new, {len(runs)} runs visible"
+            f"kill {i + 1} after {pause:.2f} s of {whole_s:.2f}: "
+            f"{spooled} batches kept, {spooled - done} of them new, {len(runs)} runs visible"
         )
         if errors or spooled < done or runs:
             failed.append(
-                f"kill {i + 1}: {[r.name for r in runs]} visible, {[str(e) for e in errors]}, {done} → {spooled} batches"
+                f"kill {i + 1}: {[r.name for r in runs]} visible, {[str(e) for e in errors]}, "
+                f"{done} → {spooled} batches"
             )
             break
     else:

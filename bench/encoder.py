@@ -2,10 +2,11 @@
 
     python bench/encoder.py [--model FOLDER] [--store FOLDER] [--n 800] [--n-test 400] [--nulls 999] [--write]
 
-Without --model the encoder of requirements-encoder.txt is taken. A head's gain is how much larger its logit from a name to the
-name's items is; its null deals the words anew among the categories, for all heads together (the largest of them, Westfall and
-Young's max-T), on the train words and on words that no train list has. The same architecture with random weights is the control.
---write puts the tables into docs/encoder.md. The runs stay in --store to be looked at; without it, they are thrown away.
+Without --model the encoder of requirements-encoder.txt is taken. A head's gain is how much larger its logit from a name
+to the name's items is; its null deals the words anew among the categories, for all heads together (the largest of them,
+Westfall and Young's max-T), on the train words and on words that no train list has. The same architecture with random
+weights is the control. --write puts the tables into docs/encoder.md. The runs stay in --store to be looked at; without
+it, they are thrown away.
 """
 
 from __future__ import annotations
@@ -44,7 +45,11 @@ SIGNS = 59  # deals of signs: costly ones, and only a comparison
 
 @dataclass(frozen=True)
 class Tested:
-    """gain: (heads,) logits; null: (heads, nulls), the same deals for every head; norm, norm_null: of ‖ΔC‖ under dealt signs."""
+    """What is measured of every head, beside its null.
+
+    gain: (heads,) logits. null: (heads, nulls), the same deals for every head. norm, norm_null: the norm of ΔC, and of
+    ΔC under dealt signs.
+    """
 
     gain: np.ndarray
     null: np.ndarray
@@ -67,7 +72,10 @@ class Tested:
 
 
 def family_p(observed: np.ndarray, null: np.ndarray) -> np.ndarray:
-    """(heads,) P(any head of none with a feature is as far above its null): each statistic in units of its own null's spread."""
+    """(heads,) P(where no head has a feature, any of them is as far above its null as this one).
+
+    Each statistic is taken in units of its own null's spread.
+    """
     middle, spread = null.mean(axis=1), null.std(axis=1)
     largest = ((null - middle[:, None]) / spread[:, None]).max(axis=0)  # (nulls,)
     reached = largest[None] >= ((observed - middle) / spread)[:, None]
@@ -116,7 +124,10 @@ def tested(run: Run, split: str, nulls: int, seed: int = 0) -> Tested:
 
 
 def gain(logit: np.ndarray, own: np.ndarray) -> float:
-    """Mean logit from a name to its words, less what the name and the word have in all pairs. logit: (names, words), own: (words,)."""
+    """Mean logit from a name to its words, less what the name and the word have in all pairs.
+
+    logit: (names, words), own: (words,).
+    """
     centred = logit - logit.mean(axis=0) - logit.mean(axis=1, keepdims=True) + logit.mean()
     return float(centred[own, np.arange(len(own))].mean())
 
@@ -152,13 +163,14 @@ def table(run: Run, trained: dict[str, Tested], control: dict[str, Tested]) -> l
         i, (a, b), (c, d) = number[s.layer, s.head], s.selectivity_ci, s.accuracy_ci
         gains = " | ".join(f"{t.gain[i]:.2f} | {t.p[i]:.3f}" for t in trained.values())
         lines.append(
-            f"| L{s.layer} H{s.head} | {gains} | {s.selectivity:.2f} | {a:.2f}–{b:.2f} | {s.accuracy:.2f} | {c:.2f}–{d:.2f} |"
+            f"| L{s.layer} H{s.head} | {gains} | {s.selectivity:.2f} | {a:.2f}–{b:.2f} | {s.accuracy:.2f} | "
+            f"{c:.2f}–{d:.2f} |"
         )
     n = {split: len(np.unique(pairs(run, CATEGORY, split).query)) for split in ("train", "test")}
     said = (
-        f"Lists: {n['train']:,} of train words, {n['test']:,} of held-out words. Chance is a ratio of {lists.N_ITEMS / _others():.2f} and "
-        f"{1 / lists.N_CATEGORIES:.2f} right items. Deals: {trained['test'].null.shape[1]:,}. Model: {run.architecture}, "
-        f"weights {run.weights_hash[:12]}."
+        f"Lists: {n['train']:,} of train words, {n['test']:,} of held-out words. "
+        f"Chance is a ratio of {lists.N_ITEMS / _others():.2f} and {1 / lists.N_CATEGORIES:.2f} right items. "
+        f"Deals: {trained['test'].null.shape[1]:,}. Model: {run.architecture}, weights {run.weights_hash[:12]}."
     )
     return [*lines, "", said]
 

@@ -1,10 +1,11 @@
 """An ingest's wall time against the bare forward passes of the same batches, in turns in one process.
 
-    python bench/ingest.py [--config small|llama-3.1-8b] [--prompts 128] [--rounds 3] [--device cpu] [--limit 1.15] [--write]
+    python bench/ingest.py [--config small|llama-3.1-8b] [--prompts 128] [--rounds 3] [--device cpu]
+                           [--limit 1.15] [--write]
 
-The model has random weights in a real one's shape; prompts are boxes whose nine box letters and last token are stored, in
-every head of every layer. The ingest is all of it: tokenising, passes, spooling, sorting into a run file, syncing. It does not
-run what follows the last layer's keys, so the passes that count stop there too. --write puts the table into
+The model has random weights in a real one's shape; prompts are boxes whose nine box letters and last token are stored,
+in every head of every layer. The ingest is all of it: tokenising, passes, spooling, sorting into a run file, syncing.
+It does not run what follows the last layer's keys, so the passes that count stop there too. --write puts the table into
 docs/performance.md. Exit code 1 above --limit.
 """
 
@@ -65,7 +66,7 @@ CONFIGS = {  # name: (shape, dtype, what it is)
 
 @dataclass
 class Times:
-    """Seconds of each round: of whole passes, of passes that stop where the ingest does, of the ingest and of its stages."""
+    """Seconds of each round: whole passes, passes that stop where the ingest does, the ingest, and its stages."""
 
     full: list[float] = field(default_factory=list)
     bare: list[float] = field(default_factory=list)

@@ -2,9 +2,10 @@
 
     python bench/live.py [--store store] [--layer 1] [--most 1000]
 
-Swaps at every head of the layer together, in subspaces built on train prompts, over test prompts whose entities no train prompt
-has: shares of answers that are the original's and the target's box after each swap, with 95 % intervals, beside random subspaces
-of the same rank. A result that the store holds already is printed, not computed. Exit code 1 where a mechanism does not show.
+Swaps at every head of the layer together, in subspaces built on train prompts, over test prompts whose entities no
+train prompt has: shares of answers that are the original's and the target's box after each swap, with 95 % intervals,
+beside random subspaces of the same rank. A result that the store holds already is printed, not computed. Exit code 1
+where a mechanism does not show.
 """
 
 from __future__ import annotations
@@ -66,13 +67,15 @@ def main(arguments: list[str] | None = None) -> int:
         with Bars() as progress:
             found = box_run(store, small, kind, o.layer, o.most, progress)
         print(
-            f"{kind}: {found.title}; |live − closed form| ≤ {found.gap:.1e}, rounding of the logit difference {found.noise['difference']:.1e}"
+            f"{kind}: {found.title}; |live − closed form| ≤ {found.gap:.1e}, rounding of the logit difference "
+            f"{found.noise['difference']:.1e}"
         )
         for c in found.conditions:
             said, (low, high) = c.answers, c.answers.ci["target_after"]
             print(
-                f"  {c.name:24s} answers: original {said.original_before:.3f} → {said.original_after:.3f}  target {said.target_before:.3f} → "
-                f"{said.target_after:.3f} [{low:.3f}, {high:.3f}]  logit difference {said.difference_before:+.1f} → {said.difference_after:+.1f}"
+                f"  {c.name:24s} answers: original {said.original_before:.3f} → {said.original_after:.3f}  "
+                f"target {said.target_before:.3f} → {said.target_after:.3f} [{low:.3f}, {high:.3f}]"
+                f"  logit difference {said.difference_before:+.1f} → {said.difference_after:+.1f}"
             )
         failed += failures(kind, found)
     print(*failed or ["all as it must be"], sep="\n")

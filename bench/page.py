@@ -1,4 +1,4 @@
-"""A table of a page in docs/, written by the command that measured it: it stands between two comments that bear its name."""
+"""A table of a page in docs/, written by the command that measured it, between two comments that bear its name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from pathlib import Path
 
 
 def write(page: Path, name: str, lines: list[str]) -> None:
-    """Put lines between `<!-- NAME: begin -->` and `<!-- NAME: end -->`, in place of what stood there; the page must have both."""
+    """Put lines between `<!-- NAME: begin -->` and `<!-- NAME: end -->`, which the page must have.
+
+    They replace what stood there.
+    """
     text = page.read_text()
     begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
     assert text.count(begin) == text.count(end) == 1, f"{page.name} has no place for {name!r}"

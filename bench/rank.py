@@ -2,21 +2,23 @@
 
     python bench/rank.py [--store store] [--cells 1500] [--first 50000]
 
-A cell is a head and n triplets (q, k+, k−) for z1, both from one seed; the true rank is r1. Discrete and Gaussian latents,
-d_head 8 and 16 with the paper's r1 and r2, n from 64 to 16,384, noise 0.01 and 1 in embedding space, and keys that share the other
-latent alone (`authors`) or payload and noise too (`exact`: no rank above r1 can be found then). Four kinds of heads:
+A cell is a head and n triplets (q, k+, k−) for z1, both from one seed; the true rank is r1. Discrete and Gaussian
+latents, d_head 8 and 16 with the paper's r1 and r2, n from 64 to 16,384, noise 0.01 and 1 in embedding space, and keys
+that share the other latent alone (`authors`) or payload and noise too (`exact`: no rank above r1 can be found then).
+Four kinds of heads:
 
     trained   the toy runs of --store (`make toy`) with r1 + r2 ≤ d_head
-    room      as training leaves them, r1 + r2 ≤ d_head: W_Q B and W_K A are nearly orthogonal, each latent direction with a
-              strength of its own within a factor of 1.5 of the mean, other directions of the embedding weak
+    room      as training leaves them, r1 + r2 ≤ d_head: W_Q B and W_K A are nearly orthogonal, each latent direction
+              with a strength of its own within a factor of 1.5 of the mean, other directions of the embedding weak
     crowded   the same with r1 + r2 > d_head: the directions are a tight frame, so latents overlap
     random    W_Q and W_K have random orthonormal rows; true directions may then be as weak as one likes
 
-Exit code 1 unless the mean error of the statistical rank is at most half that of the 99 % rule, over all cells of trained heads and
-over the cells of drawn ones from 256 triplets on, and its over-estimates on `authors` cells, of each kind, are no more than its
-level lets happen: were they that frequent, so many or more would have a probability of 1 % at least. On drawn heads with 64
-triplets no test tried finds more without finding too much; the rows of the table say so. The estimators were chosen on seeds
-0–999, and 400 cells of each kind from 10,000 on were looked at before the refits; by default the cells are others. Minutes.
+Exit code 1 unless the mean error of the statistical rank is at most half that of the 99 % rule, over all cells of
+trained heads and over the cells of drawn ones from 256 triplets on, and its over-estimates on `authors` cells, of each
+kind, are no more than its level lets happen: were they that frequent, so many or more would have a probability of 1 %
+at least. On drawn heads with 64 triplets no test tried finds more without finding too much; the rows of the table say
+so. The estimators were chosen on seeds 0–999, and 400 cells of each kind from 10,000 on were looked at before the
+refits; by default the cells are others. Minutes.
 """
 
 from __future__ import annotations
@@ -70,7 +72,10 @@ def maps(rng: np.random.Generator, d_head: int, r1: int, r2: int, kind: str) -> 
 def triplets(
     rng: np.random.Generator, m: dict, n: int, discrete: bool, noise: float, pairing: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """q and k+ − k−: (n, d_head) of n triplets for z1. The other latent of both keys is the same, and is in no part of the query."""
+    """q and k+ − k−, each (n, d_head), of n triplets for z1.
+
+    Both keys of a triplet have the same other latent, and no query has any part of it.
+    """
     draw = (lambda r: rng.choice([-1.0, 1.0], (n, r))) if discrete else (lambda r: rng.standard_normal((n, r)))
     r1, r2 = m["A1"].shape[1], m["A2"].shape[1]
     z1, unlike, z2, held = draw(r1), draw(r1), draw(r2), draw(r2)
@@ -164,7 +169,8 @@ def failures(cells: pl.DataFrame) -> list[str]:
         over = int((group["statistical"] > group["true"]).sum())
         if rare(over, len(group), rank.LEVEL) < 0.01:
             failed.append(
-                f"{kind}: {over} of {len(group)} statistical ranks are too high, more than a level of {rank.LEVEL} lets happen"
+                f"{kind}: {over} of {len(group)} statistical ranks are too high, "
+                f"more than a level of {rank.LEVEL} lets happen"
             )
     return failed
 
@@ -196,7 +202,8 @@ def main(arguments: list[str] | None = None) -> int:
     rows += [cell(o.first + i, kind) for kind in DRAWN for i in range(o.cells if kind == "room" else o.cells // 2)]
     cells = pl.DataFrame(rows)
     print(
-        f"exact hits, mean error and over-estimates; seeds from {o.first}, level {rank.LEVEL}, {time.perf_counter() - start:.0f} s"
+        "exact hits, mean error and over-estimates; "
+        f"seeds from {o.first}, level {rank.LEVEL}, {time.perf_counter() - start:.0f} s"
     )
     print(" " * 32 + "    ".join(f"{title:17s}" for title in SHOWN.values()))
     for kind in cells["kind"].unique(maintain_order=True):

@@ -1,10 +1,10 @@
-"""Four processes on one store directory at once: a dashboard with a page open, a command computing, a script saving
-contrasts, an ingest.
+"""Four processes on one store directory at once: a dashboard, a command, a script and an ingest.
 
     python bench/together.py [--seconds 60]
 
-Each works without a pause until the time is up. Prints what each did and the waits of the script; exit code 1 when any
-of them met an error or a saved contrast is missing.
+The dashboard has a page open, the command computes, the script saves contrasts. Each works without a pause until the
+time is up. Prints what each did and the waits of the script; exit code 1 when any of them met an error or a saved
+contrast is missing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-IDLE = "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning' && document.querySelector('.stMain h1')"
+IDLE = (
+    "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning' "
+    "&& document.querySelector('.stMain h1')"
+)
 PREDICATES = [
     "--where",
     "k.prompt_id = q.prompt_id",
@@ -37,7 +40,8 @@ from qkstore import Contrast, open
 store, until, waits = open(sys.argv[1]), time.time() + float(sys.argv[2]), []
 while time.time() < until:
     start = time.perf_counter()
-    store.catalog.save(Contrast(name="busy", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order"))
+    store.catalog.save(Contrast(name="busy", positive="k.order_id = q.queried_order", \
+negative="k.order_id <> q.queried_order"))
     store.catalog.contrasts()
     waits.append(time.perf_counter() - start)
 waits.sort()
@@ -161,7 +165,8 @@ def main(arguments: list[str] | None = None) -> int:
         if out["ingest"][0].strip() != str(runs):
             failed.append(f"{out['ingest'][0].strip()} runs were ingested, {runs} are there")
     print(
-        f"{seconds:.0f} s: {pages} pages opened, {out['command'][1].strip() or 0} rounds of commands, {saved} contrasts saved (median, worst wait in ms: {waits.strip()}), {runs} runs ingested"
+        f"{seconds:.0f} s: {pages} pages opened, {out['command'][1].strip() or 0} rounds of commands, "
+        f"{saved} contrasts saved (median, worst wait in ms: {waits.strip()}), {runs} runs ingested"
     )
     print(*failed or ["no error reached anyone, every save is there"], sep="\n")
     return int(bool(failed))

@@ -2,8 +2,9 @@
 
     python bench/toy.py [--d-head 8] [--grid 2,3,4,5,6] [--steps 100] [--rounds 3] [--limit 6]
 
-One at a time is the plain program: tokens are embedded, one attention head in torch, autograd and AdamW. Both do the same
-steps of the `fast` recipe. Prints models per minute of both, of a stack of one too, and the ratio; exit code 1 below --limit.
+One at a time is the plain program: tokens are embedded, one attention head in torch, autograd and AdamW. Both do the
+same steps of the `fast` recipe. Prints models per minute of both, of a stack of one too, and the ratio; exit code 1
+below --limit.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ class Head(torch.nn.Module):
             self.register_parameter(name, torch.nn.Parameter(torch.tensor(value, dtype=dtype)))
 
     def loss(self, batch: Batch, r1: int, r2: int) -> torch.Tensor:
-        """Cross-entropy on a batch of a stream whose latents have r1 and r2 dimensions; the head reads the first ones of each."""
+        """Cross-entropy on a batch of a stream whose latents have r1 and r2 dimensions.
+
+        The head reads the first ones of each.
+        """
         m, P = self.maps, self.task.n_payloads
         parts = [u.split([r1, r2, P, self.task.d], dim=-1) for u in (batch.u, batch.u_q)]
         (z1, z2, y, noise), (z1_q, z2_q, _, noise_q) = parts
@@ -55,7 +59,10 @@ def alone(
     weight_decay: float = WEIGHT_DECAY,
     dtype: torch.dtype = torch.float32,
 ) -> dict[str, torch.Tensor]:
-    """The weights of one head after some steps of the plain program at a constant rate, on the stream of latents of r1 and r2 dimensions."""
+    """The weights of one head after some steps of the plain program at a constant rate.
+
+    It is trained on the stream of latents of r1 and r2 dimensions.
+    """
     head, stream = Head(task, dtype), Stream(task, r1, r2, "train", dtype=dtype)
     optimiser = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=weight_decay)
     for _ in range(steps):
@@ -89,7 +96,8 @@ def main() -> int:
     turns = [(stacked(tasks), stacked(tasks[:1]), plain()) for _ in range(options.rounds)]
     for name, seconds in zip((f"stack of {len(tasks)}", "stack of 1", "one at a time, plain"), zip(*turns)):
         print(
-            f"{name:22} {60 / (statistics.median(seconds) * how.steps):8.1f} models a minute ({1000 * statistics.median(seconds):.2f} ms a step and model)"
+            f"{name:22} {60 / (statistics.median(seconds) * how.steps):8.1f} models a minute "
+            f"({1000 * statistics.median(seconds):.2f} ms a step and model)"
         )
     ratio = statistics.median(one / many for many, _, one in turns)
     print(f"stacked ÷ one at a time: {ratio:.1f} (limit {options.limit:g}), {torch.get_num_threads()} threads")

@@ -3,10 +3,10 @@
     python bench/truth.py [--store store] [--layer 1]
 
 For every boxes run, the head of the layer that binds best (accuracy on the test split under `order`), attention on the
-target after swaps in the order, query-centred order, lexical and joint subspaces, beside random ones of the same ranks, and
-shares of the logit gap. Subspaces come from train prompts, figures from test prompts, whose entities no train prompt has.
-For the lists: the rank of every category and the top head's attention on queried items over all others. Exit code 1 when
-any of it is not as it must be.
+target after swaps in the order, query-centred order, lexical and joint subspaces, beside random ones of the same ranks,
+and shares of the logit gap. Subspaces come from train prompts, figures from test prompts, whose entities no train
+prompt has. For the lists: the rank of every category and the top head's attention on queried items over all others.
+Exit code 1 when any of it is not as it must be.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ FEATURES = ("order", "lexical")
 
 
 def box_run(store, run, layer: int) -> dict:
-    """Target attention after each swap, {condition: (mean, random of its rank)}, and shares, of the best head of a layer."""
+    """Of the best head of a layer: target attention after each swap, and the shares of the logit gap.
+
+    Swaps are {condition: (mean, random of its rank)}.
+    """
     named = {name: store.feature(run, name) for name in (*FEATURES, "order-centred")}
     scores = [h for h in heads(run, named["order"][0], nulls=0) if h.layer == layer]
     best = max(scores, key=lambda h: h.accuracy)
@@ -90,24 +93,28 @@ def main(arguments: list[str] | None = None) -> int:
         found = box_run(store, store.run(f"demo-boxes-{kind}"), o.layer)
         share = ", ".join(f"{name} {value:.0%}" for name, value in found["shares"].items())
         print(
-            f"{kind}: layer {o.layer} head {found['head']}, accuracy {found['accuracy']:.3f}, n = {found['n']}; shares: {share}"
+            f"{kind}: layer {o.layer} head {found['head']}, accuracy {found['accuracy']:.3f}, "
+            f"n = {found['n']}; shares: {share}"
         )
         for name, (swap, random) in found["swaps"].items():
             low, high = swap.ci["target_after"]
             print(
-                f"  {name:14s} rank {swap.rank:2d}  original {swap.original_before:.3f} → {swap.original_after:.3f}  target {swap.target_before:.3f} → "
-                f"{swap.target_after:.3f} [{low:.3f}, {high:.3f}]  random of its rank {random.target_after:.3f} ± {random.spread['target_after']:.3f}"
+                f"  {name:14s} rank {swap.rank:2d}  original {swap.original_before:.3f} → {swap.original_after:.3f}  "
+                f"target {swap.target_before:.3f} → {swap.target_after:.3f} [{low:.3f}, {high:.3f}]  "
+                f"random of its rank {random.target_after:.3f} ± {random.spread['target_after']:.3f}"
             )
         failed += box_failures(kind, found)
     lists = list_run(store, store.run("demo-lists"), o.layer)
     swap, random = lists["swap"].conditions
     print(
-        f"lists: layer {o.layer} head {lists['head']}, attention on queried items over all others {lists['ratio']:.1f}, n = {lists['swap'].n}"
+        f"lists: layer {o.layer} head {lists['head']}, attention on queried items over all others "
+        f"{lists['ratio']:.1f}, n = {lists['swap'].n}"
     )
     print(f"  ranks: {', '.join(f'{name} {rank}' for name, rank in lists['ranks'].items())}")
     print(
-        f"  category:*     rank {swap.rank:2d}  original {swap.original_before:.3f} → {swap.original_after:.3f}  target {swap.target_before:.3f} → {swap.target_after:.3f}"
-        f"  random of its rank {random.target_after:.3f} ± {random.spread['target_after']:.3f}"
+        f"  category:*     rank {swap.rank:2d}  original {swap.original_before:.3f} → {swap.original_after:.3f}  "
+        f"target {swap.target_before:.3f} → {swap.target_after:.3f}  random of its rank {random.target_after:.3f} ± "
+        f"{random.spread['target_after']:.3f}"
     )
     failed += [f"demo-lists: category {name} has rank {rank}" for name, rank in lists["ranks"].items() if rank != 1]
     failed += [f"demo-lists: the ratio is {lists['ratio']:.2f}, below 3"] * (lists["ratio"] < 3)

@@ -1,4 +1,4 @@
-"""The editor of contrasts: fields that start from one that is there, a preview of pairs in their prompts, and saving."""
+"""The editor of contrasts: fields that start from an existing one, a preview of pairs in their prompts, and saving."""
 
 from __future__ import annotations
 
@@ -139,7 +139,8 @@ def _pairs(run: Run, draft: Contrast, split: str | None, sentence: bool = True) 
     for finding in results.findings(run, draft, split):
         (st.warning if finding.warns else st.info)(plain(finding.text))
     line(
-        f"Pairs drawn at random from the {split or 'whole'} split (seed 0): query red, positive key blue, negative key orange and dashed"
+        f"Pairs drawn at random from the {split or 'whole'} split (seed 0): query red, positive key blue, "
+        "negative key orange and dashed"
     )
     for example in results.examples(run, draft, split, 2):
         side = "positive" if example.sign > 0 else "negative"

@@ -39,7 +39,10 @@ def link(name: str, label: str, **choices) -> None:
 
 
 def enter() -> None:
-    """The first line of every page. A server whose first request names a page runs that file without app.py: go there first."""
+    """The first line of every page.
+
+    A server whose first request names a page runs that page's file without app.py, so this goes to app.py first.
+    """
     access()
     if not st.session_state.pop(STARTED, False):
         st.navigation(pages(), position="hidden")

@@ -1,4 +1,7 @@
-"""The pieces that every page is made of: its title, four figures, a statement of prompts, downloads, and how to reproduce it."""
+"""The pieces that every page is made of.
+
+Its title, four figures, a statement of prompts, downloads, and how to reproduce it.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +67,10 @@ def command(act: str, view: View, name: str | None = None, head: bool = True, **
 
 
 def python(view: View, use: str, *lines: str, features: Iterable[str] = (), one: bool = True) -> str:
-    """The Python of a page's result: `lines` after what they use, the store, the run, and its contrast, contrasts or features."""
+    """The Python that reproduces a page's result.
+
+    `lines` come after what they use: the store, the run, and its contrast, contrasts or features.
+    """
     named = ", ".join(f"{name!r}: store.feature(run, {name!r})" for name in features)
     contrast = (
         f"(contrast,) = store.feature(run, {view.contrast.name!r})"

@@ -96,7 +96,10 @@ def heads(run: Run, asked: Contrast) -> list[HeadScore]:
 
 
 def recovered(toys: Sequence[toy.Toy]) -> list[toy.Recovered]:
-    """The recovered ranks of toy runs; those not known yet with a progress bar that counts, and a button that ends it."""
+    """The recovered ranks of toy runs.
+
+    Those not known yet are computed under a progress bar that counts, with a button that ends it.
+    """
     missing = [t.run for t in toys if identity(t.run) not in _ranks()]
     if missing:
         place = st.empty()

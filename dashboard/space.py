@@ -21,17 +21,19 @@ _draw = st.components.v2.component("space", css=CSS, js=SCENE + PLOT)
 def space(
     points: pl.DataFrame, titles: tuple[str, str, str], legend: str, dark: bool = False, key: str | None = None
 ) -> None:
-    """Draw `points` (side, x, y, z, group, prompt_id, text) in the colours of `scatter.pairs`, all three axes on one scale.
+    """Draw `points` (side, x, y, z, group, prompt_id, text), all three axes on one scale.
 
-    A drag or the arrow keys turn the points, the wheel zooms, a double click resets; a click in the legend dims the other groups.
+    Colours are those of `scatter.pairs`. A drag or the arrow keys turn the points, the wheel zooms, a double click
+    resets; a click in the legend dims the other groups.
     """
     _draw(data=payload(points, titles, legend, dark), key=key)
 
 
 def payload(points: pl.DataFrame, titles: tuple[str, str, str], legend: str, dark: bool = False) -> dict:
-    """What the browser is sent: keys, then queries. xyz: n × 3 float32; group, prompt, token: n int32, all little-endian as base64.
+    """What the browser is sent: keys, then queries.
 
-    `group` and `token` number the entries of `groups` ([label, colour]) and `tokens`.
+    xyz: n × 3 float32; group, prompt, token: n int32, all little-endian as base64. `group` and `token` number the
+    entries of `groups` ([label, colour]) and `tokens`.
     """
     shown, colours, _ = scatter.grouped(points, dark)
     titles, legend = [visible(title) for title in titles], visible(legend)

@@ -1,6 +1,7 @@
-"""The state of a view. The URL is its only truth: a widget is set from it on every run, and writes it when a person changes it.
+"""The state of a view.
 
-Nothing is written to the URL while a page loads: that would add an entry to the browser's history, and Back would not get past it.
+The URL is its only truth: a widget is set from it on every run, and writes it when a person changes it. Nothing is
+written to the URL while a page loads: that would add an entry to the browser's history, and Back would not get past it.
 """
 
 from __future__ import annotations
@@ -82,7 +83,10 @@ def select(
     widget: Callable = st.selectbox,
     **more,
 ) -> Any:
-    """A choice kept in the URL under `name`. A URL value that is no option is told in one line, and the default shown."""
+    """A choice kept in the URL under `name`.
+
+    Where the URL's value is no option, one line says so and the default is shown.
+    """
     texts = {str(option): option for option in options}
     asked, key = st.query_params.get(name), f"url-{name}"
     if asked is not None and asked not in texts:
@@ -226,7 +230,8 @@ def nothing(store: Store, errors: Sequence = ()) -> None:
     for error in errors:
         st.warning(plain(error))
     st.info(
-        f"The store {plain(store.path)} has no runs yet. Ingest the demo, or prompts of your own, then reload this page:"
+        f"The store {plain(store.path)} has no runs yet. Ingest the demo, or prompts of your own, "
+        "then reload this page:"
     )
     st.code(f"python -m ingest demo --store {store.path}", language="bash")
     st.stop()

@@ -12,7 +12,8 @@ SHEET = """<style>
 .qk-note { font-size: .875rem; opacity: .72; margin: 0; }
 .qk-sentence { font-size: 1rem; margin: 0; }
 .qk-tokens { font-family: "Source Code Pro", monospace; font-size: .84rem; line-height: 1.9; overflow-wrap: anywhere; }
-.qk-token { padding: .12rem .22rem; margin-right: .1rem; border-radius: .2rem; white-space: pre-wrap; unicode-bidi: isolate;
+.qk-token { padding: .12rem .22rem; margin-right: .1rem; border-radius: .2rem; white-space: pre-wrap; \
+unicode-bidi: isolate;
   background: color-mix(in srgb, #0072B2 calc(var(--qk-share, 0%) * .6), transparent); }
 .qk-query { outline: 2px solid #D55E00; }
 .qk-positive { outline: 2px solid #0072B2; background: color-mix(in srgb, #0072B2 25%, transparent); }
@@ -21,15 +22,19 @@ SHEET = """<style>
 .qk-facts th, .qk-facts td { text-align: left; padding: .12rem .9rem .12rem 0; font-weight: 400; vertical-align: top; }
 .qk-facts th, .qk-facts td + td { opacity: .7; }
 .qk-facts td:nth-child(2) { font-weight: 600; opacity: 1; }
-.stMain [data-testid="stPageLink"] p, .stMain [data-testid="stPageLink"] span { white-space: normal; overflow: visible; }
+.stMain [data-testid="stPageLink"] p, .stMain [data-testid="stPageLink"] span \
+{ white-space: normal; overflow: visible; }
 [data-testid="stVegaLiteChart"], .stVegaLiteChart { max-width: 100%; overflow-x: auto; overflow-y: hidden; }
 [data-testid="stMetric"] > div { padding: .7rem 1rem; }
-[data-testid="stMetricDelta"], [data-testid="stMetricDelta"] * { white-space: normal !important; text-overflow: clip !important; overflow-wrap: break-word; height: auto; }
+[data-testid="stMetricDelta"], [data-testid="stMetricDelta"] * \
+{ white-space: normal !important; text-overflow: clip !important; overflow-wrap: break-word; height: auto; }
 .stMain [data-testid="stPageLink"] p { color: light-dark(#0072B2, #56B4E9); }
 [data-testid="stMetricValue"] { font-size: 1.5rem; }
 @media (max-width: 900px) {
   [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
-  [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] { min-width: calc(50% - 1rem); flex: 1 1 calc(50% - 1rem); }
-  .st-key-panels > * > [data-testid="stColumn"], .st-key-panels [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] { min-width: 100%; }
+  [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] \
+{ min-width: calc(50% - 1rem); flex: 1 1 calc(50% - 1rem); }
+  .st-key-panels > * > [data-testid="stColumn"], \
+.st-key-panels [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] { min-width: 100%; }
 }
 </style>"""

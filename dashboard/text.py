@@ -24,7 +24,10 @@ def line(text: str, kind: str = "note") -> None:
 
 
 def tokens(texts: Iterable[str], shades: dict[int, float] | None = None, marks: dict[int, str] | None = None) -> str:
-    """Tokens in a row as HTML: shades {index: 0…1} colour them, marks {index: query | positive | negative} outline them."""
+    """Tokens in a row as HTML.
+
+    shades {index: 0…1} colour them, marks {index: query | positive | negative} outline them.
+    """
     shades, marks = shades or {}, marks or {}
     cells = []
     for i, text in enumerate(texts):

@@ -263,7 +263,10 @@ def _toy_sweep(options: argparse.Namespace) -> None:
 
 
 def _tasks(options: argparse.Namespace, variant: str, ranks: list[tuple[int, int]]) -> tuple:
-    """The tasks of one stack of toy heads, and how they are trained; all that is asked for is checked before anything is begun."""
+    """The tasks of one stack of toy heads, and how they are trained.
+
+    All that is asked for is checked before anything is begun.
+    """
     from ingest import model, recipe
     from ingest.payload import Payload
 

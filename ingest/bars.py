@@ -8,7 +8,10 @@ from tqdm import tqdm
 
 
 class Bars:
-    """A progress callback (stage, done, total) that draws one bar for each stage in turn; silent where stderr is no terminal."""
+    """A progress callback (stage, done, total) that draws one bar for each stage in turn.
+
+    It is silent where stderr is no terminal.
+    """
 
     def __init__(self):
         self.stage, self.bar = None, None

@@ -23,7 +23,10 @@ from ingest.layer import Layer
 from qkstore.errors import ModelError
 
 NAME = "qkstore"
-ROUTED = "Llama, Qwen, Mistral, Gemma, Phi, OLMo, GPT-2, GPT-NeoX, gpt-oss, Granite, Cohere, GLM, DeepSeek-V3, BERT and most newer ones do"
+ROUTED = (
+    "Llama, Qwen, Mistral, Gemma, Phi, OLMo, GPT-2, GPT-NeoX, gpt-oss, Granite, Cohere, GLM, DeepSeek-V3, "
+    "BERT and most newer ones do"
+)
 LOGITS_BYTES = 2**28  # logits are made for so many bytes of queries at once
 HIDDEN = torch.finfo(torch.float32).min  # what an additive mask gives a key that is not seen
 TOLERANCE = {
@@ -35,8 +38,9 @@ TOLERANCE = {
 
 @dataclass(frozen=True)
 class Captured:
-    """q: (layers, heads, n, d_head), k: (layers, kv_heads, m, d_head) in the model's dtype; logsumexp: (layers, heads, n).
+    """What a capture gives of all prompts together.
 
+    q: (layers, heads, n, d_head), k: (layers, kv_heads, m, d_head) in the model's dtype; logsumexp: (layers, heads, n).
     Rows run through the prompts in the order given, and in each through its positions in the order given.
     """
 
@@ -57,7 +61,8 @@ class Capture:
         self.net, self.kernel = net, net.config._attn_implementation
         if self.kernel not in ("sdpa", "eager"):
             raise ModelError(
-                f"attention by {self.kernel!r} cannot be read; load the model with attn_implementation 'sdpa' or 'eager'"
+                f"attention by {self.kernel!r} cannot be read; "
+                "load the model with attn_implementation 'sdpa' or 'eager'"
             )
         self.accepts = inspect.signature(net.forward).parameters
         probe = self._probe()
@@ -97,7 +102,10 @@ class Capture:
         return probe.layers
 
     def run(self, batch: Batch, read, **more):
-        """One pass over a batch whose attention calls `read.attend` answers; the model's output, None where it was not needed."""
+        """One pass over a batch, in which `read.attend` answers the attention calls.
+
+        Returns the model's output, or None where it was not needed.
+        """
         given = {"input_ids": batch.ids, "attention_mask": batch.real.long()} | more
         if "use_cache" in self.accepts:
             given["use_cache"] = False
@@ -120,7 +128,8 @@ class Capture:
             return {}  # RoBERTa and its kin number what is not padding, from another first number
         if "position_ids" not in self.accepts:
             raise ModelError(
-                f"{type(self.net).__name__} takes no position ids, so left padding would shift its positions; pad on the right"
+                f"{type(self.net).__name__} takes no position ids, so left padding would shift its positions; "
+                "pad on the right"
             )
         return {"position_ids": batch.place.clamp(min=0)}
 
@@ -157,10 +166,11 @@ def ranges(numbers) -> str:
     return ",".join(f"{a}-{b}" if b > a else f"{a}" for a, b in parts)
 
 
-# -- inside the forward pass ---------------------------------------------------------------------------------------------
+# -- inside the forward pass ------------------------------------------------------------------------------------------
 
 
-class _Done(Exception):  # noqa: N818 -- not an error: the last layer wanted has been read, the rest of the pass is not needed
+# Not an error: the last layer wanted has been read, and the rest of the pass is not needed.
+class _Done(Exception):  # noqa: N818
     pass
 
 
@@ -195,7 +205,10 @@ class _Read:
         return torch.cat(parts)[sb, :, sc].transpose(0, 1)
 
     def seen(self, layer: Layer, module, mask: Tensor | None, options: dict) -> Tensor:
-        """Which columns each stored query sees, by the layer's rule; raises ModelError unless the real mask says the same."""
+        """Which columns each stored query sees, by the layer's rule.
+
+        Raises ModelError unless the real mask says the same.
+        """
         batch, key = self.batch, (layer.causal, layer.window)
         if key not in self._rule:
             query_place = batch.place.gather(1, batch.columns)
@@ -205,7 +218,8 @@ class _Read:
         if not torch.equal(actual, rule[sb, sc][:, None].expand_as(actual)):
             raise ModelError(
                 f"layer {layer.layer} masks keys by a rule other than {layer.rule()} "
-                "(chunks, blocks or a bias of positions), which a run cannot describe; choose other layers with --layers"
+                "(chunks, blocks or a bias of positions), which a run cannot describe; "
+                "choose other layers with --layers"
             )
         return rule
 
@@ -259,14 +273,15 @@ class _Probe:
         expected = weights @ value.to(weights.dtype).repeat_interleave(groups, 1)  # (B, H, T, d_value)
         if not bool(output.isfinite().all()):
             raise ModelError(
-                f"layer {layer.layer} gives NaN or Inf for a text of six tokens; look at the model's weights, or try --dtype float32"
+                f"layer {layer.layer} gives NaN or Inf for a text of six tokens; look at the model's weights, "
+                "or try --dtype float32"
             )
         gap = (expected.transpose(1, 2) - output.reshape(expected.transpose(1, 2).shape))[self.batch.real].abs().max()
         agrees = gap <= TOLERANCE.get(query.dtype, 3e-2) * value.abs().max()  # NaN does not
         if options.get("position_bias") is not None or not agrees:
             raise ModelError(
-                f"layer {layer.layer} ({type(module).__name__}) adds to its logits what q and k do not hold (a bias of positions, "
-                "for example), so softmax over the stored vectors would not be its attention"
+                f"layer {layer.layer} ({type(module).__name__}) adds to its logits what q and k do not hold "
+                "(a bias of positions, for example), so softmax over the stored vectors would not be its attention"
             )
 
 
@@ -316,7 +331,8 @@ def mask_rows(kernel: str, module, batch: Batch, mask: Tensor | None, options: d
         hidden = mask <= HIDDEN / 2
         if bool(((mask != 0) & ~hidden).any()):
             raise ModelError(
-                f"{type(module).__name__} adds a bias to its logits, so softmax over stored q and k would not be its attention"
+                f"{type(module).__name__} adds a bias to its logits, so softmax over stored q and k would not "
+                "be its attention"
             )
         mask = ~hidden
     mask = mask.expand(B, -1, -1, -1)[..., :T]
@@ -324,7 +340,10 @@ def mask_rows(kernel: str, module, batch: Batch, mask: Tensor | None, options: d
 
 
 def with_sinks(logits: Tensor, sinks: Tensor | None) -> Tensor:
-    """Logits (B, H, Q, T) with one more column where the layer has sinks: a learned logit for each of the H heads, which is no key."""
+    """Logits (B, H, Q, T), with one more column where the layer has sinks.
+
+    A sink is a learned logit of each of the H heads that belongs to no key.
+    """
     if sinks is None:
         return logits
     return torch.cat([logits, sinks.to(logits.dtype).reshape(1, -1, 1, 1).expand(*logits.shape[:3], 1)], dim=-1)

@@ -1,4 +1,4 @@
-"""The demo: four runs of prompts whose mechanism is known, through the small model that is committed beside this file."""
+"""The demo: four runs of prompts whose mechanism is known, through the small model committed beside this file."""
 
 from __future__ import annotations
 

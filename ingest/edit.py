@@ -1,8 +1,8 @@
 """Edits inside the forward pass: in one query head, two keys swap their coordinates in a subspace.
 
-The layer's own kernel computes its output as ever. For an edited head attention is computed once with its keys as they are
-and once as edited, and the difference times the values is added to that head's output. Editing the shared key instead would,
-under grouped queries, change every head of the group.
+The layer's own kernel computes its output as ever. For an edited head attention is computed once with its keys as they
+are and once as edited, and the difference times the values is added to that head's output. Editing the shared key
+instead would, under grouped queries, change every head of the group.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ Edits = Mapping[tuple[int, int], np.ndarray]  # {(layer, query head): V (d_head,
 
 @dataclass(frozen=True)
 class Case:
-    """A prompt's token ids, and the positions of the query and of the two keys that swap; raises PromptError where they can't."""
+    """A prompt's token ids, and the positions of the query and of the two keys that swap.
+
+    Raises PromptError where they cannot swap.
+    """
 
     ids: list[int]
     query: int
@@ -42,8 +45,11 @@ class Case:
 
 @dataclass(frozen=True)
 class Pass:
-    """What a pass showed of each prompt's query row. attention: {layer: (n, heads, 2)} on the original and the target key;
-    logits: (n, vocabulary) of the next token, None for a model without an LM head."""
+    """What a pass showed of each prompt's query row.
+
+    attention: {layer: (n, heads, 2)} on the original and the target key. logits: (n, vocabulary) of the next token,
+    None for a model without an LM head.
+    """
 
     attention: dict[int, Tensor]
     logits: Tensor | None
@@ -59,8 +65,9 @@ class Pass:
 class Editor:
     """Runs a model with edits: `editor(cases, edits) -> Pass`, attention of layers from `first` on.
 
-    rows: 'last' edits the query's row alone, 'all' every row that sees both keys. Edits of several layers take effect one after
-    the other: a later layer swaps the keys that it then has, V Vᵀ(k' − k) of the edited pass. Raises ModelError as Capture does.
+    rows: 'last' edits the query's row alone, 'all' every row that sees both keys. Edits of several layers take effect
+    one after the other: a later layer swaps the keys that it then has, V Vᵀ(k' − k) of the edited pass. Raises
+    ModelError as Capture does.
     """
 
     def __init__(self, net, first: int = 0, rows: str = "last"):
@@ -72,7 +79,10 @@ class Editor:
     def __call__(
         self, cases: Sequence[Case], edits: Edits | None = None, padding: str = "right", kernel: str | None = None
     ) -> Pass:
-        """One pass. padding: 'right' or 'left'; kernel: another than the model's own ('eager'), for a pass that ought to be equal."""
+        """One pass.
+
+        padding: 'right' or 'left'. kernel: another than the model's own ('eager'), for a pass that ought to be equal.
+        """
         edits = edits or {}
         places = [[c.query] for c in cases], [[c.original, c.target] for c in cases]
         batch = self.capture.batch([c.ids for c in cases], *places, padding)
@@ -97,7 +107,8 @@ class Editor:
                 raise ModelError(f"layer {number} has no head {head}; its heads are 0 to {layer.n_heads - 1}")
             if len(edits[number, head]) != layer.d_head:
                 raise ModelError(
-                    f"layer {number} head {head}: a basis of {len(edits[number, head])} dimensions, its keys have {layer.d_head}"
+                    f"layer {number} head {head}: a basis of {len(edits[number, head])} dimensions, "
+                    f"its keys have {layer.d_head}"
                 )
         projectors = np.stack([edits[number, head] @ edits[number, head].T for head in heads])
         return heads, torch.from_numpy(projectors).double().to(self.capture.net.device)
@@ -140,7 +151,10 @@ class _Editing:
     def _change(
         self, layer: Layer, heads: list[int], P: Tensor, query, key, value, seen, sinks
     ) -> tuple[Tensor, Tensor]:
-        """What the edit adds to the heads' output (B, E, Q, d_value), and the query row's attention afterwards (B, E, 2)."""
+        """What the edit adds to the heads' output, and the query row's attention after it.
+
+        Shapes (B, E, Q, d_value) and (B, E, 2).
+        """
         group = [head // (layer.n_heads // layer.n_kv_heads) for head in heads]
         q, k, v = _rows(query, self.rows.columns)[:, heads], key[:, group], value[:, group]
         seen = seen if seen.shape[1] == 1 else seen[:, heads]
@@ -186,5 +200,8 @@ def _rows(query: Tensor, columns: Tensor) -> Tensor:
 
 
 def _weights(layer: Layer, q: Tensor, k: Tensor, seen: Tensor, sinks: Tensor | None) -> Tensor:
-    """Attention (B, H, Q, T) float64 of q (B, H, Q, d) over k (B, KV, T, d), as the layer makes it; NaN for a row that sees nothing."""
+    """Attention (B, H, Q, T) in float64 of q (B, H, Q, d) over k (B, KV, T, d), as the layer makes it.
+
+    It is NaN for a row that sees nothing.
+    """
     return with_sinks(layer.logits(q, k).masked_fill(~seen, -torch.inf), sinks).softmax(-1)[..., : k.shape[2]]

@@ -1,4 +1,7 @@
-"""`python -m ingest intervene`: from its options to a result in the catalogue, a table and a line on what it can be trusted for."""
+"""`python -m ingest intervene`: from its options to a result in the catalogue.
+
+It prints a table and a line on what the result can be trusted for.
+"""
 
 from __future__ import annotations
 
@@ -76,8 +79,8 @@ def warn(found: Live) -> None:
             "" if found.noise["difference"] is None else f" and {found.noise['difference']:.2g} in the logit difference"
         )
         print(
-            f"warning: in bfloat16 two equal passes differ by up to {found.noise['attention']:.2g} in attention{difference}; "
-            "what is smaller is rounding (--dtype float32 resolves it)",
+            f"warning: in bfloat16 two equal passes differ by up to {found.noise['attention']:.2g} "
+            f"in attention{difference}; what is smaller is rounding (--dtype float32 resolves it)",
             file=sys.stderr,
         )
 

@@ -151,7 +151,8 @@ def _check_sizes(model: Model, corpus: Corpus) -> None:
     highest = max(max(t.ids) for t in corpus.tokens)
     if highest >= rows:
         raise ModelError(
-            f"the tokenizer of {model.name!r} gives token {highest}, its model knows {rows}: they do not belong together"
+            f"the tokenizer of {model.name!r} gives token {highest}, its model knows {rows}: "
+            "they do not belong together"
         )
 
 

@@ -27,9 +27,13 @@ class Layer:
         return seen if self.window is None else seen & ((query_pos - key_pos).abs() < self.window)
 
     def logits(self, q: Tensor, k: Tensor) -> Tensor:
-        """Logits (B, H, Q, T) before the mask, of q (B, H, Q, d) and k (B, KV, T, d); head h reads KV head h // (H / KV)."""
+        """Logits (B, H, Q, T) before the mask, of q (B, H, Q, d) and k (B, KV, T, d).
+
+        Head h reads KV head h // (H / KV).
+        """
         (B, H, Q, d), (KV, T) = q.shape, k.shape[1:3]
-        # float64: a swap takes the mass of all other keys from what two keys leave of the log-sum-exp, often very little
+        # float64: a swap takes the mass of all other keys from what two keys leave of the log-sum-exp,
+        # and that is often very little
         logits = q.double().reshape(B, KV, H // KV * Q, d) @ k.double().transpose(2, 3) * self.scaling
         logits = logits.reshape(B, H, Q, T)
         return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)

@@ -1,4 +1,4 @@
-"""Live interventions: the swaps of the paper inside the running model, over the same queries and keys as the closed form."""
+"""Live interventions: the paper's swaps inside the running model, over the closed form's queries and keys."""
 
 from __future__ import annotations
 
@@ -45,11 +45,12 @@ def intervene(
     batch_size: int = 32,
     progress: Progress | None = None,
 ) -> Live:
-    """Swap keys (eq. 8–10) of all `heads` together in the running model: in each feature's subspace, in all together, in random ones.
+    """Swap keys (eq. 8–10) of all `heads` together in the running model.
 
-    `model` is loaded with its LM head; queries, originals and targets are those of qkstore.analysis.intervene with the same
-    most and seed, random bases too. A result that is in the catalogue already is not computed again. Raises ModelError for a
-    model of other weights than the run's, RunError for heads that are not there, ContrastError where there is nothing to swap.
+    They swap in each feature's subspace, in all together, and in random ones. `model` is loaded with its LM head;
+    queries, originals and targets are those of qkstore.analysis.intervene with the same most and seed, random bases
+    too. A result that is in the catalogue already is not computed again. Raises ModelError for a model of other weights
+    than the run's, RunError for heads that are not there, ContrastError where there is nothing to swap.
     """
     heads = sorted(set(heads))
     asked = question(run, model, features, heads, rows, bases, most, seed)
@@ -67,8 +68,8 @@ def question(
     check(run, heads, bases)
     if model.weights_hash != run.weights_hash:
         raise ModelError(
-            f"run {run.name!r} was made with {run.model!r} of weights {run.weights_hash[:12]}, model {model.name!r} has {model.weights_hash[:12]}: "
-            "give --model the one the run was made with"
+            f"run {run.name!r} was made with {run.model!r} of weights {run.weights_hash[:12]}, "
+            f"model {model.name!r} has {model.weights_hash[:12]}: give --model the one the run was made with"
         )
     return Live(
         run.name,
@@ -197,8 +198,10 @@ class _Work:
         return intervention.summary(plan.name, swaps[0], rank, self.asked.seed)
 
     def noise(self) -> dict[str, float | None]:
-        """The largest differences between two passes without edits that ought to be equal: one of them beside a longer prompt, by the
-        eager kernel. Whatever an edit does below that is rounding."""
+        """The largest differences between two passes without edits that ought to be equal.
+
+        One of them runs beside a longer prompt, by the eager kernel. Whatever an edit does below these is rounding.
+        """
         chosen = np.arange(min(EQUAL, len(self.cases)))
         cases = [self.cases[i] for i in chosen]
         longer = replace(cases[0], ids=cases[0].ids + cases[0].ids[-1:] * 5)
@@ -215,8 +218,11 @@ class _Work:
 
 
 class _Seen:
-    """What one set of edits did to n prompts, filled batch by batch. edited: (n, heads, 2) attention on original and target;
-    downstream: (n, 2), its mean over the later heads; later: (later heads, 2), their sums over prompts."""
+    """What one set of edits did to n prompts, filled batch by batch.
+
+    edited: (n, heads, 2) attention on original and target. downstream: (n, 2), its mean over the later heads. later:
+    (later heads, 2), their sums over prompts.
+    """
 
     def __init__(self, n: int, heads: list[Head], later: list[Head]):
         self.heads, self.places = heads, later
@@ -246,7 +252,10 @@ class _Seen:
 
 
 def _plans(d_head: int, spaces: dict[Head, dict[str, Subspace]], bases: int, seed: int) -> list[Plan]:
-    """Every feature, all together, and random bases of each one's rank: in each head those that the closed form draws."""
+    """Every feature, all together, and random bases of each one's rank.
+
+    In each head the random ones are those that the closed form draws.
+    """
     names = list(next(iter(spaces.values())))
     plans = [Plan(name, [{head: own[name].V for head, own in spaces.items()}], False) for name in names]
     dice = {head: np.random.default_rng(seed) for head in spaces}
@@ -279,7 +288,10 @@ def _cases(run: Run, targets: target.Targets) -> tuple[list[Case], np.ndarray]:
 
 
 def _unanswered(run: Run, model: Model, targets: target.Targets, cases: list[Case], ids: np.ndarray) -> str | None:
-    """Why the answers cannot be read, or None: the original key's token must be the one with which the prompt's answer begins."""
+    """Why the answers cannot be read, or None.
+
+    The original key's token must be the one with which the prompt's answer begins.
+    """
     prompts = run.table("SELECT prompt_id, text, answer FROM prompt ORDER BY prompt_id").to_pylist()
     for number, case, (original, aimed) in zip(run.query_places[0][targets.query], cases, ids, strict=True):
         prompt = prompts[number]
@@ -290,14 +302,20 @@ def _unanswered(run: Run, model: Model, targets: target.Targets, cases: list[Cas
         token = next_token(model.tokenizer, prompt["text"], prompt["answer"], case.ids)
         if token != original:
             said = "cannot be told from its text" if token is None else f"is {model.tokenizer.decode([token])!r}"
-            return f"the first token of prompt {number}'s answer {said}, its original key is {model.tokenizer.decode([int(original)])!r}"
+            return (
+                f"the first token of prompt {number}'s answer {said}, "
+                f"its original key is {model.tokenizer.decode([int(original)])!r}"
+            )
         if aimed == original:
             return f"original and target of prompt {number} are the same token"
     return None
 
 
 def next_token(tokenizer, text: str, answer: str, ids: list[int]) -> int | None:
-    """The token after the prompt's when its answer is written behind it; the whole is tokenised, never the answer alone."""
+    """The token after the prompt's when its answer is written behind it.
+
+    The whole is tokenised, never the answer alone.
+    """
     for gap in ("",) if text[-1:].isspace() else (" ", ""):
         for special in (True, False):  # a chat's text holds its special tokens already
             whole = tokenizer(text + gap + answer, add_special_tokens=special, verbose=False)["input_ids"]

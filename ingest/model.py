@@ -73,7 +73,10 @@ def load(where: str, dtype: str = "float32", device: str = "cpu", answers: bool 
 def wrap(
     net, tokenizer, name: str, weights_hash: str | None = None, revision: str | None = None, answers: bool = False
 ) -> Model:
-    """A model in memory (its LM head, if any, is left out unless `answers`), for scripts and training; hashed by its weights."""
+    """A model in memory, for scripts and training; it is hashed by its weights.
+
+    Its LM head, if any, is left out unless `answers`.
+    """
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(
             f"the tokenizer of {name!r} gives no character offsets; a fast tokenizer is needed (tokenizer.json)"
@@ -143,7 +146,10 @@ def _why(where: str, error: Exception, local: bool) -> str:
     if any(isinstance(c, GatedRepoError) for c in causes):
         return f"model {where!r} is gated: accept its terms on its hub page, then log in with 'hf auth login'"
     if local and not Path(where).is_dir():
-        return f"model {where!r} is neither a folder nor downloaded here before, and the hub cannot be reached (no network)"
+        return (
+            f"model {where!r} is neither a folder nor downloaded here before, "
+            "and the hub cannot be reached (no network)"
+        )
     return f"model {where!r} cannot be loaded: {str(error).strip().splitlines()[0][:300]}"
 
 

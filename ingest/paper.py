@@ -42,9 +42,11 @@ def parts(
 ) -> list[Part]:
     """The runs to be made for the model `where`: its name, or `prefix`, begins theirs.
 
-    questions: kinds of question of the boxes; 'ent', the paper's, unless it is the demo model, which was made for all three.
+    questions: kinds of question of the boxes. By default 'ent', the paper's; for the demo model, which was made for all
+    three, all of them.
     scale: prompts of each run and split, times this, rounded up.
-    Raises PromptError for an unknown question or a scale that leaves too few prompts, RunError for a prefix that names no run.
+    Raises PromptError for an unknown question or a scale that leaves too few prompts, RunError for a prefix that names
+    no run.
     """
     asked = (QUESTIONS if where == DEMO else QUESTIONS[:1]) if questions is None else tuple(questions)
     if not asked:
@@ -59,7 +61,10 @@ def parts(
 
 
 def name_of(where: str) -> str:
-    """How the runs of a model begin: its name in small letters. The demo model's do not take the names of the demo's runs."""
+    """How the runs of a model begin: its name in small letters.
+
+    The demo model's do not take the names of the demo's runs.
+    """
     name = re.sub(r"[^a-z0-9._-]+", "-", Path(where).name.lower()).strip("._-")
     return "demo-paper" if where == DEMO else name or "paper"
 
@@ -74,10 +79,12 @@ def build(
     chat: bool = True,
     progress: job.Progress | None = None,
 ) -> list[str]:
-    """Ingest the runs of the programme that `store` lacks; returns their names. Interrupted, it goes on where it stopped.
+    """Ingest the runs of the programme that `store` lacks; returns their names.
 
+    Interrupted, it goes on where it stopped when called again.
     where: a folder, a hub id, or 'demo'. chat: use the tokenizer's chat template, where it has one.
-    Raises RunError where a run of that name holds something else; PromptError, ModelError, StoreError as an ingest does.
+    Raises RunError where a run of that name holds something else; PromptError, ModelError, StoreError as an ingest
+    does.
     """
     model.check_device(dtype, device)
     there = [part for part in programme if job.run_path(store, part.run).exists()]
@@ -122,7 +129,8 @@ def _check_same(store: str | Path, part: Part, asked: dict[str, str | int]) -> N
         if run.manifest[fact] != value:
             had, wanted = (f"{v:,}" if isinstance(v, int) else str(v)[:12] for v in (run.manifest[fact], value))
             raise RunError(
-                f"run {part.run!r} is in the store already, and its {FACTS[fact]} is {had}, not {wanted}; choose another --prefix"
+                f"run {part.run!r} is in the store already, and its {FACTS[fact]} is {had}, not {wanted}; "
+                "choose another --prefix"
             )
 
 

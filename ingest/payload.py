@@ -1,4 +1,4 @@
-"""Payload retrieval, the paper's toy task: a selector finds the token that has its latents, among others that have not."""
+"""Payload retrieval, the paper's toy task: a selector finds, among other tokens, the one that has its latents."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ VARIANTS = ("discrete", "continuous")
 
 @dataclass(frozen=True)
 class Payload:
-    """One task (section 2.1): two latents of ranks r1 and r2, signs (eq. 1, 2) or Gaussian (eq. 3, 4), in d dimensions, for a head of d_head.
+    """One task (section 2.1), in d dimensions, for a head of d_head.
 
-    A token is A1 z1 + A2 z2 + A_y e_y + ε, the selector B1 z1 + B2 z2 + ε. The maps are Gaussian, those of a latent over √r, and
-    the noise is 0.01, as in the authors' scripts: with the text's noise of 1 heads stay well below the bound.
+    It has two latents of ranks r1 and r2, which are signs (eq. 1, 2) or Gaussian (eq. 3, 4). A token is A1 z1 + A2 z2 +
+    A_y e_y + ε, the selector B1 z1 + B2 z2 + ε. The maps are Gaussian, those of a latent over √r, and the noise is
+    0.01, as in the authors' scripts: with the text's noise of 1 heads stay well below the bound.
     Raises ModelError for sizes that make no task.
     """
 

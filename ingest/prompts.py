@@ -150,7 +150,8 @@ class _Columns:
                 self.types[name] = kind if known is None else float
             elif known is not kind:
                 raise PromptError(
-                    f"{where}: {self.side} label {name!r} is {value!r:.60}, {TYPE_NAMES[kind]}; before it was {TYPE_NAMES[known]}"
+                    f"{where}: {self.side} label {name!r} is {value!r:.60}, {TYPE_NAMES[kind]}; "
+                    f"before it was {TYPE_NAMES[known]}"
                 )
 
     def _check_name(self, where: str, name: str) -> None:

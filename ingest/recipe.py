@@ -24,10 +24,11 @@ TEST_BATCHES = 100  # of CHECK_SIZE: 51,200 samples
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a head is trained, with AdamW, batches of 256 and weight decay 0.01. cosine: the learning rate falls to 0 over `steps`.
+    """How a head is trained, with AdamW, batches of 256 and weight decay 0.01.
 
-    patience: stop when more than this many validations in a row (every 200 steps, on 20 × 512 samples) had no better loss, and go
-    back to the best; None trains for all `steps`.
+    cosine: the learning rate falls to 0 over `steps`.
+    patience: stop when more than this many validations in a row (every 200 steps, on 20 × 512 samples) had no better
+    loss, and go back to the best; None trains for all `steps`.
     """
 
     name: str
@@ -54,8 +55,11 @@ def recipe(name: str) -> Recipe:
 
 @dataclass(frozen=True)
 class Trained:
-    """One head after training: weights {W_Q, W_K, W_V (d_head, d), W_O (P, d_head)}, and accuracy and attention on the sought token
-    over 51,200 fresh samples. seconds: of the whole stack, shared out among its heads."""
+    """One head after training.
+
+    weights: {W_Q, W_K, W_V (d_head, d), W_O (P, d_head)}. measures: accuracy and attention on the sought token, over
+    51,200 fresh samples. seconds: of the whole stack, shared out among its heads.
+    """
 
     task: Payload
     weights: dict[str, np.ndarray]
@@ -66,7 +70,10 @@ Progress = Callable[[int, int], None]  # steps done, of at most
 
 
 class Training:
-    """A stack of heads in training. Its state can be saved between two steps and taken up again, to the same weights."""
+    """A stack of heads in training.
+
+    Its state can be saved between two steps and taken up again, and leads to the same weights.
+    """
 
     def __init__(self, tasks: Sequence[Payload], how: Recipe, device: str = "cpu", dtype: torch.dtype = torch.float32):
         self.tasks, self.how, self.device, self.dtype = list(tasks), how, device, dtype
@@ -111,7 +118,7 @@ class Training:
         self.seconds += time.perf_counter() - begun
 
     def _validate(self) -> None:
-        """Keep the weights of those that are better than ever, stop those that have not been for longer than their patience."""
+        """Keep the weights of the heads that are better than ever, stop those whose patience has run out."""
         stream, losses = self._stream("validate"), 0  # the same samples each time
         with torch.no_grad():
             for _ in range(CHECK_BATCHES):
@@ -163,7 +170,10 @@ class Training:
     # -- a state that can be taken up again --------------------------------------------------------------------------
 
     def save(self, path: Path) -> None:
-        """Write the state aside and rename it: a file of that name is whole. It holds numbers and text alone, so reading it runs nothing."""
+        """Write the state aside and rename it, so a file of that name is whole.
+
+        It holds numbers and text alone, so reading it runs no code.
+        """
         part = path.with_suffix(".part")
         torch.save(
             {

@@ -49,7 +49,10 @@ class Draws:
         return self._signs(self.rng.integers(0, 2**self.r, n)) if self.variant == "discrete" else self._fresh(n)
 
     def other(self, than: Latent) -> Latent:
-        """Independent values, each different from that of `than`: uniform over the other codes, or simply drawn anew."""
+        """Independent values, each different from that of `than`.
+
+        They are uniform over the other codes, or, where the latent is Gaussian, simply drawn anew.
+        """
         if self.variant == "continuous":
             return self._fresh(len(than.code))
         number = (than.value > 0) @ (2 ** np.arange(self.r))
@@ -85,8 +88,9 @@ class Sample:
         self.z = {i: Draws(self.rng, self.task.variant, r) for i, r in ((1, self.task.r1), (2, self.task.r2))}
 
     def triplets(self, factor: int, n: int, exact: bool = False) -> None:
-        """n triplets (q, k+, k−) of latent `factor` (1 or 2): k− has another value of it, and both keys one random value of the other.
+        """n triplets (q, k+, k−) of latent `factor` (1 or 2).
 
+        k− has another value of it; of the other latent, both keys have one random value.
         exact: both keys share payload and noise too, so that nothing but the latent tells them apart.
         """
         own, shared = self.z[factor], self.z[3 - factor]
@@ -129,7 +133,11 @@ class Sample:
         noise,
         sought,
     ) -> None:
-        """queried: latents of the n selectors, keys: of their n · T tokens; payload (n, T), noise (n, T, d), sought (n,) tokens."""
+        """Add n prompts of T tokens each.
+
+        queried: latents of the n selectors, keys: of their n · T tokens; payload (n, T), noise (n, T, d), sought (n,)
+        tokens.
+        """
         (n, T), m, W = payload.shape, self.maps, self.weights
         x_q = queried[1].value @ m["B1"].T + queried[2].value @ m["B2"].T + self._noise(n)
         x = (

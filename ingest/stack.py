@@ -14,11 +14,12 @@ NAMES = ("W_Q", "W_K", "W_V", "W_O")
 
 
 class Stack:
-    """M heads of one d_head and variant that read one stream (section 2.2). W_Q, W_K, W_V: (M, d_head, d), W_O: (M, P, d_head).
+    """M heads of one d_head and variant that read one stream (section 2.2).
 
-    The maps of each head's embedding are folded in, so tokens are never embedded: E_k = [A1 A2 A_y I] and E_q = [B1 B2 0 I], (M, d, D),
-    with zeros where a head has fewer dimensions than the stream. As q·k = (W_Kᵀ q)·x and Σ α W_V x = W_V Σ α x, keys and values
-    are never formed either: all that grows with heads times tokens are two products with the stream itself.
+    W_Q, W_K, W_V: (M, d_head, d), W_O: (M, P, d_head). The maps of each head's embedding are folded in, so tokens are
+    never embedded: E_k = [A1 A2 A_y I] and E_q = [B1 B2 0 I], (M, d, D), with zeros where a head has fewer dimensions
+    than the stream. As q·k = (W_Kᵀ q)·x and Σ α W_V x = W_V Σ α x, keys and values are never formed either: all that
+    grows with heads times tokens are two products with the stream itself.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The training data of toy heads: one stream of latents, payloads and noise that every head of a stack reads its share of."""
+"""The training data of toy heads: one stream of latents, payloads and noise, of which each head reads its share."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from ingest.payload import Payload
 
 
 class Batch(NamedTuple):
-    """u: (n, T, D) inputs of the tokens, D = r1 + r2 + payloads + d: both latents, the payload one-hot, the noise of the embedding.
-    u_q: (n, D) the selector's, without payload; sought: (n,) its token; y: (n,) that token's payload."""
+    """What the heads read in one step.
+
+    u: (n, T, D) inputs of the tokens, D = r1 + r2 + payloads + d: both latents, the payload one-hot, the noise of the
+    embedding. u_q: (n, D) the selector's, without payload. sought: (n,) its token. y: (n,) that token's payload.
+    """
 
     u: torch.Tensor
     u_q: torch.Tensor
@@ -23,8 +26,8 @@ class Batch(NamedTuple):
 class Stream:
     """Batches from a seed, for latents of up to r1 and r2 dimensions.
 
-    Every coordinate of a latent has a generator of its own: a head of fewer dimensions reads the first ones, and what it reads
-    does not depend on which heads are trained beside it. `kind` keeps training, validation and test apart.
+    Every coordinate of a latent has a generator of its own: a head of fewer dimensions reads the first ones, and what
+    it reads does not depend on which heads are trained beside it. `kind` keeps training, validation and test apart.
     """
 
     def __init__(

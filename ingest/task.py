@@ -29,7 +29,10 @@ class Task:
 
 
 def of(name: str, n: int, n_test: int, question: str, seed: int, reflexive: bool = False) -> Task:
-    """'boxes' (of a kind of question, on request with reflexive counterfactuals), 'lists', or a JSONL file of the user's own."""
+    """The task of that name: 'boxes', 'lists', or a JSONL file of the user's own.
+
+    Boxes are of a kind of question and have, on request, reflexive counterfactuals.
+    """
     if name == "boxes":
         return Task(
             f"boxes {question}", boxes.build(n, question, seed, n_test, reflexive=reflexive), TEMPLATES[question], seed

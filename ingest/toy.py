@@ -1,4 +1,7 @@
-"""Toy runs: heads trained on payload retrieval, and what they make of triplets and contexts, as ordinary runs of a store."""
+"""Toy runs: heads trained on payload retrieval, stored as ordinary runs.
+
+A run holds what its head makes of triplets and contexts.
+"""
 
 from __future__ import annotations
 
@@ -55,8 +58,8 @@ def build(
 ) -> list[str]:
     """Train the heads whose run the store lacks, all as one stack, and publish a run of each; returns their names.
 
-    tasks: of one variant, d_head, seed and noise. Interrupted, it goes on where it stopped when called again with the same
-    arguments. Raises RunError, StoreError; a run that is not whole is not seen.
+    tasks: of one variant, d_head, seed and noise. Interrupted, it goes on where it stopped when called again with the
+    same arguments. Raises RunError, StoreError; a run that is not whole is not seen.
     """
     progress = progress or (lambda stage, done, total: None)
     names = list(names or [run_name(task, how) for task in tasks])
@@ -95,7 +98,10 @@ def _train(tasks: list[Payload], how: Recipe, device: str, state: Path, progress
 
 
 def _kept(state: Path) -> Training | None:
-    """The training that was put aside; None where none was, or where its file is damaged: what it took is trained anew."""
+    """The training that was put aside.
+
+    None where none was, or where its file is damaged: the training is then repeated.
+    """
     with suppress(OSError, EOFError, RuntimeError, LookupError, ValueError, UnpicklingError):
         return Training.resume(state)
     return None

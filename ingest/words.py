@@ -29,15 +29,21 @@ _LISTED = {
     "color": "red blue green yellow purple pink brown black white gray crimson teal beige maroon cyan ivory",
     "tool": "hammer saw drill chisel wrench pliers shovel rake axe screwdriver spanner mallet trowel clamp hoe crowbar",
     "vehicle": "car bus truck train tram bicycle scooter van ship ferry canoe yacht glider taxi tractor wagon",
-    "instrument": "piano violin guitar flute drum cello trumpet banjo oboe clarinet tuba lute viola accordion bassoon mandolin",
+    "instrument": (
+        "piano violin guitar flute drum cello trumpet banjo oboe clarinet tuba lute viola accordion bassoon mandolin"
+    ),
     "country": "france spain italy brazil japan india china egypt kenya peru chile norway poland ghana vietnam greece",
-    "metal": "gold silver copper tin lead zinc nickel steel bronze platinum brass titanium cobalt chromium tungsten pewter",
+    "metal": (
+        "gold silver copper tin lead zinc nickel steel bronze platinum brass titanium cobalt chromium tungsten pewter"
+    ),
     "sport": """
         tennis soccer rugby hockey golf boxing rowing judo cricket baseball fencing archery squash karate polo
         sailing
     """,
     "tree": "oak pine birch maple elm ash willow cedar spruce poplar beech larch yew hazel alder cypress",
-    "garment": "shirt coat jacket skirt dress sweater trousers vest blouse cardigan gown tunic parka shorts poncho kimono",
+    "garment": (
+        "shirt coat jacket skirt dress sweater trousers vest blouse cardigan gown tunic parka shorts poncho kimono"
+    ),
     "profession": """
         doctor teacher lawyer farmer baker pilot nurse judge plumber tailor butcher painter dentist barber mason
         sailor

@@ -45,7 +45,8 @@ panel.figures(
 with st.container(border=True):
     st.altair_chart(charts.attribution(found.tokens, found.order, panel.dark()))
     line(
-        f"The short line is the logit{' before the soft-cap' if found.softcap else ''}. Query: position {found.query['pos']}, {found.query['text']!r}. "
+        f"The short line is the logit{' before the soft-cap' if found.softcap else ''}. "
+        f"Query: position {found.query['pos']}, {found.query['text']!r}. "
         f"The subspaces are built on the {build_split(view.run) or 'whole'} split."
     )
     texts = view.run.tokens(prompt["prompt_id"])

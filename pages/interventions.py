@@ -15,8 +15,8 @@ from qkstore import charts, curves, digest, live, live_chart
 SIDES = {"keys": "Keys", "queries": "Queries"}
 SAID = {
     "keys": " Closed form from the stored vectors: it equals a re-run of the model with the edit.",
-    "queries": " The query takes on the coordinates of another that looks for what the target is. A changed query changes every logit, so "
-    "attention is among the stored keys of the prompt.",
+    "queries": " The query takes on the coordinates of another that looks for what the target is. "
+    "A changed query changes every logit, so attention is among the stored keys of the prompt.",
 }
 
 panel.title(
@@ -67,7 +67,8 @@ with st.container(border=True):
         panel.csv(view, live.table(shown, head), "live")
     elif live.possible(view.run):
         line(
-            "No live results of this head yet: the heads of its layer edited together, and the model's answers. This makes them:"
+            "No live results of this head yet: the heads of its layer edited together, and the model's answers. "
+            "This makes them:"
         )
         st.code(live.command(view.store, view.run, list(features), view.layer), language="shell", wrap_lines=True)
     else:
@@ -77,9 +78,9 @@ with st.container(border=True), guard.told():
     response = results.doses(view.run, view.contrasts, view.layer, view.head)
     st.altair_chart(curves.dose(response.table, panel.dark()))
     line(
-        f"Mean attention on the target as the two keys exchange a part of their coordinates (1: all of it, beyond: more), in the whole "
-        f"subspace of rank {response.rank}, and in its first coordinates one at a time; {response.n:,} queries. "
-        f"Random: {response.bases} subspaces of the same rank. Bands are 95 % intervals."
+        "Mean attention on the target as the two keys exchange a part of their coordinates (1: all of it, "
+        f"beyond: more), in the whole subspace of rank {response.rank}, and in its first coordinates one at a time; "
+        f"{response.n:,} queries. Random: {response.bases} subspaces of the same rank. Bands are 95 % intervals."
     )
     panel.csv(view, response.table, "doses")
 table = digest.swaps(rows)

@@ -57,11 +57,15 @@ with left:
 with right:
     st.subheader("What next", anchor=False)
     line(
-        "Heads shows which heads carry a contrast. Click one, then look at its subspace, its points, what a swap does, and where its logits come from."
+        "Heads shows which heads carry a contrast. Click one, then look at its subspace, its points, "
+        "what a swap does, and where its logits come from."
     )
     guard.link("contrasts", "Write a contrast of your own", **state.carried())
     guard.link("interventions", "Swap a feature and see attention move", **state.carried())
 panel.reproduce(
     f"python -m qkstore runs --store {store.path}",
-    f"import qkstore\n\nstore = qkstore.open({str(store.path)!r})\nfor run in store.runs():\n    print(run, list(store.features(run)))\n",
+    (
+        f"import qkstore\n\nstore = qkstore.open({str(store.path)!r})\nfor run in store.runs():\n"
+        "    print(run, list(store.features(run)))\n"
+    ),
 )

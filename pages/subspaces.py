@@ -1,4 +1,7 @@
-"""The covariance of a contrast in one head: how many dimensions it takes, whether it beats chance, and what it shares with another."""
+"""The covariance of a contrast in one head.
+
+How many dimensions it takes, whether it beats chance, and what it shares with another.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,8 @@ with main:
     )
     if view.contrast.name != view.name:
         line(
-            f"{view.name} is the span of several contrasts; ΔC is that of {view.contrast.name}, the overlap that of the span."
+            f"{view.name} is the span of several contrasts; ΔC is that of {view.contrast.name}, the overlap "
+            "that of the span."
         )
 with detail:
     st.subheader("Against chance", anchor=False)
@@ -84,7 +88,8 @@ with detail:
         st.subheader(f"Against {plain(other)}", anchor=False)
         line(
             f"Principal angles between subspaces of ranks {compared.ranks[0]} and {compared.ranks[1]}. "
-            f"Overlap: {panel.percent(compared.overlap_query)} of queries' directions, {panel.percent(compared.overlap_key)} of keys'."
+            f"Overlap: {panel.percent(compared.overlap_query)} of queries' directions, "
+            f"{panel.percent(compared.overlap_key)} of keys'."
         )
         st.altair_chart(charts.angles(compared.angles, panel.dark()))
     st.subheader("As more goes in", anchor=False)

@@ -16,18 +16,29 @@ from qkstore.toy_ranks import tallies
 PLOTS = {"2d": "2-D", "3d": "3-D"}
 BASES = {"trained": "As trained", "balanced": "Balanced"}
 BOUND = {
-    "discrete": "No head can beat the bound: another token may have the signs of the sought one, and then their payloads must be guessed.",
+    "discrete": (
+        "No head can beat the bound: another token may have the signs of the sought one, "
+        "and then their payloads must be guessed."
+    ),
     "continuous": "Gaussian latents never coincide, so the bound is 100 %: what is missing, the head lacks.",
 }
 VERDICT = {
-    "feature split": "Feature split: the diagonal dominates, so each coordinate of a latent has a direction of its own.",
-    "superposition": "Superposition: the latents have more coordinates than the head has dimensions, so coordinates share directions and mix.",
+    "feature split": (
+        "Feature split: the diagonal dominates, so each coordinate of a latent has a direction of its own."
+    ),
+    "superposition": (
+        "Superposition: the latents have more coordinates than the head has dimensions, "
+        "so coordinates share directions and mix."
+    ),
     "mixed": "Mixed: coordinates share directions although the head has room for all of them.",
 }
 
 panel.title(
     "Toy",
-    "Heads trained to find a token by its two latents. The true ranks are known. A cell is a head: click one to see it.",
+    (
+        "Heads trained to find a token by its two latents. The true ranks are known. "
+        "A cell is a head: click one to see it."
+    ),
 )
 store = guard.store()
 st.session_state[state.NOTES] = st.container()
@@ -37,7 +48,8 @@ if not store.runs():
     state.nothing(store)
 if not toys:
     st.info(
-        f"The store {plain(store.path)} has no toy runs yet. Train a grid of small heads (minutes), then reload this page:"
+        f"The store {plain(store.path)} has no toy runs yet. Train a grid of small heads (minutes), "
+        "then reload this page:"
     )
     st.code(f"{toy.HOW} --store {store.path}", language="bash")
     st.stop()
@@ -139,7 +151,8 @@ with st.container(key="panels"):  # one above the other on a narrow screen
             st.altair_chart(scatter.pairs(*drawn), key="points")
         line(
             f"Queries on U and keys on V of {name}'s subspace of rank {points.rank}, then PCA of both: "
-            f"{points.shown:,} of {points.total:,} points (seed 0). Colour: the signs of the first three coordinates of {name}."
+            f"{points.shown:,} of {points.total:,} points (seed 0). "
+            f"Colour: the signs of the first three coordinates of {name}."
         )
         line(
             "Training leaves open how queries lie to keys: W_Q → M W_Q, W_K → M⁻ᵀ W_K changes no attention. "
@@ -148,9 +161,10 @@ with st.container(key="panels"):  # one above the other on a narrow screen
         if head.discrete:
             at = results.centroids(head.run, name)
             line(
-                f"Of {at.n:,} queries {panel.percent(at.attended)} have the largest q·c with c the mean key of their own signs; "
-                f"it is the nearest c for {panel.percent(at.nearest)} as trained and {panel.percent(at.balanced)} balanced. "
-                f"With the sign of the first u alone turned, {panel.percent(at.flipped)} find it."
+                f"Of {at.n:,} queries {panel.percent(at.attended)} have the largest q·c with c the mean key "
+                f"of their own signs; it is the nearest c for {panel.percent(at.nearest)} as trained "
+                f"and {panel.percent(at.balanced)} balanced. With the sign of the first u alone turned, "
+                f"{panel.percent(at.flipped)} find it."
             )
         panel.csv(view, points.table, "points")
 
@@ -161,7 +175,8 @@ with st.container(key="panels"):  # one above the other on a narrow screen
         conditions = [c.to_dict() for c in swapped.conditions]
         st.altair_chart(charts.swaps(conditions, panel.dark()))
         line(
-            f"Attention before (pale) and after two keys swap their coordinates, over {swapped.n:,} contexts; random: ten subspaces of the rank."
+            f"Attention before (pale) and after two keys swap their coordinates, over {swapped.n:,} contexts; "
+            "random: ten subspaces of the rank."
         )
         panel.csv(view, digest.swaps(conditions), "swaps")
     with detail:

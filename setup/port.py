@@ -13,5 +13,6 @@ with socket.socket() as probe:
         probe.bind(("127.0.0.1", port))
     except OSError as error:
         sys.exit(
-            f"port {port} of 127.0.0.1 cannot be used ({error.strerror}); choose another: make demo PORT={port % 65535 + 1}"
+            f"port {port} of 127.0.0.1 cannot be used ({error.strerror}); choose another: "
+            f"make demo PORT={port % 65535 + 1}"
         )

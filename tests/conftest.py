@@ -22,7 +22,10 @@ def show(monkeypatch):
     begin = PagesManager.__init__
 
     def warm(manager, *arguments, **options):
-        """As on a server that has run app.py once: AppTest is a cold one at every run. test_browser.py has the cold one."""
+        """As on a server that has run app.py once.
+
+        AppTest is a freshly started server at every run; test_browser.py tests that case.
+        """
         begin(manager, *arguments, **options)
         PagesManager.uses_pages_directory = False
 

@@ -12,7 +12,10 @@ ROLES = {"query": ("answer_slot",), "key": ("box", "entity", "item")}
 
 
 def labelled(prompts, cut=lambda word: [word]) -> Synthetic:
-    """The tables of prompts with random vectors; a token is a word or a sign, `cut` says how a word falls into several."""
+    """The tables of prompts, with random vectors.
+
+    A token is a word or a sign; `cut` says how a word falls into several.
+    """
     partner = {p.id: p.counterfactual_of for p in prompts if p.counterfactual_of}
     partner |= {of: name for name, of in reversed(partner.items())}  # the first of several counterfactuals
     number = {p.id: i for i, p in enumerate(prompts)}

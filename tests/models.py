@@ -175,7 +175,8 @@ MARKS = {  # of each family: the special tokens, BOS first where it has one
     "qwen": ("<|endoftext|>", "<|im_start|>", "<|im_end|>"),
 }
 TEMPLATES = {  # of the shape that each family's has: headers of special tokens, and a BOS in Llama's alone
-    "llama": "{{- bos_token }}{%- for m in messages %}{{- '<|start_header_id|>' ~ m.role ~ '<|end_header_id|>\n\n' ~ (m.content | trim) ~ '<|eot_id|>' }}{%- endfor %}"
+    "llama": "{{- bos_token }}{%- for m in messages %}{{- '<|start_header_id|>' ~ m.role ~ '<|end_header_id|>\n\n' "
+    "~ (m.content | trim) ~ '<|eot_id|>' }}{%- endfor %}"
     "{%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{%- endif %}",
     "qwen": "{%- for m in messages %}{{- '<|im_start|>' ~ m.role ~ '\n' ~ m.content ~ '<|im_end|>\n' }}{%- endfor %}"
     "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}",
@@ -183,7 +184,10 @@ TEMPLATES = {  # of the shape that each family's has: headers of special tokens,
 
 
 def chat_tokenizer(family: str, text: list[str], vocab_size: int = 500) -> tf.PreTrainedTokenizerFast:
-    """Byte-level BPE with a family's special tokens and a chat template of its shape; Llama's also adds BOS to plain text."""
+    """Byte-level BPE with a family's special tokens and a chat template of its shape.
+
+    Llama's also adds BOS to plain text.
+    """
     marks = MARKS[family]
     made = Tokenizer(models.BPE())
     made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
@@ -235,7 +239,8 @@ def chat_net(family: str, vocab_size: int):
 def download(path: Path, family: str, text: list[str], sharded: bool = False, jinja: bool = False) -> Path:
     """A folder of the files that such a model is downloaded as.
 
-    sharded: weights in several files with an index. jinja: the chat template in a file of its own, not in tokenizer_config.json.
+    sharded: weights in several files with an index. jinja: the chat template in a file of its own, not in
+    tokenizer_config.json.
     """
     tokenizer = chat_tokenizer(family, text)
     net = chat_net(family, len(tokenizer)).to(torch.bfloat16)

@@ -19,7 +19,10 @@ ENTITIES = ("jam", "hat", "pen", "cup", "map", "key", "toy", "fan")
 
 @dataclass
 class Synthetic:
-    """What was written, as arrays: q (layers, heads, n, d), k (layers, kv_heads, m, d), logsumexp (layers, heads, n)."""
+    """What was written, as arrays.
+
+    q (layers, heads, n, d), k (layers, kv_heads, m, d), logsumexp (layers, heads, n).
+    """
 
     prompts: pl.DataFrame
     tokens: pl.DataFrame
@@ -44,9 +47,10 @@ class Synthetic:
 
 
 def synthetic(n: int = 64, n_layers: int = 2, n_heads: int = 4, n_kv_heads: int = 2, seed: int = 0) -> Synthetic:
-    """n prompts of "the jam is in box Z" clauses: odd rows are counterfactuals of the row before, the last quarter is test.
+    """n prompts of "the jam is in box Z" clauses.
 
-    Layer 1, heads 0 and 1 read the order (a random direction a place); head 2 of layer 1 reads the entity; the rest is noise.
+    Odd rows are counterfactuals of the row before, the last quarter is test. Layer 1, heads 0 and 1 read the order (a
+    random direction a place); head 2 of layer 1 reads the entity; the rest is noise.
     """
     rng = np.random.default_rng(seed)
     prompt_rows, token_rows, order, entities = [], [], [], []

@@ -106,7 +106,10 @@ def test_shares_are_those_of_the_pairs(rng):
 
 
 def test_a_union_counts_by_the_width_of_its_query_space(rng):
-    """Keys of two features may share what their queries do not: the union is then wider in U than in V, and q lies in U."""
+    """Keys of two features may share what their queries do not.
+
+    The union is then wider in U than in V, and q lies in U.
+    """
     E = random(12, 6, rng)
     wide = union([Subspace(E.U[:, :3], E.S, E.V[:, :3], 3), Subspace(E.U[:, 3:], E.S, E.V[:, :3], 3)])
     named = {"wide": wide, "order": random(12, 4, rng)}

@@ -1,4 +1,4 @@
-"""The benches of ingest and of the encoder: what they time, what they test, and the tables that they write into docs."""
+"""The benches of ingest and encoder: what they time and test, and the tables that they write into docs."""
 
 from __future__ import annotations
 
@@ -123,7 +123,10 @@ def test_the_encoders_query_is_the_categorys_name():
 
 
 def test_the_family_p_bounds_false_findings_and_finds_what_is_there():
-    """Of 200 families of 72 heads without a feature about 5 % have any finding; counting each head alone, nearly all have."""
+    """Of 200 families of 72 heads without a feature about 5 % have any finding.
+
+    Where each head is counted alone, nearly all families have one.
+    """
     rng, any_found, naive = np.random.default_rng(0), 0, 0
     for _ in range(200):
         null, observed = 10 + rng.normal(size=(72, 99)), 10 + rng.normal(size=72)

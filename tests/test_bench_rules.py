@@ -1,4 +1,7 @@
-"""The benches can fail: each has a rule, a small run of each reaches it, and what breaks the rule is said with exit code 1."""
+"""The benches can fail.
+
+Each has a rule, a small run of each reaches it, and what breaks the rule is said with exit code 1.
+"""
 
 from __future__ import annotations
 

@@ -17,11 +17,17 @@ from conftest import ROOT
 from dashboard import guard
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync".split()
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
 PAGES = [
     name for names in guard.GROUPS.values() for name in names if name != "toy"
 ]  # it needs toy runs: test_toy_page.py
-IDLE = "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning' && document.querySelector('.stMain h1')"
+IDLE = (
+    "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning' "
+    "&& document.querySelector('.stMain h1')"
+)
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"no browser at {CHROMIUM}; name one in $CHROMIUM")

@@ -1,4 +1,7 @@
-"""Softmax over captured vectors is the model's own attention, for every architecture that routes; and nothing else is."""
+"""Softmax over captured vectors is the model's own attention, for every architecture that can be read.
+
+A model of which that would not be true is refused.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ EVERY = [list(range(n)) for n in LENGTHS]
 
 @pytest.fixture(scope="module", params=[*REQUIRED, *MORE])
 def case(request):
-    """A model, its Capture, and its own attentions (layer, head, query, key) of each prompt alone, by the eager kernel."""
+    """A model, its Capture, and its own attentions of each prompt alone.
+
+    The attentions (layer, head, query, key) are those of the eager kernel.
+    """
     net = models.net(request.param)
     net.set_attn_implementation("eager")
     with torch.no_grad():
@@ -33,7 +39,10 @@ def case(request):
 
 
 def attention(q, k, layer, logsumexp=None, visible=None) -> np.ndarray:
-    """(H, n, n) attention of one prompt from its stored q (H, n, d) and k (KV, n, d), written out from the definition."""
+    """(H, n, n) attention of one prompt, written out from the definition.
+
+    It is made of the stored q (H, n, d) and k (KV, n, d).
+    """
     n, group = q.shape[1], q.shape[0] // k.shape[0]
     logits = np.stack([q[h] @ k[h // group].T * layer.scaling for h in range(len(q))])
     if layer.softcap is not None:

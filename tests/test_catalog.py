@@ -113,7 +113,8 @@ def test_processes_racing_for_a_version_each_get_one(tmp_path):
     path = tmp_path / "catalog.duckdb"
     code = (
         "import sys; from qkstore.catalog import Catalog; from qkstore.contrast import Contrast\n"
-        f"for i in range(10): Catalog({str(path)!r}).save(Contrast(name='race', positive='k.a = q.b', negative='k.a <> q.b'))"
+        f"for i in range(10): Catalog({str(path)!r}).save(Contrast(name='race', positive='k.a = q.b', "
+        "negative='k.a <> q.b'))"
     )
     racers = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) for _ in range(3)]
     assert [r.wait() for r in racers] == [0, 0, 0]

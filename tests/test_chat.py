@@ -1,4 +1,7 @@
-"""Chat models of the shape of Llama 3.1 and Qwen3: rendered once, one BOS, and the query is the last token of what was rendered."""
+"""Chat models of the shape of Llama 3.1 and Qwen3.
+
+A chat is rendered once and has one BOS, and its query is the last token of what was rendered.
+"""
 
 from __future__ import annotations
 
@@ -127,7 +130,10 @@ def test_a_run_of_every_position_names_only_a_few_query_tokens(small, tmp_path):
 
 
 def test_stored_attention_of_a_rendered_chat_is_the_models_own(small, tmp_path):
-    """Positions, BOS and RoPE as the model has them: softmax over stored vectors equals eager attention on apply_chat_template's ids."""
+    """Positions, BOS and RoPE are as the model has them.
+
+    Softmax over stored vectors equals eager attention on apply_chat_template's ids.
+    """
     job.ingest(tmp_path, "all", small, [CHAT], job.Options(positions="all"), task="mine")
     run = qkstore.open(tmp_path).run("all")
     ids = small.tokenizer.apply_chat_template(

@@ -91,7 +91,10 @@ def test_a_cross_prompt_contrast_is_checked(run):
 def test_a_whole_select_is_checked(run):
     whole = Contrast(
         name="w",
-        pairs=f"select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign from q join k on k.prompt_id = q.prompt_id where k.order_id <= {BOXES}",
+        pairs=(
+            "select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign "
+            f"from q join k on k.prompt_id = q.prompt_id where k.order_id <= {BOXES}"
+        ),
     )
     assert isinstance(check(run.run("synthetic"), whole), list)
 
@@ -108,7 +111,7 @@ def test_warnings_come_first(run):
 
 @pytest.fixture(scope="module")
 def held(tmp_path_factory):
-    """Boxes whose test entities no train prompt has; the same where they are all train entities; and where one of them is."""
+    """Boxes whose test entities no train prompt has, and the same boxes where train prompts have all of them."""
     store = tmp_path_factory.mktemp("held")
     prompts = boxes.build(120, "ent", 0, n_test=120, n_pairs=4)
     write(store, "held", labelled(prompts))
@@ -175,9 +178,15 @@ def words(run, label: str, where: str) -> set[str]:
 
 
 def test_how_many_words_are_seen_is_counted_by_hand(run, listed):
-    """Those on a positive key of a test pair that are on any key of a train pair; a negative test key is no word that is judged."""
+    """Words on a positive key of a test pair that are also on any key of a train pair.
+
+    The word of a negative test key is not judged.
+    """
     made = run.run("synthetic")
-    sql = "SELECT k.entity AS w, k.split FROM k JOIN prompt USING (prompt_id) WHERE k.role = 'box' AND k.order_id = prompt.queried_order"
+    sql = (
+        "SELECT k.entity AS w, k.split FROM k JOIN prompt USING (prompt_id) WHERE k.role = 'box' "
+        "AND k.order_id = prompt.queried_order"
+    )
     asked = made.table(sql).to_pylist()
     positive, train = (
         {r["w"] for r in asked if r["split"] == "test"},

@@ -1,4 +1,7 @@
-"""Every choice that a page has in its address: it is what is shown, a wrong one is told, and toy runs have every page too."""
+"""Every choice that a page has in its address.
+
+It is what is shown, a wrong one is told, and toy runs have every page too.
+"""
 
 from __future__ import annotations
 

@@ -213,7 +213,8 @@ def test_check_finds_what_is_wrong(cli, tmp_path):
     with duckdb.connect(str(tmp_path / "runs/synthetic.duckdb")) as con:
         con.execute("DELETE FROM key_vector WHERE layer = 1 AND kv_head = 1 AND row = 5")
         con.execute(
-            "UPDATE query_vector SET v = [1, 2, 3, 'nan'::FLOAT, 5, 6, 7, 8]::FLOAT[8] WHERE layer = 0 AND head = 2 AND row = 3"
+            "UPDATE query_vector SET v = [1, 2, 3, 'nan'::FLOAT, 5, 6, 7, 8]::FLOAT[8] WHERE layer = 0 "
+            "AND head = 2 AND row = 3"
         )
     text = cli("check", code=2, where=tmp_path)
     assert (

@@ -1,4 +1,7 @@
-"""Clouds: what is drawn is what the library projects, and queries lie with their keys where a feature was planted, and only there."""
+"""Clouds: what is drawn is what the library projects.
+
+Queries lie with their keys where a feature was planted, and only there.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,10 @@ def test_one_group_is_no_match():
 
 
 def test_matches_are_those_of_a_loop(store):
-    """Centres of the keys of every other pair of prompts, less their mean; a point of the rest is its nearest one's, by cosine."""
+    """Centres are means of the keys of every other pair of prompts, less the mean of the centres.
+
+    A point of the other prompts, less their mean, belongs to the centre nearest to it by cosine.
+    """
     found = points(store, 1)
     for raw in (False, True):
         said = matches(found, raw)

@@ -139,7 +139,8 @@ def test_no_network_is_one_line_and_soon(tmp_path):
     done = subprocess.run(told, cwd=ROOT, env=there, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.strip() == (
-        "error: model 'meta-llama/Llama-3.1-8B-Instruct' is neither a folder nor downloaded here before, and the hub cannot be reached (no network)"
+        "error: model 'meta-llama/Llama-3.1-8B-Instruct' is neither a folder nor downloaded here before, "
+        "and the hub cannot be reached (no network)"
     )
 
 

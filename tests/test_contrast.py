@@ -50,7 +50,8 @@ def by_hand(run, condition, weight="1", layer=1, head=1, kv_head=0):
         rows = con.execute(
             f"select qv.v, kv.v, {condition}, {weight} from q, k "
             f"join key_vector kv on kv.row = k.key_row and kv.layer = {layer} and kv.kv_head = {kv_head} "
-            f"join query_vector qv on qv.row = q.query_row and qv.layer = {layer} and qv.head = {head} where {condition} is not null"
+            f"join query_vector qv on qv.row = q.query_row and qv.layer = {layer} and qv.head = {head} "
+            f"where {condition} is not null"
         ).fetchall()
     q, k, sign, w = (np.array(c, float) for c in zip(*rows))
     mean = {s: (q[sign == s] * w[sign == s, None]).T @ k[sign == s] / w[sign == s].sum() for s in (1, -1)}
@@ -67,7 +68,10 @@ def by_hand(run, condition, weight="1", layer=1, head=1, kv_head=0):
         ),
         (
             CROSS,
-            "case when k.order_id = q.queried_order and q.variant = 'base' then case when k.prompt_id = q.prompt_id then 1 when k.prompt_id = q.counterfactual_id then -1 end end",
+            (
+                "case when k.order_id = q.queried_order and q.variant = 'base' then "
+                "case when k.prompt_id = q.prompt_id then 1 when k.prompt_id = q.counterfactual_id then -1 end end"
+            ),
             "1",
         ),
         (
@@ -144,7 +148,10 @@ def test_centring_takes_the_mean_query_out(run):
     [
         (
             dict(positive="k.role = 'bxo'"),
-            r"no positive pairs on the train prompts .*: 0 positive, \d+ negative.*k.role is answer_slot, box|no positive pairs on the train prompts .*: 0 positive, [\d,]+ negative.*k.role is box",
+            (
+                r"no positive pairs on the train prompts .*: 0 positive, \d+ negative.*k.role is answer_slot, box|"
+                r"no positive pairs on the train prompts .*: 0 positive, [\d,]+ negative.*k.role is box"
+            ),
         ),
         (dict(negative="k.order_id > 99"), r"no negative pairs .*: 48 positive, 0 negative"),
         (dict(where="q.split = 'dev'"), r"no positive and no negative pairs .*q.split is test, train"),
@@ -182,11 +189,17 @@ def test_a_typo_names_the_column_and_near_ones(run, predicate, says):
         ("select query_row, key_row from q, k", "gives no 'sign'|sign"),
         ("select q.query_row, k.key_row, 2 as sign from q, k", "sign 2; a sign is 1 or -1"),
         (
-            "select q.query_row + 1000 as query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign from q join k using (prompt_id)",
+            (
+                "select q.query_row + 1000 as query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end "
+                "as sign from q join k using (prompt_id)"
+            ),
             "query_row 10\\d\\d; run 'synthetic' has 0 to 63",
         ),
         (
-            "select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign, -1 as weight from q join k using (prompt_id)",
+            (
+                "select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign, -1 as weight "
+                "from q join k using (prompt_id)"
+            ),
             "weight that is not a positive number",
         ),
         ("select q.query_row, null as key_row, 1 as sign from q", "NULL key_row|key_row of type"),

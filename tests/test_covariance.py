@@ -203,7 +203,10 @@ def unlucky(rng, n, shift):
 
 
 def test_null_is_calibrated(rng):
-    """Without a feature p-values are uniform, even where signs dealt over all queries see one; with a feature they are tiny."""
+    """Without a feature p-values are uniform, with one they are tiny.
+
+    They are uniform even where signs dealt over all queries would see a feature.
+    """
     deals, trials = 19, 200
     ps, wrong = [], []
     for _ in range(trials):
@@ -233,7 +236,10 @@ def test_mean_query_share(rng):
 
 
 def test_summed_takes_sums_over_keys_not_means(rng):
-    """The authors' category script: 1 positive and 3 negative keys a query leave a shared mean in ΔC; expectations do not."""
+    """The authors' category script: with 1 positive and 3 negative keys a query, sums leave a shared mean in ΔC.
+
+    Expectations do not.
+    """
     n, d = 200, 6
     q, k = rng.normal(size=(n, d)) + 3, rng.normal(size=(4 * n, d)) + 5
     pairs = Pairs(np.arange(n).repeat(4), np.arange(4 * n), np.tile([1, -1, -1, -1], n))

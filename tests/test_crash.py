@@ -1,4 +1,7 @@
-"""kill -9 during ingest, ten times: the store opens, no half run shows, and the resumed run equals an uninterrupted one."""
+"""kill -9 during ingest, ten times: the store opens and shows no half run.
+
+The resumed run equals an uninterrupted one.
+"""
 
 from __future__ import annotations
 

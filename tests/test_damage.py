@@ -56,7 +56,10 @@ def test_a_whole_store_is_well(store):
             "layer 0 head 3 has 16 vectors for 15 of 16 rows",
         ),
         (
-            "UPDATE key_vector SET v = [1, 2, 'inf'::FLOAT, '-inf'::FLOAT, 5, 6, 7, 8]::FLOAT[8] WHERE layer = 0 AND kv_head = 1 AND row = 5",
+            (
+                "UPDATE key_vector SET v = [1, 2, 'inf'::FLOAT, '-inf'::FLOAT, 5, 6, 7, 8]::FLOAT[8] WHERE layer = 0 "
+                "AND kv_head = 1 AND row = 5"
+            ),
             "layer 0 kv_head 1 has 1 vectors with NaN or Inf",
         ),
         (
@@ -92,7 +95,10 @@ def test_an_unsorted_file_is_slow_and_right(store):
     expected = [run.queries(1, h) for h in range(4)] + [run.keys(1, h) for h in range(4)]
     _, ill = spoil(
         store,
-        "CREATE TABLE t AS SELECT * FROM query_vector ORDER BY hash(row, head); DELETE FROM query_vector; INSERT INTO query_vector SELECT * FROM t; DROP TABLE t",
+        (
+            "CREATE TABLE t AS SELECT * FROM query_vector ORDER BY hash(row, head); DELETE FROM query_vector; "
+            "INSERT INTO query_vector SELECT * FROM t; DROP TABLE t"
+        ),
     )
     run = qkstore.open(store.path).run("synthetic")
     assert (

@@ -36,7 +36,10 @@ def lists(tmp_path_factory):
 
 
 def test_the_planted_head_has_its_rank_and_the_others_none(run):
-    """Four places make three dimensions of differences; heads 0 and 1 of layer 1 read them, heads of layer 0 read nothing."""
+    """Four places make three dimensions of differences.
+
+    Heads 0 and 1 of layer 1 read them, heads of layer 0 read nothing.
+    """
     planted, other = dimension(run, ORDER, 1, 0), dimension(run, ORDER, 0, 0)
     assert (planted.rank.energy, planted.rank.statistical, planted.rank.cross_validated) == (3, 3, 3)
     assert other.rank.statistical == 0 < other.rank.energy
@@ -47,7 +50,10 @@ def test_the_planted_head_has_its_rank_and_the_others_none(run):
 @pytest.mark.parametrize("centring", ["none", "queries"])
 @pytest.mark.parametrize("weighting", ["pair", "query", "sum"])
 def test_it_is_of_the_matrix_that_the_contrast_has(run, weighting, centring):
-    """Triplets by hand: the mean of each query's outer product with its own contrast of keys, as the weighting has it."""
+    """Triplets by hand: the mean of each query's outer product with its own contrast of keys.
+
+    How the keys count in it is the contrast's weighting.
+    """
     contrast = ORDER.replace(weighting=weighting, centring=centring)
     found, fitted = dimension(run, contrast, 1, 2), covariance(run, contrast, 1, 2)
     assert (
@@ -86,7 +92,10 @@ def test_one_category_has_rank_1_and_all_of_them_have_one_less_than_there_are(li
 
 
 def test_a_matched_pair_vanishes(run):
-    """The authors' lexical script takes query and key of the counterfactual as negatives: the same kind of pair as the positives."""
+    """The authors' lexical script takes query and key of the counterfactual as negatives.
+
+    Those are the same kind of pair as the positives, so nothing is left.
+    """
     store = qkstore.open(run.path.parent.parent)
     (theirs,), (text,) = store.feature(run, "authors/lexical"), store.feature(run, "lexical")
     found = dimension(run, theirs, 1, 2)

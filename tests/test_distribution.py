@@ -1,4 +1,4 @@
-"""Distribution of the logit gap: parts sum to the gap in every query, and means are those of the shares over all of them."""
+"""Distribution of the logit gap: parts sum to the gap in every query, and means are those of all queries' shares."""
 
 from __future__ import annotations
 

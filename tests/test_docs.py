@@ -1,4 +1,7 @@
-"""README and docs: every command parses, every link leads somewhere, every snippet runs, and nothing is of one machine."""
+"""README and docs: every command parses, every link leads somewhere, every snippet runs.
+
+Nothing in them is of one machine.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +85,10 @@ def test_every_link_and_file_is_there(page):
     for link in re.findall(r"\]\(([^)#]+)\)", text):
         assert link.startswith("http") or (page.parent / link).exists(), link
     for name in re.findall(
-        r"`([\w./-]+/[\w./-]*\.(?:py|md|txt|sh|toml)|[\w-]+\.(?:py|txt|toml)|(?:qkstore|ingest|pages|bench|docs|dashboard|tests)/)`",
+        (
+            r"`([\w./-]+/[\w./-]*\.(?:py|md|txt|sh|toml)|[\w-]+\.(?:py|txt|toml)|"
+            r"(?:qkstore|ingest|pages|bench|docs|dashboard|tests)/)`"
+        ),
         text,
     ):
         assert (ROOT / name).exists() or (page.parent / name).exists(), name

@@ -1,4 +1,7 @@
-"""A document's files: numbered, linked, whole or not there, whatever stops the writing; and nothing of the last ones is lost."""
+"""A document's files: numbered, linked, and whole or not there, whatever stops the writing.
+
+Nothing of the last ones is lost.
+"""
 
 from __future__ import annotations
 

@@ -70,7 +70,10 @@ def test_intervals_hold_the_mean_and_shrink_with_more_queries(run, found):
 
 
 def test_the_interval_of_random_subspaces_is_of_their_mean_over_few_bases(run, found):
-    """Ten bases: Student's t with nine degrees of freedom, 2.262 standard errors, where the normal's 1.960 would hold 92 % alone."""
+    """Ten bases: the interval is Student's t with nine degrees of freedom, 2.262 standard errors.
+
+    The normal's 1.960 would hold only 92 %.
+    """
     random = next(c for c in analysis.intervene(run, {"order": ORDER}, 1, 0).conditions if c.bases)
     row = at(found, "random", 1.0)
     assert row["target"] == pytest.approx(random.target_after, abs=1e-12)

@@ -65,7 +65,10 @@ def test_a_key_may_be_one_querys_original_and_anothers_target(store):
     pair = "case when k.order_id = q.queried_order then 1 else -1 end"
     shared = Contrast(
         name="shared",
-        pairs=f"select q.query_row, k.key_row, {pair} as sign from q join k using (prompt_id) where k.order_id is not null and k.box is not null",
+        pairs=(
+            f"select q.query_row, k.key_row, {pair} as sign from q join k using (prompt_id) "
+            "where k.order_id is not null and k.box is not null"
+        ),
     )
     drawn = target.draw(run, (shared,), None)
     assert len(drawn) == run.n_queries and all(k["role"] is None for k in keys(run, drawn.target))
@@ -85,7 +88,8 @@ def test_two_queries_of_one_prompt_have_their_own_targets(store, tmp_path):
     data.batches = lambda: [(0, np.arange(len(both)), np.arange(len(data.key_rows)), data.q, data.k, data.logsumexp)]
     write(tmp_path, "r", data)
     run = qkstore.open(tmp_path).run("r")
-    # of a prompt's two queries one is asked for its category's items, the other for all the others: between them every key is positive
+    # of a prompt's two queries one is asked for its category's items, the other for all the others:
+    # between them every key is positive
     own = "(k.category = q.queried_category) = (q.role = 'answer_slot')"
     split = Contrast(name="split", where="k.prompt_id = q.prompt_id", positive=own, negative=f"not ({own})")
     drawn = target.draw(run, (split,), None)

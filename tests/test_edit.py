@@ -1,4 +1,7 @@
-"""Edits in the forward pass equal a pass written out with edited keys, in any layers together; nothing else changes by a bit."""
+"""Edits in the forward pass equal a pass written out with edited keys, in any layers together.
+
+Nothing else changes by a bit.
+"""
 
 from __future__ import annotations
 
@@ -187,7 +190,10 @@ def test_a_row_whose_window_hides_a_key_is_not_edited():
 
 
 def test_a_query_before_a_key_cannot_see_it_and_is_not_edited():
-    """Causal rows see neither themselves' future nor a swap with it; rows between and after are another matter for `all`."""
+    """A causal row sees neither its own future nor a swap in it.
+
+    Rows between and after are another matter for `all`.
+    """
     net = causal("llama")
     before = [Case(c.ids, min(c.original, c.target), c.original, c.target) for c in CASES[:2]]
     for rows in ("last", "all"):

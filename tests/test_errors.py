@@ -1,4 +1,7 @@
-"""What a user gets wrong is one line that names the thing, the value and what is possible; the rest is a bug and crashes."""
+"""What a user gets wrong is one line that names the thing, the value and what is possible.
+
+The rest is a bug and crashes.
+"""
 
 from __future__ import annotations
 
@@ -135,27 +138,45 @@ def test_more_pairs_than_the_limit_are_refused_not_cut(store, monkeypatch):
     ("select", "weights"),
     [
         (
-            "select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign from q join k using (prompt_id) where k.token <> 'weight'",
+            (
+                "select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign "
+                "from q join k using (prompt_id) where k.token <> 'weight'"
+            ),
             {1.0},
         ),
         (
-            "select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign from q join k using (prompt_id)",
+            (
+                "select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign "
+                "from q join k using (prompt_id)"
+            ),
             {1.0},
         ),
         (
-            "select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign from q join k using (prompt_id) where q.weight_kg is not null",
+            (
+                "select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign "
+                "from q join k using (prompt_id) where q.weight_kg is not null"
+            ),
             {1.0},
         ),
         (
-            "select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign -- no weight\nfrom q join k using (prompt_id)",
+            (
+                "select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign -- no weight\n"
+                "from q join k using (prompt_id)"
+            ),
             {1.0},
         ),
         (
-            "select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign, 0.25 as weight from q join k using (prompt_id)",
+            (
+                "select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign, 0.25 as weight "
+                "from q join k using (prompt_id)"
+            ),
             {0.25},
         ),
         (
-            "select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign, k.order_id as WEIGHT from q join k using (prompt_id)",
+            (
+                "select q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign, "
+                "k.order_id as WEIGHT from q join k using (prompt_id)"
+            ),
             {1.0, 2.0, 3.0, 4.0},
         ),
     ],
@@ -242,7 +263,10 @@ def test_many_findings_of_a_check_are_still_one_line(tmp_path, capsys):
 
 
 def test_a_bug_is_a_traceback_and_exit_code_1(store):
-    code = "import sys, qkstore.__main__ as m; m.runs = None\nimport qkstore.store as s\ndel s.Store.scan\nsys.exit(m.main(['check']))"
+    code = (
+        "import sys, qkstore.__main__ as m; m.runs = None\nimport qkstore.store as s\ndel s.Store.scan\n"
+        "sys.exit(m.main(['check']))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,

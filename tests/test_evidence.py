@@ -1,4 +1,7 @@
-"""Evidence: what is said of ΔC in one head is what plain NumPy says of vectors chosen by hand, beside a null that is dealt anew."""
+"""Evidence: what is said of ΔC in one head is what plain NumPy says of vectors chosen by hand.
+
+The null beside it is dealt anew.
+"""
 
 from __future__ import annotations
 
@@ -183,7 +186,10 @@ def test_what_is_not_there_is_named(run, tmp_path):
 
 
 def test_the_interval_is_that_of_deltas_computed_anew_without_each_part(run, data):
-    """Sums less a part's are what is left: the same intervals as from ΔC of the queries that remain, one after the other."""
+    """Sums less those of a part are what is left.
+
+    The intervals are the same as from ΔC of the queries that remain, one part after the other.
+    """
     q, k, place = vectors(data, *PLANTED)
     deal = np.array_split(np.random.default_rng(0).permutation(TRAIN), jackknife.PARTS)
     left = []
@@ -198,7 +204,10 @@ def test_the_interval_is_that_of_deltas_computed_anew_without_each_part(run, dat
 
 
 def test_evidence_of_built_in_contrasts_is_of_the_prompts_that_they_name(tmp_path):
-    """Lexical pairs of a synthetic run: each base query of the train split, its own box and that of the counterfactual."""
+    """Lexical pairs of a synthetic run.
+
+    Each base query of the train split is paired with its own box and with that of the counterfactual.
+    """
     store = qkstore.open(stores.write(tmp_path, n=200))
     run = store.run("boxes")
     (lexical,) = store.feature(run, "lexical")

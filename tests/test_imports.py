@@ -1,4 +1,7 @@
-"""The import contract: app and pages → qkstore ← ingest, and qkstore stays light; with a test that the check can fail."""
+"""The import contract: app and pages → qkstore ← ingest, and qkstore stays light.
+
+A test shows that the check can fail.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +84,10 @@ def run_without(absent: set[str], code: str) -> subprocess.CompletedProcess:
     )
 
 
-EVERY_MODULE = "import importlib, pathlib\nfor p in sorted(pathlib.Path('qkstore').glob('*.py')):\n    importlib.import_module('qkstore.' + p.stem) if p.stem != '__init__' else None"
+EVERY_MODULE = (
+    "import importlib, pathlib\nfor p in sorted(pathlib.Path('qkstore').glob('*.py')):\n"
+    "    importlib.import_module('qkstore.' + p.stem) if p.stem != '__init__' else None"
+)
 
 
 def test_every_module_of_qkstore_imports_without_the_heavy_and_the_late_ones():
@@ -97,6 +103,9 @@ def test_and_that_would_be_noticed():
 def test_app_imports_without_torch():
     done = run_without(
         {"torch", "transformers"},
-        "import ast, pathlib\nfor p in ['app.py', *pathlib.Path('pages').glob('*.py')]:\n    compile(pathlib.Path(p).read_text(), str(p), 'exec')\nimport qkstore.charts",
+        (
+            "import ast, pathlib\nfor p in ['app.py', *pathlib.Path('pages').glob('*.py')]:\n"
+            "    compile(pathlib.Path(p).read_text(), str(p), 'exec')\nimport qkstore.charts"
+        ),
     )
     assert done.returncode == 0, done.stderr

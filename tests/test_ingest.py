@@ -1,4 +1,7 @@
-"""An ingest from end to end: prompts through a real, tiny model into a run of a store, interrupted, resumed and refused."""
+"""An ingest from end to end: prompts through a real, tiny model into a run of a store.
+
+It is interrupted, resumed and refused.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,10 @@ def test_a_runs_vectors_are_the_captured_ones_row_by_row(tmp_path, small):
             ("q", "query_vector", "head", "query_row"),
             ("k", "key_vector", "kv_head", "key_row"),
         ):
-            sql = f"SELECT v FROM {table} JOIN {side} ON row = {rows} WHERE prompt_id = $p AND layer = 1 AND {head} = 1 ORDER BY pos"
+            sql = (
+                f"SELECT v FROM {table} JOIN {side} ON row = {rows} WHERE prompt_id = $p AND layer = 1 "
+                f"AND {head} = 1 ORDER BY pos"
+            )
             stored = np.array(run.table(sql, {"p": prompt_id}).column("v").to_pylist())
             assert np.allclose(stored, getattr(alone, side)[1, 1].numpy(), atol=1e-5)
     assert path == tmp_path / "runs" / "a.duckdb" and not (tmp_path / "runs" / ".incoming" / "a").exists()
@@ -76,7 +82,10 @@ def test_a_runs_labels_are_the_prompts(tmp_path, small):
     job.ingest(tmp_path, "a", small, BOXES, task="boxes ent", template="The {entity} …", seed=3)
     run = qkstore.open(tmp_path).run("a")
     for i, prompt in enumerate(BOXES):
-        sql = "SELECT token, box, entity, order_id, is_answer, span_last, queried_entity, split FROM k WHERE prompt_id = $p AND role = 'box' ORDER BY pos"
+        sql = (
+            "SELECT token, box, entity, order_id, is_answer, span_last, queried_entity, split FROM k "
+            "WHERE prompt_id = $p AND role = 'box' ORDER BY pos"
+        )
         rows = run.table(sql, {"p": i}).to_pylist()
         spans = [s for s in prompt.spans if s.role == "box"]
         assert [r["token"] for r in rows] == [prompt.text[s.start : s.end] for s in spans]

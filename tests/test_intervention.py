@@ -83,8 +83,10 @@ def test_large_logits_do_not_overflow(rng):
 
 
 def test_doubt_marks_what_rounding_decides(rng):
-    """Where two keys hold all but 1e-17 of a row, no log-sum-exp in float64 knows the rest: such rows are marked, and others
-    are as good as the doubt says. Stored in float32 it would fail from 1e-7 on, unmarked.
+    """Where two keys hold all but 1e-17 of a row, no log-sum-exp in float64 knows the rest.
+
+    Such rows are marked, and others are as good as the doubt says. Stored in float32 it would fail from 1e-7 on,
+    unmarked.
     """
     q, keys = rows(rng, n=400, loud=60.0)
     lse = logsumexp(row_logits(q, keys))

@@ -1,4 +1,7 @@
-"""Live interventions on the demo model: equal to the closed form, kept in the catalogue, told on the command line and the page."""
+"""Live interventions on the demo model.
+
+They equal the closed form, are kept in the catalogue, and are told on the command line and the page.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A document as HTML and Markdown: whatever a data set calls its things, a page shows it as text and nothing of it acts."""
+"""A document as HTML and Markdown.
+
+Whatever a data set calls its things, a page shows it as text and nothing of it acts.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The pages, run without a browser on a small store: with data, without, with bad addresses, and with text that means harm."""
+"""The pages, run without a browser on a small store.
+
+With data, without, with bad addresses, and with text that means harm.
+"""
 
 from __future__ import annotations
 

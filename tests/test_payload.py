@@ -29,7 +29,8 @@ def test_the_bound_is_what_a_reader_of_all_codes_reaches(r):
 def test_the_bound_by_hand():
     assert collision_bound(40) == pytest.approx(1, abs=1e-9)  # no two tokens share a code
     assert collision_bound(3, n_keys=1) == 1  # nothing to confuse it with
-    # two tokens, one sign: alone half of the time; else the other has the same payload (1/2), or a coin decides (1/2 · 1/2)
+    # two tokens, one sign: alone half of the time; else the other has the same payload (1/2),
+    # or a coin decides (1/2 · 1/2)
     assert collision_bound(1, n_keys=2, n_payloads=2) == pytest.approx(0.5 + 0.5 * 0.75)
 
 
@@ -78,7 +79,7 @@ def test_names_tell_tasks_apart():
     assert task.name == "discrete-d8-2-3" and len(names) == 7
 
 
-# -- the stream ----------------------------------------------------------------------------------------------------------
+# -- the stream --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("variant", ["discrete", "continuous"])

@@ -1,4 +1,7 @@
-"""The programme of runs for one model: names, options and stages are handed on as they were asked for, without a model being run."""
+"""The programme of runs for one model.
+
+Names, options and stages are handed on as they were asked for; no model is run.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Projections keep what they should: distances within the axes drawn, the pairing of u and v, the share of each group."""
+"""Projections keep what they should: distances within the axes drawn, pairs of u and v, the share of each group."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ def rng():
 
 
 def cube(rng, n=400, d=16):
-    """Queries and keys of 8 classes, the corners of a cube planted in paired directions of each space; ΔC of matching ones."""
+    """Queries and keys of 8 classes, and ΔC of matching ones.
+
+    The classes are the corners of a cube planted in paired directions of each space.
+    """
     E = random(d, 3, rng)
     label_q, label_k = rng.integers(0, 8, (2, n))
     corners = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, 8).T * [3.0, 2.5, 2.0]

@@ -1,4 +1,7 @@
-"""Publishing on a disk that fills up, in a place that cannot be written, beside another ingest: nothing broken appears."""
+"""Publishing on a disk that fills up, where nothing can be written, and beside another ingest.
+
+Nothing broken appears.
+"""
 
 from __future__ import annotations
 
@@ -81,10 +84,12 @@ def test_a_full_disk_loses_no_saved_contrast(store):
     store.catalog.save(ORDER)
     size = (store.path / "catalog.duckdb").stat().st_size
     code = (
-        "import sys, resource; from qkstore.catalog import Catalog; from qkstore.contrast import Contrast; from qkstore.errors import QKStoreError\n"
+        "import sys, resource; from qkstore.catalog import Catalog; from qkstore.contrast import Contrast; "
+        "from qkstore.errors import QKStoreError\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size // 4},) * 2)\n"
         f"catalog, big = Catalog({str(store.path / 'catalog.duckdb')!r}), 'x' * {size}\n"
-        "try: catalog.save(Contrast(name='big', positive='k.a = 1', negative='k.a = 2', description=big)); print('saved')\n"
+        "try: catalog.save(Contrast(name='big', positive='k.a = 1', negative='k.a = 2', description=big)); "
+        "print('saved')\n"
         "except QKStoreError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -137,7 +142,8 @@ def test_vectors_are_stored_as_they_are(store):
         for (c,) in store.run("a")
         .cursor()
         .execute(
-            "SELECT DISTINCT compression FROM pragma_storage_info('query_vector') WHERE column_name = 'v' AND segment_type = 'FLOAT'"
+            "SELECT DISTINCT compression FROM pragma_storage_info('query_vector') WHERE column_name = 'v' "
+            "AND segment_type = 'FLOAT'"
         )
         .fetchall()
     }

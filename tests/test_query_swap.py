@@ -136,7 +136,10 @@ def test_without_a_query_that_looks_for_a_target_one_line_says_so(tmp_path):
 
 
 def test_labels_of_another_type_are_compared_as_text(tmp_path):
-    """A contrast whose predicates name no label of both sides is matched by the labels that come first, whatever their types."""
+    """A contrast whose predicates name no label of both sides is matched by the labels that come first.
+
+    Their types do not matter.
+    """
     data = synthetic(n=64)
     data.prompts = data.prompts.drop("queried_entity", "queried_order").with_columns(asked=pl.lit("7"))
     data.tokens = data.tokens.select(pl.lit(1).alias("ahead"), pl.all())

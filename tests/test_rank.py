@@ -1,4 +1,7 @@
-"""The rank of ΔC: its test is calibrated, finds what is planted and no more, and the three ranks differ where they should."""
+"""The rank of ΔC: its test is calibrated and finds what is planted and no more.
+
+The three ranks differ where they should.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ def some(rng, n=60, m=90, d=6, p=500):
 
 
 def noisy(rng, n, d, strengths, noise=1.0):
-    """x and c of a ΔC whose rank is len(strengths), in random directions of both spaces, under noise of its own size."""
+    """x and c of a ΔC whose rank is len(strengths), in random directions of both spaces.
+
+    Each of the two has noise of its own.
+    """
     U, V = (np.linalg.qr(rng.standard_normal((d, d)))[0][:, : len(strengths)] for _ in range(2))
     z = rng.standard_normal((n, len(strengths)))
     return z @ U.T + noise * rng.standard_normal((n, d)), (z * strengths) @ V.T + noise * rng.standard_normal((n, d))
@@ -90,7 +96,10 @@ def test_without_a_feature_p_values_are_uniform(rng, n):
 
 
 def test_what_is_planted_is_found_and_no_more(rng):
-    """A rank of 2 under noise: a rank too high is as rare as the level says, where the 99 % rule is nearly always too high."""
+    """A rank of 2 under noise: too high a rank is as rare as the level says.
+
+    By the 99 % rule it is nearly always too high.
+    """
     found = [rank.ranks(*noisy(rng, 600, 8, [1.5, 0.8]), seed=i) for i in range(100)]
     statistical = np.array([f.statistical for f in found])
     assert np.mean(statistical == 2) > 0.88 and np.mean(statistical > 2) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 100)
@@ -131,7 +140,10 @@ def test_same_seed_same_test_and_a_rotated_head_the_same_rank(rng):
 
 @pytest.mark.parametrize("n", [64, 1024])
 def test_rounding_is_no_dimension(n):
-    """Keys that share all but z1: ΔC has no rank above r1 but the rounding of float32, which would count if it were tested."""
+    """Keys that share all but z1: above r1, ΔC has nothing but the rounding of float32.
+
+    That would count as rank if it were tested.
+    """
     for seed in range(5):
         x, c = toy(seed, "room", 16, 5, 6, n, pairing="exact")
         found = rank.ranks(x.astype(np.float32).astype(float), c.astype(np.float32).astype(float))
@@ -140,7 +152,10 @@ def test_rounding_is_no_dimension(n):
 
 
 def test_directions_that_no_query_shares_with_a_key_are_no_dimension(rng):
-    """Queries and keys of few kinds: off the first direction every single product is zero, and so is every replicate, but for rounding."""
+    """Queries and keys of few kinds: off the first direction every single product is zero.
+
+    So is every replicate, but for rounding.
+    """
     R, T = (np.linalg.qr(rng.standard_normal((3, 3)))[0] for _ in range(2))
     kind = np.arange(90) % 3
     x, c = np.eye(3)[kind] * (kind != 2)[:, None] @ R, np.eye(3)[kind] * (kind != 1)[:, None] @ T
@@ -183,7 +198,10 @@ def test_a_weak_direction_is_there_but_holds_no_energy(rng):
 
 
 def test_crowded_heads_have_weak_dimensions_and_heads_with_room_have_not():
-    """Superposition is what makes the 99 % rule smaller than r1; the test still finds r1. (Not every crowded head shows it.)"""
+    """Superposition is what makes the 99 % rule smaller than r1; the test still finds r1.
+
+    Not every crowded head shows it.
+    """
     crowded = [rank.ranks(*toy(seed, "crowded", 8, 5, 6, 8192)) for seed in range(12)]
     room = [rank.ranks(*toy(seed, "room", 8, 4, 3, 8192)) for seed in range(12)]
     assert np.mean([f.statistical == 5 for f in crowded]) > 0.7 and np.mean([f.weak > 0 for f in crowded]) > 0.4

@@ -1,4 +1,7 @@
-"""The Subspaces page: three ranks beside each other with one sentence, and the rest of the page where they cannot be had."""
+"""The Subspaces page: three ranks beside each other with one sentence.
+
+Where they cannot be had, the rest of the page is there.
+"""
 
 from __future__ import annotations
 

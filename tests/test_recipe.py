@@ -1,4 +1,7 @@
-"""Toy heads of odd sizes, loud noise and damaged states: what is trained is what was asked for, and what was lost is trained anew."""
+"""Toy heads of odd sizes, loud noise and damaged states.
+
+What is trained is what was asked for, and what was lost is trained anew.
+"""
 
 from __future__ import annotations
 
@@ -186,7 +189,10 @@ def test_noise_as_loud_as_the_embedding_costs_accuracy_and_is_no_collision():
 
 
 def test_noise_is_in_the_stored_vectors():
-    """Exact triplets share it: without noise their selectors of one code are one vector, with it they spread by W_Q ε."""
+    """The selector of an exact triplet has noise too.
+
+    Without noise the selectors of one code are one vector, with it they spread by W_Q ε.
+    """
     for noise in (0.0, 0.5):
         task = replace(TASK, noise=noise)
         made = Sample(task, initial(task), np.random.default_rng(0))

@@ -43,7 +43,10 @@ def run(request, tmp_path_factory):
 
 
 def moved(run, name: str) -> tuple[float, float]:
-    """Attention on the target after the swap in a contrast's subspace, cut at the code's dimensions, and in random ones."""
+    """Attention on the target after the swap in a contrast's subspace, and in random ones.
+
+    The subspace is cut at the code's dimensions.
+    """
     swap, random = analysis.intervene(run, {name: builtin.feature(run, name)}, 0, 0, ranks={name: SIGNS}).conditions
     return swap.target_after, random.target_after
 

@@ -1,4 +1,7 @@
-"""The report: every figure of the paper's language-model part is there, its numbers are the library's, and each has n and an interval."""
+"""The report: every figure of the paper's language-model part is there.
+
+Its numbers are the library's, and each has n and an interval.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The report's charts: what is drawn is what was handed in, on white paper, with every whisker, name and order as given."""
+"""The report's charts: what is drawn is what was handed in, on white paper.
+
+Every whisker, name and order is as given.
+"""
 
 from __future__ import annotations
 

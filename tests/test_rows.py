@@ -91,7 +91,10 @@ def test_a_whole_select_may_name_the_last_row_and_none_beyond(store, query, key,
             "a weight that is not a positive number",
         ),
         (
-            "q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign, nullif(k.order_id, 2) as weight",
+            (
+                "q.query_row, k.key_row, case when k.order_id = 1 then 1 else -1 end as sign, "
+                "nullif(k.order_id, 2) as weight"
+            ),
             "selects a NULL weight",
         ),
         ("q.query_row, k.key_row, unnest([1, -1, 1]) as sign", "query_row 0 with key_row 0; use SELECT DISTINCT"),
@@ -110,7 +113,10 @@ def test_a_value_that_is_no_row_sign_or_weight_is_named(store, columns, says):
 
 @pytest.mark.parametrize("order", ["1, 2", "1 desc, 2 desc", "hash(2), hash(1)", "3, 2 desc"])
 def test_a_pair_on_both_sides_is_found_in_any_order(store, order):
-    both = "select 7 as query_row, 1 as key_row, 1 as sign union all select 0, 31, -1 union all select 3, 9, 1 union all select 5, 2, 1 union all select 3, 9, -1 union all select 1, 30, -1"
+    both = (
+        "select 7 as query_row, 1 as key_row, 1 as sign union all select 0, 31, -1 union all select 3, 9, 1 "
+        "union all select 5, 2, 1 union all select 3, 9, -1 union all select 1, 30, -1"
+    )
     with pytest.raises(ContrastError, match="1 pairs are positive and negative, such as query_row 3 with key_row 9"):
         pairs(store.run("a"), Contrast(name="w", pairs=f"select * from ({both}) order by {order}"))
     apart = both.replace("select 3, 9, -1", "select 9 - 6, 8, -1")

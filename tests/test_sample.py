@@ -1,4 +1,4 @@
-"""What a toy run stores: triplets that differ in one latent alone, contexts of the task, and the head's vectors of both."""
+"""What a toy run stores: triplets that differ in one latent alone, contexts, and the head's vectors of both."""
 
 from __future__ import annotations
 

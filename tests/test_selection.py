@@ -118,7 +118,11 @@ def store(tmp_path_factory):
 
 
 def by_hand(data, layer, number, rows):
-    """(share of queries whose largest logit is on the sought box, mean attention on it over mean attention on the others)."""
+    """Two measures of a head, by hand.
+
+    The share of queries whose largest logit is on the sought box, and mean attention on it over mean attention on the
+    others.
+    """
     place = data.prompts["queried_order"].to_numpy()[rows] - 1
     group = data.q.shape[1] // data.k.shape[1]
     keys = data.k[layer, number // group].reshape(-1, BOXES, D)[rows].astype(float)
@@ -147,7 +151,10 @@ def test_the_planted_heads_are_selected(store):
 
 
 def test_the_best_of_forty_noise_heads_are_ordinary_on_held_out_prompts(store):
-    """Intervals of heads chosen on train cover chance; the control, heads chosen on the judged prompts, look better than they are."""
+    """Intervals of heads chosen on train cover chance.
+
+    The control, heads chosen on the judged prompts, look better than they are.
+    """
     scores = heads(store.run("noise"), ORDER, nulls=0)
     chance = float(np.mean([s.selectivity for s in scores]))
     honest, greedy = filter_heads(scores, 6), sorted(scores, key=lambda s: -s.selectivity)[:6]

@@ -1,4 +1,7 @@
-"""Installing and starting: a plain line where something is missing, and nothing done twice. Fake interpreters, no network."""
+"""Installing and starting: a plain line where something is missing, and nothing done twice.
+
+Interpreters are fake, and there is no network.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,8 @@ TOOLS = (
     "dirname",
 )
 
-# A stand-in for an interpreter: it knows its version, makes a .venv that holds itself, and writes down what pip was asked for.
+# A stand-in for an interpreter: it knows its version, makes a .venv that holds itself,
+# and writes down what pip was asked for.
 PYTHON = """#!/bin/sh
 case "$1" in
   --version) echo "Python {version}" ;;

@@ -1,4 +1,7 @@
-"""What the three-dimensional scatter is sent: every point once, the colours of the 2-D charts, and no text that could do harm."""
+"""What the three-dimensional scatter is sent.
+
+Every point once, the colours of the 2-D charts, and no text that could do harm.
+"""
 
 from __future__ import annotations
 

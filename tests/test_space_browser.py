@@ -1,4 +1,7 @@
-"""The three-dimensional scatter in a real browser: what is drawn, turned, singled out and told, and that nothing is fetched from outside."""
+"""The three-dimensional scatter in a real browser: what is drawn, turned, singled out and told.
+
+Nothing is fetched from outside.
+"""
 
 from __future__ import annotations
 
@@ -221,7 +224,10 @@ def test_points_without_depth_are_drawn_too(bare, rank):
 
 
 def test_a_query_is_a_triangle_and_a_key_a_circle(bare):
-    """The widths of the top and bottom row of one mark: a triangle stands on its side, a circle is the same both ways up."""
+    """The widths of the top and bottom row of one mark tell the two apart.
+
+    A triangle stands on its side, a circle is the same both ways up.
+    """
     rows = """canvas => {
       const { data, width, height } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
       const row = (y) => Array.from({ length: width }, (_, x) => data[4 * (y * width + x)]);

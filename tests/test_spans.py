@@ -157,7 +157,10 @@ LLAMA = (
     "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] | trim }}<eos>"
     "{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
 )
-QWEN = "{% for m in messages %}[{{ m.role }}]\n{{ m.content }}<eos>\n{% endfor %}{% if add_generation_prompt %}[assistant]\n{% endif %}"
+QWEN = (
+    "{% for m in messages %}[{{ m.role }}]\n{{ m.content }}<eos>\n"
+    "{% endfor %}{% if add_generation_prompt %}[assistant]\n{% endif %}"
+)
 
 
 def chat_tokenizer(template: str):
@@ -192,9 +195,9 @@ def test_a_built_in_prompt_is_asked_by_the_user_and_begun_by_the_model():
     text = TEXTS[0]
     prompt = Prompt(text, (span_of(text, "Z", role="box"), span_of(text, "box", 3, role="answer_slot")))
     tokens = tokenise(chat_tokenizer(LLAMA), prompt, "p", chat=True)
-    assert (
-        tokens.text
-        == "<bos><|user|>\nThe jam is in box Z. The hat is in box O. Which box is the jam in?<eos><|assistant|>\nAnswer: box"
+    assert tokens.text == (
+        "<bos><|user|>\nThe jam is in box Z. The hat is in box O. "
+        "Which box is the jam in?<eos><|assistant|>\nAnswer: box"
     )
     assert tokens.span[-1] == 1 and tokens.words[-1].strip().endswith("x")
     assert "".join(tokens.words[i] for i, s in enumerate(tokens.span) if s == 0).strip() == "Z"

@@ -16,9 +16,10 @@ def rng():
 
 
 def toy(rng, n=64, r1=3, r2=4, d=32, d_head=12, shared=True):
-    """Triplets for z1 of the paper's discrete task (eq. 1, 2): queries, positive keys, negative keys, and the closed form.
+    """Triplets for z1 of the paper's discrete task (eq. 1, 2).
 
-    Both keys of a triplet hold one z2; `shared`: one payload and one noise as well.
+    Queries, positive keys, negative keys, and the closed form. Both keys of a triplet hold one z2; `shared`: one
+    payload and one noise as well.
     """
     W_Q, W_K = rng.standard_normal((2, d_head, d)) / np.sqrt(d)
     B1, A1 = rng.standard_normal((2, d, r1))
@@ -140,7 +141,10 @@ def test_union_fills_the_space_at_most(rng):
 
 
 def test_random_is_uniform(rng):
-    """Haar: the mean projector is r/d on the diagonal; without the sign of R it would still be, so also check columns."""
+    """Haar: the mean projector is r/d on the diagonal.
+
+    Without the sign of R it would still be, so columns are checked too.
+    """
     draws = [random(5, 2, rng) for _ in range(4000)]
     for mean in (
         np.mean([s.query_projector for s in draws], axis=0),

@@ -33,7 +33,10 @@ def net():
 
 
 class Rerun:
-    """Attention written out, with the keys of one query head at two positions replaced; weights and outputs are kept."""
+    """Attention written out, with the keys of one query head at two positions replaced.
+
+    Weights and outputs are kept.
+    """
 
     def __init__(self, net):
         self.net, self.edit, self.seen = net, None, {}

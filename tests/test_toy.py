@@ -1,4 +1,7 @@
-"""Toy runs: trained and published by one command, analysed by the same contrasts as any run, resumable, and refused in one line."""
+"""Toy runs: trained and published by one command, and analysed by the same contrasts as any run.
+
+They can be resumed, and what is wrong is refused in one line.
+"""
 
 from __future__ import annotations
 
@@ -173,7 +176,10 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(store, tmp_path, monkeypa
 
 
 def test_a_run_cut_off_while_it_was_published_is_published_anew(store, tmp_path, monkeypatch):
-    """What a killed publish left in the spool may be of other weights: the vectors are those of the weights that are stored."""
+    """What a killed publish left in the spool may be of other weights.
+
+    The vectors published are those of the weights that are stored.
+    """
     with monkeypatch.context() as patched:
         patched.setattr(toy.Incoming, "publish", cut_off)
         with pytest.raises(Stop):

@@ -1,4 +1,7 @@
-"""Toy runs: what the store keeps of them, and that what is computed from weights is what samples, loops and attention say."""
+"""Toy runs: what the store keeps of them.
+
+What is computed from weights is what samples, loops and attention say.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The page of toy runs: the grid, the head chosen, what leads there and away, and what it says where there is nothing."""
+"""The page of toy runs: the grid, the head chosen, what leads there and away.
+
+It also says what is missing where there is nothing.
+"""
 
 from __future__ import annotations
 

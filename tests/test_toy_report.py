@@ -1,4 +1,7 @@
-"""The report on toy runs: every figure of it is one that the store gives, and the page that holds it is changed nowhere else."""
+"""The report on toy runs: every figure of it is one that the store gives.
+
+The page that holds it is changed nowhere else.
+"""
 
 from __future__ import annotations
 

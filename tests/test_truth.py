@@ -94,7 +94,10 @@ def test_lists(store):
 
 
 def test_order_leaks_the_fixed_entity_and_centring_takes_it_out(store):
-    """MEASURED: where the model has no order mechanism, ΔC_order is large all the same; centred, it is within its null."""
+    """MEASURED: where the model has no order mechanism, ΔC_order is large all the same.
+
+    Centred, it is within its null.
+    """
     run = store.run("demo-boxes-ent")
     raw, centred = (
         {h.head: h for h in heads(run, store.feature(run, name)[0]) if h.layer == 1}

@@ -63,7 +63,10 @@ def test_added_projectors_count_twice_what_they_share(run):
 
 
 def test_sums_follow_what_all_keys_share(tmp_path):
-    """Five fruits among 25 items: with a mean that all keys share, the sums' direction is that mean, the means' is the category."""
+    """Five fruits among 25 items, and a mean that all keys share.
+
+    The direction of the sums is that mean, the direction of the means is the category.
+    """
     data = labelled(lists.build(60, 0, n_test=60))
     rng = np.random.default_rng(0)
     kinds = data.tokens.join(data.key_rows, on=["prompt_id", "pos"], how="semi")["category"].to_numpy()
