@@ -85,13 +85,12 @@ def test_heads_find_the_planted_ones(run):
     found = {(h.layer, h.head): h for h in heads(run, ORDER)}
     assert len(found) == 8
     for head in ((1, 0), (1, 1)):
-        assert (
-            found[head].accuracy > 0.9
-            and found[head].p_value == 0.05
-            and found[head].delta_norm > 2 * found[head].delta_null
-        )
+        assert found[head].accuracy > 0.9
+        assert found[head].p_value == 0.05
+        assert found[head].delta_norm > 2 * found[head].delta_null
     for head in ((0, 0), (0, 3), (1, 3)):
-        assert found[head].accuracy < 0.5 and found[head].delta_norm < 2 * found[head].delta_null
+        assert found[head].accuracy < 0.5
+        assert found[head].delta_norm < 2 * found[head].delta_null
     assert found[1, 0].selectivity > 10 * found[0, 0].selectivity
     assert (found[1, 0].built_on, found[1, 0].judged_on, found[1, 0].n_queries) == ("train", "test", 128)
 
@@ -110,7 +109,8 @@ def test_head_scores_equal_a_loop(run):
     assert score.accuracy == pytest.approx(np.mean(right))
     assert score.attention_positive == pytest.approx(np.mean(on), rel=1e-5)
     assert score.attention_negative == pytest.approx(np.mean(off), rel=1e-5)
-    assert score.p_value is None and score.delta_null is None
+    assert score.p_value is None
+    assert score.delta_null is None
 
 
 def test_heads_report_progress(run):
@@ -121,15 +121,19 @@ def test_heads_report_progress(run):
 
 def test_cross_prompt_negatives_have_no_attention(run):
     score = next(h for h in heads(run, LEXICAL, nulls=0) if (h.layer, h.head) == (1, 2))
-    assert score.attention_negative is None and score.selectivity is None and score.accuracy > 0.8
+    assert score.attention_negative is None
+    assert score.selectivity is None
+    assert score.accuracy > 0.8
 
 
 def test_swapping_the_planted_order_moves_attention_and_random_does_not(run):
     found = analysis.intervene(run, {"order": (ORDER,)}, *ORDER_HEAD)
     order, random = found.conditions
-    assert (order.name, random.name) == ("order", "random") and order.rank == random.rank == 3
+    assert (order.name, random.name) == ("order", "random")
+    assert order.rank == random.rank == 3
     assert order.target_after > 0.8 > 0.2 > order.original_after
-    assert random.target_after < 0.4 and random.bases == 10
+    assert random.target_after < 0.4
+    assert random.bases == 10
     assert order.target_before == pytest.approx(random.target_before, abs=1e-12)
     assert order.ci["target_after"][0] < order.target_after < order.ci["target_after"][1]
 
@@ -157,7 +161,8 @@ def test_a_rank_can_be_given(run):
 
 def test_hidden_keys_are_left_out_and_counted(store):
     found = analysis.intervene(store.run("windowed"), {"order": (ORDER,)}, 1, 0)
-    assert found.hidden > 0 and found.n + found.hidden == 32
+    assert found.hidden > 0
+    assert found.n + found.hidden == 32
 
 
 def test_attribution_sums_to_the_logit(run):
@@ -165,12 +170,12 @@ def test_attribution_sums_to_the_logit(run):
     data = synthetic(n=512)
     for i, token in enumerate(found.tokens):
         logit = float(data.q[1, 2, 400].astype(float) @ data.k[1, 1, 400 * BOXES + i] * SCALING)
-        assert token["logit"] == pytest.approx(logit, rel=1e-12) and sum(token["parts"].values()) == pytest.approx(
-            logit, abs=1e-12
-        )
+        assert token["logit"] == pytest.approx(logit, rel=1e-12)
+        assert sum(token["parts"].values()) == pytest.approx(logit, abs=1e-12)
         assert token["attention"] == pytest.approx(np.exp(logit - data.logsumexp[1, 2, 400]), rel=1e-5)
         assert token["role"] == "box"
-    assert found.query["text"] == "box" and list(found.tokens[0]["parts"])[-1] == "rest"
+    assert found.query["text"] == "box"
+    assert list(found.tokens[0]["parts"])[-1] == "rest"
     assert found.ranks[found.order[0]] <= found.ranks[found.order[1]]
 
 
@@ -180,7 +185,8 @@ def test_order_of_projection_can_be_chosen_and_matters(run):
         analysis.attribute(run, features, 1, 2, 400, order=list(o))
         for o in (("order", "lexical"), ("lexical", "order"))
     )
-    assert one.order == ["order", "lexical"] and other.order == ["lexical", "order"]
+    assert one.order == ["order", "lexical"]
+    assert other.order == ["lexical", "order"]
     assert one.tokens[0]["parts"]["order"] != pytest.approx(other.tokens[0]["parts"]["order"])
     with pytest.raises(ContrastError, match="order, lexical, not order"):
         analysis.attribute(run, features, 1, 2, 400, order=["order"])
@@ -201,14 +207,16 @@ def test_capped_logits_attribute_before_the_cap_and_attend_after(store):
 def test_shares_tell_what_a_head_reads(run):
     features = {"order": (ORDER,), "lexical": (LEXICAL,)}
     by_order = analysis.shares(run, features, *ORDER_HEAD, over=ORDER).shares.share
-    assert by_order["order"] > 0.8 and sum(by_order.values()) == pytest.approx(1)
+    assert by_order["order"] > 0.8
+    assert sum(by_order.values()) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("method", ["pca", "raw"])
 def test_projection_separates_places_in_the_order_head(run, method):
     points = analysis.project(run, (ORDER,), *ORDER_HEAD, "queried_order", "order_id", method)
     table = points.table
-    assert points.shown == points.total == len(table) == 128 + 512 and points.split == "test"
+    assert points.shown == points.total == len(table) == 128 + 512
+    assert points.split == "test"
     xyz = table.select("x", "y", "z").to_numpy()
     group, side = table["group"].to_numpy(), table["side"].to_numpy()
     centre = {g: xyz[(group == g) & (side == "key")].mean(0) for g in "1234"}
@@ -228,9 +236,11 @@ def test_a_span_of_contrasts_is_one_subspace(run):
         for i in range(1, 5)
     )
     span = analysis.subspace(run, places, *ORDER_HEAD, rank=1)
-    assert span.V.shape[1] == 4 and np.allclose(span.V.T @ span.V, np.eye(4))
+    assert span.V.shape[1] == 4
+    assert np.allclose(span.V.T @ span.V, np.eye(4))
     found = analysis.intervene(run, {"places": places}, *ORDER_HEAD)
-    assert found.n == 128 and found.conditions[0].target_after > 0.8
+    assert found.n == 128
+    assert found.conditions[0].target_after > 0.8
 
 
 @pytest.mark.parametrize(
@@ -252,7 +262,8 @@ def test_a_span_of_contrasts_is_one_subspace(run):
 def test_bad_input_is_one_line(run, call, says):
     with pytest.raises((RunError, ContrastError)) as error:
         call(run)
-    assert says in str(error.value) and "\n" not in str(error.value)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_head_scores_are_computed_once_a_store_and_kept(tmp_path, monkeypatch):
@@ -261,12 +272,14 @@ def test_head_scores_are_computed_once_a_store_and_kept(tmp_path, monkeypatch):
     run, calls = store.run("synthetic"), []
     first = store.heads(run, ORDER, progress=lambda i, n: calls.append(i))
     again = qkstore.open(tmp_path).heads(run, ORDER, progress=lambda i, n: calls.append(i))
-    assert first == again == heads(run, ORDER) and calls == list(range(1, 9))
+    assert first == again == heads(run, ORDER)
+    assert calls == list(range(1, 9))
     assert (
         store.heads(run, ORDER.replace(name="other name", version=3)) == first
     )  # what does not change the numbers is no key
     centred = store.heads(run, ORDER.replace(centring="queries"), progress=lambda i, n: calls.append(i))
-    assert centred != first and len(calls) == 16
+    assert centred != first
+    assert len(calls) == 16
 
 
 def test_a_store_that_may_only_be_read_still_scores(tmp_path, monkeypatch):
@@ -287,4 +300,5 @@ def test_shares_of_a_summed_contrast_are_of_the_gap_of_means(run):
     summed, means = (
         analysis.shares(run, features, *ORDER_HEAD, over=ORDER.replace(weighting=w)).shares for w in ("sum", "pair")
     )
-    assert summed == means and summed.gap > 0
+    assert summed == means
+    assert summed.gap > 0

@@ -17,21 +17,17 @@ def test_answers_are_means_with_intervals():
     before = Replies(rng.normal(-5, 1, n), np.ones(n, bool), np.zeros(n, bool))
     after = [Replies(before.difference + 3, rng.random(n) < 0.4, rng.random(n) < 0.5) for _ in range(3)]
     one, several = answers(before, after[:1]), answers(before, after)
-    assert (
-        (one.original_before, one.target_before) == (1.0, 0.0)
-        and one.target_after == after[0].target.mean()
-        and one.spread is None
-    )
-    assert np.allclose(one.ci["difference_gain"], 3) and one.difference_after == pytest.approx(
-        before.difference.mean() + 3
-    )
-    assert (
-        several.original_after == pytest.approx(np.mean([r.original.mean() for r in after]))
-        and several.spread["target_after"] > 0
-    )
+    assert (one.original_before, one.target_before) == (1.0, 0.0)
+    assert one.target_after == after[0].target.mean()
+    assert one.spread is None
+    assert np.allclose(one.ci["difference_gain"], 3)
+    assert one.difference_after == pytest.approx(before.difference.mean() + 3)
+    assert several.original_after == pytest.approx(np.mean([r.original.mean() for r in after]))
+    assert several.spread["target_after"] > 0
     for name in ("target_after", "difference_before"):
         low, high = one.ci[name]
-        assert low < getattr(one, name) < high and high - low < 0.3
+        assert low < getattr(one, name) < high
+        assert high - low < 0.3
     assert one.ci["target_before"][1] > 0, "an interval of none of 400 is not empty"
 
 

@@ -52,11 +52,10 @@ def test_a_restored_store_is_the_store(store, tmp_path):
     for name in ("synthetic", "v1.2-b"):
         assert (back.path / f"runs/{name}.duckdb").read_bytes() == (store.path / f"runs/{name}.duckdb").read_bytes()
     back.catalog.save(MINE)
-    assert len(back.catalog.versions("mine")) == 2 and len(store.catalog.versions("mine")) == 1
-    assert (
-        sorted(p.name for p in tmp_path.iterdir()) == ["b.tar", "deep", "store"]
-        and (back.path.stat().st_mode & 0o777) == 0o755
-    )
+    assert len(back.catalog.versions("mine")) == 2
+    assert len(store.catalog.versions("mine")) == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["b.tar", "deep", "store"]
+    assert (back.path.stat().st_mode & 0o777) == 0o755
 
 
 def test_what_is_unfinished_is_not_packed(store, tmp_path):
@@ -127,8 +126,10 @@ def test_a_backup_beside_a_writer_is_of_one_moment(store, tmp_path):
             number += 1
             archive.restore(tmp_path / f"new{number}", archive.backup(store, tmp_path / f"{number}.tar"))
             seen.append([c.version for c in qkstore.open(tmp_path / f"new{number}").catalog.versions("w")])
-    assert writer.returncode == 0 and len(store.catalog.versions("w")) == 25
-    assert all(versions == list(range(1, len(versions) + 1)) for versions in seen) and len(seen) > 1
+    assert writer.returncode == 0
+    assert len(store.catalog.versions("w")) == 25
+    assert all(versions == list(range(1, len(versions) + 1)) for versions in seen)
+    assert len(seen) > 1
 
 
 # -- spoilt archives ---------------------------------------------------------------------------------------------
@@ -179,7 +180,8 @@ def test_a_member_that_is_none_of_a_backup_restores_nothing(bad, packed, tmp_pat
     path = tar_of(tmp_path / "b.tar", *good, bad)
     with pytest.raises(StoreError, match="does not belong in a backup; nothing was restored") as error:
         archive.restore(tmp_path / "new", path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["b.tar"] and "\n" not in str(error.value)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["b.tar"]
+    assert "\n" not in str(error.value)
     archive.restore(tmp_path / "new", tar_of(tmp_path / "good.tar", *good))  # the control: without the bad one
 
 
@@ -212,7 +214,8 @@ def test_an_archive_cut_anywhere_restores_nothing(packed, tmp_path):
         path.write_bytes(packed[:cut])
         with pytest.raises(StoreError, match="cannot be restored") as error:
             archive.restore(tmp_path / "new", path)
-        assert "\n" not in str(error.value) and sorted(p.name for p in tmp_path.iterdir()) == ["b.tar"], cut
+        assert "\n" not in str(error.value), cut
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["b.tar"], cut
     path.write_bytes(packed[: end + 1024])
     assert len(qkstore.open(archive.restore(tmp_path / "new", path)).runs()) == 2
 

@@ -43,13 +43,11 @@ def test_parts_sum_to_the_logit(rng):
     q, K, named = rng.standard_normal(12), rng.standard_normal((7, 12)), features(rng)
     found = attribute(q, K, named, SCALING)
     assert list(found.parts) == ["order", "lexical", "rest"]  # the smaller rank first
-    assert np.allclose(found.logit, SCALING * K @ q, atol=1e-15) and np.allclose(
-        sum(found.parts.values()), found.logit, rtol=0, atol=1e-14
-    )
+    assert np.allclose(found.logit, SCALING * K @ q, atol=1e-15)
+    assert np.allclose(sum(found.parts.values()), found.logit, rtol=0, atol=1e-14)
     alone = {n: SCALING * K @ (s.query_projector @ q) for n, s in named.items()}
-    assert np.allclose(found.parts["order"], alone["order"]) and not np.allclose(
-        found.parts["lexical"], alone["lexical"]
-    )
+    assert np.allclose(found.parts["order"], alone["order"])
+    assert not np.allclose(found.parts["lexical"], alone["lexical"])
     rest = SCALING * K @ (q - sum(s.query_projector @ q for s in named.values()))
     assert not np.allclose(found.parts["rest"], rest)  # the overlap counted twice
 
@@ -59,7 +57,8 @@ def test_parts_are_the_equations(rng):
     q, named = rng.standard_normal((3, 12)), features(rng)
     P_order, P_lex = named["order"].query_projector, named["lexical"].query_projector
     parts = components(q, named)
-    assert np.allclose(parts["order"], q @ P_order) and np.allclose(parts["lexical"], (q - q @ P_order) @ P_lex)
+    assert np.allclose(parts["order"], q @ P_order)
+    assert np.allclose(parts["lexical"], (q - q @ P_order) @ P_lex)
     assert np.allclose(parts["rest"], q - q @ P_order - (q - q @ P_order) @ P_lex)
 
 
@@ -74,7 +73,8 @@ def test_order_matters_only_where_features_overlap(rng):
 def test_no_features_leave_the_rest(rng):
     q, K = rng.standard_normal(12), rng.standard_normal((7, 12))
     found = attribute(q, K, {}, SCALING)
-    assert list(found.parts) == ["rest"] and np.allclose(found.parts["rest"], found.logit)
+    assert list(found.parts) == ["rest"]
+    assert np.allclose(found.parts["rest"], found.logit)
     whole = attribute(q, K, {"all": random(12, 12, rng)}, SCALING)
     assert np.allclose(whole.parts["rest"], 0, atol=1e-13)
 
@@ -99,7 +99,8 @@ def test_shares_are_those_of_the_pairs(rng):
             {n: pair_logits(part, k, weighted, SCALING) for n, part in components(q, named).items()},
         )
         gap = weighted.coefficient() @ pair_logits(q, k, weighted, SCALING)
-        assert np.isclose(found.gap, gap) and list(found.share) == ["order", "lexical", "rest"]
+        assert np.isclose(found.gap, gap)
+        assert list(found.share) == ["order", "lexical", "rest"]
         assert np.allclose(list(found.share.values()), [weighted.coefficient() @ parts[n] / gap for n in found.share])
         assert np.isclose(sum(found.share.values()), 1)
     assert not np.isclose(shares(ContrastiveCovariance(12).update(q, k, pairs).delta, named, SCALING).gap, gap)
@@ -136,26 +137,26 @@ def test_shares_find_the_feature_and_random_ones_do_not(rng):
     found = shares(
         ContrastiveCovariance(d).update(q, k, pairs).delta, {"order": order, "lexical": lexical}, 1.0, n_random=200
     )
-    assert abs(found.share["order"] - 1) < 0.1 and abs(found.share["lexical"]) < 0.1 and abs(found.share["rest"]) < 0.15
+    assert abs(found.share["order"] - 1) < 0.1
+    assert abs(found.share["lexical"]) < 0.1
+    assert abs(found.share["rest"]) < 0.15
     mean, deviation = found.random["order"]
-    assert abs(mean - 3 / d) < 0.02 and 0.01 < deviation < 0.1
+    assert abs(mean - 3 / d) < 0.02
+    assert 0.01 < deviation < 0.1
 
 
 def test_sensitivity_to_the_order(rng):
     q, k, pairs = some(rng)
     delta = ContrastiveCovariance(12).update(q, k, pairs).delta
     found = shares(delta, features(rng), SCALING)
-    assert (
-        set(found.by_order) == {"order, lexical", "lexical, order"} and found.by_order["order, lexical"] == found.share
-    )
+    assert set(found.by_order) == {"order, lexical", "lexical, order"}
+    assert found.by_order["order, lexical"] == found.share
     assert abs(found.by_order["lexical, order"]["order"] - found.share["order"]) > 1e-3
     same = shares(delta, apart(rng), SCALING).by_order
     assert np.isclose(same["lexical, order"]["order"], same["order, lexical"]["order"])
     three = features(rng) | {"third": random(12, 3, rng)}
-    assert (
-        len(shares(delta, three, SCALING).by_order) == 6
-        and shares(delta, {"one": random(12, 3, rng)}, SCALING).by_order == {}
-    )
+    assert len(shares(delta, three, SCALING).by_order) == 6
+    assert shares(delta, {"one": random(12, 3, rng)}, SCALING).by_order == {}
     assert shares(delta, three | {"fourth": random(12, 1, rng)}, SCALING).by_order == {}
 
 
@@ -169,4 +170,5 @@ def test_shares_are_reproducible_plain_and_defined_without_a_gap(rng):
     )
     assert json.loads(json.dumps(shares(delta, named, SCALING).to_dict()))["order"] == ["order", "lexical"]
     none = shares(np.zeros((12, 12)), named, SCALING)
-    assert none.gap == 0 and set(none.share.values()) == set(none.random.values()) == {None}
+    assert none.gap == 0
+    assert set(none.share.values()) == set(none.random.values()) == {None}

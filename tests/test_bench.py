@@ -54,7 +54,9 @@ def tiny(monkeypatch):
 
 def test_what_is_stored_is_nine_boxes_and_the_last_token(tiny, tmp_path):
     loaded, made = bench.make(tiny, "cpu"), bench.prompts(4)
-    assert len(made) == 4 and {s.role for p in made for s in p.spans} == {"box"} and {len(p.spans) for p in made} == {9}
+    assert len(made) == 4
+    assert {s.role for p in made for s in p.spans} == {"box"}
+    assert {len(p.spans) for p in made} == {9}
     job.ingest(tmp_path, "b", loaded, made, task="bench")
     run = qkstore.open(tmp_path).run("b")
     assert (run.n_queries, run.n_keys, len(run.layers)) == (4, 4 * 10, 3)
@@ -72,7 +74,8 @@ def test_the_passes_that_count_stop_before_the_last_layers_mlp_and_no_sooner(tin
     stopped = list(seen)
     seen.clear()
     bench.passes(loaded.net, [batch], stop=False)
-    assert stopped == seen[:-1] and seen[-1] == ("mlp", 2)
+    assert stopped == seen[:-1]
+    assert seen[-1] == ("mlp", 2)
     seen.clear()
     from ingest.capture import Capture
 
@@ -88,14 +91,14 @@ def test_a_bench_writes_its_table_and_fails_above_its_limit(tiny, tmp_path, monk
     place.write_text("# P\n<!-- ingest tiny: begin -->\nold\n<!-- ingest tiny: end -->\nafter\n")
     monkeypatch.setattr(bench, "ROOT", tmp_path)
     asked = ["--config", "tiny", "--prompts", "4", "--rounds", "1", "--batch-size", "2"]
-    assert bench.main([*asked, "--limit", "0.01", "--write"]) == 1 and bench.main([*asked, "--limit", "1e9"]) == 0
+    assert bench.main([*asked, "--limit", "0.01", "--write"]) == 1
+    assert bench.main([*asked, "--limit", "1e9"]) == 0
     text = place.read_text()
-    assert (
-        "old" not in text
-        and "| ingest ÷ passes, median | **" in text
-        and text.endswith("<!-- ingest tiny: end -->\nafter\n")
-    )
-    assert "4, 2, 1" in text and capsys.readouterr().out.count("tokenise, capture, publish") == 2
+    assert "old" not in text
+    assert "| ingest ÷ passes, median | **" in text
+    assert text.endswith("<!-- ingest tiny: end -->\nafter\n")
+    assert "4, 2, 1" in text
+    assert capsys.readouterr().out.count("tokenise, capture, publish") == 2
 
 
 def test_the_shape_of_the_large_model_is_llama_3_1_8b():
@@ -116,8 +119,10 @@ def test_the_shape_of_the_large_model_is_llama_3_1_8b():
 def test_the_encoders_query_is_the_categorys_name():
     for p, listed in zip(encoder.prompts(8, 4), lists.build(8, 0, 4), strict=True):
         (name,) = [p.text[s.start : s.end] for s in p.spans if s.role == "answer_slot"]
-        assert name == PLURALS[p.labels["queried_category"]] and p.text.endswith(f"Find the {name}.")
-        assert p.text == listed.text.removesuffix(" Answer:") and (p.split, p.labels) == (listed.split, listed.labels)
+        assert name == PLURALS[p.labels["queried_category"]]
+        assert p.text.endswith(f"Find the {name}.")
+        assert p.text == listed.text.removesuffix(" Answer:")
+        assert (p.split, p.labels) == (listed.split, listed.labels)
         items = [(p.text[s.start : s.end], s.labels) for s in p.spans if s.role == "item"]
         assert items == [(listed.text[s.start : s.end], s.labels) for s in listed.spans if s.role == "item"]
 
@@ -132,7 +137,8 @@ def test_the_family_p_bounds_false_findings_and_finds_what_is_there():
         null, observed = 10 + rng.normal(size=(72, 99)), 10 + rng.normal(size=72)
         any_found += (encoder.family_p(observed, null) <= 0.05).any()
         naive += (((null >= observed[:, None]).sum(axis=1) + 1) / 100 <= 0.05).any()
-    assert any_found / 200 <= 0.1 and naive / 200 > 0.8
+    assert any_found / 200 <= 0.1
+    assert naive / 200 > 0.8
     observed[3] = 20
     assert encoder.family_p(observed, null)[3] == 1 / 100
 
@@ -158,7 +164,9 @@ def found(run):
 def test_heads_of_random_weights_do_not_pass_on_words_and_do_pass_on_signs(found):
     """The null of signs is none of categories: names and words that are tied by being what they are pass it."""
     for tested in found.values():
-        assert tested.gain.shape == (12,) and tested.null.shape == (12, 199) and tested.passed <= 1
+        assert tested.gain.shape == (12,)
+        assert tested.null.shape == (12, 199)
+        assert tested.passed <= 1
     assert found["test"].norms_passed > 3
 
 
@@ -184,7 +192,8 @@ def test_a_planted_category_is_found(run):
 
     for split in ("train", "test"):
         p = encoder.tested(Planted(), split, 199).p
-        assert p[1 * run.n_heads + 2] == 1 / 200 and (np.delete(p, 1 * run.n_heads + 2) <= 0.05).sum() <= 1
+        assert p[1 * run.n_heads + 2] == 1 / 200
+        assert (np.delete(p, 1 * run.n_heads + 2) <= 0.05).sum() <= 1
 
 
 def test_the_gain_is_of_own_words_beyond_what_name_and_word_have_everywhere():
@@ -192,14 +201,14 @@ def test_the_gain_is_of_own_words_beyond_what_name_and_word_have_everywhere():
     logit += np.array([5.0, 0, -5])[:, None] + np.arange(6)  # loud names and loud words
     assert encoder.gain(logit, own) == pytest.approx(0)
     logit[own, np.arange(6)] += 3
-    assert encoder.gain(logit, own) == pytest.approx(2) and encoder.gain(logit, own[::-1]) < 0.5
+    assert encoder.gain(logit, own) == pytest.approx(2)
+    assert encoder.gain(logit, own[::-1]) < 0.5
 
 
 def test_the_tables_are_of_every_head_and_name_their_prompts(run, found):
     lines = encoder.table(run, found, found)
-    assert (
-        lines[0].startswith("| heads of 12 that beat the null") and sum(line.startswith("| L") for line in lines) == 10
-    )
+    assert lines[0].startswith("| heads of 12 that beat the null")
+    assert sum(line.startswith("| L") for line in lines) == 10
     assert f"| words dealt anew, held-out words | {found['test'].passed} | {found['test'].passed} |" in lines
     assert lines[-1].startswith(
         "Lists: 150 of train words, 150 of held-out words. Chance is a ratio of 0.25 and 0.20 right items. Deals: 199."
@@ -211,7 +220,8 @@ def test_the_untrained_control_has_other_weights_and_one_shape(run):
     net = tf.BertModel(tf.BertConfig(**models.SIZES, pad_token_id=0))
     one = model.wrap(net, models.word_tokenizer(["jam"]), "x")
     other = encoder.untrained(one)
-    assert other.weights_hash != one.weights_hash and encoder.untrained(one).weights_hash == other.weights_hash
+    assert other.weights_hash != one.weights_hash
+    assert encoder.untrained(one).weights_hash == other.weights_hash
     assert [p.shape for p in other.net.parameters()] == [p.shape for p in net.parameters()]
 
 

@@ -59,21 +59,19 @@ def test_the_ratio_is_that_of_seconds_a_step_and_model(monkeypatch, capsys):
     timed(monkeypatch, [4.0, 2.0, 5.0, 7.0])
     assert run_toy(monkeypatch, "--limit", "6") == 0
     out = capsys.readouterr().out
-    assert (
-        "stacked ÷ one at a time: 6.0 (limit 6)" in out
-        and "(1000.00 ms a step and model)" in out
-        and "(6000.00 ms a step and model)" in out
-    )
+    assert "stacked ÷ one at a time: 6.0 (limit 6)" in out
+    assert "(1000.00 ms a step and model)" in out
+    assert "(6000.00 ms a step and model)" in out
     assert re.search(r"stack of 4 +0\.0 models a minute", out), "60 s ÷ (1 s · 2,000 steps)"
     timed(monkeypatch, [4.0, 2.0, 5.0, 6.9])
-    assert run_toy(monkeypatch, "--limit", "6") == 1 and run_toy(monkeypatch, "--limit", "5.9") == 0
+    assert run_toy(monkeypatch, "--limit", "6") == 1
+    assert run_toy(monkeypatch, "--limit", "5.9") == 0
 
 
 def test_rounds_are_judged_by_their_median(monkeypatch, capsys):
     timed(monkeypatch, [4.0, 1.0, 8.0, 8.0, 4.0, 1.0, 1.0, 1.0, 4.0, 1.0, 6.0, 6.0])
-    assert (
-        run_toy(monkeypatch, "--rounds", "3", "--limit", "6.5") == 1 and "one at a time: 6.0" in capsys.readouterr().out
-    )
+    assert run_toy(monkeypatch, "--rounds", "3", "--limit", "6.5") == 1
+    assert "one at a time: 6.0" in capsys.readouterr().out
 
 
 def test_both_sides_of_the_toy_bench_do_the_steps_they_say(monkeypatch, capsys):
@@ -88,9 +86,8 @@ def test_both_sides_of_the_toy_bench_do_the_steps_they_say(monkeypatch, capsys):
 def test_the_plain_head_is_a_head_of_the_task():
     task = Payload("discrete", 4, 2, 3)
     begun, done = ({n: v for n, v in toy.alone(task, 2, 3, steps, 1e-2).items()} for steps in (0, 5))
-    assert all(not torch.equal(begun[n], done[n]) for n in begun) and {n: tuple(v.shape) for n, v in begun.items()}[
-        "W_O"
-    ] == (10, 4)
+    assert all(not torch.equal(begun[n], done[n]) for n in begun)
+    assert {n: tuple(v.shape) for n, v in begun.items()}["W_O"] == (10, 4)
     wider = toy.alone(task, 4, 5, 5, 1e-2)
     assert all(torch.allclose(done[n], wider[n], atol=1e-5) for n in done), "it reads its own share of a wider stream"
 
@@ -159,12 +156,16 @@ def test_the_live_bench_prints_intervals_and_its_exit_code_follows_the_rule(tmp_
     )
     assert live.main(["--store", str(tmp_path), "--layer", "0", "--most", "7"]) == 0
     out = capsys.readouterr().out
-    assert asked == [("the model", kind, 0, 7) for kind in live.RULES] and out.endswith("all as it must be\n")
-    assert "original 1.000 → 0.010  target 0.000 → 0.990 [" in out and out.count("answers: original") == 12
+    assert asked == [("the model", kind, 0, 7) for kind in live.RULES]
+    assert out.endswith("all as it must be\n")
+    assert "original 1.000 → 0.010  target 0.000 → 0.990 [" in out
+    assert out.count("answers: original") == 12
     monkeypatch.setattr(live, "box_run", lambda *_: RIGHT["ord"])
     assert live.main(["--store", str(tmp_path)]) == 1
     out = capsys.readouterr().out
-    assert "demo-boxes-ent: lexical moves 0.000" in out and "demo-boxes-both" in out and "all as it must be" not in out
+    assert "demo-boxes-ent: lexical moves 0.000" in out
+    assert "demo-boxes-both" in out
+    assert "all as it must be" not in out
 
 
 # -- bench/truth.py ----------------------------------------------------------------------------------------------
@@ -230,9 +231,8 @@ def test_the_truth_of_a_run_is_the_librarys(tmp_path):
     store = qkstore.open(stores.write(tmp_path, n=400))
     run = store.run("boxes")
     found = truth.box_run(store, run, 1)
-    assert found["head"] in (0, 1, 2) and found["n"] == len(
-        np.unique(pairs(run, store.feature(run, "order")[0], "test").query)
-    )
+    assert found["head"] in (0, 1, 2)
+    assert found["n"] == len(np.unique(pairs(run, store.feature(run, "order")[0], "test").query))
     features = {name: store.feature(run, name) for name in ("order", "lexical")}
     swaps = {c.name: c.target_after for c in analysis.intervene(run, features, 1, found["head"]).conditions}
     assert all(found["swaps"][name][0].target_after == swaps[name] for name in (*features, "order+lexical"))
@@ -285,7 +285,7 @@ def test_the_rank_benchs_exit_code_follows_its_rule(monkeypatch, capsys):
         monkeypatch.setattr(rank, "cell", cells(statistical))
         assert rank.main(["--cells", "8", "--first", "900"]) == code
         out = capsys.readouterr().out
-        assert ("all as it must be" in out) == (code == 0) and (
-            "drawn heads from 256 triplets: mean errors are 2.00" in out
-        ) == (code == 1)
-        assert re.search(r"^room +8 +0\.00  2\.00  1\.000", out, re.M) and re.search(r"^crowded +4 ", out, re.M)
+        assert ("all as it must be" in out) == (code == 0)
+        assert ("drawn heads from 256 triplets: mean errors are 2.00" in out) == (code == 1)
+        assert re.search(r"^room +8 +0\.00  2\.00  1\.000", out, re.M)
+        assert re.search(r"^crowded +4 ", out, re.M)

@@ -31,7 +31,9 @@ def words_of(prompt: Prompt, role: str) -> list[str]:
 def test_every_word_names_one_thing():
     every = [*ENTITIES, *BOXES, *ORDINALS, *PLURALS.values(), *(w for words in CATEGORIES.values() for w in words)]
     assert max(Counter(every).values()) == 1
-    assert len(ENTITIES) == 60 and len(BOXES) == 26 and len(CATEGORIES) == 13
+    assert len(ENTITIES) == 60
+    assert len(BOXES) == 26
+    assert len(CATEGORIES) == 13
     assert (len(entities("train")), len(entities("test"))) == (40, 20)
 
 
@@ -52,7 +54,8 @@ def test_spans_hit_their_words(prompts):
             word = p.text[span.start : span.end]
             assert span.role == "answer_slot" or word == span.labels[span.role]
         slot = p.spans[-1]
-        assert slot.role == "answer_slot" and (slot.start, slot.end) == (len(p.text) - 3, len(p.text))
+        assert slot.role == "answer_slot"
+        assert (slot.start, slot.end) == (len(p.text) - 3, len(p.text))
         assert p.text.endswith("Answer: box")
 
 
@@ -80,7 +83,9 @@ def test_a_question_names_only_what_its_kind_allows(prompts):
 def test_splits_share_no_entity(prompts):
     train = {w for p in prompts if p.split == "train" for w in words_of(p, "entity")}
     test = {w for p in prompts if p.split == "test" for w in words_of(p, "entity")}
-    assert train and test and not train & test
+    assert train
+    assert test
+    assert not train & test
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -90,7 +95,8 @@ def test_counterfactual_differs_only_in_the_queried_entity(prompts, split):
         base = by_id[other.counterfactual_of]
         old, new = base.labels["queried_entity"], other.labels["queried_entity"]
         assert (base.split, base.variant) == (split, "base")
-        assert new not in base.text.split() and new in entities(split)
+        assert new not in base.text.split()
+        assert new in entities(split)
         assert other.text == base.text.replace(f" {old} ", f" {new} ")
         times = 1 if base.labels["question"] == "ord" else 2
         assert other.text.split().count(new) == times
@@ -107,22 +113,24 @@ def test_reflexive_prompts_differ_only_in_the_queried_box(prompts, question):
     assert len(by_id) == len(more)
     for split, n in (("train", N), ("test", N_TEST)):
         found = of(more, "reflexive", split)
-        assert len(found) == n and {p.counterfactual_of for p in found} == {p.id for p in of(more, "base", split)}
+        assert len(found) == n
+        assert {p.counterfactual_of for p in found} == {p.id for p in of(more, "base", split)}
         for p in found:
             base = by_id[p.counterfactual_of]
             old, new = base.answer, p.answer
-            assert new in BOXES and new not in words_of(base, "box") and p.labels == base.labels | {"queried_box": new}
-            assert (
-                p.text == base.text.replace(f" box {old}.", f" box {new}.")
-                and p.text.split("Which")[1] == base.text.split("Which")[1]
-            )
+            assert new in BOXES
+            assert new not in words_of(base, "box")
+            assert p.labels == base.labels | {"queried_box": new}
+            assert p.text == base.text.replace(f" box {old}.", f" box {new}.")
+            assert p.text.split("Which")[1] == base.text.split("Which")[1]
             assert [s.labels["is_answer"] for s in p.spans if s.role == "box"] == [
                 s.labels["is_answer"] for s in base.spans if s.role == "box"
             ]
 
 
 def test_without_being_asked_for_there_are_no_reflexive_prompts(prompts):
-    assert not of(prompts, "reflexive") and not of(prompts, "reflexive", "test")
+    assert not of(prompts, "reflexive")
+    assert not of(prompts, "reflexive", "test")
 
 
 def test_fixed_prompts_vary_only_order_and_boxes(prompts):

@@ -48,7 +48,8 @@ class Server:
         )
         until = time.monotonic() + 60
         while not self.answers():
-            assert self.process.poll() is None and time.monotonic() < until, log.read_text()
+            assert self.process.poll() is None, log.read_text()
+            assert time.monotonic() < until, log.read_text()
             time.sleep(0.1)
 
     def answers(self) -> bool:
@@ -152,7 +153,8 @@ def test_a_pasted_url_gives_the_view_and_back_gives_its_data(tab):
     lexical = tab.figures()
     assert order != lexical
     tab.page.go_back()
-    assert tab.becomes(tab.figures, order) and tab.chosen("Contrast") == "order"
+    assert tab.becomes(tab.figures, order)
+    assert tab.chosen("Contrast") == "order"
 
     tab.open("subspaces?run=boxes&contrast=order&layer=1&head=2")
     before = tab.figures()
@@ -162,7 +164,8 @@ def test_a_pasted_url_gives_the_view_and_back_gives_its_data(tab):
     assert tab.becomes(tab.figures, lexical), "a choice gives what the pasted address gave"
     tab.page.go_back()
     tab.page.wait_for_url("**contrast=order**")
-    assert tab.becomes(tab.figures, before) and tab.chosen("Contrast") == "order"
+    assert tab.becomes(tab.figures, before)
+    assert tab.chosen("Contrast") == "order"
 
 
 def test_a_click_on_a_cell_is_that_head_and_links_carry_it(tab):
@@ -176,9 +179,11 @@ def test_a_click_on_a_cell_is_that_head_and_links_carry_it(tab):
     assert tab.becomes(shown, 1)
     tab.page.locator("[data-testid=stSidebar]").get_by_role("link", name="Projections").click()
     tab.page.wait_for_url("**/projections?**")
-    assert tab.becomes(tab.title, "Projections") and (tab.chosen("Layer"), tab.chosen("Head")) == ("0", "3")
+    assert tab.becomes(tab.title, "Projections")
+    assert (tab.chosen("Layer"), tab.chosen("Head")) == ("0", "3")
     tab.page.go_back()
-    assert tab.becomes(tab.title, "Heads") and shown() == 1
+    assert tab.becomes(tab.title, "Heads")
+    assert shown() == 1
 
 
 def test_panels_stack_on_a_narrow_screen(tab):

@@ -126,7 +126,8 @@ def test_boxes_contrasts_are_the_pairs_of_a_loop(store, question, name):
     run = store.run(question)
     (contrast,) = store.feature(run, name)
     expected = by_loop(run, RULES[name])
-    assert expected and found(run, contrast) == expected
+    assert expected
+    assert found(run, contrast) == expected
     another = lexical if RULES[name] is not lexical else order
     assert found(run, contrast) != by_loop(run, another)
 
@@ -163,8 +164,11 @@ def test_reflexive_keys_share_all_but_their_box(store):
 
 
 def test_reflexive_needs_its_prompts_and_no_other_contrast_sees_them(store):
-    assert "reflexive" in store.features(store.run("both")) and "reflexive" not in store.features(store.run("without"))
-    assert builtin.taken("reflexive") and builtin.taken("lexical") and not builtin.taken("reflexive of mine")
+    assert "reflexive" in store.features(store.run("both"))
+    assert "reflexive" not in store.features(store.run("without"))
+    assert builtin.taken("reflexive")
+    assert builtin.taken("lexical")
+    assert not builtin.taken("reflexive of mine")
     ids = {
         p: i
         for i, p in enumerate(
@@ -172,11 +176,13 @@ def test_reflexive_needs_its_prompts_and_no_other_contrast_sees_them(store):
         )
     }
     other = {k["row"] for k in sides(store.run("ent"))[1] if k["variant"] == "reflexive"}
-    assert other and len(ids) == 66
+    assert other
+    assert len(ids) == 66
     for name in ("order", "lexical", "authors/lexical"):
         (contrast,) = store.feature(store.run("ent"), name)
         assert not other & {k for _, k, _ in found(store.run("ent"), contrast)}
-        assert found(store.run("ent"), contrast) and found(store.run("without"), contrast)
+        assert found(store.run("ent"), contrast)
+        assert found(store.run("without"), contrast)
 
 
 @pytest.mark.parametrize("name", ["order", "lexical", "reflexive"])
@@ -186,7 +192,8 @@ def test_an_answer_slot_of_two_tokens_is_one_query(name, tmp_path):
     write(tmp_path, "cut", labelled(prompts, cut=lambda word: ["b", "ox"] if word == "box" else [word]))
     whole, cut = (qkstore.open(tmp_path).run(r) for r in ("whole", "cut"))
     (contrast,) = builtin.feature(whole, name)
-    assert cut.n_queries == 2 * whole.n_queries and pairs(cut, contrast).counts == pairs(whole, contrast).counts
+    assert cut.n_queries == 2 * whole.n_queries
+    assert pairs(cut, contrast).counts == pairs(whole, contrast).counts
     queries = sides(cut)[0]
     assert all(queries[q]["span_last"] for q, _, _ in found(cut, contrast))
 
@@ -195,7 +202,8 @@ def test_weighting_and_centring_are_what_sets_the_variants_apart(store):
     run = store.run("ent")
     kinds = {name: (c.weighting, c.centring) for name, (c, *_) in store.features(run).items()}
     assert kinds["order"] == kinds["lexical"] == kinds["authors/lexical"] == ("pair", "none")
-    assert kinds["order-centred"] == ("pair", "queries") and kinds["authors/order"] == ("query", "none")
+    assert kinds["order-centred"] == ("pair", "queries")
+    assert kinds["authors/order"] == ("query", "none")
     assert {
         c.weighting
         for (c, *_) in (v for n, v in store.features(store.run("lists")).items() if n.startswith("authors/"))
@@ -212,7 +220,9 @@ def test_category_contrasts_are_the_pairs_of_a_loop(store, name):
         expected = by_loop(run, lambda q, k: category(q, k) if q["queried_category"] == value else None)  # noqa: B023
         for known in (f"category:{value}", f"authors/category:{value}"):
             (contrast,) = store.feature(run, known)
-            assert contrast.name == known and expected and found(run, contrast) == expected
+            assert contrast.name == known
+            assert expected
+            assert found(run, contrast) == expected
 
 
 def test_only_the_last_token_of_an_item_is_a_key(store):
@@ -245,7 +255,8 @@ def test_a_run_without_the_labels_has_no_built_in(store):
     assert store.features(store.run("bare")) == {}
     with pytest.raises(ContrastError, match=r"no contrast 'order' for run 'bare'; there are none"):
         store.feature(store.run("bare"), "order")
-    assert "category" not in store.features(store.run("ent")) and "order" not in store.features(store.run("lists"))
+    assert "category" not in store.features(store.run("ent"))
+    assert "order" not in store.features(store.run("lists"))
 
 
 def test_a_saved_contrast_hides_a_built_in_of_its_name_in_the_span_too(store):
@@ -256,7 +267,8 @@ def test_a_saved_contrast_hides_a_built_in_of_its_name_in_the_span_too(store):
     name = next(n for n in builtin.features(run) if n.startswith("category:") and n != "category:*")
     mine = mine.replace(name=name)
     shown = builtin.features(run, [mine, mine.replace(name="category:of mine")])
-    assert shown[name] == (mine,) and mine in shown["category:*"]
+    assert shown[name] == (mine,)
+    assert mine in shown["category:*"]
     assert len(shown["category:*"]) == len(builtin.features(run)["category:*"]), (
         "a contrast that only begins so is none of the categories"
     )
@@ -299,15 +311,14 @@ def test_order_elsewhere_takes_one_other_prompt_without_the_queried_entity(store
     for q, k, sign in triples:
         query, key = queries[q], keys[k]
         other.setdefault(q, set()).add(key["prompt_id"])
-        assert (
-            query["variant"] == "fixed"
-            and key["variant"] == "base"
-            and key["split"] == "train"
-            and key["role"] == "box"
-        )
+        assert query["variant"] == "fixed"
+        assert key["variant"] == "base"
+        assert key["split"] == "train"
+        assert key["role"] == "box"
         assert query["queried_entity"] not in entities[key["prompt_id"]]  # nothing there for the query to find
         assert sign == (1 if key["order_id"] == query["queried_order"] else -1)
-    assert all(len(prompts) == 1 for prompts in other.values()) and len(set().union(*other.values())) == len(other)
+    assert all(len(prompts) == 1 for prompts in other.values())
+    assert len(set().union(*other.values())) == len(other)
     assert all(sum(t[0] == q for t in triples) == 4 for q in other)  # every box of that prompt
     leaking = found(run, builtin.ORDER, "train")
     assert any(queries[q]["queried_entity"] in entities[keys[k]["prompt_id"]] for q, k, _ in leaking)

@@ -48,7 +48,8 @@ def test_a_gauge_leaves_them_and_the_logits_but_not_the_99_percent_rank(rng, d):
     assert np.linalg.cond(M) == pytest.approx(100)
     assert np.allclose(np.sum(moved[0] * moved[1], axis=1), np.sum(x * c, axis=1), atol=1e-9)
     assert np.abs(canonical(*moved).values - canonical(x, c).values).max() < 1e-6
-    assert ranks(x, c).energy == 3 and ranks(*moved).energy == 1
+    assert ranks(x, c).energy == 3
+    assert ranks(*moved).energy == 1
     assert not np.allclose(np.linalg.svd(moved[0].T @ moved[1] / len(x), compute_uv=False), S, rtol=0.5)
 
 
@@ -72,10 +73,15 @@ def test_they_are_those_of_the_second_moments_and_stay_right_where_those_do_not(
 
 def test_they_lie_in_0_to_1_and_say_what_is_shared(rng):
     values = canonical(*head(rng, strengths=(1.0, 0.05))).values
-    assert np.all((values >= 0) & (values <= 1)) and np.all(np.diff(values) <= 0) and len(values) == 6
-    assert values[0] > 0.98 and 0.3 < values[1] < 0.7 and values[2] < 0.1
+    assert np.all((values >= 0) & (values <= 1))
+    assert np.all(np.diff(values) <= 0)
+    assert len(values) == 6
+    assert values[0] > 0.98
+    assert 0.3 < values[1] < 0.7
+    assert values[2] < 0.1
     x, _ = head(rng)
-    assert np.allclose(canonical(x, 7 * x).values, 1) and canonical(x, 7 * x).values.max() <= 1
+    assert np.allclose(canonical(x, 7 * x).values, 1)
+    assert canonical(x, 7 * x).values.max() <= 1
     assert np.allclose(canonical(x, -x).values, 1)
 
 
@@ -91,7 +97,8 @@ def test_directions_that_are_not_there_do_not_count(rng):
     x, c = head(rng)
     flat = c.copy()
     flat[:, 4:] = flat[:, :2]
-    assert len(canonical(x, flat).values) == 4 and canonical(x, flat).chance < canonical(x, c).chance
+    assert len(canonical(x, flat).values) == 4
+    assert canonical(x, flat).chance < canonical(x, c).chance
     wide = np.hstack([x, x]).astype(np.float32)
     assert len(canonical(wide, np.hstack([c, c])).values) == 6, "the rounding of float32 is no direction"
     assert np.abs(canonical(wide, np.hstack([c, c])).values - canonical(x, c).values).max() < 1e-5
@@ -109,5 +116,6 @@ def test_chance_is_the_largest_of_independent_pairs(rng, n, p, m, near):
 
 def test_with_as_many_dimensions_as_queries_everything_is_chance(rng):
     found = canonical(rng.standard_normal((40, 30)), rng.standard_normal((40, 30)))
-    assert found.chance == 1.0 == chance(40, 20, 20) and found.values[0] == pytest.approx(1)
+    assert found.chance == 1.0 == chance(40, 20, 20)
+    assert found.values[0] == pytest.approx(1)
     assert chance(40, 10, 10) < 1

@@ -85,7 +85,8 @@ def test_logsumexp_is_over_the_visible_keys_and_the_sinks(case):
         captured.q[0, :, :n].numpy(), captured.k[0, :, :n].numpy(), layer, captured.logsumexp[0, :, :n].numpy()
     )
     if name == "gpt_oss":  # a sink takes its share, so the keys' weights do not sum to 1
-        assert by_lse.sum(-1).min() < 0.8 and np.allclose(by_lse.sum(-1), own[0][0].sum(-1), atol=1e-5)
+        assert by_lse.sum(-1).min() < 0.8
+        assert np.allclose(by_lse.sum(-1), own[0][0].sum(-1), atol=1e-5)
     else:
         assert np.allclose(by_lse, normalised, atol=1e-12)
 
@@ -213,7 +214,8 @@ def test_the_kernel_is_still_the_one_the_model_chose():
 def test_bfloat16_is_stored_as_computed_and_its_logsumexp_in_float64():
     exact, net = models.net("qwen3"), models.net("qwen3", dtype=torch.bfloat16)
     coarse, fine = Capture(net)(BATCH, EVERY, EVERY), Capture(exact)(BATCH, EVERY, EVERY)
-    assert coarse.q.dtype == torch.bfloat16 and coarse.logsumexp.dtype == torch.float64
+    assert coarse.q.dtype == torch.bfloat16
+    assert coarse.logsumexp.dtype == torch.float64
     assert (coarse.q.double() - fine.q).abs().max() < 0.25 * fine.q.abs().max()
     layer, n = Capture(net).layers[0], LENGTHS[0]
     q, k = coarse.q[0, :, :n].double().numpy(), coarse.k[0, :, :n].double().numpy()

@@ -30,12 +30,10 @@ def catalog(tmp_path):
 
 
 def test_reading_makes_no_file(catalog):
-    assert (
-        catalog.contrasts() == []
-        and catalog.notes("r") == []
-        and catalog.result("x") is None
-        and catalog.version() == 0
-    )
+    assert catalog.contrasts() == []
+    assert catalog.notes("r") == []
+    assert catalog.result("x") is None
+    assert catalog.version() == 0
     assert not catalog.path.exists()
 
 
@@ -44,7 +42,8 @@ def test_saving_makes_versions_and_overwrites_nothing(catalog):
     assert (first.version, second.version) == (1, 2)
     assert catalog.contrasts() == [second]
     assert catalog.versions("mine") == [first, second]
-    assert catalog.contrast("mine") == second and catalog.contrast("mine", 1) == first
+    assert catalog.contrast("mine") == second
+    assert catalog.contrast("mine", 1) == first
 
 
 def test_what_is_not_saved_is_named(catalog):
@@ -70,7 +69,8 @@ def test_notes_and_results(catalog):
     assert [n["text"] for n in catalog.notes("run")] == ["binds by entity"]
     catalog.keep_result("key", "heads", "run", "order", [{"head": 1}])
     catalog.keep_result("key", "heads", "run", "order", "another")
-    assert catalog.result("key") == [{"head": 1}] and catalog.result("no") is None
+    assert catalog.result("key") == [{"head": 1}]
+    assert catalog.result("no") is None
 
 
 def test_file_is_free_between_calls(catalog):
@@ -160,4 +160,5 @@ def test_results_of_a_kind_come_newest_first(catalog, monkeypatch):
         catalog.keep_result(key, kind, run, "order", {"key": key})
     assert [row["key"] for row in catalog.results("live", "r")] == ["b", "a", "c"]
     assert [row["payload"]["key"] for row in catalog.results("live", "r")] == ["b", "a", "c"]
-    assert catalog.results("live", "other") == [] and len(catalog.results("heads", "r")) == 1
+    assert catalog.results("live", "other") == []
+    assert len(catalog.results("heads", "r")) == 1

@@ -52,7 +52,8 @@ def test_a_chat_is_rendered_once_with_one_bos_or_none(family, tokenizer, prompt)
     tokens = tokenise(tokenizer, prompt, "p", chat=True)
     marks = [tokenizer.convert_tokens_to_ids(m) for m in models.MARKS[family]]
     bos = marks[0] if family == "llama" else None
-    assert tokens.ids.count(bos) == (1 if family == "llama" else 0) and (tokens.ids[0] == bos) == (family == "llama")
+    assert tokens.ids.count(bos) == (1 if family == "llama" else 0)
+    assert (tokens.ids[0] == bos) == (family == "llama")
     assert tokens.bos == ("template" if family == "llama" else "none")
     headers = [models.MARKS["llama"][2]] if family == "llama" else ["<|im_start|>"]
     assert [tokens.text.count(h) for h in headers] == [2], "one header of the user's, one of the reply's"
@@ -73,7 +74,8 @@ def test_control_rendering_to_text_and_tokenising_as_usual_gives_two_bos(family,
 
 def test_plain_text_has_the_tokenizers_own_bos(family, tokenizer):
     tokens = tokenise(tokenizer, BOXES[0], "p")
-    assert tokens.bos == ("tokenizer" if family == "llama" else "none") and "<|" not in tokens.text
+    assert tokens.bos == ("tokenizer" if family == "llama" else "none")
+    assert "<|" not in tokens.text
 
 
 def test_spans_hit_their_words_inside_the_template(tokenizer):
@@ -91,12 +93,13 @@ QUERY = {"llama": "\n\n", "qwen": "\n"}
 def test_the_query_is_the_last_token_of_the_generation_prompt(family, tokenizer):
     corpus = Corpus(tokenizer, [CHAT])
     (tokens,) = corpus.tokens
-    assert corpus.queries == [[len(tokens) - 1]] and tokens.text == tokenizer.apply_chat_template(
-        list(CHAT.messages), tokenize=False, add_generation_prompt=True
-    )
-    assert QUERY[family].endswith(tokens.words[-1]) and tokens.words[-1].strip("\n") == ""
+    assert corpus.queries == [[len(tokens) - 1]]
+    assert tokens.text == tokenizer.apply_chat_template(list(CHAT.messages), tokenize=False, add_generation_prompt=True)
+    assert QUERY[family].endswith(tokens.words[-1])
+    assert tokens.words[-1].strip("\n") == ""
     row = corpus.token_frame()[-1]
-    assert row["role"].item() == "answer_slot" and row["text"].item() == tokens.words[-1]
+    assert row["role"].item() == "answer_slot"
+    assert row["text"].item() == tokens.words[-1]
     built_in = Corpus(tokenizer, [BOXES[0], LISTS[0]], chat=True)
     assert [built_in.tokens[i].words[q[-1]].strip()[-1] for i, q in enumerate(built_in.queries)] == ["x", ":"], (
         "of built-in prompts, the reply's beginning"
@@ -109,24 +112,23 @@ def test_the_query_tokens_text_is_recorded_and_shown(family, small, tmp_path, sh
     job.ingest(tmp_path, "boxes", small, BOXES, job.Options(chat=True), task="boxes ent")
     store = qkstore.open(tmp_path)
     text = store.run("chat").table("SELECT DISTINCT token FROM q").column("token").to_pylist()
-    assert (
-        len(text) == 1
-        and text[0].strip("\n") == ""
-        and store.run("chat").bos == ("template" if family == "llama" else "none")
-    )
+    assert len(text) == 1
+    assert text[0].strip("\n") == ""
+    assert store.run("chat").bos == ("template" if family == "llama" else "none")
     assert query_tokens(store.run("chat")) == "↵" * len(text[0]), "a line break that nobody sees is spelled out"
     assert query_tokens(store.run("boxes")).endswith("x")
     assert dict(overview(store).runs.select("run", "query").rows())["chat"] == "↵" * len(text[0])
-    assert main(["runs", "--store", str(tmp_path)]) == 0 and "↵" in capsys.readouterr().out
+    assert main(["runs", "--store", str(tmp_path)]) == 0
+    assert "↵" in capsys.readouterr().out
     app = show(tmp_path, "overview")
-    assert not app.exception and "↵" * len(text[0]) in set(app.dataframe[0].value["query"])
+    assert not app.exception
+    assert "↵" * len(text[0]) in set(app.dataframe[0].value["query"])
 
 
 def test_a_run_of_every_position_names_only_a_few_query_tokens(small, tmp_path):
     job.ingest(tmp_path, "all", small, [CHAT], job.Options(positions="all"), task="mine")
-    assert query_tokens(qkstore.open(tmp_path).run("all")).count(",") <= 4 and query_tokens(
-        qkstore.open(tmp_path).run("all")
-    ).endswith("…")
+    assert query_tokens(qkstore.open(tmp_path).run("all")).count(",") <= 4
+    assert query_tokens(qkstore.open(tmp_path).run("all")).endswith("…")
 
 
 def test_stored_attention_of_a_rendered_chat_is_the_models_own(small, tmp_path):
@@ -159,14 +161,11 @@ def test_stored_attention_of_a_rendered_chat_is_the_models_own(small, tmp_path):
 @pytest.mark.parametrize("layout", [dict(), dict(sharded=True, jinja=True)], ids=["one-file", "shards"])
 def test_a_downloaded_folder_loads_whole(family, layout, dtype, tmp_path):
     where = models.download(tmp_path / "m", family, TEXT, **layout)
-    assert len(list(where.glob("*.safetensors"))) == (1 if not layout else len(list(where.glob("model-*")))) and (
-        where / "chat_template.jinja"
-    ).exists() == bool(layout)
+    assert len(list(where.glob("*.safetensors"))) == (1 if not layout else len(list(where.glob("model-*"))))
+    assert (where / "chat_template.jinja").exists() == bool(layout)
     loaded = model.load(str(where), dtype)
-    assert (
-        loaded.dtype == dtype
-        and loaded.architecture == {"llama": "LlamaForCausalLM", "qwen": "Qwen3ForCausalLM"}[family]
-    )
+    assert loaded.dtype == dtype
+    assert loaded.architecture == {"llama": "LlamaForCausalLM", "qwen": "Qwen3ForCausalLM"}[family]
     assert loaded.tokenizer.chat_template == models.TEMPLATES[family]
     rope = loaded.net.config.rope_parameters
     assert (rope["rope_type"], rope["rope_theta"]) == (("llama3", 5e5) if family == "llama" else ("default", 1e6))

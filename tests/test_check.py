@@ -47,7 +47,8 @@ def texts(findings, kind):
 
 def test_the_leak_of_one_fixed_entity_is_found_with_its_remedy(run):
     (leak,) = texts(check(run.run("fixed"), ORDER), "leak")
-    assert "positive side k.entity is always 'jam'" in leak and "centre the queries" in leak
+    assert "positive side k.entity is always 'jam'" in leak
+    assert "centre the queries" in leak
 
 
 def test_without_the_leak_nothing_warns(run):
@@ -56,7 +57,8 @@ def test_without_the_leak_nothing_warns(run):
 
 def test_centring_answers_the_leak(run):
     findings = check(run.run("fixed"), ORDER.replace(centring="queries"))
-    assert not texts(findings, "leak") and any("queries are centred" in t for t in texts(findings, "tied"))
+    assert not texts(findings, "leak")
+    assert any("queries are centred" in t for t in texts(findings, "tied"))
 
 
 def test_what_else_tells_the_sides_apart_is_noted(run):
@@ -127,11 +129,10 @@ def held(tmp_path_factory):
 
 def test_a_test_split_without_unseen_entities_is_one_line(held):
     (warning,) = [f for f in check(held.run("seen"), builtin.LEXICAL) if f.kind == "seen"]
-    assert warning.warns and "\n" not in warning.text
-    assert (
-        warning.text.startswith("not held out: all ")
-        and "queried entities of the test split are in train pairs too" in warning.text
-    )
+    assert warning.warns
+    assert "\n" not in warning.text
+    assert warning.text.startswith("not held out: all ")
+    assert "queried entities of the test split are in train pairs too" in warning.text
 
 
 def test_control_a_split_that_holds_its_entities_out_is_not_warned_of(held):
@@ -142,7 +143,8 @@ def test_control_a_split_that_holds_its_entities_out_is_not_warned_of(held):
 def test_words_that_are_partly_seen_are_noted(run):
     """The synthetic run's splits share some of their entities."""
     (note,) = [f for f in check(run.run("synthetic"), ORDER) if f.kind == "partly"]
-    assert not note.warns and "2 of 5 queried entities" in note.text
+    assert not note.warns
+    assert "2 of 5 queried entities" in note.text
 
 
 def test_a_run_of_one_split_holds_nothing_out(tmp_path):
@@ -168,7 +170,8 @@ def listed(tmp_path_factory):
 def test_words_of_lists_are_held_out_by_the_item(listed):
     assert not [f for f in check(listed.run("held"), builtin.CATEGORY) if f.kind in ("seen", "partly")]
     (found,) = [f for f in check(listed.run("mixed"), builtin.CATEGORY) if f.kind in ("seen", "partly")]
-    assert "queried items of the test split are in train pairs too, '" in found.text and "\n" not in found.text
+    assert "queried items of the test split are in train pairs too, '" in found.text
+    assert "\n" not in found.text
 
 
 def words(run, label: str, where: str) -> set[str]:
@@ -194,20 +197,16 @@ def test_how_many_words_are_seen_is_counted_by_hand(run, listed):
     )
     (found,) = [f for f in check(made, ORDER) if f.kind in ("seen", "partly")]
     both = positive & train
-    assert (
-        f"{len(both)} of {len(positive)} queried entities" in found.text
-        and f"{min(both)!r} for one" in found.text
-        and both != positive
-    )
+    assert f"{len(both)} of {len(positive)} queried entities" in found.text
+    assert f"{min(both)!r} for one" in found.text
+    assert both != positive
     some = ORDER.replace(
         where=ORDER.where + f" and (q.split = 'train' or k.entity in ({', '.join(repr(w) for w in both)}))"
     )
     (all_of_them,) = [f for f in check(made, some) if f.kind in ("seen", "partly")]
-    assert (
-        all_of_them.kind == "seen"
-        and all_of_them.warns
-        and f"not held out: all {len(both)} queried" in all_of_them.text
-    )
+    assert all_of_them.kind == "seen"
+    assert all_of_them.warns
+    assert f"not held out: all {len(both)} queried" in all_of_them.text
 
 
 def test_a_word_on_a_negative_key_alone_is_not_judged(run):
@@ -229,7 +228,8 @@ def test_a_train_word_on_a_negative_key_counts_as_seen(run):
         where=f"{ORDER.where} and (q.split = 'test' or k.entity <> 'jam' or k.order_id <> q.queried_order)"
     )
     texts_ = [[f.text for f in check(made, c) if f.kind in ("seen", "partly")] for c in (ORDER, alone)]
-    assert texts_[0] == texts_[1] and texts_[0]
+    assert texts_[0] == texts_[1]
+    assert texts_[0]
 
 
 def test_a_run_whose_labels_are_others_has_no_words_to_hold_out(tmp_path):

@@ -62,13 +62,18 @@ def charts(app: AppTest) -> int:
 
 
 def well(app: AppTest) -> AppTest:
-    assert not app.exception and not app.error and not app.warning, [e.value for e in [*app.error, *app.warning]]
+    assert not app.exception, [e.value for e in [*app.error, *app.warning]]
+    assert not app.error, [e.value for e in [*app.error, *app.warning]]
+    assert not app.warning, [e.value for e in [*app.error, *app.warning]]
     return app
 
 
 def told(app: AppTest, *said: str) -> None:
     """One warning a wrong choice, in one line, and the page is there all the same."""
-    assert len(app.warning) == len(said) and not app.exception and not app.error and app.metric
+    assert len(app.warning) == len(said)
+    assert not app.exception
+    assert not app.error
+    assert app.metric
     for text in said:
         assert any(text in w.value.replace("\\", "") and "\n" not in w.value for w in app.warning), [
             w.value for w in app.warning
@@ -96,7 +101,8 @@ def test_the_side_in_the_address_is_what_is_swapped(show, boxes, swapped, side):
     assert dict(zip(rows["name"], rows["delta_p"])) == pytest.approx({c.name: c.delta_p for c in found}, abs=1e-9)
     assert ("The query takes on the coordinates" in html(app)) == (side == "queries")
     command = next(c.value for c in app.code if "qkstore intervene" in c.value)
-    assert ("--side queries" in command) == (side == "queries") and "--and lexical" in command
+    assert ("--side queries" in command) == (side == "queries")
+    assert "--and lexical" in command
 
 
 def test_the_two_sides_are_not_one(swapped):
@@ -107,7 +113,8 @@ def test_the_two_sides_are_not_one(swapped):
 def test_a_second_contrast_is_the_one_of_the_address(show, boxes, other, conditions):
     app = well(show(boxes, "interventions", contrast="order", layer=1, head=0, **{"and": other}))
     names = list(app.dataframe[0].value["name"])
-    assert len(names) == conditions and (f"order+{other}" in names) == (other != "none")
+    assert len(names) == conditions
+    assert (f"order+{other}" in names) == (other != "none")
     command = next(c.value for c in app.code if "qkstore intervene" in c.value)
     assert ("--and" in command) == (other != "none")
 
@@ -147,9 +154,8 @@ def test_the_rank_and_norm_of_subspaces_are_those_of_the_library(show, boxes):
     for name, at in (("order", (1, 0)), ("lexical", (1, 2))):
         fitted = analysis.covariance(run, qkstore.open(boxes).feature(run, name)[0], *at)
         app = well(show(boxes, "subspaces", contrast=name, layer=at[0], head=at[1]))
-        assert app.metric[0].value == f"{fitted.subspace.rank} of 8" and app.metric[1].value.startswith(
-            f"{(fitted.delta**2).sum() ** 0.5:.3g}"
-        )
+        assert app.metric[0].value == f"{fitted.subspace.rank} of 8"
+        assert app.metric[1].value.startswith(f"{(fitted.delta**2).sum() ** 0.5:.3g}")
         assert (
             f"{fitted.counts.n_q:,} queries, {fitted.counts.n_pos:,} positive and {fitted.counts.n_neg:,} negative"
             in html(app)
@@ -163,7 +169,8 @@ def test_the_rank_and_norm_of_subspaces_are_those_of_the_library(show, boxes):
 def test_the_map_is_coloured_and_the_table_sorted_by_the_measure_of_the_address(show, boxes, by):
     app = well(show(boxes, "heads", contrast="order", layer=1, head=0, by=by))
     values = app.dataframe[0].value[by].to_list()
-    assert len(values) == 8 and values == sorted(values, reverse=True)
+    assert len(values) == 8
+    assert values == sorted(values, reverse=True)
     assert f"{ranking.MEASURES[by][0]}: {ranking.MEASURES[by][1]}." in html(app).replace("&gt;", ">").replace(
         "&#x27;", "'"
     )
@@ -186,11 +193,10 @@ def test_the_figures_of_heads_are_those_of_the_scores(show, boxes):
     scores = heads(store.run("boxes"), store.feature(store.run("boxes"), "order")[0])
     app = well(show(boxes, "heads", contrast="order", layer=0, head=3))
     best = max(scores, key=lambda s: s.accuracy)
-    assert (
-        app.metric[0].value == str(sum(s.accuracy > 0.5 for s in scores))
-        and app.metric[1].value == f"L{best.layer} H{best.head}"
-    )
-    assert app.metric[3].value == f"{best.n_queries:,}" and [s.value for s in app.subheader][0] == "Layer 0, head 3"
+    assert app.metric[0].value == str(sum(s.accuracy > 0.5 for s in scores))
+    assert app.metric[1].value == f"L{best.layer} H{best.head}"
+    assert app.metric[3].value == f"{best.n_queries:,}"
+    assert [s.value for s in app.subheader][0] == "Layer 0, head 3"
 
 
 # -- toy ---------------------------------------------------------------------------------------------------------
@@ -201,7 +207,8 @@ def test_the_seed_is_a_choice_where_there_are_several_and_chooses(show, only):
     assert [s.label for s in app.selectbox] == ["Latents", "d_head", "Seed"]
     one = well(show(only, "toy", seed=1))
     run = qkstore.open(only).run(TOY.format("discrete", 2, 3).replace("-short", "") + "-s1-short")
-    assert one.metric[2].value == f"{run.measures['accuracy']:.1%}".replace("%", " %") and run.name in html(one)
+    assert one.metric[2].value == f"{run.measures['accuracy']:.1%}".replace("%", " %")
+    assert run.name in html(one)
     assert f"{run.name} on the other pages" not in html(app)
 
 
@@ -214,16 +221,16 @@ def test_latent_and_basis_of_the_address_are_drawn(show, only, latent, basis, mo
     assert asked[-1] == (latent, basis == "balanced")
     run = qkstore.open(only).run(TOY.format("discrete", 2, 3))
     found = toy_points.points(run, latent, basis == "balanced")
-    assert f"{latent}&#x27;s subspace of rank {found.rank}" in html(
-        app
-    ) and f"{found.shown:,} of {found.total:,} points" in html(app)
+    assert f"{latent}&#x27;s subspace of rank {found.rank}" in html(app)
+    assert f"{found.shown:,} of {found.total:,} points" in html(app)
     assert found.rank == {"z1": 2, "z2": 3}[latent]
 
 
 def test_the_bases_are_two(only):
     run = qkstore.open(only).run(TOY.format("discrete", 2, 3))
     one, other = (toy_points.points(run, "z1", balanced).table for balanced in (False, True))
-    assert not one["x"].equals(other["x"]) and one["group"].equals(other["group"])
+    assert not one["x"].equals(other["x"])
+    assert one["group"].equals(other["group"])
 
 
 def test_wrong_choices_of_the_toy_page_are_told_each_in_a_line(show, only):
@@ -235,26 +242,31 @@ def test_wrong_choices_of_the_toy_page_are_told_each_in_a_line(show, only):
 @pytest.mark.parametrize("page", PAGES)
 def test_a_store_of_toy_runs_alone_has_every_page(show, only, page):
     app = well(show(only, page))
-    assert [t.value for t in app.title] == [page.capitalize()] and charts(app) + len(app.dataframe) > 0
+    assert [t.value for t in app.title] == [page.capitalize()]
+    assert charts(app) + len(app.dataframe) > 0
 
 
 @pytest.mark.parametrize("contrast", ["z2", "exact/z1", "exact/z2"])
 def test_every_contrast_of_a_continuous_toy_run_shows(show, only, contrast):
     for page in ("heads", "subspaces", "interventions"):
         app = well(show(only, page, run=TOY.format("continuous", 2, 3), contrast=contrast, layer=0, head=0))
-        assert app.selectbox(key="url-contrast").value == contrast and len(app.metric) == 4
+        assert app.selectbox(key="url-contrast").value == contrast
+        assert len(app.metric) == 4
 
 
 def test_a_toy_run_has_no_running_model_to_edit(show, only):
     app = well(show(only, "interventions", run=TOY.format("discrete", 2, 3), contrast="z1", layer=0, head=0))
-    assert "no language model" in html(app) and not [c for c in app.code if "ingest intervene" in c.value]
+    assert "no language model" in html(app)
+    assert not [c for c in app.code if "ingest intervene" in c.value]
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_mixed_store_opens_each_kind_of_run_on_every_page(show, mixed, page):
     for run in ("boxes", "lists", TOY.format("continuous", 2, 3)):
         app = show(mixed, page, run=run)
-        assert not app.exception and not app.error and charts(app) + len(app.dataframe) > 0
+        assert not app.exception
+        assert not app.error
+        assert charts(app) + len(app.dataframe) > 0
         assert page == "contrasts" or not app.warning, "there the checks of a contrast are told"
         if page in ("heads", "subspaces", "interventions", "contrasts"):
             assert app.selectbox(key="url-run").value == run
@@ -266,8 +278,6 @@ def test_from_a_toy_run_to_boxes_its_latent_is_dropped_without_a_warning(show, m
     )
     app.selectbox(key="url-run").select("boxes").run()
     well(app)
-    assert (
-        app.selectbox(key="url-contrast").value == "order"
-        and "contrast" not in app.query_params
-        and "and" not in app.query_params
-    )
+    assert app.selectbox(key="url-contrast").value == "order"
+    assert "contrast" not in app.query_params
+    assert "and" not in app.query_params

@@ -90,8 +90,10 @@ def test_rank_prints_what_the_library_computes(cli, store):
     )
     assert (found["energy"], found["statistical"], found["split"], found["n"]) == (3, 3, "train", 192)
     first, sentence, canonical = cli(*options).splitlines()
-    assert "statistical: 3" in first and "192 queries of the train split, level 0.05" in first
-    assert sentence == found["sentence"] and canonical.startswith("canonical correlations (chance 0.")
+    assert "statistical: 3" in first
+    assert "192 queries of the train split, level 0.05" in first
+    assert sentence == found["sentence"]
+    assert canonical.startswith("canonical correlations (chance 0.")
 
 
 def test_swaps_of_queries_doses_growth_and_variants_print_what_the_library_computes(cli, store):
@@ -100,18 +102,15 @@ def test_swaps_of_queries_doses_growth_and_variants_print_what_the_library_compu
     run, head = qkstore.open(store).run("synthetic"), ["--layer", 1, "--head", 0]
     contrast = qkstore.Contrast(where=PREDICATES[1], positive=PREDICATES[3], negative=PREDICATES[5])
     found = json.loads(cli("intervene", "--run", "synthetic", *PREDICATES, *head, "--side", "queries", "--json"))
-    assert (
-        found == json.loads(json.dumps(query_swap.intervene(run, {"inline": (contrast,)}, 1, 0).to_dict()))
-        and 0 < found["stored"] < 1
-    )
+    assert found == json.loads(json.dumps(query_swap.intervene(run, {"inline": (contrast,)}, 1, 0).to_dict()))
+    assert 0 < found["stored"] < 1
     found = json.loads(cli("dose", "--run", "synthetic", *PREDICATES, *head, "--doses", "0,1", "--json"))
-    assert found["rows"] == dose.response(run, (contrast,), 1, 0, doses=(0.0, 1.0)).table.to_dicts() and found["n"] > 0
+    assert found["rows"] == dose.response(run, (contrast,), 1, 0, doses=(0.0, 1.0)).table.to_dicts()
+    assert found["n"] > 0
     assert "random" in cli("dose", "--run", "synthetic", *PREDICATES, *head, "--doses", "1")
     found = json.loads(cli("growth", "--run", "synthetic", *PREDICATES, *head, "--draws", 2, "--json"))
-    assert (
-        found["rows"] == growth.growth(run, contrast, 1, 0, draws=2).table.to_dicts()
-        and found["label"] == "queried_order"
-    )
+    assert found["rows"] == growth.growth(run, contrast, 1, 0, draws=2).table.to_dicts()
+    assert found["label"] == "queried_order"
 
 
 def test_variants(cli, tmp_path):
@@ -136,7 +135,8 @@ def test_save_list_and_use_a_contrast(cli):
     assert (row["name"], row["version"], row["centring"]) == ("mine", 2, "queries")
     assert "mine" in cli("contrasts")
     listed = {r["name"]: r for r in json.loads(cli("contrasts", "--run", "synthetic", "--json"))}
-    assert listed["mine"]["counts"]["n_pos"] == 256 and "order" in listed
+    assert listed["mine"]["counts"]["n_pos"] == 256
+    assert "order" in listed
     found = json.loads(
         cli(
             "intervene",
@@ -154,7 +154,8 @@ def test_save_list_and_use_a_contrast(cli):
         )
     )
     assert [c["name"] for c in found["conditions"]][:3] == ["mine", "lexical", "mine+lexical"]
-    assert {"n", "conditions"} <= found.keys() and {
+    assert {"n", "conditions"} <= found.keys()
+    assert {
         "rank",
         "original_before",
         "target_before",
@@ -182,14 +183,16 @@ def test_attribute(cli):
 
 def test_sql(cli):
     found = json.loads(cli("sql", "--run", "synthetic", "select role, count(*) as n from k group by role"))
-    assert found["columns"] == ["role", "n"] and found["rows"] == [["box", 1024]]
+    assert found["columns"] == ["role", "n"]
+    assert found["rows"] == [["box", 1024]]
     assert json.loads(cli("sql", "--run", "synthetic", "--rows", 3, "select key_row from k order by 1"))["truncated"]
 
 
 def test_export(cli, tmp_path):
     cli("export", "--run", "synthetic", *PREDICATES, "--layer", 1, "--head", 0, "--out", tmp_path / "e.parquet")
     table = pl.read_parquet(tmp_path / "e.parquet")
-    assert len(table) == 1024 and {"sign", "logit", "attention", "q_queried_order", "k_order_id"} <= set(table.columns)
+    assert len(table) == 1024
+    assert {"sign", "logit", "attention", "q_queried_order", "k_order_id"} <= set(table.columns)
     assert ((table["q_queried_order"] == table["k_order_id"]) == (table["sign"] == 1)).all()
     cli("export", "--run", "synthetic", *PREDICATES, "--layer", 1, "--head", 0, "--out", tmp_path / "e.npz")
     with np.load(tmp_path / "e.npz") as found:
@@ -217,10 +220,8 @@ def test_check_finds_what_is_wrong(cli, tmp_path):
             "AND head = 2 AND row = 3"
         )
     text = cli("check", code=2, where=tmp_path)
-    assert (
-        "layer 1 kv_head 1 has 127 vectors for 127 of 128 rows" in text
-        and "layer 0 head 2 has 1 vectors with NaN or Inf" in text
-    )
+    assert "layer 1 kv_head 1 has 127 vectors for 127 of 128 rows" in text
+    assert "layer 0 head 2 has 1 vectors with NaN or Inf" in text
 
 
 @pytest.mark.parametrize(
@@ -282,7 +283,9 @@ def test_check_finds_what_is_wrong(cli, tmp_path):
 def test_mistakes_are_one_line(cli, arguments, says, store):
     before = {p: p.read_bytes() for p in (store / "runs").iterdir() if p.is_file()}
     text = cli(*arguments, code=2)
-    assert says in text and text.count("\n") == 1 and "Traceback" not in text
+    assert says in text
+    assert text.count("\n") == 1
+    assert "Traceback" not in text
     assert before == {p: p.read_bytes() for p in (store / "runs").iterdir() if p.is_file()}
 
 
@@ -291,7 +294,8 @@ def test_as_a_program(store):
     done = subprocess.run(
         [sys.executable, "-m", "qkstore", "runs", "--json"], capture_output=True, text=True, cwd=ROOT, env=environment
     )
-    assert done.returncode == 0 and json.loads(done.stdout)[0]["run"] == "synthetic"
+    assert done.returncode == 0
+    assert json.loads(done.stdout)[0]["run"] == "synthetic"
     done = subprocess.run(
         [sys.executable, "-m", "qkstore", "heads", "--run", "x"],
         capture_output=True,
@@ -299,4 +303,5 @@ def test_as_a_program(store):
         cwd=ROOT,
         env=environment,
     )
-    assert (done.returncode, done.stdout) == (2, "") and done.stderr.startswith("qkstore: no run 'x'")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("qkstore: no run 'x'")

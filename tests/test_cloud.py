@@ -28,28 +28,31 @@ def points(store, head: int, layer: int = 1) -> Cloud:
 def test_every_query_and_key_of_the_judged_split_is_there(store):
     found, run = points(store, 0), store.run("boxes")
     whole = analysis.project(run, store.feature(run, "order"), 1, 0, "queried_order", "order_id")
-    assert (
-        len(found.query.group) + len(found.key.group) == whole.total
-        and found.split == whole.split == "test"
-        and found.rank == whole.rank
-    )
+    assert len(found.query.group) + len(found.key.group) == whole.total
+    assert found.split == whole.split == "test"
+    assert found.rank == whole.rank
     table, explained = drawn(found, "pca", most=10_000)
-    assert len(table) == whole.total and explained == pytest.approx(whole.explained)
+    assert len(table) == whole.total
+    assert explained == pytest.approx(whole.explained)
     assert np.allclose(table.select("x", "y", "z").to_numpy(), whole.table.select("x", "y", "z").to_numpy(), atol=1e-4)
 
 
 def test_a_drawing_is_sampled_and_may_be_of_keys_alone(store):
     found = points(store, 0)
     table, _ = drawn(found, "pca", most=60)
-    assert len(table) <= 60 and set(table["side"]) == {"query", "key"}
+    assert len(table) <= 60
+    assert set(table["side"]) == {"query", "key"}
     keys, _ = drawn(found, "raw", queries=False, most=60)
-    assert set(keys["side"]) == {"key"} and len(keys) == 60 and set(keys["group"].value_counts()["count"]) == {15}
+    assert set(keys["side"]) == {"key"}
+    assert len(keys) == 60
+    assert set(keys["group"].value_counts()["count"]) == {15}
 
 
 def test_planted_queries_lie_with_their_keys_and_others_do_not(store):
     planted, noise = matches(points(store, 0)), matches(points(store, 3, layer=0))
     for side in ("query", "key"):
-        assert planted[side].share > 0.9 and planted[side].groups == 4
+        assert planted[side].share > 0.9
+        assert planted[side].groups == 4
         assert planted[side].ci[0] <= planted[side].share <= planted[side].ci[1]
     assert noise["query"].ci[0] < 0.35, "the control is near chance"
 
@@ -108,24 +111,29 @@ def test_coordinates_are_those_in_the_subspace_and_raw_points_the_vectors(store)
     found, run = points(store, 0), store.run("boxes")
     space = analysis.subspace(run, store.feature(run, "order"), 1, 0)
     assert np.allclose(found.query.coordinates, found.query.vectors @ space.U, atol=1e-5)
-    assert np.allclose(found.key.coordinates, found.key.vectors @ space.V, atol=1e-5) and found.rank == space.rank < 8
+    assert np.allclose(found.key.coordinates, found.key.vectors @ space.V, atol=1e-5)
+    assert found.rank == space.rank < 8
     inside, outside = (
         drawn(found, method, most=10_000)[0].select("x", "y", "z").to_numpy() for method in ("pca", "raw")
     )
-    assert np.var(outside, axis=0).sum() > np.var(inside, axis=0).sum() and not np.allclose(inside, outside, atol=0.1)
+    assert np.var(outside, axis=0).sum() > np.var(inside, axis=0).sum()
+    assert not np.allclose(inside, outside, atol=0.1)
 
 
 def test_two_dimensions_are_drawn_with_a_flat_third(store):
     found = points(store, 0)
     flat = [Side(s.vectors, s.coordinates[:, :2], s.group, s.prompt, s.text) for s in (found.query, found.key)]
     table, explained = drawn(Cloud(*flat, 2, "test"), "pca")
-    assert set(table["z"]) == {0.0} and table["x"].std() > 0 and sum(explained) == pytest.approx(1)
+    assert set(table["z"]) == {0.0}
+    assert table["x"].std() > 0
+    assert sum(explained) == pytest.approx(1)
 
 
 def test_a_sample_is_the_same_for_a_seed_and_keeps_groups_and_texts_together(store):
     found = points(store, 0)
     one, same, other = (drawn(found, "pca", most=80, seed=s)[0] for s in (0, 0, 1))
-    assert one.equals(same) and not one.equals(other)
+    assert one.equals(same)
+    assert not one.equals(other)
     where = {(p, t): g for p, t, g in zip(found.key.prompt, found.key.text, found.key.group)}
     assert all(where[p, t] == g for p, t, g in one.filter(side="key").select("prompt_id", "text", "group").iter_rows())
 
@@ -135,6 +143,8 @@ def test_a_span_has_the_points_of_all_its_contrasts_once(store):
     (order,) = store.feature(run, "order")
     halves = tuple(order.replace(name=f"h{i}", where=f"({order.where}) and q.queried_order % 2 = {i}") for i in (0, 1))
     span, whole = cloud(run, halves, 1, 0, "queried_order", "order_id"), points(store, 0)
-    assert len(span.query.group) == len(whole.query.group) and sorted(span.key.text) == sorted(whole.key.text)
+    assert len(span.query.group) == len(whole.query.group)
+    assert sorted(span.key.text) == sorted(whole.key.text)
     one = cloud(run, halves[:1], 1, 0, "queried_order", "order_id")
-    assert set(one.query.group) == {"2", "4"} and len(one.query.group) < len(whole.query.group)
+    assert set(one.query.group) == {"2", "4"}
+    assert len(one.query.group) < len(whole.query.group)

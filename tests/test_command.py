@@ -37,7 +37,10 @@ def test_the_command_makes_a_run_of_boxes(tmp_path, folder, capsys):
     assert main(command(folder, tmp_path, "--task", "boxes", *of, "--layers", "1", "--batch-size", "4")) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "runs" / "a.duckdb")
     run = qkstore.open(tmp_path).run("a")
-    assert list(run.layers) == [1] and run.n_prompts == 3 * 3 + 2 * 2 and run.task == "boxes both" and run.seed == 5
+    assert list(run.layers) == [1]
+    assert run.n_prompts == 3 * 3 + 2 * 2
+    assert run.task == "boxes both"
+    assert run.seed == 5
 
 
 def test_the_command_makes_a_run_of_a_users_file_with_its_labels(tmp_path, folder):
@@ -65,7 +68,9 @@ def test_the_command_makes_a_run_of_a_users_file_with_its_labels(tmp_path, folde
         "split": "train",
         "id": "top",
     }
-    assert rows[3]["role"] == "answer_slot" and rows[3]["sweet"] is None and rows[3]["split"] == "test"
+    assert rows[3]["role"] == "answer_slot"
+    assert rows[3]["sweet"] is None
+    assert rows[3]["split"] == "test"
 
 
 def test_a_chat_model_is_asked_in_its_template_unless_told_not_to(tmp_path, folder):
@@ -81,14 +86,13 @@ def test_a_chat_model_is_asked_in_its_template_unless_told_not_to(tmp_path, fold
         )
     store = qkstore.open(tmp_path)
     text = store.run("a").table("SELECT text FROM prompt").column("text")[0].as_py()
-    assert (
-        text.startswith("The The ")
-        and text.endswith(" . box Answer: box")
-        and store.run("a").chat_template == tokenizer.chat_template
-    )
+    assert text.startswith("The The ")
+    assert text.endswith(" . box Answer: box")
+    assert store.run("a").chat_template == tokenizer.chat_template
     assert store.run("plain").chat_template is None
     tokens = store.run("a").table("SELECT token, queried_box, box FROM k WHERE role = 'box' AND is_answer").to_pylist()
-    assert tokens and all(t["token"] == t["queried_box"] == t["box"] for t in tokens)
+    assert tokens
+    assert all(t["token"] == t["queried_box"] == t["box"] for t in tokens)
 
 
 MISTAKES = {  # what is wrong: (options, what the one line says)
@@ -115,7 +119,9 @@ MISTAKES = {  # what is wrong: (options, what the one line says)
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, folder, capsys, options, says):
     assert main([*command(folder, tmp_path), "--n", "2", "--n-test", "1", *options]) == 2
     error = capsys.readouterr().err.strip()
-    assert error.startswith("error: ") and "\n" not in error and says in error
+    assert error.startswith("error: ")
+    assert "\n" not in error
+    assert says in error
     assert not list(tmp_path.glob("runs/*.duckdb"))
 
 
@@ -137,7 +143,8 @@ def test_no_network_is_one_line_and_soon(tmp_path):
         *command("meta-llama/Llama-3.1-8B-Instruct", tmp_path, "--task", "boxes", "--n", "1", "--n-test", "1"),
     ]
     done = subprocess.run(told, cwd=ROOT, env=there, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2 and done.stdout == ""
+    assert done.returncode == 2
+    assert done.stdout == ""
     assert done.stderr.strip() == (
         "error: model 'meta-llama/Llama-3.1-8B-Instruct' is neither a folder nor downloaded here before, "
         "and the hub cannot be reached (no network)"
@@ -156,7 +163,8 @@ def test_the_demo_ingests_what_is_missing(tmp_path, folder, monkeypatch):
     (tmp_path / "runs" / "demo-boxes-ord.duckdb").unlink()
     assert demo.build(tmp_path, lambda *_: None, n=3, n_test=2) == ["demo-boxes-ord"]
     runs = {run.name: run for run in qkstore.open(tmp_path).runs()}
-    assert set(runs) == set(first) and {run.model for run in runs.values()} == {"demo"}
+    assert set(runs) == set(first)
+    assert {run.model for run in runs.values()} == {"demo"}
     assert runs["demo-boxes-ord"].table("SELECT DISTINCT question FROM prompt").to_pylist() == [{"question": "ord"}]
     assert runs["demo-lists"].n_prompts == 5
     with pytest.raises(RunError, match="give --train an empty --store"):

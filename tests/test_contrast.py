@@ -248,7 +248,10 @@ def test_key_is_of_what_decides_the_numbers():
 
 def test_sentence_reads_back_with_counts(run):
     text = WITHIN.sentence(pairs(run, WITHIN, "train").counts)
-    assert "box" in text and "queried_order" in text and "48 positive" in text and "144 negative" in text
+    assert "box" in text
+    assert "queried_order" in text
+    assert "48 positive" in text
+    assert "144 negative" in text
     assert "SQL" in WEIGHTED.sentence()
 
 

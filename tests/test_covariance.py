@@ -49,16 +49,13 @@ def same(a, b, tol=1e-9):
 def test_equals_outer_products(rng):
     q, k, pairs = some(rng, mean=2.0)
     fitted, (C_pos, C_neg) = fit(q, k, pairs), brute(q, k, pairs)
-    assert (
-        same(fitted.C_pos, C_pos, 1e-13)
-        and same(fitted.C_neg, C_neg, 1e-13)
-        and same(fitted.delta, C_pos - C_neg, 1e-12)
-    )
+    assert same(fitted.C_pos, C_pos, 1e-13)
+    assert same(fitted.C_neg, C_neg, 1e-13)
+    assert same(fitted.delta, C_pos - C_neg, 1e-12)
     assert (fitted.n_pos, fitted.n_neg) == (int((pairs.sign > 0).sum()), int((pairs.sign < 0).sum()))
     flipped = Pairs(pairs.query, pairs.key, -pairs.sign, pairs.weight)
-    assert same(fit(q, k, flipped).delta, -fitted.delta, 1e-12) and not same(
-        fit(q, k, flipped).delta, fitted.delta, 0.1
-    )
+    assert same(fit(q, k, flipped).delta, -fitted.delta, 1e-12)
+    assert not same(fit(q, k, flipped).delta, fitted.delta, 0.1)
 
 
 def test_weights_are_repeats(rng):
@@ -75,7 +72,8 @@ def test_centring_is_centring_the_distinct_queries(rng):
     centre = q[np.unique(pairs.query)].mean(axis=0, dtype=float)
     C_pos, C_neg = brute(q, k, pairs, centre)
     fitted = fit(q, k, pairs, centred=True)
-    assert same(fitted.C_pos, C_pos) and same(fitted.delta, C_pos - C_neg)
+    assert same(fitted.C_pos, C_pos)
+    assert same(fitted.delta, C_pos - C_neg)
     assert not same(fitted.delta, fit(q, k, pairs).delta, 1e-2)
     per_pair = brute(q, k, pairs, q[pairs.query].mean(axis=0, dtype=float))  # a query with many pairs would count more
     assert not same(fitted.C_pos, per_pair[0], 1e-4)
@@ -94,7 +92,8 @@ def test_streamed_and_merged_in_any_order(rng, centred):
     for i in rng.permutation(len(parts)):
         merged.merge(fit(q, k, parts[i], centred))
     for other in (streamed, merged):
-        assert same(other.delta, whole.delta) and same(other.C_neg, whole.C_neg)
+        assert same(other.delta, whole.delta)
+        assert same(other.C_neg, whole.C_neg)
         assert (other.n_pos, other.n_neg, other.queries_) == (whole.n_pos, whole.n_neg, whole.queries_)
     assert not same(merged.merge(fit(q, k, parts[0], centred)).delta, whole.delta)  # a shard counted twice shows
 
@@ -133,8 +132,10 @@ def test_pairs_refuse_other_signs_and_weights(sign, weight, says):
 
 def test_counts_and_masks():
     pairs = Pairs([7, 7, 3, 3], [9, 2, 9, 2], [1, -1, -1, -1])
-    assert pairs.counts == (2, 2, 1, 3) and pairs.counts.n_neg == 3
-    assert pairs.positive.tolist() == [True, False, False, False] and (pairs.negative != pairs.positive).all()
+    assert pairs.counts == (2, 2, 1, 3)
+    assert pairs.counts.n_neg == 3
+    assert pairs.positive.tolist() == [True, False, False, False]
+    assert (pairs.negative != pairs.positive).all()
     assert Pairs([], [], []).counts == (0, 0, 0, 0)
 
 
@@ -142,9 +143,12 @@ def test_localise_keeps_every_pair(rng):
     pairs = some(rng)[2]
     far = Pairs(pairs.query * 17 + 5, pairs.key * 3, pairs.sign, pairs.weight)
     query_rows, key_rows, local = far.localise()
-    assert (query_rows[local.query] == far.query).all() and (key_rows[local.key] == far.key).all()
-    assert (query_rows == np.unique(far.query)).all() and local.query.max() == len(query_rows) - 1
-    assert (local.sign == far.sign).all() and (local.weight == far.weight).all()
+    assert (query_rows[local.query] == far.query).all()
+    assert (key_rows[local.key] == far.key).all()
+    assert (query_rows == np.unique(far.query)).all()
+    assert local.query.max() == len(query_rows) - 1
+    assert (local.sign == far.sign).all()
+    assert (local.weight == far.weight).all()
 
 
 def test_balanced_makes_queries_equal(rng):
@@ -168,7 +172,8 @@ def test_balanced_makes_queries_equal(rng):
 def test_coefficients_are_delta(rng):
     q, k, pairs = some(rng)
     delta = (q[pairs.query] * pairs.coefficient()[:, None]).T.astype(float) @ k[pairs.key]
-    assert same(delta, fit(q, k, pairs).delta, 1e-6) and abs(pairs.coefficient().sum()) < 1e-12
+    assert same(delta, fit(q, k, pairs).delta, 1e-6)
+    assert abs(pairs.coefficient().sum()) < 1e-12
 
 
 @pytest.mark.parametrize("centred", [False, True])
@@ -187,7 +192,8 @@ def test_null_norms_are_norms_of_dealt_delta(rng, centred):
         norms.append(np.linalg.norm(fit(q, k, dealt, centred).delta))
     drawn, other = (PermutationNull(pairs, 500, 1, c).norms(q, k) for c in (centred, not centred))
     distance = np.abs(drawn[:, None] - np.array(norms)).min(axis=1)
-    assert distance.max() < 1e-5 * max(norms) and np.abs(other[:, None] - np.array(norms)).min(axis=1).max() > 1e-3
+    assert distance.max() < 1e-5 * max(norms)
+    assert np.abs(other[:, None] - np.array(norms)).min(axis=1).max() > 1e-3
     assert np.isclose(np.mean(drawn**2), np.mean(np.square(norms)), rtol=0.1)
     assert (PermutationNull(pairs, 500, 1, centred).norms(q, k) == drawn).all()
     assert (PermutationNull(pairs, 500, 2, centred).norms(q, k) != drawn).any()
@@ -215,7 +221,9 @@ def test_null_is_calibrated(rng):
         ps.append(p_value(norm, PermutationNull(pairs, deals, rng).norms(q, k)))
         anywhere = [Pairs(pairs.query, pairs.key, rng.permutation(pairs.sign)) for _ in range(deals)]
         wrong.append(p_value(norm, np.array([np.linalg.norm(fit(q, k, p).delta) for p in anywhere])))
-    assert abs(np.mean(np.array(ps) <= 0.5) - 0.5) < 0.11 and np.mean(np.array(ps) <= 0.05) < 0.1  # 3 standard errors
+    # within 3 standard errors
+    assert abs(np.mean(np.array(ps) <= 0.5) - 0.5) < 0.11
+    assert np.mean(np.array(ps) <= 0.05) < 0.1
     assert np.mean(np.array(wrong) <= 0.05) > 0.8  # the control: dealing over all queries finds what is not there
 
     q, k, pairs = unlucky(rng, 20, shift=0.0)

@@ -31,4 +31,5 @@ def test_ten_kills(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "10 ingests killed" in done.stdout
     kept = [int(n) for n in re.findall(r"(\d+) batches kept", done.stdout)]
-    assert kept == sorted(kept) and kept[-1] > kept[0]  # the kills fell on an ingest at work, and what was done stayed
+    assert kept == sorted(kept)  # what was done stayed
+    assert kept[-1] > kept[0]  # the kills fell on an ingest at work

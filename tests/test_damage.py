@@ -32,7 +32,8 @@ def spoil(store, sql, name="synthetic"):
 
 def test_a_whole_store_is_well(store):
     well, ill = archive.check(store)
-    assert ill == [] and well == [
+    assert ill == []
+    assert well == [
         "run 'synthetic': 16 queries, 64 keys, 2 layers",
         "run 'v1.2-b': 8 queries, 32 keys, 2 layers",
         "catalogue: 1 contrasts",
@@ -86,8 +87,10 @@ def test_a_whole_store_is_well(store):
 )
 def test_what_is_wrong_with_a_run_is_found_and_the_others_are_well(store, sql, says):
     well, ill = spoil(store, sql)
-    assert any(says in line for line in ill) and not any("\n" in line for line in ill), ill
-    assert "run 'v1.2-b': 8 queries, 32 keys, 2 layers" in well and not any("'synthetic'" in line for line in well)
+    assert any(says in line for line in ill), ill
+    assert not any("\n" in line for line in ill), ill
+    assert "run 'v1.2-b': 8 queries, 32 keys, 2 layers" in well
+    assert not any("'synthetic'" in line for line in well)
 
 
 def test_an_unsorted_file_is_slow_and_right(store):
@@ -101,9 +104,8 @@ def test_an_unsorted_file_is_slow_and_right(store):
         ),
     )
     run = qkstore.open(store.path).run("synthetic")
-    assert (
-        ill == [] and [r["row"] for r in run.table("SELECT row FROM query_vector").to_pylist()] != sorted(range(16)) * 8
-    )
+    assert ill == []
+    assert [r["row"] for r in run.table("SELECT row FROM query_vector").to_pylist()] != sorted(range(16)) * 8
     assert all(
         np.array_equal(a, b)
         for a, b in zip(expected, [run.queries(1, h) for h in range(4)] + [run.keys(1, h) for h in range(4)])
@@ -129,7 +131,9 @@ def test_a_block_that_went_bad_on_disk_is_named_when_it_is_read(tmp_path):
                     run.queries(layer, head), run.keys(layer, head)
         except StoreError as error:
             found += 1
-            assert "synthetic.duckdb is damaged" in str(error) and "\n" not in str(error) and ill, at
+            assert "synthetic.duckdb is damaged" in str(error), at
+            assert "\n" not in str(error), at
+            assert ill, at
         [r.close() for r in store.runs()]
     assert found > 1
 
@@ -139,7 +143,8 @@ def test_a_left_over_ingest_is_told_with_what_to_do(store):
         pass
     (store.path / "runs" / ".incoming" / "synthetic").mkdir()
     well, ill = archive.check(store)
-    assert ill == [] and "unfinished ingest 'half': repeat its command to finish it" in well
+    assert ill == []
+    assert "unfinished ingest 'half': repeat its command to finish it" in well
     assert "unfinished ingest 'synthetic': its run is there, delete the folder" in well
 
 

@@ -44,7 +44,9 @@ def test_the_best_head_is_the_one_that_carries_the_feature(store, run):
 
 def test_heads_without_accuracy_are_ranked_by_their_null_and_come_last():
     scores = [head(0, 0, None, 9.0, 3.0), head(0, 1, None, 4.0, 1.0)]
-    assert best(scores).head == 1 and summary(scores).measure == "strength" and summary(scores).value == 4.0
+    assert best(scores).head == 1
+    assert summary(scores).measure == "strength"
+    assert summary(scores).value == 4.0
     assert best([*scores, head(0, 2, 0.1)]).head == 2
     assert table([*scores, head(0, 2, 0.1)])["head"].to_list() == [2, 1, 0]
     assert summary([head(0, 0, 0.5), head(0, 1, 0.51)]).n_good == 1
@@ -58,15 +60,19 @@ def test_a_head_without_a_null_has_no_strength():
 def test_a_span_is_scored_by_its_pooled_contrast():
     a, b, pooled = object(), object(), object()
     named = {"category:a": (a,), "category:*": (a, b), "category": (pooled,)}
-    assert scored_by(named, "category:*") is pooled and scored_by(named, "category:a") is a
+    assert scored_by(named, "category:*") is pooled
+    assert scored_by(named, "category:a") is a
     assert scored_by({"category:*": (a, b)}, "category:*") is a
 
 
 def test_the_null_is_exceeded_where_the_feature_is_and_not_where_it_is_not(store, run):
     order = contrast(store, run, "order")
     carried, noise = null(run, order, 1, 0, n=39), null(run, order, 0, 0, n=39)
-    assert carried.ratio > 1.5 and carried.p_value == 1 / 40 and carried.dealt
-    assert noise.ratio < 1.3 and noise.p_value > 0.05
+    assert carried.ratio > 1.5
+    assert carried.p_value == 1 / 40
+    assert carried.dealt
+    assert noise.ratio < 1.3
+    assert noise.p_value > 0.05
     np.testing.assert_allclose(carried.norm, np.linalg.norm(analysis.covariance(run, order, 1, 0).delta))
 
 
@@ -77,9 +83,12 @@ def test_a_contrast_whose_queries_have_one_sign_has_no_null(store, run):
 def test_a_subspace_overlaps_itself_wholly(store, run):
     order, lexical = store.feature(run, "order"), store.feature(run, "lexical")
     same, other = compare(run, order, order, 1, 0), compare(run, order, lexical, 1, 0)
-    assert same.overlap_query == pytest.approx(1) and same.overlap_key == pytest.approx(1)
+    assert same.overlap_query == pytest.approx(1)
+    assert same.overlap_key == pytest.approx(1)
     np.testing.assert_allclose(same.angles["angle"], 0, atol=1e-4)
-    assert other.overlap_key < 1 and other.angles["angle"].max() > 1 and other.expected <= 1
+    assert other.overlap_key < 1
+    assert other.angles["angle"].max() > 1
+    assert other.expected <= 1
     assert other.angles.filter(side="key").height == min(other.ranks)
 
 
@@ -87,7 +96,10 @@ def test_labels_come_from_the_positive_predicate_or_the_queried_label(store, run
     assert label.labels(run, contrast(store, run, "order")) == ("queried_order", "order_id")
     assert label.labels(run, contrast(store, run, "lexical")) == ("queried_entity", "entity")
     q, k = label.choices(run)
-    assert "queried_order" in q and "box" in k and set(q) <= set(run.columns["q"]) and set(k) <= set(run.columns["k"])
+    assert "queried_order" in q
+    assert "box" in k
+    assert set(q) <= set(run.columns["q"])
+    assert set(k) <= set(run.columns["k"])
 
 
 def test_examples_are_pairs_of_the_contrast_in_their_prompts(store, run):
@@ -99,8 +111,10 @@ def test_examples_are_pairs_of_the_contrast_in_their_prompts(store, run):
     rows = set(zip(known.query.tolist(), known.key.tolist(), known.sign.tolist()))
     assert {(e.query.row, e.key.row, e.sign) for e in found} <= rows
     for e in found:
-        assert e.key.token == run.tokens(e.key.prompt_id)[e.key.pos]["text"] and len(e.key.token) == 1
-    assert found == examples(run, lexical, "train", 3) and found != examples(run, lexical, "train", 3, seed=1)
+        assert e.key.token == run.tokens(e.key.prompt_id)[e.key.pos]["text"]
+        assert len(e.key.token) == 1
+    assert found == examples(run, lexical, "train", 3)
+    assert found != examples(run, lexical, "train", 3, seed=1)
 
 
 def test_examples_of_an_empty_side_raise(store, run):
@@ -110,8 +124,10 @@ def test_examples_of_an_empty_side_raise(store, run):
 
 def test_prompts_are_of_the_split_and_have_a_query(run):
     test = prompts(run, "test", most=5)
-    assert len(test) == 5 and {p["split"] for p in test} == {"test"}
-    assert len(prompts(run)) == 300 and "queried_order" in test[0]
+    assert len(test) == 5
+    assert {p["split"] for p in test} == {"test"}
+    assert len(prompts(run)) == 300
+    assert "queried_order" in test[0]
     assert prompts(run, "none") == []
 
 
@@ -119,11 +135,14 @@ def test_the_overview_counts_every_run_and_names_the_damaged(tmp_path):
     where = stores.write(tmp_path / "store", n=64)
     (where / "runs" / "broken.duckdb").write_bytes(b"x" * 5000)
     found = overview(qkstore.open(where))
-    assert found.runs["run"].to_list() == ["boxes"] and len(found.damaged) == 1 and "broken" in str(found.damaged[0])
+    assert found.runs["run"].to_list() == ["boxes"]
+    assert len(found.damaged) == 1
+    assert "broken" in str(found.damaged[0])
     assert (found.n_prompts, found.n_heads, found.n_saved) == (64, 8, 0)
     assert found.n_vectors == 2 * (4 * 64 + 2 * 64 * 4)
     empty = overview(qkstore.open(tmp_path / "none", create=True))
-    assert empty.runs.is_empty() and empty.n_heads == 0
+    assert empty.runs.is_empty()
+    assert empty.n_heads == 0
 
 
 def test_the_tables_hold_the_numbers(store, run):
@@ -134,16 +153,12 @@ def test_the_tables_hold_the_numbers(store, run):
     assert digest.most_attended(found.tokens)["attention"] == logits["attention"].max()
     conditions = [c.to_dict() for c in analysis.intervene(run, features, 1, 0).conditions]
     swaps = digest.swaps(conditions)
-    assert (
-        swaps["name"].to_list()[:2] == ["order", "random of order's rank"]
-        and swaps["gain_low"].le(swaps["gain_high"]).all()
-    )
+    assert swaps["name"].to_list()[:2] == ["order", "random of order's rank"]
+    assert swaps["gain_low"].le(swaps["gain_high"]).all()
     moved, baseline = digest.headline(conditions)
-    assert (
-        moved["delta_p"] == max(c["delta_p"] for c in conditions if not c["bases"])
-        and baseline["rank"] == moved["rank"]
-        and baseline["bases"] >= 10
-    )
+    assert moved["delta_p"] == max(c["delta_p"] for c in conditions if not c["bases"])
+    assert baseline["rank"] == moved["rank"]
+    assert baseline["bases"] >= 10
 
 
 def test_singular_values_say_what_they_hold():
@@ -202,6 +217,5 @@ def test_the_null_is_of_the_contrasts_own_kind(tmp_path):
         )
         (score,) = [h for h in heads(run, asked, nulls=99) if (h.layer, h.head) == (1, 0)]
         found = null(run, asked, 1, 0)
-        assert (found.norm, found.p_value) == (score.delta_norm, score.p_value) and abs(
-            found.norm / found.ratio - score.delta_null
-        ) < 1e-9
+        assert (found.norm, found.p_value) == (score.delta_norm, score.p_value)
+        assert abs(found.norm / found.ratio - score.delta_null) < 1e-9

@@ -56,11 +56,9 @@ def test_it_is_of_the_matrix_that_the_contrast_has(run, weighting, centring):
     """
     contrast = ORDER.replace(weighting=weighting, centring=centring)
     found, fitted = dimension(run, contrast, 1, 2), covariance(run, contrast, 1, 2)
-    assert (
-        found.rank.energy == fitted.subspace.rank
-        and found.counts == fitted.counts
-        and found.split == fitted.split == "train"
-    )
+    assert found.rank.energy == fitted.subspace.rank
+    assert found.counts == fitted.counts
+    assert found.split == fitted.split == "train"
     p = pairs(run, contrast, "train")
     rows = np.unique(p.query)
     keys = run.keys(1, 2, np.arange(run.n_keys)).astype(float)
@@ -99,21 +97,28 @@ def test_a_matched_pair_vanishes(run):
     store = qkstore.open(run.path.parent.parent)
     (theirs,), (text,) = store.feature(run, "authors/lexical"), store.feature(run, "lexical")
     found = dimension(run, theirs, 1, 2)
-    assert found.rank.statistical == 0 < found.rank.energy and "sampling error" in found.rank.sentence
+    assert found.rank.statistical == 0 < found.rank.energy
+    assert "sampling error" in found.rank.sentence
     assert dimension(run, text, 1, 2).rank.statistical > 0, "the text's triplets do not"
 
 
 def test_it_is_the_same_again_and_other_deals_for_another_seed(run):
     first, again, other = (dimension(run, ORDER, 0, 1, seed=s).to_dict() for s in (0, 0, 1))
-    assert first == again and first["p_values"] != other["p_values"] and first["canonical"] == other["canonical"]
+    assert first == again
+    assert first["p_values"] != other["p_values"]
+    assert first["canonical"] == other["canonical"]
 
 
 def test_it_is_told_whole_as_json(run):
     found = dimension(run, ORDER, 1, 0)
     told = json.loads(json.dumps(found.to_dict()))
-    assert told["sentence"] == found.rank.sentence and told["weak"] == found.rank.weak and told["level"] == 0.05
-    assert len(told["p_values"]) == told["statistical"] + 1 and told["n"] == told["n_q"] == found.counts.n_q
-    assert told["canonical"] == found.canonical.values.tolist() and (told["split"], told["seed"]) == ("train", 0)
+    assert told["sentence"] == found.rank.sentence
+    assert told["weak"] == found.rank.weak
+    assert told["level"] == 0.05
+    assert len(told["p_values"]) == told["statistical"] + 1
+    assert told["n"] == told["n_q"] == found.counts.n_q
+    assert told["canonical"] == found.canonical.values.tolist()
+    assert (told["split"], told["seed"]) == ("train", 0)
 
 
 def test_mistakes_are_told(run):

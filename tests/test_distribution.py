@@ -29,9 +29,8 @@ def test_parts_sum_to_the_gap_of_every_query(arrays):
     q, difference, spaces = arrays
     found = distribution(q, difference, spaces, 0.5)
     assert list(found.parts) == ["a", "b", "rest"]
-    assert np.allclose(sum(found.parts.values()), found.gap) and np.allclose(
-        found.gap, 0.5 * np.sum(q * difference, axis=1)
-    )
+    assert np.allclose(sum(found.parts.values()), found.gap)
+    assert np.allclose(found.gap, 0.5 * np.sum(q * difference, axis=1))
     assert sum(found.share.values()) == pytest.approx(1)
 
 
@@ -40,7 +39,8 @@ def test_the_first_feature_takes_what_two_share(arrays):
     one = distribution(q, difference, spaces, 1.0, order=["a", "b"]).parts
     other = distribution(q, difference, spaces, 1.0, order=["b", "a"]).parts
     U = spaces["a"].U
-    assert np.allclose(one["a"], np.sum((q @ U @ U.T) * difference, axis=1)) and not np.allclose(one["a"], other["a"])
+    assert np.allclose(one["a"], np.sum((q @ U @ U.T) * difference, axis=1))
+    assert not np.allclose(one["a"], other["a"])
     assert list(other) == ["b", "a", "rest"]
 
 
@@ -73,22 +73,23 @@ def test_intervals_of_shares_cover_the_truth(arrays):
         found = distribution(q, q @ W + rng.normal(size=(150, 8)), spaces, 0.25)
         covered.append([found.ci[name][0] <= value <= found.ci[name][1] for name, value in true.items()])
         off.append([found.ci[name][0] <= value + 0.15 <= found.ci[name][1] for name, value in true.items()])
-    assert ((0.89 <= np.mean(covered, axis=0)) & (np.mean(covered, axis=0) <= 1)).all() and (
-        np.mean(off, axis=0) < 0.35
-    ).all()
+    assert ((0.89 <= np.mean(covered, axis=0)) & (np.mean(covered, axis=0) <= 1)).all()
+    assert (np.mean(off, axis=0) < 0.35).all()
 
 
 def test_the_scaling_changes_logits_and_no_share(arrays):
     q, difference, spaces = arrays
     one, other = (distribution(q, difference, spaces, s) for s in (1.0, 0.25))
-    assert np.allclose(other.gap, one.gap / 4) and other.share == pytest.approx(one.share)
+    assert np.allclose(other.gap, one.gap / 4)
+    assert other.share == pytest.approx(one.share)
     assert all(other.ci[name] == pytest.approx(one.ci[name]) for name in one.ci)
 
 
 def test_a_seed_draws_the_interval_and_nothing_else(arrays):
     q, difference, spaces = arrays
     one, same, other = (distribution(q, q + difference, spaces, 1.0, seed=s) for s in (0, 0, 1))
-    assert one.ci == same.ci != other.ci and one.share == other.share
+    assert one.ci == same.ci != other.ci
+    assert one.share == other.share
 
 
 def test_without_a_gap_there_are_no_shares(arrays):
@@ -103,11 +104,9 @@ def test_over_a_run_the_means_are_those_of_the_shares(store):
     (order,) = features["order"]
     for head in (0, 2):
         found, whole = gaps(run, features, 1, head, order), shares(run, features, 1, head, over=order).shares
-        assert (
-            float(found.gap.mean()) == pytest.approx(whole.gap)
-            and found.share == pytest.approx(whole.share)
-            and found.split == "test"
-        )
+        assert float(found.gap.mean()) == pytest.approx(whole.gap)
+        assert found.share == pytest.approx(whole.share)
+        assert found.split == "test"
     assert gaps(run, features, 1, 0, order).share["order"] > 0.8
     assert gaps(run, features, 1, 2, order).share["order"] < 0.3
 

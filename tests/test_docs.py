@@ -76,7 +76,8 @@ def test_a_command_with_an_option_that_is_not_there_would_be_seen():
 def test_every_command_that_an_error_names_is_there(call):
     with pytest.raises((SystemExit, QKStoreError)) as done:
         parse([*call.split(), "--help"])
-    assert isinstance(done.value, SystemExit) and done.value.code == 0
+    assert isinstance(done.value, SystemExit)
+    assert done.value.code == 0
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
@@ -137,7 +138,8 @@ def test_every_make_target_that_a_page_names_is_there(target):
 )
 def test_nothing_is_of_one_machine(path):
     text = path.read_text()
-    assert not re.search(r"(?<![\w.~])/(?:root|home|work|tmp|Users|mnt|opt|private)/", text) and str(ROOT) not in text
+    assert not re.search(r"(?<![\w.~])/(?:root|home|work|tmp|Users|mnt|opt|private)/", text)
+    assert str(ROOT) not in text
     assert not re.search(
         r"\b(?:10|192\.168|172\.(?:1[6-9]|2\d|3[01]))\.\d+\.\d+(?:\.\d+)?\b(?!\.?\d)", re.sub(r"==\S+", "", text)
     )
@@ -156,18 +158,17 @@ def test_the_json_line_is_a_prompt(tmp_path):
     (prompt,) = read_jsonl(tmp_path / "prompts.jsonl")
     marked = [(prompt.text[s.start : s.end], s.role, s.labels["category"]) for s in prompt.spans if s.role == "item"]
     assert marked == [("cat", "item", "animals"), ("apple", "item", "fruits"), ("dog", "item", "animals")]
-    assert (
-        prompt.split == "train"
-        and prompt.labels == {"queried_category": "fruits"}
-        and len(json.loads(example)["spans"]) == len(prompt.spans)
-    )
+    assert prompt.split == "train"
+    assert prompt.labels == {"queried_category": "fruits"}
+    assert len(json.loads(example)["spans"]) == len(prompt.spans)
 
 
 def test_the_last_token_of_the_json_line_is_free_to_be_the_query():
     """A prompt that labels no answer slot is asked at its last token, unless that has another role."""
     (example,) = blocks(README, "json")
     (words,) = [w for _, w in COMMANDS if "prompts.jsonl" in w]
-    assert parse(words).queries == ("answer_slot",) and "last token" in README
+    assert parse(words).queries == ("answer_slot",)
+    assert "last token" in README
     assert all(s["end"] < len(json.loads(example)["text"]) for s in json.loads(example)["spans"])
 
 
@@ -191,9 +192,11 @@ def here(mine, monkeypatch):
 def test_the_python_snippet_runs(here, capsys):
     (snippet,) = blocks(README, "python")
     exec(compile(snippet, "README.md", "exec"), names := {})  # noqa: S102 -- what a reader does with it
-    assert names["best"].layer == 1 and names["best"].head == 1, "the head that was planted"
+    assert names["best"].layer == 1, "the head that was planted"
+    assert names["best"].head == 1, "the head that was planted"
     first, second = capsys.readouterr().out.splitlines()[-2:]
-    assert first == f"{names['found'].subspace.rank} (8, 8)" and "fruits" in second
+    assert first == f"{names['found'].subspace.rank} (8, 8)"
+    assert "fruits" in second
 
 
 def test_the_commands_run_as_they_stand(here, capsys):

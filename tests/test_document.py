@@ -58,34 +58,36 @@ def test_figures_are_numbered_through_all_chapters_and_say_whose_they_stand_besi
         plain = re.sub(r"<[^>]+>|\*", "", text)
         assert "Figure 1. Title f. Seen in f. Beside the paper's Figure 6a." in plain.replace("&#x27;", "'")
         assert "Figure 2. Title g. Seen in g." in plain
-        assert "Seen in g. Beside" not in plain and "Figure 3" not in plain
+        assert "Seen in g. Beside" not in plain
+        assert "Figure 3" not in plain
 
 
 def test_a_table_has_its_heads_once_and_a_row_for_each(document, drawn):
     text = page.to_html(document, drawn)
     assert text.count('<th scope="col">head</th><th scope="col">n</th>') == 1
-    assert (
-        "<tr><td>L0 H0</td><td>12</td></tr>\n<tr><td>L1 H1</td><td>13</td></tr>" in text
-        and "<caption>Rows.</caption>" in text
-    )
+    assert "<tr><td>L0 H0</td><td>12</td></tr>\n<tr><td>L1 H1</td><td>13</td></tr>" in text
+    assert "<caption>Rows.</caption>" in text
     assert "| head | n |\n| --- | --- |\n| L0 H0 | 12 |\n| L1 H1 | 13 |" in page.to_markdown(document)
 
 
 def test_a_table_without_rows_is_nothing(drawn):
     empty = Document("t", (), (chapter("a", Table("Nobody.", [])),))
-    assert "<table" not in page.to_html(empty, {}) and "Nobody" not in page.to_html(empty, {}) + page.to_markdown(empty)
+    assert "<table" not in page.to_html(empty, {})
+    assert "Nobody" not in page.to_html(empty, {}) + page.to_markdown(empty)
 
 
 def test_the_closing_table_has_every_claim_and_is_absent_without_any(document, drawn):
     text = page.to_html(document, drawn)
-    assert 'href="#claims"' in text and text.count('id="claims"') == 1
+    assert 'href="#claims"' in text
+    assert text.count('id="claims"') == 1
     assert (
         "<td>first</td><td>run, head</td><td>paper</td><td>authors</td><td>0.5 [0.4, 0.6]</td><td>7 queries</td>"
         in text
     )
     assert page.to_markdown(document).count("\n## Paper beside measurement\n") == 1
     without = Document("t", (), (chapter("a", "x"),))
-    assert "claims" not in page.to_html(without, {}) and "Paper beside" not in page.to_markdown(without)
+    assert "claims" not in page.to_html(without, {})
+    assert "Paper beside" not in page.to_markdown(without)
 
 
 def test_the_contents_lead_to_every_chapter_and_section_and_no_two_share_a_place(drawn):
@@ -94,21 +96,25 @@ def test_the_contents_lead_to_every_chapter_and_section_and_no_two_share_a_place
     awkward = Document("t", (), (chapter("claims", "x", claims=(claim,)), chapter("a", "y"), chapter("a-s", "z")))
     text = page.to_html(awkward, {})
     ids, links = re.findall(r'\bid="([^"]+)"', text), re.findall(r'href="#([^"]+)"', text)
-    assert len(set(ids)) == len(ids) == 7 and sorted(ids) == sorted(links)
+    assert len(set(ids)) == len(ids) == 7
+    assert sorted(ids) == sorted(links)
 
 
 def test_text_for_those_who_do_not_see_a_figure_is_title_and_sentence(document, drawn):
     text = page.to_html(document, drawn)
     assert '<svg role="img" aria-label="Title f. Seen in f." width="1">' in text
     assert '<img alt="Title g. Seen in g." src="data:image/png;base64,iVBORw=="' in text  # its bytes
-    assert "![Title f. Seen in f.](f.svg)" in page.to_markdown(document) and "](g.png)" in page.to_markdown(document)
+    assert "![Title f. Seen in f.](f.svg)" in page.to_markdown(document)
+    assert "](g.png)" in page.to_markdown(document)
 
 
 def test_progress_counts_the_pictures(document):
     said = []
     found = page.pictures(document, lambda *what: said.append(what))
     assert said == [(0, 2, "figure: Title f"), (1, 2, "figure: Title g")]
-    assert list(found) == ["f", "g"] and found["f"].startswith(b"<svg") and found["g"].startswith(b"\x89PNG")
+    assert list(found) == ["f", "g"]
+    assert found["f"].startswith(b"<svg")
+    assert found["g"].startswith(b"\x89PNG")
 
 
 # -- files -------------------------------------------------------------------------------------------------------
@@ -131,7 +137,8 @@ def drawn_files(document, drawn) -> dict[str, bytes]:
 def test_other_files_of_a_folder_are_left_alone(document, drawn, tmp_path):
     (tmp_path / "mine.svg").write_text("mine")
     page.write(document, tmp_path / "r.html", tmp_path)
-    assert (tmp_path / "mine.svg").read_text() == "mine" and len(list(tmp_path.iterdir())) == 5
+    assert (tmp_path / "mine.svg").read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 5
 
 
 @pytest.mark.parametrize("after", [0, 1, 2, 3])
@@ -172,7 +179,8 @@ def test_a_report_that_is_cancelled_leaves_the_last_one_whole(document, drawn, t
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         page.write(document, out)
-    assert out.read_text() == "the last one" and [p.name for p in tmp_path.iterdir()] == ["report.html"]
+    assert out.read_text() == "the last one"
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_a_folder_that_cannot_be_made_is_one_line_and_the_page_is_not_touched(document, drawn, tmp_path):
@@ -198,7 +206,8 @@ def test_a_place_that_cannot_be_is_told_before_anything_is_drawn(document, tmp_p
     (tmp_path / "file").write_text("mine")
     with pytest.raises(StoreError, match=re.escape(said)) as error:
         page.write(document, tmp_path / out, tmp_path / markdown if markdown else None)
-    assert "\n" not in str(error.value) and (tmp_path / "file").read_text() == "mine"
+    assert "\n" not in str(error.value)
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_control_good_places_are_not_refused(tmp_path):

@@ -44,19 +44,22 @@ def test_dose_0_is_no_swap_and_dose_1_is_the_swap(run, found):
     assert at(found, "all", 1.0)["target"] == pytest.approx(whole.target_after, abs=1e-12)
     assert at(found, "all", 1.0)["original"] == pytest.approx(whole.original_after, abs=1e-12)
     assert at(found, "all", 0.5)["target"] != pytest.approx(whole.target_after, abs=0.01)
-    assert found.n == whole.n and found.rank == whole.rank
+    assert found.n == whole.n
+    assert found.rank == whole.rank
 
 
 def test_attention_rises_with_the_dose_and_random_directions_do_less(found):
     targets = [at(found, "all", d)["target"] for d in (0.0, 0.5, 1.0, 1.5)]
-    assert np.all(np.diff(targets) > 0) and targets[2] > 0.5
+    assert np.all(np.diff(targets) > 0)
+    assert targets[2] > 0.5
     assert at(found, "random", 1.0)["target"] < 0.7 * targets[2]
     assert at(found, "random", 0.0)["target"] == pytest.approx(targets[0])
 
 
 def test_every_coordinate_by_itself_moves_less_than_all(run, found):
     singles = [at(found, str(i + 1), 1.0)["target"] for i in range(found.rank)]
-    assert len(singles) == found.rank >= 2 and max(singles) < at(found, "all", 1.0)["target"]
+    assert len(singles) == found.rank >= 2
+    assert max(singles) < at(found, "all", 1.0)["target"]
     assert not found.table.filter(coordinate=str(found.rank + 1)).height
     one = dose.response(run, ORDER, 1, 0, doses=(1.0,), coordinates=1)
     assert set(one.table["coordinate"]) == {"all", "1", "random"}
@@ -66,7 +69,8 @@ def test_intervals_hold_the_mean_and_shrink_with_more_queries(run, found):
     wide = dose.response(run, ORDER, 1, 0, doses=(1.0,), most=16)
     width = {n: at(f, "all", 1.0)["high"] - at(f, "all", 1.0)["low"] for n, f in (("few", wide), ("many", found))}
     assert 0 < width["many"] < width["few"]
-    assert (found.table["low"] <= found.table["target"]).all() and (found.table["target"] <= found.table["high"]).all()
+    assert (found.table["low"] <= found.table["target"]).all()
+    assert (found.table["target"] <= found.table["high"]).all()
 
 
 def test_the_interval_of_random_subspaces_is_of_their_mean_over_few_bases(run, found):

@@ -45,9 +45,8 @@ def test_the_target_has_the_originals_role_and_place_in_its_span(store, name, co
     assert len({(k["role"], k["span_last"]) for k in every}) > 1, "there are keys of another kind to go wrong with"
     drawn = target.draw(run, (contrast,), None)
     for a, b in zip(keys(run, drawn.original), keys(run, drawn.target)):
-        assert (a["role"], a["span_last"], a["prompt_id"]) == (b["role"], b["span_last"], b["prompt_id"]) and a[
-            "pos"
-        ] != b["pos"]
+        assert (a["role"], a["span_last"], a["prompt_id"]) == (b["role"], b["span_last"], b["prompt_id"])
+        assert a["pos"] != b["pos"]
 
 
 def test_a_positive_key_of_another_prompt_is_no_original(store):
@@ -71,7 +70,8 @@ def test_a_key_may_be_one_querys_original_and_anothers_target(store):
         ),
     )
     drawn = target.draw(run, (shared,), None)
-    assert len(drawn) == run.n_queries and all(k["role"] is None for k in keys(run, drawn.target))
+    assert len(drawn) == run.n_queries
+    assert all(k["role"] is None for k in keys(run, drawn.target))
 
 
 def test_two_queries_of_one_prompt_have_their_own_targets(store, tmp_path):
@@ -99,7 +99,9 @@ def test_two_queries_of_one_prompt_have_their_own_targets(store, tmp_path):
 def test_fewer_queries_than_there_are_are_drawn_from_all_of_them(store):
     run = store.run("boxes")
     whole, few = target.draw(run, (builtin.ORDER,), None), target.draw(run, (builtin.ORDER,), None, most=10)
-    assert len(few) == 10 and np.array_equal(few.query, np.sort(few.query)) and few.query.max() > whole.query[15]
+    assert len(few) == 10
+    assert np.array_equal(few.query, np.sort(few.query))
+    assert few.query.max() > whole.query[15]
     place = {q: (o, t) for q, o, t in zip(whole.query, whole.original, whole.target)}
     assert all(place[q] == (o, t) for q, o, t in zip(few.query, few.original, few.target)), (
         "a smaller draw is a part of the larger"
@@ -110,5 +112,6 @@ def test_a_window_may_hide_the_target_alone(store):
     run = store.run("boxes")
     drawn, window = target.draw(run, (builtin.ORDER,), None), Layer(0, 1.0, None, 22, True)
     near = {side: run.attended(window, drawn.query, getattr(drawn, side)) for side in ("original", "target")}
-    assert (near["original"] & ~near["target"]).any() and (~near["original"] & near["target"]).any()
+    assert (near["original"] & ~near["target"]).any()
+    assert (~near["original"] & near["target"]).any()
     assert len(drawn.visible(run, window)) == (near["original"] & near["target"]).sum() > 0

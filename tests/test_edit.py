@@ -142,7 +142,8 @@ def test_other_heads_rows_and_layers_keep_every_bit(name, dtype):
             changed = (before[1][i, :, 2] != after[1][i, :, 2]).any(-1)
             later = max(case.original, case.target)
             edited = [case.query] if rows == "last" else list(range(later, len(case.ids)))
-            assert changed[case.query] and not changed[[r for r in range(len(case.ids)) if r not in edited]].any()
+            assert changed[case.query]
+            assert not changed[[r for r in range(len(case.ids)) if r not in edited]].any()
 
 
 def test_control_editing_the_shared_key_changes_the_whole_group(monkeypatch):
@@ -173,9 +174,8 @@ def test_a_whole_swap_exchanges_the_two_attentions_and_an_empty_one_changes_noth
     assert torch.allclose(whole.attention[0][:, 0], plain.attention[0][:, 0].flip(1), atol=1e-12)
     assert torch.equal(whole.attention[0][:, 1:], plain.attention[0][:, 1:])
     empty = editor(CASES, {(0, 0): np.zeros((d, 0)), (2, 1): np.zeros((d, 0))})
-    assert torch.equal(empty.logits, plain.logits) and all(
-        torch.equal(empty.attention[n], plain.attention[n]) for n in plain.attention
-    )
+    assert torch.equal(empty.logits, plain.logits)
+    assert all(torch.equal(empty.attention[n], plain.attention[n]) for n in plain.attention)
 
 
 def test_a_row_whose_window_hides_a_key_is_not_edited():
@@ -185,7 +185,8 @@ def test_a_row_whose_window_hides_a_key_is_not_edited():
     before, hidden, seen = (
         outputs(net, editor, [FAR], edits) for edits in ({}, {(0, 1): basis(net)}, {(1, 1): basis(net)})
     )
-    assert torch.equal(before[0], hidden[0]) and not torch.equal(before[1], seen[1])
+    assert torch.equal(before[0], hidden[0])
+    assert not torch.equal(before[1], seen[1])
     assert torch.equal(editor([FAR], {(0, 1): basis(net)}).attention[0], editor([FAR]).attention[0])
 
 
@@ -199,9 +200,8 @@ def test_a_query_before_a_key_cannot_see_it_and_is_not_edited():
     for rows in ("last", "all"):
         editor = Editor(net, 0, rows)
         plain, found = editor(before), editor(before, {(0, 1): basis(net)})
-        assert torch.allclose(found.attention[0], plain.attention[0], atol=1e-14) and torch.equal(
-            found.logits, plain.logits
-        )
+        assert torch.allclose(found.attention[0], plain.attention[0], atol=1e-14)
+        assert torch.equal(found.logits, plain.logits)
         assert ((plain.attention[0] == 0).sum(-1) == 1).all(), "one of the two is in the future"
     one, other = (outputs(net, Editor(net, 0, "all"), before, edits) for edits in ({}, {(0, 1): basis(net)}))
     assert not torch.equal(one[0], other[0]), "rows after both keys were edited"
@@ -223,9 +223,8 @@ def test_a_query_may_be_one_of_the_two_keys():
     net, case = causal("gpt2"), Case([11, 12, 13, 14], 3, 3, 1)
     logits, seen = Rerun(net, "last")(case, {(1, 2): basis(net)})
     found = Editor(net)([case], {(1, 2): basis(net)})
-    assert torch.allclose(found.logits[0], logits, atol=1e-5) and torch.allclose(
-        found.attention[1][0], seen[1], atol=1e-6
-    )
+    assert torch.allclose(found.logits[0], logits, atol=1e-5)
+    assert torch.allclose(found.attention[1][0], seen[1], atol=1e-6)
 
 
 def test_the_shortest_prompt_has_two_tokens():
@@ -251,9 +250,8 @@ def test_prompts_one_at_a_time_or_in_small_steps_are_those_of_one_batch(monkeypa
     for i, one in enumerate(alone):
         assert torch.allclose(one.logits[0], together.logits[i], atol=1e-6)
         assert all(torch.allclose(one.attention[n][0], together.attention[n][i], atol=1e-9) for n in (0, 1, 2))
-    assert torch.allclose(steps.logits, together.logits, atol=1e-9) and torch.allclose(
-        steps.attention[0], together.attention[0], atol=1e-12
-    )
+    assert torch.allclose(steps.logits, together.logits, atol=1e-9)
+    assert torch.allclose(steps.attention[0], together.attention[0], atol=1e-12)
 
 
 def test_sinks_take_their_share():
@@ -279,12 +277,14 @@ def test_an_equal_pass_by_the_eager_kernel_is_equal_up_to_rounding_and_the_model
     editor = Editor(net)
     own, eager = editor(CASES), editor(CASES, kernel="eager")
     assert 0 < (own.logits - eager.logits).abs().max() < 1e-3
-    assert net.config._attn_implementation == "sdpa" and len(eager.first(2).logits) == 2
+    assert net.config._attn_implementation == "sdpa"
+    assert len(eager.first(2).logits) == 2
 
 
 def test_a_model_without_an_lm_head_has_attention_and_no_logits():
     found = Editor(models.net("llama"))(CASES)
-    assert found.logits is None and set(found.attention) == {0, 1, 2}
+    assert found.logits is None
+    assert set(found.attention) == {0, 1, 2}
     assert set(Editor(models.net("llama"), 1)(CASES).attention) == {1, 2}
 
 

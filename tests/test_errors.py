@@ -59,13 +59,15 @@ def store(tmp_path_factory):
 )
 def test_the_end_of_a_line_has_the_nearest_and_the_choices(value, choices, ending):
     text = near(value, choices)
-    assert "\n" not in text and (ending is None or text == ending)
+    assert "\n" not in text
+    assert ending is None or text == ending
     assert text.split("?")[0].count(" or ") <= 1  # two guesses at most
     assert near(value, iter(choices)) == text == near(value, choices[::-1])
 
 
 def test_every_kind_of_mistake_is_a_qkstore_error_and_no_other_is():
-    assert len(KINDS) == 7 and all(issubclass(c, QKStoreError) and c.__doc__ for c in KINDS.values())
+    assert len(KINDS) == 7
+    assert all(issubclass(c, QKStoreError) and c.__doc__ for c in KINDS.values())
     assert not issubclass(QKStoreError, (ValueError, RuntimeError, OSError)), (
         "an except for a bug's kind would hide a mistake, and the reverse"
     )
@@ -104,9 +106,8 @@ def test_no_message_in_the_sources_has_a_line_break(path):
 
 
 def test_the_scan_would_see_a_line_break():
-    assert (
-        raised('raise StoreError(f"two\\nlines {x}")') == [(1, "two\nlines ")] and raised("raise ValueError('a')") == []
-    )
+    assert raised('raise StoreError(f"two\\nlines {x}")') == [(1, "two\nlines ")]
+    assert raised("raise ValueError('a')") == []
     assert sum(len(raised(p.read_text())) for p in SOURCES) > 80
 
 
@@ -232,14 +233,18 @@ def test_a_mistake_is_one_line_and_exit_code_2(store, capsys, monkeypatch, argum
     monkeypatch.setenv("QKSTORE", str(store.path))
     assert main(arguments) == 2
     out = capsys.readouterr()
-    assert says in out.err and out.err.count("\n") == 1 and out.err.startswith("qkstore: ") and out.out == ""
+    assert says in out.err
+    assert out.err.count("\n") == 1
+    assert out.err.startswith("qkstore: ")
+    assert out.out == ""
     assert store.catalog.contrasts() == []
 
 
 def test_help_is_no_mistake(capsys):
     with pytest.raises(SystemExit) as done:
         main(["heads", "--help"])
-    assert done.value.code == 0 and "--nulls" in capsys.readouterr().out
+    assert done.value.code == 0
+    assert "--nulls" in capsys.readouterr().out
 
 
 def test_json_is_json(store, capsys):
@@ -259,7 +264,9 @@ def test_many_findings_of_a_check_are_still_one_line(tmp_path, capsys):
         (tmp_path / "runs" / f"r{i}.duckdb").write_bytes(b"no database")
     assert main(["check", "--store", str(tmp_path)]) == 2
     err = capsys.readouterr().err
-    assert err.count("damaged") == 10 and err.endswith("; and 4 more\n") and err.count("\n") == 1
+    assert err.count("damaged") == 10
+    assert err.endswith("; and 4 more\n")
+    assert err.count("\n") == 1
 
 
 def test_a_bug_is_a_traceback_and_exit_code_1(store):
@@ -274,7 +281,8 @@ def test_a_bug_is_a_traceback_and_exit_code_1(store):
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 1 and "AttributeError" in done.stderr
+    assert done.returncode == 1
+    assert "AttributeError" in done.stderr
 
 
 def test_a_guarded_query_tells_its_limit(store):

@@ -79,7 +79,8 @@ def test_the_gap_is_the_mean_logit_on_positive_less_that_on_negative_keys(run, d
     q, k, place = vectors(data, *at)
     logits, sought = SCALING * np.einsum("nd,nbd->nb", q, k), np.arange(BOXES) == place[:, None]
     gap, (low, high) = evidence(run, ORDER, *at).gap
-    assert gap == pytest.approx(logits[sought].mean() - logits[~sought].mean(), rel=1e-5) and low < gap < high
+    assert gap == pytest.approx(logits[sought].mean() - logits[~sought].mean(), rel=1e-5)
+    assert low < gap < high
     each = logits[sought] - np.where(sought, 0, logits).sum(axis=1) / (
         BOXES - 1
     )  # one number a query: its standard error is known
@@ -89,7 +90,9 @@ def test_the_gap_is_the_mean_logit_on_positive_less_that_on_negative_keys(run, d
 
 def test_counts_n_and_split_are_those_of_the_built_split(run):
     found = evidence(run, ORDER, *PLANTED)
-    assert found.n == found.counts.n_q == TRAIN and found.split == "train" and found.scaling == SCALING
+    assert found.n == found.counts.n_q == TRAIN
+    assert found.split == "train"
+    assert found.scaling == SCALING
     assert tuple(found.counts)[2:] == (TRAIN, (BOXES - 1) * TRAIN)
 
 
@@ -97,10 +100,8 @@ def test_centred_queries_leave_what_a_constant_query_cannot_have(run, data):
     q, k, place = vectors(data, *PLANTED)
     found = evidence(run, ORDER.replace(centring="queries"), *PLANTED)
     assert found.moments.norm.value == pytest.approx(np.linalg.norm(delta(q - q.mean(axis=0), k, place)), rel=1e-6)
-    assert (
-        found.moments.mean_query.value == pytest.approx(0, abs=1e-9)
-        and evidence(run, ORDER, *PLANTED).moments.mean_query.value > 1e-3
-    )
+    assert found.moments.mean_query.value == pytest.approx(0, abs=1e-9)
+    assert evidence(run, ORDER, *PLANTED).moments.mean_query.value > 1e-3
 
 
 def test_summed_weights_give_the_scripts_size(run, data):
@@ -110,7 +111,8 @@ def test_summed_weights_give_the_scripts_size(run, data):
         np.outer(q[i], 2 * k[i, place[i]] - k[i].sum(axis=0)) for i in range(TRAIN)
     ]  # its positive key less the sum of the others
     found, text = (evidence(run, ORDER.replace(weighting=w), *PLANTED).moments.norm.value for w in ("sum", "pair"))
-    assert found == pytest.approx(np.linalg.norm(np.mean(sums, axis=0)), rel=1e-6) and found > 1.3 * text
+    assert found == pytest.approx(np.linalg.norm(np.mean(sums, axis=0)), rel=1e-6)
+    assert found > 1.3 * text
 
 
 # -- the null ----------------------------------------------------------------------------------------------------
@@ -124,16 +126,17 @@ def test_the_null_is_that_of_positives_dealt_among_each_querys_keys(run, data):
         signs = deals / TRAIN - (1 - deals) / TRAIN / (BOXES - 1)
         norms = np.linalg.norm(np.einsum("snb,nd,nbe->sde", signs, q, k, optimize=True), axis=(1, 2))
         told = np.mean([evidence(run, ORDER, *at, seed=seed).null for seed in range(40)])
-        assert told == pytest.approx(np.quantile(norms, 0.95), rel=0.025) and told > np.quantile(norms, 0.9), (
-            "of 39 deals, in the mean over seeds"
-        )
+        assert told == pytest.approx(np.quantile(norms, 0.95), rel=0.025), "of 39 deals, in the mean over seeds"
+        assert told > np.quantile(norms, 0.9), "of 39 deals, in the mean over seeds"
 
 
 def test_a_planted_head_has_the_least_p_and_noise_heads_any(run):
     planted = evidence(run, ORDER, *PLANTED)
-    assert planted.p_value == 1 / (DEALS + 1) and planted.strength == planted.moments.norm.value / planted.null > 3
+    assert planted.p_value == 1 / (DEALS + 1)
+    assert planted.strength == planted.moments.norm.value / planted.null > 3
     others = [evidence(run, ORDER, 0, h).p_value for h in range(4)]
-    assert max(others) > 0.1 and all(1 / (DEALS + 1) <= p <= 1 for p in others)
+    assert max(others) > 0.1
+    assert all(1 / (DEALS + 1) <= p <= 1 for p in others)
     wrong = ORDER.replace(
         positive="k.order_id = 1 + hash(q.prompt_id) % 4", negative="k.order_id <> 1 + hash(q.prompt_id) % 4"
     )
@@ -143,25 +146,28 @@ def test_a_planted_head_has_the_least_p_and_noise_heads_any(run):
 def test_keys_of_one_sign_a_query_have_no_null(run):
     single = ORDER.replace(where=f"{ORDER.where} and ((q.prompt_id % 3 = 0) = (k.order_id = q.queried_order))")
     found = evidence(run, single, *PLANTED)
-    assert (
-        found.null is found.p_value is found.strength is None
-        and found.moments.norm.value > 0
-        and found.rank is not None
-    )
+    assert found.null is found.p_value is found.strength is None
+    assert found.moments.norm.value > 0
+    assert found.rank is not None
 
 
 def test_too_few_queries_have_moments_and_no_tested_rank(run):
     few, enough = (
         evidence(run, ORDER.replace(where=f"{ORDER.where} and q.prompt_id < {n}"), *PLANTED) for n in (LEAST - 1, LEAST)
     )
-    assert few.rank is None and few.n == LEAST - 1 and few.moments.norm.low < few.moments.norm.value
-    assert enough.rank is not None and enough.rank.n == LEAST
+    assert few.rank is None
+    assert few.n == LEAST - 1
+    assert few.moments.norm.low < few.moments.norm.value
+    assert enough.rank is not None
+    assert enough.rank.n == LEAST
 
 
 def test_the_seed_deals_and_leaves_the_values(run):
     one, other = (evidence(run, ORDER, *NOISE, seed=s) for s in (0, 1))
-    assert one == evidence(run, ORDER, *NOISE, seed=0) and one.null != other.null
-    assert one.moments.norm.value == other.moments.norm.value and one.moments.norm.low != other.moments.norm.low
+    assert one == evidence(run, ORDER, *NOISE, seed=0)
+    assert one.null != other.null
+    assert one.moments.norm.value == other.moments.norm.value
+    assert one.moments.norm.low != other.moments.norm.low
 
 
 def test_a_run_of_one_split_gives_evidence_of_all_of_it(tmp_path):
@@ -218,5 +224,6 @@ def test_evidence_of_built_in_contrasts_is_of_the_prompts_that_they_name(tmp_pat
     pairs = [(r["prompt_id"], r["counterfactual_id"], r["queried_order"] - 1) for r in rows]
     by_hand = np.mean([np.outer(q[p], k[p, at] - k[c, at]) for p, c, at in pairs if c is not None], axis=0)
     found = evidence(run, lexical, 1, 2)
-    assert found.n == len(pairs) and found.moments.norm.value == pytest.approx(np.linalg.norm(by_hand), rel=1e-6)
+    assert found.n == len(pairs)
+    assert found.moments.norm.value == pytest.approx(np.linalg.norm(by_hand), rel=1e-6)
     assert found.strength > 1.2 > 1 > evidence(run, lexical, 0, 0).strength

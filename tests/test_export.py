@@ -49,9 +49,8 @@ def logit(data, head, query, key):
 def test_a_table_equals_a_loop(made, head):
     data, store = made
     table = export.table(store.run("synthetic"), WITHIN, 1, head)
-    assert len(table) == N * BOXES and table.select(pl.struct("q_query_row", "k_key_row").n_unique()).item() == len(
-        table
-    )
+    assert len(table) == N * BOXES
+    assert table.select(pl.struct("q_query_row", "k_key_row").n_unique()).item() == len(table)
     for row in table.iter_rows(named=True):
         query, key = row["q_query_row"], row["k_key_row"]
         assert key // BOXES == query == row["q_prompt_id"] == row["k_prompt_id"]
@@ -70,9 +69,8 @@ def test_the_vectors_equal_a_loop(made):
     data, store = made
     found = export.arrays(store.run("synthetic"), CROSS, 1, 2, "train")
     assert set(found) == {"q", "k", "query_rows", "key_rows", "query", "key", "sign", "weight"}
-    assert np.array_equal(found["q"], data.q[1, 2, found["query_rows"]]) and np.array_equal(
-        found["k"], data.k[1, 1, found["key_rows"]]
-    )
+    assert np.array_equal(found["q"], data.q[1, 2, found["query_rows"]])
+    assert np.array_equal(found["k"], data.k[1, 1, found["key_rows"]])
     triples = set(
         zip(
             found["query_rows"][found["query"]].tolist(),
@@ -85,18 +83,18 @@ def test_the_vectors_equal_a_loop(made):
     assert triples == {(i, i * BOXES + place[i] - 1, 1) for i in base} | {
         (i, (i + 1) * BOXES + place[i] - 1, -1) for i in base
     }
-    assert len(found["sign"]) == len(triples) and (found["weight"] == 1).all()
+    assert len(found["sign"]) == len(triples)
+    assert (found["weight"] == 1).all()
 
 
 def test_there_is_no_attention_across_prompts(made):
     table = export.table(made[1].run("synthetic"), CROSS, 1, 2)
     across = table["q_prompt_id"] != table["k_prompt_id"]
-    assert across.sum() == N // 2 and table.filter(across)["attention"].null_count() == N // 2
-    assert (
-        table.filter(~across)["attention"].null_count() == 0
-        and table["logit"].null_count() == 0
-        and not table["attention"].is_nan().any()
-    )
+    assert across.sum() == N // 2
+    assert table.filter(across)["attention"].null_count() == N // 2
+    assert table.filter(~across)["attention"].null_count() == 0
+    assert table["logit"].null_count() == 0
+    assert not table["attention"].is_nan().any()
 
 
 def test_there_is_no_attention_outside_the_window(made):
@@ -112,16 +110,16 @@ def test_logits_are_capped_as_the_model_does(made):
     data, store = made
     table = export.table(store.run("capped"), WITHIN, 1, 1)
     raw = np.array([logit(data, 1, q, k) for q, k in table.select("q_query_row", "k_key_row").iter_rows()])
-    assert np.allclose(table["logit"], 2 * np.tanh(raw / 2), rtol=1e-12) and not np.allclose(
-        table["logit"], raw, rtol=1e-2
-    )
+    assert np.allclose(table["logit"], 2 * np.tanh(raw / 2), rtol=1e-12)
+    assert not np.allclose(table["logit"], raw, rtol=1e-2)
 
 
 def test_a_split_and_weights_are_kept(made):
     run = made[1].run("synthetic")
     uneven = WITHIN.replace(weighting="query")
     table = export.table(run, uneven, 1, 1, "test")
-    assert set(table["q_split"]) == {"test"} and len(table) == N // 4 * BOXES
+    assert set(table["q_split"]) == {"test"}
+    assert len(table) == N // 4 * BOXES
     by_sign = dict(table.group_by("sign").agg(pl.col("weight").unique().first()).iter_rows())
     assert by_sign == pytest.approx({1: 1.0, -1: 1 / 3})
     assert np.array_equal(np.sort(table["weight"]), np.sort(pairs(run, uneven, "test").weight))

@@ -30,10 +30,13 @@ def run(tmp_path_factory):
 
 def test_all_values_give_the_rank_of_the_contrast(run):
     found = growth(run, ORDER, 1, 0)
-    assert found.label == "queried_order" and found.total == 4 and found.split == "train"
+    assert found.label == "queried_order"
+    assert found.total == 4
+    assert found.split == "train"
     whole = covariance(run, ORDER, 1, 0)
     last = found.table.filter(values=4)
-    assert set(last["rank"]) == {whole.subspace.rank} and set(last["queries"]) == {whole.counts.n_q}
+    assert set(last["rank"]) == {whole.subspace.rank}
+    assert set(last["queries"]) == {whole.counts.n_q}
 
 
 def test_a_size_is_the_rank_of_the_queries_with_those_values(run):
@@ -47,7 +50,8 @@ def test_a_size_is_the_rank_of_the_queries_with_those_values(run):
         side = every.positive[kept]
         delta = q[side].T @ k[side] / side.sum() - q[~side].T @ k[~side] / (~side).sum()
         expected.add((rank(np.linalg.svd(delta, compute_uv=False)), len(set(every.query[kept]))))
-    assert set(zip(found.table["rank"], found.table["queries"])) <= expected and len(found.table) == 8
+    assert set(zip(found.table["rank"], found.table["queries"])) <= expected
+    assert len(found.table) == 8
 
 
 def test_each_draw_holds_its_smaller_ones_and_draws_differ(run):

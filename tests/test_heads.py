@@ -80,7 +80,8 @@ def test_each_query_head_reads_the_keys_of_its_group(store, name):
     place, logit, test = data.prompts["queried_order"].to_numpy() - 1, logits_of(data), slice(3 * N // 4, N)
     for found in heads(store.run(name), ORDER, nulls=0):
         right = logit[found.layer, found.head, test].argmax(1) == place[test]
-        assert found.accuracy == pytest.approx(right.mean(), abs=1e-12) and found.n_queries == N // 4
+        assert found.accuracy == pytest.approx(right.mean(), abs=1e-12)
+        assert found.n_queries == N // 4
         train = np.arange(3 * N // 4)
         k, q = keys_of(data, found.head)[found.layer][train], data.q[found.layer, found.head, train].astype(float)
         positive = np.eye(BOXES, dtype=bool)[place[train]]
@@ -95,7 +96,10 @@ def test_the_null_is_calibrated_on_noise(store, weighting):
     """24 heads without a feature: p-values are about uniform, and ‖ΔC‖ passes its 95 % quantile in about 5 %."""
     found = heads(store.run("noise"), ORDER.replace(weighting=weighting), nulls=39, seed=1)
     p = np.array([h.p_value for h in found])
-    assert 0.3 < p.mean() < 0.7 and (p <= 0.05).sum() <= 5 and p.min() >= 1 / 40 and p.max() > 0.6
+    assert 0.3 < p.mean() < 0.7
+    assert (p <= 0.05).sum() <= 5
+    assert p.min() >= 1 / 40
+    assert p.max() > 0.6
     assert sum(h.delta_norm > h.delta_null for h in found) <= 5
 
 
@@ -108,12 +112,14 @@ def test_the_null_is_passed_by_a_feature(store):
 def test_one_seed_gives_one_null(store):
     run = store.run("plain")
     one, same, other = ([h.delta_null for h in heads(run, ORDER, nulls=5, seed=s)] for s in (0, 0, 1))
-    assert one == same and one != other
+    assert one == same
+    assert one != other
 
 
 def test_without_nulls_there_is_no_p(store):
     with_null, without = heads(store.run("plain"), ORDER, nulls=3), heads(store.run("plain"), ORDER, nulls=0)
-    assert {(h.p_value, h.delta_null) for h in without} == {(None, None)} and None not in {h.p_value for h in with_null}
+    assert {(h.p_value, h.delta_null) for h in without} == {(None, None)}
+    assert None not in {h.p_value for h in with_null}
     assert [h.accuracy for h in with_null] == [h.accuracy for h in without]
 
 
@@ -131,7 +137,8 @@ def test_a_key_outside_the_window_has_no_attention_but_a_logit(store):
     run, logit = store.run("windowed"), logits_of(data)
     place, slots = data.prompts["queried_order"].to_numpy() - 1, data.query_rows["pos"].to_numpy()
     near = (slots[:, None] - data.key_rows["pos"].to_numpy().reshape(N, BOXES)) < 18
-    assert near.any() and not near.all()
+    assert near.any()
+    assert not near.all()
     for found in heads(run, ORDER, nulls=0):
         attention = np.exp(logit[found.layer, found.head] - data.logsumexp[found.layer, found.head][:, None])
         seen = [attention[i, place[i]] for i in range(3 * N // 4, N) if near[i, place[i]]]
@@ -140,9 +147,8 @@ def test_a_key_outside_the_window_has_no_attention_but_a_logit(store):
             for i in range(3 * N // 4, N)
             if near[i, np.arange(BOXES) != place[i]].any()
         ]
-        assert found.attention_positive == pytest.approx(
-            np.mean(seen), rel=1e-9
-        ) and found.attention_negative == pytest.approx(np.mean(others), rel=1e-9)
+        assert found.attention_positive == pytest.approx(np.mean(seen), rel=1e-9)
+        assert found.attention_negative == pytest.approx(np.mean(others), rel=1e-9)
         assert found.selectivity == pytest.approx(np.mean(seen) / np.mean(others), rel=1e-9)
     plain = {(h.layer, h.head): h for h in heads(store.run("plain"), ORDER, nulls=0)}
     assert any(
@@ -170,7 +176,8 @@ def test_centring_and_weighting_reach_every_head(store):
         [h.delta_norm for h in heads(run, c, nulls=0)]
         for c in (ORDER, ORDER.replace(centring="queries"), ORDER.replace(weighting="sum"))
     )
-    assert not np.allclose(plain, centred, rtol=1e-3) and not np.allclose(plain, summed, rtol=1e-3)
+    assert not np.allclose(plain, centred, rtol=1e-3)
+    assert not np.allclose(plain, summed, rtol=1e-3)
 
 
 def test_the_centred_null_is_of_centred_queries(store):
@@ -186,10 +193,8 @@ def test_the_centred_null_is_of_centred_queries(store):
 def test_the_rank_is_that_of_the_heads_covariance(store):
     run = store.run("plain")
     ranks = {(h.layer, h.head): h.rank for h in heads(run, ORDER, nulls=0)}
-    assert (
-        ranks == {(layer, head): covariance(run, ORDER, layer, head).subspace.rank for layer, head in ranks}
-        and len(set(ranks.values())) > 1
-    )
+    assert ranks == {(layer, head): covariance(run, ORDER, layer, head).subspace.rank for layer, head in ranks}
+    assert len(set(ranks.values())) > 1
 
 
 def test_a_split_without_pairs_is_named(store):

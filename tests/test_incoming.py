@@ -104,7 +104,8 @@ def test_nan_and_inf_are_refused(store, bad, part):
     with Incoming(store, "r", data.plan, layers=[5, 7]) as incoming:
         with pytest.raises(ModelError, match=r"batch 0: .* NaN or Inf, the first in layer 7, head 0") as error:
             incoming.put(*batch)
-        assert incoming.done() == set() and "\n" not in str(error.value)
+        assert incoming.done() == set()
+        assert "\n" not in str(error.value)
 
 
 def test_full_disk_is_one_line_and_keeps_what_was_there(store, monkeypatch):

@@ -75,7 +75,8 @@ def test_a_runs_vectors_are_the_captured_ones_row_by_row(tmp_path, small):
             )
             stored = np.array(run.table(sql, {"p": prompt_id}).column("v").to_pylist())
             assert np.allclose(stored, getattr(alone, side)[1, 1].numpy(), atol=1e-5)
-    assert path == tmp_path / "runs" / "a.duckdb" and not (tmp_path / "runs" / ".incoming" / "a").exists()
+    assert path == tmp_path / "runs" / "a.duckdb"
+    assert not (tmp_path / "runs" / ".incoming" / "a").exists()
 
 
 def test_a_runs_labels_are_the_prompts(tmp_path, small):
@@ -91,11 +92,9 @@ def test_a_runs_labels_are_the_prompts(tmp_path, small):
         assert [r["token"] for r in rows] == [prompt.text[s.start : s.end] for s in spans]
         for row, span in zip(rows, spans, strict=True):
             assert {n: row[n] for n in span.labels} == span.labels
-            assert (
-                row["span_last"]
-                and row["queried_entity"] == prompt.labels["queried_entity"]
-                and row["split"] == prompt.split
-            )
+            assert row["span_last"]
+            assert row["queried_entity"] == prompt.labels["queried_entity"]
+            assert row["split"] == prompt.split
     partner = run.table(
         "SELECT a.id, b.id AS other FROM prompt a JOIN prompt b ON a.counterfactual_id = b.prompt_id"
     ).to_pylist()
@@ -112,7 +111,8 @@ def test_a_runs_labels_are_the_prompts(tmp_path, small):
         "none",
     )
     assert (run.n_layers, run.n_heads, run.n_kv_heads, run.d_head, run.dtype) == (2, 4, 2, 16, "float32")
-    assert run.weights_hash == small.weights_hash and run.revision is None
+    assert run.weights_hash == small.weights_hash
+    assert run.revision is None
 
 
 def test_every_position_can_be_stored(tmp_path, small):
@@ -143,7 +143,8 @@ def test_the_last_token_is_the_answer_slot_where_none_is_labelled(small):
         Prompt("The jam is in box", (Span(4, 7, "answer_slot"),)),
     ]
     corpus = Corpus(small.tokenizer, prompts)
-    assert corpus.queries == [[4], [1]] and corpus.keys == [[1, 4], [1]]
+    assert corpus.queries == [[4], [1]]
+    assert corpus.keys == [[1, 4], [1]]
     assert corpus.token_frame()["span_last"].to_list() == [
         False,
         True,
@@ -169,11 +170,9 @@ def test_a_word_of_several_tokens_carries_its_labels_on_each():
     )
     frame = corpus.token_frame()
     mine = frame.filter(frame["role"] == "item")
-    assert (
-        len(mine) > 3
-        and set(mine["kind"]) == {"house"}
-        and mine["span_last"].to_list() == [False] * (len(mine) - 1) + [True]
-    )
+    assert len(mine) > 3
+    assert set(mine["kind"]) == {"house"}
+    assert mine["span_last"].to_list() == [False] * (len(mine) - 1) + [True]
     assert "".join(mine["text"]).strip() == "skyscraper"
 
 
@@ -276,7 +275,8 @@ def test_nan_in_vectors_is_refused_and_nothing_published(tmp_path, folder):
         broken.net.embed_tokens.weight[broken.tokenizer.convert_tokens_to_ids("box")] = float("nan")
     with pytest.raises(ModelError, match="run 'a', batch 0: .*NaN or Inf.*layer 0") as raised:
         job.ingest(tmp_path, "a", broken, BOXES[:2], task="boxes")
-    assert "\n" not in str(raised.value) and qkstore.open(tmp_path).runs() == []
+    assert "\n" not in str(raised.value)
+    assert qkstore.open(tmp_path).runs() == []
 
 
 def test_weights_that_are_nan_are_found_before_anything_is_begun(tmp_path, folder):
@@ -312,7 +312,8 @@ def test_an_unknown_role_is_named_with_those_there_are(small):
 
 @pytest.mark.parametrize("memory", ["8", "lots", "0GB", "-1GB", ""])
 def test_memory_is_a_number_with_a_unit(memory):
-    assert job.bytes_of("8GB") == 8 * 10**9 and job.bytes_of("1.5 mb") == 1_500_000
+    assert job.bytes_of("8GB") == 8 * 10**9
+    assert job.bytes_of("1.5 mb") == 1_500_000
     with pytest.raises(QKStoreError, match="such as 8GB"):
         job.bytes_of(memory)
 
@@ -333,7 +334,8 @@ def test_a_model_with_a_head_is_read_without_it(small):
 
 def test_an_encoder_decoder_gives_its_encoder(small):
     bart = model.wrap(models.net("bart", torch.float32), small.tokenizer, "bart")
-    assert type(bart.net).__name__ == "BartEncoder" and [layer.causal for layer in Capture(bart.net).layers] == [
+    assert type(bart.net).__name__ == "BartEncoder"
+    assert [layer.causal for layer in Capture(bart.net).layers] == [
         False,
         False,
     ]

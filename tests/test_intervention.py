@@ -58,9 +58,8 @@ def test_equals_softmax_over_edited_keys(rng, softcap, r):
     V = random(8, r, rng).V
     found = swapped(q, keys, V, softcap)
     before = softmax(row_logits(q, keys, softcap))
-    assert np.allclose(found.original_before, before[:, 2], atol=1e-12, rtol=0) and np.allclose(
-        found.target_before, before[:, 5], atol=1e-12, rtol=0
-    )
+    assert np.allclose(found.original_before, before[:, 2], atol=1e-12, rtol=0)
+    assert np.allclose(found.target_before, before[:, 5], atol=1e-12, rtol=0)
     after = np.stack([found.original_after, found.target_after], axis=1)
     assert np.allclose(after, rerun(q, keys, V @ V.T, softcap), atol=1e-12, rtol=0)
     assert not np.allclose(after, rerun(q, keys, V @ V.T, None if softcap else 2.0), atol=1e-3)
@@ -79,7 +78,8 @@ def test_large_logits_do_not_overflow(rng):
     keys[:, :, :2] = 0
     q[0, :2], keys[0, 2, :2], keys[0, 5, :2] = 2000 / SCALING, (1, 0), (0, 1)
     far = swapped(q, keys, np.eye(8)[:, :1])
-    assert far.target_after == 1 and far.original_after == 0
+    assert far.target_after == 1
+    assert far.original_after == 0
 
 
 def test_doubt_marks_what_rounding_decides(rng):
@@ -103,11 +103,10 @@ def test_doubt_marks_what_rounding_decides(rng):
     truth = rerun(q, keys, V @ V.T)
     error = np.maximum(np.abs(found.original_after - truth[:, 0]), np.abs(found.target_after - truth[:, 1]))
     assert (error <= 4 * found.doubt + 1e-12).all()
-    assert error.max() > 0.1 and 0 < np.mean(found.doubt > 0.01) < 0.2  # it does happen, and the bound is not idle
-    assert (
-        summary("loud", found, 3).unsure == np.mean(found.doubt > 0.01)
-        and summary("soft", swapped(*rows(rng), V), 3).unsure == 0
-    )
+    assert error.max() > 0.1  # it does happen
+    assert 0 < np.mean(found.doubt > 0.01) < 0.2  # the bound is not idle
+    assert summary("loud", found, 3).unsure == np.mean(found.doubt > 0.01)
+    assert summary("soft", swapped(*rows(rng), V), 3).unsure == 0
 
 
 def test_the_whole_space_exchanges_the_two(rng):
@@ -147,7 +146,8 @@ def test_rounded_logsumexp_gives_probabilities(rng):
     q, keys = rows(rng, loud=100.0)
     short = logsumexp(row_logits(q, keys)) - 1e-5
     found = swap(q, keys[:, 2], keys[:, 5], short, np.eye(8), SCALING)
-    assert np.isfinite(found.original_after).all() and ((found.original_after + found.target_after) <= 1 + 1e-12).all()
+    assert np.isfinite(found.original_after).all()
+    assert ((found.original_after + found.target_after) <= 1 + 1e-12).all()
     mass = found.original_before + found.target_before
     assert mass.max() > 1
 
@@ -172,7 +172,8 @@ def test_summary_is_the_mean_and_counts_flips():
     never = summary(
         "none", Swap(s.target_before[2:3], s.original_before[:1], s.original_after[:1], s.target_after[:1]), 3
     )
-    assert never.flip_rate is None and "flip_rate" not in never.ci
+    assert never.flip_rate is None
+    assert "flip_rate" not in never.ci
 
 
 def test_summary_is_reproducible_plain_and_paired(rng):
@@ -180,7 +181,8 @@ def test_summary_is_reproducible_plain_and_paired(rng):
     s = swapped(q, keys, random(8, 3, rng).V)
     assert summary("a", s, 3, seed=1) == summary("a", s, 3, seed=1) != summary("a", s, 3, seed=2)
     back = json.loads(json.dumps(summary("a", s, 3).to_dict()))
-    assert back["name"] == "a" and back["ci"]["delta_p"][0] < back["delta_p"] < back["ci"]["delta_p"][1]
+    assert back["name"] == "a"
+    assert back["ci"]["delta_p"][0] < back["delta_p"] < back["ci"]["delta_p"][1]
     assert set(back["ci"]) == {
         "original_before",
         "target_before",
@@ -201,7 +203,8 @@ def test_bootstrap_covers_the_mean(rng):
         low, high = summary("x", Swap(x, x * 0, x * 0, x), 1, seed).ci["delta_p"]
         held.append(low <= 2 / 7 <= high)
         narrow.append(abs((low + high) / 2 - 2 / 7) <= (high - low) / 4)
-    assert 0.89 <= np.mean(held) <= 0.99 and np.mean(narrow) < 0.8
+    assert 0.89 <= np.mean(held) <= 0.99
+    assert np.mean(narrow) < 0.8
 
 
 def test_random_summary_averages_and_shows_the_spread(rng):
@@ -209,10 +212,13 @@ def test_random_summary_averages_and_shows_the_spread(rng):
     swaps = [swapped(q, keys, random(8, 3, rng).V) for _ in range(12)]
     c = random_summary("random", swaps, 3)
     means = [summary("one", s, 3) for s in swaps]
-    assert c.bases == 12 and c.n == 40 and c.original_before == means[0].original_before
+    assert c.bases == 12
+    assert c.n == 40
+    assert c.original_before == means[0].original_before
     for name in ("original_after", "target_after", "delta_p", "flip_rate"):
         values = [getattr(m, name) for m in means]
-        assert np.isclose(getattr(c, name), np.mean(values)) and np.isclose(c.spread[name], np.std(values, ddof=1))
+        assert np.isclose(getattr(c, name), np.mean(values))
+        assert np.isclose(c.spread[name], np.std(values, ddof=1))
         assert c.spread[name] > 0
     assert random_summary("same", swaps[:1] * 10, 3).spread["delta_p"] < 1e-15
     json.dumps(c.to_dict())

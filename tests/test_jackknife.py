@@ -21,9 +21,8 @@ def sample(n: int, seed: int, d: int = 6, noise: float = 1.0) -> tuple[np.ndarra
 def test_values_are_those_of_delta():
     x, c = sample(500, 0)
     delta, found = x.T @ c / 500, moments(x, c)
-    assert found.norm.value == pytest.approx(np.linalg.norm(delta)) and found.trace.value == pytest.approx(
-        np.trace(delta)
-    )
+    assert found.norm.value == pytest.approx(np.linalg.norm(delta))
+    assert found.trace.value == pytest.approx(np.trace(delta))
     rest = delta - np.outer(x.mean(axis=0), c.mean(axis=0))
     assert found.mean_query.value == pytest.approx(1 - np.sum(rest**2) / np.sum(delta**2))
 
@@ -55,7 +54,8 @@ def test_sizes_are_not_below_zero_though_their_interval_be_wider_than_they_are()
     x, c = np.zeros((2, 40, 3))
     x[0], c[0] = 10, -10  # one query has all of it
     found = moments(x, c)
-    assert found.norm.low == found.rank.low == 0 < found.norm.value and found.norm.high > 2 * found.norm.value
+    assert found.norm.low == found.rank.low == 0 < found.norm.value
+    assert found.norm.high > 2 * found.norm.value
     assert found.trace.low < 2 * found.trace.value < 0, "a gap may have any sign"
 
 
@@ -63,8 +63,10 @@ def test_the_order_of_queries_does_not_matter_to_values_and_scale_does_as_it_mus
     x, c = sample(300, 5)
     order = np.random.default_rng(0).permutation(300)
     one, other, larger = moments(x, c), moments(x[order], c[order]), moments(3 * x, c)
-    assert one.norm.value == pytest.approx(other.norm.value) and one.trace.value == pytest.approx(other.trace.value)
-    assert larger.norm.interval == pytest.approx([3 * v for v in one.norm.interval]) and larger.rank == one.rank
+    assert one.norm.value == pytest.approx(other.norm.value)
+    assert one.trace.value == pytest.approx(other.trace.value)
+    assert larger.norm.interval == pytest.approx([3 * v for v in one.norm.interval])
+    assert larger.rank == one.rank
     assert larger.mean_query.interval == pytest.approx(one.mean_query.interval)
 
 
@@ -84,7 +86,8 @@ def test_a_clear_rank_has_no_spread_and_an_unclear_one_does():
     clear = moments(*sample(20_000, 2, noise=0.1)).rank
     assert (clear.value, clear.low, clear.high) == (2, 2, 2)
     spread = [moments(*sample(150, seed, noise=2.0)).rank for seed in range(5)]
-    assert any(e.low < e.value < e.high for e in spread) and all(e.low >= 0 for e in spread)
+    assert any(e.low < e.value < e.high for e in spread)
+    assert all(e.low >= 0 for e in spread)
 
 
 def test_the_mean_query_explains_all_where_the_query_never_varies():

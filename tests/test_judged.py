@@ -50,7 +50,8 @@ def test_a_prompt_is_asked_at_its_last_query_unless_another_is_named(store):
     rows = np.flatnonzero(run.query_places[0] == 3)
     last, first = (analysis.attribute(run, {"c": (CATEGORY,)}, 0, 0, 3, query_row=row) for row in (None, int(rows[0])))
     assert last.query["row"] == rows[-1] > rows[0] == first.query["row"]
-    assert len(last.tokens) == len(rows) and len(first.tokens) == 1, "a causal query sees the keys up to its own place"
+    assert len(last.tokens) == len(rows), "a causal query sees the keys up to its own place"
+    assert len(first.tokens) == 1, "a causal query sees the keys up to its own place"
     assert [t["pos"] for t in last.tokens] == run.key_places[1][run.key_places[0] == 3].tolist()
 
 
@@ -59,18 +60,19 @@ def test_a_key_that_the_query_does_not_see_has_no_part(store):
         analysis.attribute(store.run(name), {"order": (ORDER,)}, 1, 0, 100).tokens for name in ("plain", "windowed")
     )
     slot = store.run("plain").query_places[1][100]
-    assert len(wide) == BOXES and 0 < len(narrow) < BOXES
+    assert len(wide) == BOXES
+    assert 0 < len(narrow) < BOXES
     near = [t for t in wide if slot - t["pos"] < 20]
-    assert [t["pos"] for t in narrow] == [t["pos"] for t in near] and [t["logit"] for t in narrow] == pytest.approx(
-        [t["logit"] for t in near], rel=1e-12
-    )
+    assert [t["pos"] for t in narrow] == [t["pos"] for t in near]
+    assert [t["logit"] for t in narrow] == pytest.approx([t["logit"] for t in near], rel=1e-12)
     assert len(analysis.attribute(store.run("windowed"), {"order": (ORDER,)}, 0, 0, 100).tokens) == BOXES
 
 
 def test_shares_are_of_the_judged_split_and_of_the_uncentred_gap(store):
     run, features = store.run("plain"), {"order": (ORDER,)}
     found = analysis.shares(run, features, 1, 0, over=ORDER)
-    assert found.split == "test" and found.counts == pairs(run, ORDER, "test").counts != pairs(run, ORDER).counts
+    assert found.split == "test"
+    assert found.counts == pairs(run, ORDER, "test").counts != pairs(run, ORDER).counts
     centred = analysis.shares(run, features, 1, 0, over=ORDER.replace(centring="queries"))
     assert centred.shares.share == pytest.approx(found.shares.share, rel=1e-12)
     fitted = analysis.covariance(run, ORDER, 1, 0, split="test")
@@ -84,7 +86,8 @@ def test_shares_are_of_the_judged_split_and_of_the_uncentred_gap(store):
 def test_points_have_as_many_axes_as_their_rank_and_say_so(store, rank):
     points = analysis.project(store.run("plain"), (ORDER,), 1, 0, "queried_order", "order_id", rank=rank)
     spread = points.table.select("x", "y", "z").to_numpy().std(axis=0)
-    assert points.rank == rank and ((spread > 1e-9) == (np.arange(3) < rank)).all()
+    assert points.rank == rank
+    assert ((spread > 1e-9) == (np.arange(3) < rank)).all()
     assert (
         analysis.project(store.run("plain"), (ORDER,), 1, 0, "queried_order", "order_id").rank
         == analysis.subspace(store.run("plain"), (ORDER,), 1, 0).rank
@@ -94,7 +97,8 @@ def test_points_have_as_many_axes_as_their_rank_and_say_so(store, rank):
 @pytest.mark.parametrize(("split", "prompts"), [("judge", range(96, 128)), ("train", range(96)), (None, range(128))])
 def test_points_are_of_the_split_that_was_asked_for(store, split, prompts):
     points = analysis.project(store.run("plain"), (ORDER,), 1, 0, "queried_order", "order_id", split=split)
-    assert set(points.table["prompt_id"]) == set(prompts) and points.total == len(prompts) * (1 + BOXES)
+    assert set(points.table["prompt_id"]) == set(prompts)
+    assert points.total == len(prompts) * (1 + BOXES)
 
 
 def test_attention_of_an_attribution_is_the_stored_softmax(store):

@@ -36,7 +36,9 @@ def test_spans_hit_their_words(prompts):
         assert all(p.text[s.start : s.end] == s.labels["item"] for s in listed(p))
         assert all(s.labels["item"] in CATEGORIES[s.labels["category"]] for s in listed(p))
         slot = p.spans[-1]
-        assert slot.role == "answer_slot" and p.text[slot.start :] == ":" and slot.end == len(p.text)
+        assert slot.role == "answer_slot"
+        assert p.text[slot.start :] == ":"
+        assert slot.end == len(p.text)
 
 
 def test_the_question_names_the_queried_category(prompts):

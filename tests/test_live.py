@@ -66,7 +66,9 @@ def test_live_is_the_closed_form(store, net, kind, head):
     }
     found = live.intervene(store, run, net, named, [head], most=MOST)
     closed = analysis.intervene(run, named, *head, most=MOST)
-    assert 0 <= found.gap <= 1e-5 and found.n == closed.n == MOST and found.split == "test"
+    assert 0 <= found.gap <= 1e-5
+    assert found.n == closed.n == MOST
+    assert found.split == "test"
     for c, other in zip(found.conditions, closed.conditions, strict=True):
         mine = c.attention[live.name_of(head)]
         assert (c.name, c.bases, mine.rank, mine.n) == (other.name, other.bases, other.rank, other.n)
@@ -89,18 +91,20 @@ def test_heads_together_are_each_as_alone_and_move_the_answers(both):
         "random of lexical's rank",
         "random",
     ]
-    assert (
-        both.gap <= 1e-5
-        and both.heads == ["1:0", "1:2"]
-        and all(set(c.attention) == {"1:0", "1:2"} for c in both.conditions)
-    )
+    assert both.gap <= 1e-5
+    assert both.heads == ["1:0", "1:2"]
+    assert all(set(c.attention) == {"1:0", "1:2"} for c in both.conditions)
     swapped, random = both.conditions[2], both.conditions[5]
-    assert random.bases == 10 and swapped.bases is None and random.ranks == swapped.ranks
+    assert random.bases == 10
+    assert swapped.bases is None
+    assert random.ranks == swapped.ranks
     assert swapped.answers.difference_after > random.answers.difference_after + 3
-    assert random.answers.original_after > 0.9 and swapped.answers.original_after < random.answers.original_after
-    assert (
-        swapped.answers.original_before == 1.0 and swapped.downstream is None and swapped.later == []
-    )  # layer 1 is the last
+    assert random.answers.original_after > 0.9
+    assert swapped.answers.original_after < random.answers.original_after
+    assert swapped.answers.original_before == 1.0
+    # layer 1 is the last
+    assert swapped.downstream is None
+    assert swapped.later == []
 
 
 def test_a_lower_layer_shows_what_comes_after_it(store, net):
@@ -110,14 +114,16 @@ def test_a_lower_layer_shows_what_comes_after_it(store, net):
     assert [(r["layer"], r["head"]) for r in edited.later] == [(1, 0), (1, 1), (1, 2)], "edited heads are told apart"
     assert np.isclose(np.mean([r["target_after"] for r in edited.later]), edited.downstream.target_after)
     alone = analysis.intervene(run, features(store, run, "order"), 0, 0, most=MOST)
-    assert found.gap <= 1e-5 and edited.closed["0:0"] == alone.conditions[0]
+    assert found.gap <= 1e-5
+    assert edited.closed["0:0"] == alone.conditions[0]
 
 
 def test_rows_all_of_the_last_layer_changes_no_answer_more_than_last_does(store, net, both):
     """Only the query's row of the last layer reaches its logits."""
     run = store.run("both")
     every = live.intervene(store, run, net, features(store, run, "order", "lexical"), TOGETHER, "all", most=MOST)
-    assert every.key != both.key and every.rows == "all"
+    assert every.key != both.key
+    assert every.rows == "all"
     for a, b in zip(every.conditions, both.conditions, strict=True):
         assert np.isclose(a.answers.difference_after, b.answers.difference_after, atol=1e-4)
 
@@ -126,14 +132,13 @@ def test_noise_of_bfloat16_is_told_and_larger(store, both, capsys):
     coarse = model.load(str(demo.MODEL), "bfloat16", answers=True)
     run = store.run("both")
     found = live.intervene(store, run, coarse, features(store, run, "order", "lexical"), TOGETHER, most=8)
-    assert (
-        0 < both.noise["attention"] < 1e-5 < found.noise["attention"]
-        and both.noise["difference"] < 1e-3 < found.noise["difference"]
-    )
+    assert 0 < both.noise["attention"] < 1e-5 < found.noise["attention"]
+    assert both.noise["difference"] < 1e-3 < found.noise["difference"]
     capsys.readouterr()
     intervene.warn(found)
     said = capsys.readouterr().err
-    assert said.startswith("warning: in bfloat16 two equal passes differ by up to") and said.count("\n") == 1
+    assert said.startswith("warning: in bfloat16 two equal passes differ by up to")
+    assert said.count("\n") == 1
     intervene.warn(both)
     assert not capsys.readouterr().err
 
@@ -144,8 +149,10 @@ def test_noise_of_bfloat16_is_told_and_larger(store, both, capsys):
 def test_without_a_known_answer_its_columns_are_left_out_with_the_reason(store, net, capsys):
     run = store.run("lists")
     found = live.intervene(store, run, net, features(store, run, "category"), [(1, 0)], most=6)
-    assert found.unanswered.endswith("has no answer") and found.gap <= 1e-5
-    assert all(c.answers is None for c in found.conditions) and found.noise["difference"] is None
+    assert found.unanswered.endswith("has no answer")
+    assert found.gap <= 1e-5
+    assert all(c.answers is None for c in found.conditions)
+    assert found.noise["difference"] is None
     intervene.tell(found)
     assert "answers are left out: prompt" in capsys.readouterr().out
     assert set(kept.table(found, "1:0")["answers_target"]) == {None}
@@ -160,7 +167,8 @@ def test_a_key_that_is_not_the_answer_leaves_the_answers_out(store, net):
         negative="k.order_id <> q.queried_order",
     )
     found = live.intervene(store, run, net, {"entity": (entity,)}, [(1, 0)], most=6)
-    assert "its original key is" in found.unanswered and "answer is" in found.unanswered
+    assert "its original key is" in found.unanswered
+    assert "answer is" in found.unanswered
 
 
 # -- in the catalogue --------------------------------------------------------------------------------------------
@@ -186,9 +194,8 @@ def test_results_of_a_run_are_found_newest_first_by_features_and_head(store, net
     assert [r.key for r in kept.results(store, run, named, "1:3")] == [newer.key]
     backwards = dict(reversed(named.items()))
     assert both.key in [r.key for r in kept.results(store, run, backwards, "1:0")]
-    assert (
-        kept.results(store, run, {"order": named["order"]}) == [] and kept.results(store, store.run("ord"), named) == []
-    )
+    assert kept.results(store, run, {"order": named["order"]}) == []
+    assert kept.results(store, store.run("ord"), named) == []
     changed = {
         "order": named["order"],
         "lexical": (named["lexical"][0].replace(where="q.variant = 'base' and k.order_id = 1"),),
@@ -200,14 +207,16 @@ def test_every_choice_is_in_the_key(both):
     changes = dict(identity=["x"], weights_hash="x", features={"order": ["x"]}, heads=["1:1"], rows="all")
     changes |= dict(dtype="float64", device="cuda", most=1, seed=1, bases=11)
     keys = {both.key, *(replace(both, **{name: value}).key for name, value in changes.items())}
-    assert len(keys) == len(changes) + 1 and replace(both, gap=1.0, n=3, created="now").key == both.key
+    assert len(keys) == len(changes) + 1
+    assert replace(both, gap=1.0, n=3, created="now").key == both.key
 
 
 def test_the_results_of_a_run_that_was_replaced_are_not_shown(store, both):
     class Other:
         name, identity = "both", ("both", "plan", "later")
 
-    assert kept.results(store, Other()) == [] and kept.results(store, store.run("both"))
+    assert kept.results(store, Other()) == []
+    assert kept.results(store, store.run("both"))
 
 
 # -- mistakes ----------------------------------------------------------------------------------------------------
@@ -255,7 +264,9 @@ def test_a_mistake_is_one_line_and_exit_code_2(store, capsys, options, says):
     ]
     assert command.main(words) == 2
     error = capsys.readouterr().err.strip()
-    assert error.startswith("error: ") and "\n" not in error and says in error
+    assert error.startswith("error: ")
+    assert "\n" not in error
+    assert says in error
 
 
 def test_a_contrast_without_targets_is_one_line(store, net):
@@ -289,12 +300,10 @@ def words(store, *more):
 def test_the_command_prints_a_table_and_json(store, both, capsys):
     assert command.main(words(store, "--heads", "1:0,1:2")) == 0
     out = capsys.readouterr().out
-    assert (
-        "order+lexical" in out
-        and "head 1:2" in out
-        and "answers" in out
-        and f"largest |live − closed form| in layer 1: {both.gap:.1e}\n" in out
-    )
+    assert "order+lexical" in out
+    assert "head 1:2" in out
+    assert "answers" in out
+    assert f"largest |live − closed form| in layer 1: {both.gap:.1e}\n" in out
     assert command.main(words(store, "--heads", "1:2,1:0", "--json")) == 0
     assert kept.Live.of(json.loads(capsys.readouterr().out)) == both
 
@@ -308,32 +317,41 @@ def test_a_result_that_cannot_be_kept_is_shown_and_said_to_be_lost(store, capsys
         patched.setattr("qkstore.catalog.Catalog.keep_result", refuse)
         assert command.main(fresh) == 0
     said = capsys.readouterr()
-    assert "order+lexical" in said.out and "shown but not kept" in said.err
-    assert command.main(fresh) == 0 and "not kept" not in capsys.readouterr().err
+    assert "order+lexical" in said.out
+    assert "shown but not kept" in said.err
+    assert command.main(fresh) == 0
+    assert "not kept" not in capsys.readouterr().err
 
 
 def test_the_best_head_is_edited_where_none_is_named(store, both):
     run = store.run("both")
     (best,) = intervene.chosen(store, run, features(store, run, "order"), None, None)
-    assert best[0] == 1 and intervene.chosen(store, run, {}, None, 1) == [(1, h) for h in range(4)]
+    assert best[0] == 1
+    assert intervene.chosen(store, run, {}, None, 1) == [(1, h) for h in range(4)]
 
 
 def test_the_page_shows_live_beside_closed_form(show, store, both):
     app = show(store.path, "interventions", run="both", contrast="order", layer=1, head=2, **{"and": "lexical"})
-    assert not app.exception and not app.error and [s.value for s in app.subheader][0] == "In the running model"
+    assert not app.exception
+    assert not app.error
+    assert [s.value for s in app.subheader][0] == "In the running model"
     (choice,) = [s for s in app.selectbox if s.label == "Result"]  # several results of this head were made above
     app = choice.select_index(choice.options.index(both.title)).run()
     said = "\n".join(e.proto.body for e in app.get("html"))
-    assert "heads 1:0, 1:2" in said and "float32 on cpu" in said and f"{both.n:,} queries" in said
+    assert "heads 1:0, 1:2" in said
+    assert "float32 on cpu" in said
+    assert f"{both.n:,} queries" in said
     assert len(app.get("vega_lite_chart")) + len(app.get("arrow_vega_lite_chart")) == 3
 
 
 def test_the_page_names_the_command_where_there_is_none_and_it_runs(show, store, capsys):
     app = show(store.path, "interventions", run="ent", contrast="order", layer=1, head=1, **{"and": "lexical"})
-    assert not app.exception and not app.error
+    assert not app.exception
+    assert not app.error
     (told,) = [c.value for c in app.code if "ingest intervene" in c.value]
     told = shlex.split(told)
-    assert told[:4] == ["python", "-m", "ingest", "intervene"] and told[-2:] == ["--layer", "1"]
+    assert told[:4] == ["python", "-m", "ingest", "intervene"]
+    assert told[-2:] == ["--layer", "1"]
     assert command.main([*told[3:], "--most", "6"]) == 0
     app = show(store.path, "interventions", run="ent", contrast="order", layer=1, head=1, **{"and": "lexical"})
     assert not [c for c in app.code if "ingest intervene" in c.value]
@@ -341,10 +359,12 @@ def test_the_page_names_the_command_where_there_is_none_and_it_runs(show, store,
 
 def test_the_chart_has_a_bar_for_all_that_was_measured(store, net, both):
     rows = live_chart.rows(both, "1:0")
-    assert set(rows["measure"]) == {"Attention, closed form", "Attention, live", "Answers"} and len(rows) == 3 * 6
+    assert set(rows["measure"]) == {"Attention, closed form", "Attention, live", "Answers"}
+    assert len(rows) == 3 * 6
     assert rows["name"].unique(maintain_order=True).to_list()[:2] == ["order", "random of order's rank"]
     run = store.run("ent")
     found = live.intervene(store, run, net, features(store, run, "order"), [(0, 0), (1, 3)], most=MOST)
     assert "Attention of later heads" in set(live_chart.rows(found, "0:0")["measure"])
-    assert live_chart.target(found, "0:0").to_dict()["layer"] and "another question" in kept.statement(found, "1:3")
+    assert live_chart.target(found, "0:0").to_dict()["layer"]
+    assert "another question" in kept.statement(found, "1:3")
     assert "another question" not in kept.statement(found, "0:0")

@@ -60,20 +60,26 @@ def drawn():
 
 def test_hostile_text_is_text_in_the_html(drawn):
     text = page.to_html(document(HOSTILE), drawn)
-    assert "<script" not in text and "<img src=x" not in text and text.count("&lt;script&gt;alert") > 15
-    assert text.count("<img ") == 1 and "data:image/png;base64," in text
+    assert "<script" not in text
+    assert "<img src=x" not in text
+    assert text.count("&lt;script&gt;alert") > 15
+    assert text.count("<img ") == 1
+    assert "data:image/png;base64," in text
     tags = Tags(text).found
-    assert len(tags) > 100 and not [name for _, attributes in tags for name in attributes if name.startswith("on")]
+    assert len(tags) > 100
+    assert not [name for _, attributes in tags for name in attributes if name.startswith("on")]
     assert {tag for tag, _ in Tags(HOSTILE).found} == {"script", "img"}, "the control: unescaped, it is tags"
 
 
 def test_hostile_text_is_text_in_the_markdown():
     text = page.to_markdown(document(HOSTILE))
-    assert "<script" not in text and "<img" not in text
+    assert "<script" not in text
+    assert "<img" not in text
     assert not re.search(r"(?<!\\)\]\(http", text), "no link of its own"
     assert re.findall(r"(?<!\\)\]\(([^)]+)\)", text) == ["one.svg", "two.png"]
     rows = [line for line in text.splitlines() if line.startswith("|") and line.endswith("| 2 |")]
-    assert len(rows) == 1 and len(re.findall(r"(?<!\\)\|", rows[0])) == 3
+    assert len(rows) == 1
+    assert len(re.findall(r"(?<!\\)\|", rows[0])) == 3
 
 
 def test_markdown_at_the_start_of_a_line_stays_text():
@@ -90,7 +96,8 @@ def test_markdown_at_the_start_of_a_line_stays_text():
 
 def test_a_picture_is_xml_whose_text_is_the_text(drawn):
     root = ElementTree.fromstring(drawn["one"])
-    assert root.tag.endswith("svg") and not [e for e in root.iter() if e.tag.endswith(("script", "foreignObject"))]
+    assert root.tag.endswith("svg")
+    assert not [e for e in root.iter() if e.tag.endswith(("script", "foreignObject"))]
     assert not [
         e
         for e in root.iter()
@@ -107,7 +114,9 @@ def test_ids_of_pictures_do_not_meet():
     )
     one, two = (svg(Figure(name, "t", "s", charts.heads(_scores(), "accuracy", (0, 0)))) for name in ("x", "y"))
     ids = [set(re.findall(r'\bid="([^"]+)"', text)) for text in (one, two)]
-    assert ids[0] and not ids[0] & ids[1] and all(i.startswith("x-") for i in ids[0])
+    assert ids[0]
+    assert not ids[0] & ids[1]
+    assert all(i.startswith("x-") for i in ids[0])
 
 
 def _scores() -> pl.DataFrame:
@@ -119,7 +128,8 @@ def _scores() -> pl.DataFrame:
 
 def test_points_are_pixels_and_the_same_each_time():
     some = figure("p", "plain", points=True)
-    assert png(some)[:8] == b"\x89PNG\r\n\x1a\n" and png(some) == png(some)
+    assert png(some)[:8] == b"\x89PNG\r\n\x1a\n"
+    assert png(some) == png(some)
 
 
 def test_tokens_of_any_kind_are_drawn(tmp_path):
@@ -129,7 +139,9 @@ def test_tokens_of_any_kind_are_drawn(tmp_path):
     found = attribute(run, {"order": store.feature(run, "order")}, 1, 0, 48)
     text = svg(Figure("f", "t", "s", charts.attribution(found.tokens, found.order)))
     ElementTree.fromstring(text)
-    assert "<script" not in text and "\u202e" not in text and "&lt;script&gt;" in text
+    assert "<script" not in text
+    assert "\u202e" not in text
+    assert "&lt;script&gt;" in text
 
 
 def test_claims_of_one_title_stand_together():

@@ -54,7 +54,9 @@ def charts(app: AppTest) -> int:
 def test_every_page_shows_a_chart_or_table_and_no_error(show, store, page):
     app = show(store, page)
     assert [t.value for t in app.title] == [page.capitalize()]
-    assert not app.error and not app.exception and not app.warning
+    assert not app.error
+    assert not app.exception
+    assert not app.warning
     assert charts(app) + len(app.dataframe) > 0
     assert len(app.metric) == 4
 
@@ -65,7 +67,9 @@ def test_every_page_of_an_empty_store_says_what_to_do(show, tmp_path, page):
     app = show(tmp_path / "store", page)
     assert "no runs yet" in app.info[0].value
     assert any("python -m ingest demo" in c.value for c in app.code)
-    assert not app.exception and not app.error and charts(app) == 0
+    assert not app.exception
+    assert not app.error
+    assert charts(app) == 0
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -85,7 +89,8 @@ def test_a_missing_store_is_one_line(show, tmp_path):
 def test_a_damaged_run_is_named_and_the_others_work(show, own):
     (own / "runs" / "broken.duckdb").write_bytes(b"not a database" * 100)
     app = show(own, "overview")
-    assert len(app.warning) == 1 and "broken" in app.warning[0].value
+    assert len(app.warning) == 1
+    assert "broken" in app.warning[0].value
     assert app.dataframe[0].value["run"].to_list() == ["boxes"]
 
 
@@ -101,13 +106,17 @@ def test_a_damaged_run_is_named_and_the_others_work(show, own):
 )
 def test_a_bad_address_is_told_and_the_default_shown(show, store, choices, said):
     app = show(store, "subspaces", **choices)
-    assert len(app.warning) == 1 and said in app.warning[0].value.replace("\\", "")
-    assert not app.error and not app.exception and charts(app) > 0
+    assert len(app.warning) == 1
+    assert said in app.warning[0].value.replace("\\", "")
+    assert not app.error
+    assert not app.exception
+    assert charts(app) > 0
 
 
 def test_a_bad_prompt_in_the_address_shows_the_first_one(show, store):
     app = show(store, "attributions", prompt=10**9)
-    assert len(app.warning) == 1 and charts(app) == 1
+    assert len(app.warning) == 1
+    assert charts(app) == 1
     assert (
         show(store, "attributions", prompt=3).selectbox(key="url-prompt").value == 3
     )  # a train prompt, not among those listed
@@ -127,7 +136,8 @@ def test_the_url_sets_the_widgets_and_a_widget_sets_the_url(show, store):
     assert app.metric[1].value != norm
     app.query_params["layer"] = "0"  # what Back does
     app.run()
-    assert app.selectbox(key="url-layer").value == 0 and app.metric[1].value == norm
+    assert app.selectbox(key="url-layer").value == 0
+    assert app.metric[1].value == norm
 
 
 def test_without_a_head_in_the_url_the_best_one_is_shown(show, store):
@@ -144,7 +154,8 @@ def test_without_a_head_in_the_url_the_best_one_is_shown(show, store):
 def test_every_built_in_contrast_of_boxes_shows_on_every_page(show, store, name):
     for page in PAGES[1:]:
         app = show(store, page, contrast=name)
-        assert not app.exception and not app.error, (page, [e.value for e in app.error])
+        assert not app.exception, (page, [e.value for e in app.error])
+        assert not app.error, (page, [e.value for e in app.error])
         assert charts(app) + len(app.dataframe) > 0
 
 
@@ -152,7 +163,8 @@ def test_every_built_in_contrast_of_boxes_shows_on_every_page(show, store, name)
 def test_every_built_in_contrast_of_lists_shows_on_every_page(show, lists, name):
     for page in PAGES[1:]:
         app = show(lists, page, contrast=name)
-        assert not app.exception and not app.error, (page, [e.value for e in app.error])
+        assert not app.exception, (page, [e.value for e in app.error])
+        assert not app.error, (page, [e.value for e in app.error])
         assert charts(app) + len(app.dataframe) > 0
 
 
@@ -160,7 +172,9 @@ def test_another_run_drops_what_it_has_not_and_keeps_what_it_has(show, own):
     stores.write(own, "lists", stores.lists())
     app = show(own, "subspaces", run="boxes", contrast="lexical", layer=0, head=3)
     app.selectbox(key="url-run").select("lists").run()
-    assert "contrast" not in app.query_params and not app.warning and not app.error
+    assert "contrast" not in app.query_params
+    assert not app.warning
+    assert not app.error
     assert [app.selectbox(key=f"url-{n}").value for n in ("run", "contrast", "layer", "head")] == [
         "lists",
         "category",
@@ -175,9 +189,12 @@ def test_a_run_without_contrasts_leads_to_the_editor(show, tmp_path):
     path = stores.write(tmp_path / "store", data=data)
     assert "no contrast yet" in show(path, "heads").error[0].value
     app = show(path, "contrasts")
-    assert not app.error and not app.exception and app.text_area
+    assert not app.error
+    assert not app.exception
+    assert app.text_area
     app = edit(app, "Preview", positive="k.order_id = 1", negative="k.order_id = 2")
-    assert not app.error and "qk-positive" in html(app)
+    assert not app.error
+    assert "qk-positive" in html(app)
 
 
 def test_a_head_without_any_contrast_leaves_the_rest_of_the_page(show, tmp_path):
@@ -185,9 +202,12 @@ def test_a_head_without_any_contrast_leaves_the_rest_of_the_page(show, tmp_path)
     data.k[0, 0] = 1.0  # the keys of layer 0, heads 0 and 1 are all the same: ΔC is exactly zero
     path = stores.write(tmp_path / "store", data=data)
     app = show(path, "heads", contrast="order", layer=0, head=0)
-    assert "ΔC is zero" in app.info[0].value and not app.error and len(app.dataframe) == 1
+    assert "ΔC is zero" in app.info[0].value
+    assert not app.error
+    assert len(app.dataframe) == 1
     app = show(path, "subspaces", contrast="order", layer=0, head=0)
-    assert "ΔC is zero" in app.error[0].value and not app.exception
+    assert "ΔC is zero" in app.error[0].value
+    assert not app.exception
 
 
 def test_scoring_counts_and_can_be_cancelled(show, own, monkeypatch):
@@ -197,10 +217,12 @@ def test_scoring_counts_and_can_be_cancelled(show, own, monkeypatch):
 
     monkeypatch.setattr("qkstore.store.Store.heads", slow)
     app = show(own, "heads")
-    assert "Scored 1 of 8 heads" in app.get("progress")[0].proto.text and not app.metric
+    assert "Scored 1 of 8 heads" in app.get("progress")[0].proto.text
+    assert not app.metric
     next(b for b in app.button if b.label == "Cancel").click()
     app.run()
-    assert app.info[0].value.startswith("Cancelled") and not app.get("progress")
+    assert app.info[0].value.startswith("Cancelled")
+    assert not app.get("progress")
 
 
 def test_a_contrast_that_cannot_be_scored_leaves_no_progress_behind(show, own):
@@ -208,8 +230,10 @@ def test_a_contrast_that_cannot_be_scored_leaves_no_progress_behind(show, own):
         Contrast(name="elsewhere", where="k.prompt_id = q.prompt_id", positive="k.place < 3", negative="k.place >= 3")
     )
     app = show(own, "heads", contrast="elsewhere")
-    assert len(app.error) == 1 and "place" in app.error[0].value
-    assert not app.get("progress") and not app.button
+    assert len(app.error) == 1
+    assert "place" in app.error[0].value
+    assert not app.get("progress")
+    assert not app.button
 
 
 def test_a_bug_is_one_line_with_its_details_folded(show, own, monkeypatch):
@@ -218,17 +242,22 @@ def test_a_bug_is_one_line_with_its_details_folded(show, own, monkeypatch):
 
     monkeypatch.setattr("qkstore.store.Store.heads", broken)
     app = show(own, "heads")
-    assert "ValueError" in app.error[0].value and "boom" not in app.error[0].value and not app.exception
-    assert app.expander[0].label == "Details" and "boom" in app.expander[0].code[0].value
+    assert "ValueError" in app.error[0].value
+    assert "boom" not in app.error[0].value
+    assert not app.exception
+    assert app.expander[0].label == "Details"
+    assert "boom" in app.expander[0].code[0].value
 
 
 def test_a_contrast_with_an_empty_side_is_one_line_with_its_counts(show, own):
     qkstore.open(own).catalog.save(Contrast("lopsided", positive="k.role = 'nothing'", negative="k.role = 'box'"))
     for page in PAGES[1:]:
         app = show(own, page, contrast="lopsided")
-        assert len(app.error) >= 1 and "0 positive" in app.error[0].value.replace("\\", ""), page
+        assert len(app.error) >= 1, page
+        assert "0 positive" in app.error[0].value.replace("\\", ""), page
         assert not app.exception
-    assert app.title and show(own, "contrasts", contrast="lopsided").text_area, "the editor is there to mend it"
+    assert app.title
+    assert show(own, "contrasts", contrast="lopsided").text_area, "the editor is there to mend it"
 
 
 # -- the editor --------------------------------------------------------------------------------------------------
@@ -248,18 +277,23 @@ def test_a_typo_names_the_column_and_the_last_good_preview_stays(show, own):
     assert examples > 0
     app = edit(app, "Preview", positive="k.order_di = q.queried_order")
     said = app.error[0].value.replace("\\", "")
-    assert "order_di" in said and "order_id" in said and "Traceback" not in said
-    assert "last preview that worked" in html(app) and html(app).count("qk-positive") == examples
+    assert "order_di" in said
+    assert "order_id" in said
+    assert "Traceback" not in said
+    assert "last preview that worked" in html(app)
+    assert html(app).count("qk-positive") == examples
 
 
 def test_saving_makes_versions_and_nothing_that_fails_is_saved(show, own):
     catalog = qkstore.open(own).catalog
     app = show(own, "contrasts", contrast="order")
     app = edit(app, "Save as a new version", name="mine", positive="k.order_id = 99")
-    assert "0 positive" in app.error[0].value and catalog.contrasts() == []
+    assert "0 positive" in app.error[0].value
+    assert catalog.contrasts() == []
     app = edit(app, "Save as a new version", name="mine", positive="k.order_id = q.queried_order")
     assert [(c.name, c.version) for c in catalog.contrasts()] == [("mine", 1)]
-    assert app.query_params["contrast"] in ("mine", ["mine"]) and "version 1" in app.success[0].value
+    assert app.query_params["contrast"] in ("mine", ["mine"])
+    assert "version 1" in app.success[0].value
     app = edit(app, "Save as a new version", negative="k.order_id > q.queried_order")
     assert [c.version for c in catalog.versions("mine")] == [1, 2]
     assert catalog.versions("mine")[0].negative == "k.order_id <> q.queried_order"
@@ -269,7 +303,8 @@ def test_saving_makes_versions_and_nothing_that_fails_is_saved(show, own):
 def test_user_sql_in_the_editor_cannot_write(show, own):
     app = show(own, "contrasts", shape="select")
     app = edit(app, "Preview", select="drop table token")
-    assert app.error and not app.exception
+    assert app.error
+    assert not app.exception
     assert qkstore.open(own).run("boxes").tokens(0)
 
 
@@ -282,8 +317,10 @@ def test_hostile_tokens_are_escaped_and_hidden_characters_spelled_out(show, tmp_
     for page in ("contrasts", "attributions"):
         app = show(path, page)
         body = html(app)
-        assert "<script" not in body and "&lt;script&gt;" in body
-        assert "\u202e" not in body and "U+202E" in body
+        assert "<script" not in body
+        assert "&lt;script&gt;" in body
+        assert "\u202e" not in body
+        assert "U+202E" in body
         assert not any(
             "\u202e" in frame.value.write_csv()
             if hasattr(frame.value, "write_csv")
@@ -299,7 +336,8 @@ def test_hostile_names_reach_no_markdown(show, own):
     order = next(c for c in qkstore.open(own).features(qkstore.open(own).run("boxes"))["order"])
     qkstore.open(own).catalog.save(order.replace(name=name, description=SCRIPT))
     app = show(own, "contrasts", contrast=name)
-    assert not app.exception and not app.error
+    assert not app.exception
+    assert not app.error
     assert "<script" not in html(app)
     assert not any(IMAGE in s.value for s in [*app.subheader, *app.markdown, *app.info, *app.warning])
 

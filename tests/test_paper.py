@@ -39,7 +39,8 @@ def test_the_papers_sizes():
         "demo-paper-boxes-ord",
         "demo-paper-boxes-both",
     ]
-    assert (listed.n, listed.n_test) == (2000, 1000) and {(p.n, p.n_test) for p in boxed} == {(3000, 1000)}
+    assert (listed.n, listed.n_test) == (2000, 1000)
+    assert {(p.n, p.n_test) for p in boxed} == {(3000, 1000)}
     of = Counter((p.split, p.variant) for p in boxed[0].prompts().prompts)
     train = {("train", v): 3000 for v in ("base", "counterfactual", "reflexive", "fixed")}
     assert of == train | {("test", v): 1000 for v in ("base", "counterfactual", "reflexive")}
@@ -48,11 +49,9 @@ def test_the_papers_sizes():
         s: {x.labels["item"] for p in prompts if p.split == s for x in p.spans if x.role == "item"}
         for s in ("train", "test")
     }
-    assert (
-        len({p.labels["queried_category"] for p in prompts}) == 13
-        and not words["train"] & words["test"]
-        and len(prompts) == 3000
-    )
+    assert len({p.labels["queried_category"] for p in prompts}) == 13
+    assert not words["train"] & words["test"]
+    assert len(prompts) == 3000
 
 
 def test_other_models_have_one_kind_of_question_and_their_own_names():
@@ -74,7 +73,8 @@ def test_other_models_have_one_kind_of_question_and_their_own_names():
 )
 def test_a_scale_rounds_up(scale, n):
     listed, boxed = paper.parts("x/y", scale=scale)
-    assert (listed.n, boxed.n, boxed.n_test) == n and listed.n_test == boxed.n_test
+    assert (listed.n, boxed.n, boxed.n_test) == n
+    assert listed.n_test == boxed.n_test
 
 
 @pytest.mark.parametrize("scale", [0.049, 0, -1, float("nan"), float("inf")])
@@ -115,7 +115,8 @@ def test_the_command_makes_the_runs_of_a_downloaded_model(store):
     assert counts(run) == {("train", v): 150 for v in ("base", "counterfactual", "reflexive", "fixed")} | {
         ("test", v): 50 for v in ("base", "counterfactual", "reflexive")
     }
-    assert list(store.run("qwen-tiny-lists").layers) == [1] and store.run("qwen-tiny-lists").dtype == "float32"
+    assert list(store.run("qwen-tiny-lists").layers) == [1]
+    assert store.run("qwen-tiny-lists").dtype == "float32"
 
 
 @pytest.mark.parametrize(("family", "dtype"), [("llama", "float32"), ("qwen", "bfloat16")])
@@ -123,22 +124,21 @@ def test_the_other_dtype_of_either_family_gives_the_same_prompts(store, folders,
     assert main(asked(tmp_path, folders[family], "--dtype", dtype, "--layers", "1", "--batch-size", "64")) == 0
     for part in ("lists", "boxes-ent"):
         run, other = qkstore.open(tmp_path).run(f"{family}-tiny-{part}"), store.run(f"{family}-tiny-{part}")
-        assert run.dtype == dtype != other.dtype and run.table("SELECT * FROM token").equals(
-            other.table("SELECT * FROM token")
-        )
+        assert run.dtype == dtype != other.dtype
+        assert run.table("SELECT * FROM token").equals(other.table("SELECT * FROM token"))
         q, q_other = run.queries(1, 0), other.queries(1, 0)
-        assert np.abs(q - q_other).max() < 0.05 * np.abs(q).max() and not np.array_equal(
-            q, q_other
-        )  # rounded otherwise, and no more
+        # rounded otherwise, and no more
+        assert np.abs(q - q_other).max() < 0.05 * np.abs(q).max()
+        assert not np.array_equal(q, q_other)
 
 
 @pytest.mark.parametrize(("run", "bos"), [("llama-tiny-boxes-ent", "template"), ("qwen-tiny-boxes-ent", "none")])
 def test_prompts_stand_in_the_chat_template_once(store, run, bos):
     run = store.run(run)
     text = run.table("SELECT text FROM prompt").column("text").to_pylist()
-    assert (
-        run.bos == bos and run.chat_template and all(t.endswith("Answer: box") and t.count("user") == 1 for t in text)
-    )
+    assert run.bos == bos
+    assert run.chat_template
+    assert all(t.endswith("Answer: box") and t.count("user") == 1 for t in text)
     assert all(t.count("<|begin_of_text|>") == (bos == "template") for t in text)
 
 
@@ -165,17 +165,16 @@ def test_every_built_in_contrast_has_both_sides_on_both_splits(store):
 def test_what_is_there_is_skipped_and_what_is_missing_made(store, folders, capsys, monkeypatch, tmp_path):
     where = tmp_path / "s"
     again = asked(where, folders["llama"], "--dtype", "bfloat16", "--batch-size", "64")
-    assert main(again) == 0 and "was there" not in capsys.readouterr().out
+    assert main(again) == 0
+    assert "was there" not in capsys.readouterr().out
     path = where / "runs" / "llama-tiny-boxes-ent.duckdb"
     before = path.read_bytes()
     (where / "runs" / "llama-tiny-lists.duckdb").unlink()
     assert main(again) == 0
     first, second = capsys.readouterr().out.splitlines()
-    assert (
-        first.endswith("llama-tiny-lists.duckdb")
-        and second.endswith("boxes-ent.duckdb (was there)")
-        and path.read_bytes() == before
-    )
+    assert first.endswith("llama-tiny-lists.duckdb")
+    assert second.endswith("boxes-ent.duckdb (was there)")
+    assert path.read_bytes() == before
     monkeypatch.setattr(paper.model, "load", lambda *_: pytest.fail("nothing is missing, so no model is loaded"))
     assert main(again) == 0
 
@@ -196,16 +195,17 @@ def test_an_interrupted_programme_goes_on_where_it_stopped(tmp_path, folders):
     made = paper.build(
         tmp_path, str(folders["qwen"]), programme, options, progress=lambda stage, done, total: stages.append(stage)
     )
-    assert made == ["qwen-tiny-boxes-ent"] and "qwen-tiny-lists: capture" not in stages
+    assert made == ["qwen-tiny-boxes-ent"]
+    assert "qwen-tiny-lists: capture" not in stages
 
 
 def test_the_demo_model_goes_through_the_same_command(tmp_path):
     assert main(asked(tmp_path, "demo", "--questions", "both", "--prefix", "p", "--batch-size", "128")) == 0
     runs = {r.name: r for r in qkstore.open(tmp_path).runs()}
-    assert set(runs) == {"p-lists", "p-boxes-both"} and {r.model for r in runs.values()} == {"demo"}
-    assert runs["p-boxes-both"].chat_template is None and "reflexive" in qkstore.open(tmp_path).features(
-        runs["p-boxes-both"]
-    )
+    assert set(runs) == {"p-lists", "p-boxes-both"}
+    assert {r.model for r in runs.values()} == {"demo"}
+    assert runs["p-boxes-both"].chat_template is None
+    assert "reflexive" in qkstore.open(tmp_path).features(runs["p-boxes-both"])
 
 
 # -- mistakes --------------------------------------------------------------------------------------------------------
@@ -228,9 +228,10 @@ MISTAKES = {  # what is wrong: (options, what the one line says)
 def test_a_mistake_is_one_line_and_makes_nothing(tmp_path, folders, capsys, options, says):
     assert main(asked(tmp_path, folders["qwen"], *options)) == 2
     error = capsys.readouterr().err.strip()
-    assert (
-        error.startswith("error: ") and "\n" not in error and says in error and not list(tmp_path.glob("runs/*.duckdb"))
-    )
+    assert error.startswith("error: ")
+    assert "\n" not in error
+    assert says in error
+    assert not list(tmp_path.glob("runs/*.duckdb"))
 
 
 @pytest.mark.parametrize(

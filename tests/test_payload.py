@@ -44,9 +44,11 @@ def test_maps_come_from_the_seed_and_have_the_scripts_scale():
     again, other = Payload("discrete", 8, 3, 5).maps(), Payload("discrete", 8, 3, 5, seed=1).maps()
     for name, shape in {"A1": (32, 3), "A2": (32, 5), "B1": (32, 3), "B2": (32, 5), "A_y": (32, 10)}.items():
         assert task.maps()[name].shape == shape
-        assert np.array_equal(task.maps()[name], again[name]) and not np.array_equal(task.maps()[name], other[name])
+        assert np.array_equal(task.maps()[name], again[name])
+        assert not np.array_equal(task.maps()[name], other[name])
     wide = Payload("discrete", 8, 16, 4, d=400).maps()
-    assert np.std(wide["A1"]) == pytest.approx(1 / 4, rel=0.05) and np.std(wide["A_y"]) == pytest.approx(1, rel=0.05)
+    assert np.std(wide["A1"]) == pytest.approx(1 / 4, rel=0.05)
+    assert np.std(wide["A_y"]) == pytest.approx(1, rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,8 @@ def test_names_tell_tasks_apart():
             for c in ({"r1": 3}, {"r2": 2}, {"d_head": 16}, {"variant": "continuous"}, {"seed": 1}, {"noise": 1.0})
         ),
     }
-    assert task.name == "discrete-d8-2-3" and len(names) == 7
+    assert task.name == "discrete-d8-2-3"
+    assert len(names) == 7
 
 
 # -- the stream --------------------------------------------------------------------------------------------------------
@@ -91,22 +94,23 @@ def test_a_batch_is_the_task(variant):
     assert torch.equal(batch.u_q[:, :7], z[rows, batch.sought])  # the selector has the sought token's latents
     assert not torch.equal(batch.u_q[:, :7], z[rows, (batch.sought + 1) % 16])
     assert torch.equal(batch.u_q[:, 7:17], torch.zeros(2000, 10, dtype=torch.float64))  # and no payload
-    assert torch.equal(y.sum(-1), torch.ones(2000, 16, dtype=torch.float64)) and torch.equal(
-        y.argmax(-1)[rows, batch.sought], batch.y
-    )
-    assert noise.std().item() == pytest.approx(0.01, rel=0.02) and batch.u_q[:, 17:].std().item() == pytest.approx(
-        0.01, rel=0.02
-    )
+    assert torch.equal(y.sum(-1), torch.ones(2000, 16, dtype=torch.float64))
+    assert torch.equal(y.argmax(-1)[rows, batch.sought], batch.y)
+    assert noise.std().item() == pytest.approx(0.01, rel=0.02)
+    assert batch.u_q[:, 17:].std().item() == pytest.approx(0.01, rel=0.02)
     assert (set(z.unique().tolist()) == {-1.0, 1.0}) == (variant == "discrete")
-    assert z.mean().item() == pytest.approx(0, abs=0.02) and z.square().mean().item() == pytest.approx(1, abs=0.02)
+    assert z.mean().item() == pytest.approx(0, abs=0.02)
+    assert z.square().mean().item() == pytest.approx(1, abs=0.02)
     assert torch.corrcoef(z.reshape(-1, 7).T).fill_diagonal_(0).abs().max() < 0.03
 
 
 def test_a_head_reads_the_same_whatever_is_trained_beside_it():
     task = Payload("discrete", 8, 2, 3)
     alone, beside = Stream(task, 2, 3).draw(64), Stream(task, 6, 5).draw(64)
-    assert torch.equal(alone.u[..., :2], beside.u[..., :2]) and torch.equal(alone.u[..., 2:5], beside.u[..., 6:9])
-    assert torch.equal(alone.y, beside.y) and torch.equal(alone.sought, beside.sought)
+    assert torch.equal(alone.u[..., :2], beside.u[..., :2])
+    assert torch.equal(alone.u[..., 2:5], beside.u[..., 6:9])
+    assert torch.equal(alone.y, beside.y)
+    assert torch.equal(alone.sought, beside.sought)
     assert torch.equal(alone.u[..., 5:], beside.u[..., 11:])  # payload and noise
 
 

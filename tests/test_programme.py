@@ -36,23 +36,20 @@ PROGRAMME = [paper.Part("p-lists", "lists", "", 60, 50), paper.Part("p-boxes-ord
 def test_every_missing_run_is_ingested_once_with_its_prompts_and_task(asked, tmp_path):
     stages = []
     made = paper.build(tmp_path, "x/y", PROGRAMME, progress=lambda *what: stages.append(what))
-    assert (
-        made == ["p-lists", "p-boxes-ord"]
-        and asked.seen[0] == ("x/y", "float32", "cpu")
-        and stages == [(f"{run}: capture", 1, 2) for run in made]
-    )
+    assert made == ["p-lists", "p-boxes-ord"]
+    assert asked.seen[0] == ("x/y", "float32", "cpu")
+    assert stages == [(f"{run}: capture", 1, 2) for run in made]
     listed, boxed = asked.seen[1:]
-    assert (
-        (listed.run, boxed.run) == ("p-lists", "p-boxes-ord")
-        and listed.net is boxed.net is asked.loaded
-        and listed.seed == boxed.seed == 0
-    )
-    assert (
-        len(listed.prompts) == 110
-        and len(boxed.prompts) == 4 * 60 + 3 * 50
-        and {p.split for p in listed.prompts} == {"train", "test"}
-    )
-    assert listed.task != boxed.task and "ord" in boxed.task and boxed.template and listed.template != boxed.template
+    assert (listed.run, boxed.run) == ("p-lists", "p-boxes-ord")
+    assert listed.net is boxed.net is asked.loaded
+    assert listed.seed == boxed.seed == 0
+    assert len(listed.prompts) == 110
+    assert len(boxed.prompts) == 4 * 60 + 3 * 50
+    assert {p.split for p in listed.prompts} == {"train", "test"}
+    assert listed.task != boxed.task
+    assert "ord" in boxed.task
+    assert boxed.template
+    assert listed.template != boxed.template
 
 
 @pytest.mark.parametrize(
@@ -117,9 +114,8 @@ def test_a_models_name_is_made_a_runs_name(where, name):
 
 
 def test_the_demo_has_all_kinds_of_question_unless_some_are_named():
-    assert [p.question for p in paper.parts("demo")[1:]] == ["ent", "ord", "both"] and [
-        p.question for p in paper.parts("x/demo")[1:]
-    ] == ["ent"]
+    assert [p.question for p in paper.parts("demo")[1:]] == ["ent", "ord", "both"]
+    assert [p.question for p in paper.parts("x/demo")[1:]] == ["ent"]
     assert [p.question for p in paper.parts("demo", questions=["both"])[1:]] == ["both"]
     with pytest.raises(PromptError, match="^no question; there are: both, ent, ord"):
         paper.parts("demo", questions=[])
@@ -127,6 +123,5 @@ def test_the_demo_has_all_kinds_of_question_unless_some_are_named():
 
 def test_the_demo_model_is_called_demo_and_others_as_they_are(monkeypatch):
     monkeypatch.setattr(model, "load", lambda where, dtype, device: model.Model(None, None, "its own", "0" * 64))
-    assert (
-        paper._load("demo", "float32", "cpu").name == "demo" and paper._load("x/y", "float32", "cpu").name == "its own"
-    )
+    assert paper._load("demo", "float32", "cpu").name == "demo"
+    assert paper._load("x/y", "float32", "cpu").name == "its own"

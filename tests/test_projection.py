@@ -48,11 +48,9 @@ def test_the_cube_is_drawn_and_pairs_of_signs_matter(rng):
 def test_project_is_coordinates(rng):
     q, k, *_, s = cube(rng)
     at_q, at_k = project(q, k, s)
-    assert (
-        at_q.shape == (400, 3)
-        and np.allclose(at_q @ s.U.T, q @ s.query_projector)
-        and np.allclose(at_k @ s.V.T, k @ s.key_projector)
-    )
+    assert at_q.shape == (400, 3)
+    assert np.allclose(at_q @ s.U.T, q @ s.query_projector)
+    assert np.allclose(at_k @ s.V.T, k @ s.key_projector)
     e, F = random(16, 1, rng).U, random(16, 2, rng).V
     uneven = union([Subspace.of(e @ F[:, [i]].T, 1) for i in range(2)])
     assert [x.shape[1] for x in project(q, k, uneven)] == [1, 1]
@@ -65,11 +63,13 @@ def test_pca_is_the_svd_of_all_points(rng):
     U, S, _ = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)
     drawn = np.concatenate([view.query, view.key])
     assert np.allclose(drawn @ drawn.T, (U[:, :3] * S[:3] ** 2) @ U[:, :3].T)
-    assert np.allclose(view.explained, S[:3] ** 2 / np.sum(S**2)) and view.query.shape == (50, 3)
+    assert np.allclose(view.explained, S[:3] ** 2 / np.sum(S**2))
+    assert view.query.shape == (50, 3)
     assert not np.allclose(drawn.mean(axis=0), view.query.mean(axis=0))  # centred together, not each for itself
     full = np.concatenate([pca(q, k, 6).query, pca(q, k, 6).key])
     distance = lambda x: np.linalg.norm(x[:, None] - x, axis=2)
-    assert np.allclose(distance(full), distance(points)) and not np.allclose(distance(drawn), distance(points))
+    assert np.allclose(distance(full), distance(points))
+    assert not np.allclose(distance(drawn), distance(points))
 
 
 def test_pca_has_one_sign(rng):
@@ -83,9 +83,11 @@ def test_pca_has_one_sign(rng):
 
 def test_pca_of_little(rng):
     one = pca(rng.standard_normal((5, 1)), rng.standard_normal((4, 1)), 3)
-    assert one.query.shape == (5, 1) and np.allclose(one.explained, [1])
+    assert one.query.shape == (5, 1)
+    assert np.allclose(one.explained, [1])
     keys_only = pca(np.empty((0, 4)), rng.standard_normal((9, 4)))
-    assert keys_only.query.shape == (0, 3) and keys_only.key.shape == (9, 3)
+    assert keys_only.query.shape == (0, 3)
+    assert keys_only.key.shape == (9, 3)
     assert np.isfinite(pca(np.ones((3, 2)), np.ones((3, 2))).explained).all()
 
 
@@ -93,10 +95,13 @@ def test_umap_is_reproducible_and_keeps_classes(rng):
     pytest.importorskip("umap")
     q, k, label_q, label_k, s = cube(rng, n=150)
     a = umap(*project(q, k, s), n_components=2, n_neighbors=10, seed=1)
-    assert a.query.shape == (150, 2) and a.key.shape == (150, 2) and a.explained is None
+    assert a.query.shape == (150, 2)
+    assert a.key.shape == (150, 2)
+    assert a.explained is None
     assert found_by_centroid(a, label_q, label_k) > 0.95
     again, other = (umap(*project(q, k, s), n_components=2, n_neighbors=10, seed=seed) for seed in (1, 2))
-    assert (again.key == a.key).all() and (other.key != a.key).any()
+    assert (again.key == a.key).all()
+    assert (other.key != a.key).any()
 
 
 @pytest.mark.parametrize("n, neighbours", [(5, 10), (5, 1), (0, 15)])
@@ -113,15 +118,18 @@ def test_umap_needs_more_points_than_neighbours(n, neighbours):
 def test_sample_is_even_over_groups(rng):
     groups = rng.permutation(np.repeat(["a", "b", "c"], [1000, 100, 4]))
     chosen = sample(groups, 50, seed=1)
-    assert len(set(chosen)) == 50 and (np.diff(chosen) > 0).all()
+    assert len(set(chosen)) == 50
+    assert (np.diff(chosen) > 0).all()
     assert [int((groups[chosen] == g).sum()) for g in "abc"] == [23, 23, 4]
     plain = rng.choice(1104, 50, replace=False)
     assert (groups[plain] == "b").sum() < 15  # without groups the large one takes all
-    assert (sample(groups, 50, seed=1) == chosen).all() and (sample(groups, 50, seed=2) != chosen).any()
-    assert len(sample(groups, 5000)) == 1104 and len(sample(groups[:0], 5)) == 0
+    assert (sample(groups, 50, seed=1) == chosen).all()
+    assert (sample(groups, 50, seed=2) != chosen).any()
+    assert len(sample(groups, 5000)) == 1104
+    assert len(sample(groups[:0], 5)) == 0
     hits = np.zeros(1104)
     for seed in range(300):
         hits[sample(groups, 50, seed)] += 1
-    assert (
-        hits[groups == "b"].min() > 30 and hits[groups == "a"].max() < 30
-    )  # 69 and 7 expected: no position is preferred
+    # 69 and 7 expected: no position is preferred
+    assert hits[groups == "b"].min() > 30
+    assert hits[groups == "a"].max() < 30

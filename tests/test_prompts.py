@@ -54,12 +54,14 @@ def test_blank_lines_a_byte_order_mark_and_unicode_pass(file):
 def test_messages_give_the_last_ones_content(file):
     messages = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "a lime"}]
     (prompt,) = read_jsonl(write(file, {"messages": messages, "spans": [{"start": 2, "end": 6, "role": "item"}]}))
-    assert prompt.text == "a lime" and prompt.messages == tuple(messages)
+    assert prompt.text == "a lime"
+    assert prompt.messages == tuple(messages)
 
 
 def test_counterfactuals_may_come_before_what_they_are_of(file):
     prompts = read_jsonl(write(file, {"text": "a", "counterfactual_of": 2}, {"text": "b", "id": 2}))
-    assert prompts[0].counterfactual_of == "2" and prompts[1].id == "2"
+    assert prompts[0].counterfactual_of == "2"
+    assert prompts[1].id == "2"
 
 
 def test_labels_are_typed_by_their_values():
@@ -68,7 +70,8 @@ def test_labels_are_typed_by_their_values():
         Prompt("abc", (Span(0, 1, "x", {"f": 0.5}),)),
     ]
     types = check(prompts)
-    assert types.token == {"n": int, "f": float, "s": str} and types.prompt == {"b": bool}
+    assert types.token == {"n": int, "f": float, "s": str}
+    assert types.prompt == {"b": bool}
 
 
 SPAN = {"start": 4, "end": 8, "role": "item"}

@@ -65,19 +65,21 @@ def test_a_disk_that_is_full_at_any_moment_publishes_nothing_broken(tmp_path, li
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path), str(limit)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     if limit == 8_000_000:
-        assert done.stdout == "published\n" and check(store)[1] == [] and store.run("r").n_prompts == 300
+        assert done.stdout == "published\n"
+        assert check(store)[1] == []
+        assert store.run("r").n_prompts == 300
         return
-    assert (
-        "run 'r' was not published" in done.stdout
-        and "batches are kept" in done.stdout
-        and done.stdout.count("\n") == 1
-    )
-    assert store.scan() == ([], []) and not list((tmp_path / "runs/.incoming/r").glob("run.duckdb*"))
+    assert "run 'r' was not published" in done.stdout
+    assert "batches are kept" in done.stdout
+    assert done.stdout.count("\n") == 1
+    assert store.scan() == ([], [])
+    assert not list((tmp_path / "runs/.incoming/r").glob("run.duckdb*"))
     data = synthetic(300)
     with Incoming(tmp_path, "r", data.plan) as incoming:  # with room again the kept batches are the run
         assert len(incoming.done()) == len(list(data.batches()))
         incoming.publish(data.manifest, data.layers, data.prompts, data.tokens, data.query_rows, data.key_rows)
-    assert check(store)[1] == [] and np.array_equal(store.run("r").queries(1, 3), data.q[1, 3])
+    assert check(store)[1] == []
+    assert np.array_equal(store.run("r").queries(1, 3), data.q[1, 3])
 
 
 def test_a_full_disk_loses_no_saved_contrast(store):
@@ -93,17 +95,13 @@ def test_a_full_disk_loses_no_saved_contrast(store):
         "except QKStoreError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert (
-        done.returncode == 0
-        and done.stdout.startswith("catalogue catalog.duckdb was not written")
-        and done.stdout.count("\n") == 1
-    ), done
+    assert done.returncode == 0, done
+    assert done.stdout.startswith("catalogue catalog.duckdb was not written"), done
+    assert done.stdout.count("\n") == 1, done
     assert [c.name for c in store.catalog.contrasts()] == ["mine"]
     store.catalog.save(ORDER)
-    assert (
-        len(store.catalog.versions("mine")) == 2
-        and resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
-    )
+    assert len(store.catalog.versions("mine")) == 2
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
 
 
 @pytest.mark.parametrize("where", ["file/runs", "file"])
@@ -119,7 +117,8 @@ def test_a_refused_ingest_lets_go_of_its_lock(store):
     with pytest.raises(RunError, match="begun differently") as kept:
         Incoming(store.path, "r", {"a": 2})
     with Incoming(store.path, "r", {"a": 1}) as again:
-        assert again.done() == set() and kept
+        assert again.done() == set()
+        assert kept
 
 
 def test_a_run_published_while_we_waited_for_its_lock_is_not_made_twice(store, monkeypatch):
@@ -147,7 +146,8 @@ def test_vectors_are_stored_as_they_are(store):
         )
         .fetchall()
     }
-    assert kinds and not {k.lower() for k in kinds} & {"alp", "alprd", "chimp", "patas"}
+    assert kinds
+    assert not {k.lower() for k in kinds} & {"alp", "alprd", "chimp", "patas"}
 
 
 def test_rows_of_batches_may_lie_anywhere(tmp_path, monkeypatch):
@@ -166,9 +166,8 @@ def test_rows_of_batches_may_lie_anywhere(tmp_path, monkeypatch):
     assert check(qkstore.open(tmp_path))[1] == []
     for layer in range(2):
         for head in range(4):
-            assert np.array_equal(run.queries(layer, head), data.q[layer, head]) and np.array_equal(
-                run.keys(layer, head), data.k[layer, head // 2]
-            )
+            assert np.array_equal(run.queries(layer, head), data.q[layer, head])
+            assert np.array_equal(run.keys(layer, head), data.k[layer, head // 2])
             assert np.array_equal(run.logsumexp(layer, head, np.arange(30)), data.logsumexp[layer, head])
 
 
@@ -224,7 +223,8 @@ def test_what_a_killed_publication_left_is_begun_anew(tmp_path, left):
         else:
             (ingest.folder / "run.duckdb").write_bytes(left)
         ingest.publish(data.manifest, data.layers, data.prompts, data.tokens, data.query_rows, data.key_rows)
-    assert check(qkstore.open(tmp_path))[1] == [] and qkstore.open(tmp_path).run("r").n_prompts == 8
+    assert check(qkstore.open(tmp_path))[1] == []
+    assert qkstore.open(tmp_path).run("r").n_prompts == 8
 
 
 def test_a_batch_that_was_not_written_leaves_its_room_to_others(tmp_path, monkeypatch):

@@ -84,9 +84,11 @@ def test_a_soft_cap_is_the_models():
 def test_the_order_head_follows_the_others_order_and_not_its_entity(run):
     found = query_swap.intervene(run, FEATURES, 1, 0, most=200)
     c = by_name(found)
-    assert c["order"].target_after > 0.8 * c["order"].original_before and c["order"].flip_rate > 0.9
+    assert c["order"].target_after > 0.8 * c["order"].original_before
+    assert c["order"].flip_rate > 0.9
     assert c["random of order's rank"].target_after < 0.6 * c["order"].target_after
-    assert c["order"].n == c["lexical"].n == c["random"].n == found.n and c["random"].bases == 10
+    assert c["order"].n == c["lexical"].n == c["random"].n == found.n
+    assert c["random"].bases == 10
 
 
 def test_the_entity_head_follows_the_others_entity(tmp_path, run):
@@ -110,8 +112,10 @@ def test_the_other_query_looks_for_what_the_target_is(run):
     )
     asked = pl.from_arrow(run.labels("q", ["queried_order", "queried_entity", "split"], other))
     aimed = pl.from_arrow(run.labels("k", ["order_id", "entity"], targets.target[kept]))
-    assert (asked["queried_order"] == aimed["order_id"]).all() and (asked["queried_entity"] == aimed["entity"]).all()
-    assert set(asked["split"]) == {"test"} and len(other) == kept.sum() > 0
+    assert (asked["queried_order"] == aimed["order_id"]).all()
+    assert (asked["queried_entity"] == aimed["entity"]).all()
+    assert set(asked["split"]) == {"test"}
+    assert len(other) == kept.sum() > 0
 
 
 def test_the_share_on_stored_keys_is_told(run):

@@ -65,7 +65,8 @@ def test_units_are_delta_for_every_weighting_and_centring(rng, weighting, centre
     kind = dict(centred=centred, summed=weighting == "sum")
     x, c = rank.units(q, k, pairs, **kind)
     delta = ContrastiveCovariance(q.shape[1], **kind).update(q, k, pairs).delta
-    assert x.shape == c.shape == q.shape and np.allclose(x.T @ c / len(x), delta, rtol=1e-10, atol=1e-12)
+    assert x.shape == c.shape == q.shape
+    assert np.allclose(x.T @ c / len(x), delta, rtol=1e-10, atol=1e-12)
     other = rank.units(q, k, pairs, centred=not centred, summed=kind["summed"])
     assert not np.allclose(other[0].T @ other[1] / len(x), delta, rtol=1e-3)
 
@@ -75,7 +76,8 @@ def test_a_units_key_contrast_is_its_own_pairs(rng):
     n, d = 20, 4
     q, k = rng.standard_normal((n, d)), rng.standard_normal((2 * n, d))
     x, c = rank.units(q, k, Pairs(np.r_[np.arange(n), np.arange(n)], np.arange(2 * n), np.repeat([1, -1], n)))
-    assert np.array_equal(x, q) and np.allclose(c, k[:n] - k[n:])
+    assert np.array_equal(x, q)
+    assert np.allclose(c, k[:n] - k[n:])
 
 
 # -- the test ----------------------------------------------------------------------------------------------------
@@ -90,9 +92,10 @@ def test_without_a_feature_p_values_are_uniform(rng, n):
         x, c = noisy(rng, n, 5, []) if n < 100 else (size * v for v in noisy(rng, n, 3, []))
         ps.append(rank.statistical(x, c)[0])
     ps = np.array(ps)
-    assert (
-        abs(np.mean(ps <= 0.5) - 0.5) < 0.11 and np.mean(ps <= 0.05) < 0.1 and np.mean(ps <= 0.2) > 0.1
-    )  # 3 standard errors
+    # within 3 standard errors
+    assert abs(np.mean(ps <= 0.5) - 0.5) < 0.11
+    assert np.mean(ps <= 0.05) < 0.1
+    assert np.mean(ps <= 0.2) > 0.1
 
 
 def test_what_is_planted_is_found_and_no_more(rng):
@@ -102,7 +105,8 @@ def test_what_is_planted_is_found_and_no_more(rng):
     """
     found = [rank.ranks(*noisy(rng, 600, 8, [1.5, 0.8]), seed=i) for i in range(100)]
     statistical = np.array([f.statistical for f in found])
-    assert np.mean(statistical == 2) > 0.88 and np.mean(statistical > 2) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 100)
+    assert np.mean(statistical == 2) > 0.88
+    assert np.mean(statistical > 2) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 100)
     assert np.mean([f.energy > 2 for f in found]) > 0.9
 
 
@@ -110,14 +114,17 @@ def test_a_direction_is_found_once_there_are_queries_enough(rng):
     few, many = (
         [rank.ranks(*noisy(rng, n, 8, [1.5, 0.25]), seed=i).statistical for i in range(20)] for n in (60, 4000)
     )
-    assert np.mean(many) > 1.9 and np.mean(few) < 1.6
+    assert np.mean(many) > 1.9
+    assert np.mean(few) < 1.6
 
 
 def test_p_values_end_at_the_rank(rng):
     x, c = noisy(rng, 800, 6, [2.0, 1.0, 1.0])
     found = rank.ranks(x, c)
-    assert found.statistical == len(found.p_values) - 1 == place(found.p_values) and found.n == 800
-    assert all(p <= found.level for p in found.p_values[:-1]) and found.p_values[-1] > found.level
+    assert found.statistical == len(found.p_values) - 1 == place(found.p_values)
+    assert found.n == 800
+    assert all(p <= found.level for p in found.p_values[:-1])
+    assert found.p_values[-1] > found.level
     assert found.p_values[0] == 1 / (1 + rank.REPLICATES)
     full = rank.ranks(x[:, :3], x[:, :3])
     assert full.statistical == len(full.p_values) == 3, "all were rejected: none is left to end with"
@@ -127,7 +134,8 @@ def test_the_level_is_what_decides(rng):
     x, c = noisy(rng, 200, 6, [0.15])
     p = rank.statistical(x, c)[0]
     assert 0.01 < p < 0.9, "neither sure nor hopeless"
-    assert rank.ranks(x, c, level=p).statistical >= 1 and rank.ranks(x, c, level=p / 2).statistical == 0
+    assert rank.ranks(x, c, level=p).statistical >= 1
+    assert rank.ranks(x, c, level=p / 2).statistical == 0
 
 
 def test_same_seed_same_test_and_a_rotated_head_the_same_rank(rng):
@@ -147,7 +155,8 @@ def test_rounding_is_no_dimension(n):
     for seed in range(5):
         x, c = toy(seed, "room", 16, 5, 6, n, pairing="exact")
         found = rank.ranks(x.astype(np.float32).astype(float), c.astype(np.float32).astype(float))
-        assert found.statistical <= 5 and (n == 64 or found.statistical == 5)
+        assert found.statistical <= 5
+        assert n == 64 or found.statistical == 5
         assert np.linalg.matrix_rank(c.astype(np.float32), tol=0) > 5
 
 
@@ -160,7 +169,9 @@ def test_directions_that_no_query_shares_with_a_key_are_no_dimension(rng):
     kind = np.arange(90) % 3
     x, c = np.eye(3)[kind] * (kind != 2)[:, None] @ R, np.eye(3)[kind] * (kind != 1)[:, None] @ T
     found = rank.ranks(x, c)
-    assert found.statistical == 1 and len(found.p_values) == 2 and found.p_values[1] == 1.0
+    assert found.statistical == 1
+    assert len(found.p_values) == 2
+    assert found.p_values[1] == 1.0
 
 
 @pytest.mark.parametrize("n", [2, 9])
@@ -204,18 +215,23 @@ def test_crowded_heads_have_weak_dimensions_and_heads_with_room_have_not():
     """
     crowded = [rank.ranks(*toy(seed, "crowded", 8, 5, 6, 8192)) for seed in range(12)]
     room = [rank.ranks(*toy(seed, "room", 8, 4, 3, 8192)) for seed in range(12)]
-    assert np.mean([f.statistical == 5 for f in crowded]) > 0.7 and np.mean([f.weak > 0 for f in crowded]) > 0.4
-    assert np.mean([f.statistical == 4 for f in room]) > 0.7 and np.mean([f.weak > 0 for f in room]) < 0.2
+    assert np.mean([f.statistical == 5 for f in crowded]) > 0.7
+    assert np.mean([f.weak > 0 for f in crowded]) > 0.4
+    assert np.mean([f.statistical == 4 for f in room]) > 0.7
+    assert np.mean([f.weak > 0 for f in room]) < 0.2
 
 
 def test_noise_alone_has_energy_but_no_dimension(rng):
     """What the authors' lexical script gives: a ΔC that vanishes in expectation, with a 99 % rank of many."""
     found = rank.ranks(*noisy(rng, 500, 8, []))
-    assert found.energy >= 6 and found.statistical == 0 and found.weak == 0
+    assert found.energy >= 6
+    assert found.statistical == 0
+    assert found.weak == 0
     assert found.sentence == "ΔC is no larger than sampling error: no dimension is statistically there."
     some = rank.ranks(*noisy(rng, 300, 8, [2.0]))
     assert some.statistical == 1 < some.energy
-    assert f"{some.energy} dimensions are needed" in some.sentence and "only 1 statistically there" in some.sentence
+    assert f"{some.energy} dimensions are needed" in some.sentence
+    assert "only 1 statistically there" in some.sentence
 
 
 def test_cross_validation_leaves_out_energy_that_only_one_half_has(rng):
@@ -238,8 +254,10 @@ def test_the_benchmark_can_fail():
     )
     right = cells.with_columns(statistical=cells["true"], energy=cells["true"] + 1)
     assert bench.failures(right) == []
-    assert bench.summary(right)["energy"] == (0.0, 1.0, 1.0) and bench.summary(right)["statistical"] == (1.0, 0.0, 0.0)
-    assert bench.rare(5, 100, 0.05) > 0.3 and bench.rare(12, 100, 0.05) < 0.01
+    assert bench.summary(right)["energy"] == (0.0, 1.0, 1.0)
+    assert bench.summary(right)["statistical"] == (1.0, 0.0, 0.0)
+    assert bench.rare(5, 100, 0.05) > 0.3
+    assert bench.rare(12, 100, 0.05) < 0.01
 
 
 def test_the_benchmarks_heads_are_as_it_says():
@@ -253,7 +271,8 @@ def test_the_benchmarks_heads_are_as_it_says():
 def test_the_benchmark_takes_trained_heads_of_a_store(tmp_path):
     made = qkstore.open(toys.write(tmp_path, ("discrete",), ((2, 3),)))
     rows = [bench.trained_cell(900 + i, made.runs()) for i in range(4)]
-    assert {row["kind"] for row in rows} == {"trained"} and all(row["true"] == row["r1"] for row in rows)
+    assert {row["kind"] for row in rows} == {"trained"}
+    assert all(row["true"] == row["r1"] for row in rows)
     cells = bench.pl.DataFrame(rows).with_columns(
         energy=bench.pl.col("true") + 2, statistical=bench.pl.col("true") + 2, pairing=bench.pl.lit("exact")
     )

@@ -31,13 +31,17 @@ def test_the_page_says_what_the_library_computes(show, store, name):
     (contrast,) = qkstore.open(store).feature(run, name)
     found = dimension(run, contrast, 1, 2).rank
     app = show(store, "subspaces", contrast=name, layer=1, head=2)
-    assert not app.error and not app.exception and not app.info
-    assert app.metric[0].value == f"{found.energy} of 8" and len(app.metric) == 4
+    assert not app.error
+    assert not app.exception
+    assert not app.info
+    assert app.metric[0].value == f"{found.energy} of 8"
+    assert len(app.metric) == 4
     assert (
         app.metric[0].delta.replace("\\", "")
         == f"statistical {found.statistical}, cross-validated {found.cross_validated}"
     )
-    assert found.sentence in text(app) and "Canonical correlations" in text(app)
+    assert found.sentence in text(app)
+    assert "Canonical correlations" in text(app)
 
 
 def test_with_few_queries_the_rest_of_the_page_stays(show, store, tmp_path):
@@ -47,10 +51,12 @@ def test_with_few_queries_the_rest_of_the_page_stays(show, store, tmp_path):
     sides = dict(positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
     qkstore.open(few).catalog.save(qkstore.Contrast(name="few", where=where, **sides))
     app = show(few, "subspaces", contrast="few", layer=1, head=2)
-    assert not app.error and not app.exception
+    assert not app.error
+    assert not app.exception
     assert [i.value.replace("\\", "") for i in app.info] == [
         "the rank of ΔC is tested with 10 queries or more; the contrast has 9"
     ]
-    assert app.metric[0].delta == "too few queries to test it" and "Canonical correlations" not in text(app)
+    assert app.metric[0].delta == "too few queries to test it"
+    assert "Canonical correlations" not in text(app)
     whole = show(store, "subspaces", contrast="order", layer=1, head=2)
     assert charts(app) == charts(whole) - 1, "all but one chart"

@@ -51,7 +51,8 @@ def test_the_rate_falls_as_a_cosine_to_zero_or_stays():
         training.optimiser.step = lambda: (rates.append(training.optimiser.param_groups[0]["lr"]), step())
         while not training.finished:
             training.advance()
-        assert rates == pytest.approx(expected) and training.step == 4
+        assert rates == pytest.approx(expected)
+        assert training.step == 4
 
 
 def test_the_recipes_are_those_that_are_documented():
@@ -67,9 +68,8 @@ def test_the_recipes_are_those_that_are_documented():
     )
     training = Training([TASK], fast)
     (group,) = training.optimiser.param_groups
-    assert group["weight_decay"] == 0.01 and {id(W) for W in group["params"]} == {
-        id(W) for W in training.stack.weights.values()
-    }
+    assert group["weight_decay"] == 0.01
+    assert {id(W) for W in group["params"]} == {id(W) for W in training.stack.weights.values()}
 
 
 def test_a_head_begins_uniform_within_one_over_the_root_of_its_inputs():
@@ -82,26 +82,27 @@ def test_a_head_begins_uniform_within_one_over_the_root_of_its_inputs():
     }
     for name, w in W.items():
         bound = 1 / np.sqrt(w.shape[1])
-        assert 0.95 * bound < np.abs(w).max() <= bound and abs(w.mean()) < bound / 5, name
-    assert not np.array_equal(W["W_Q"], W["W_K"]) and not np.array_equal(
-        W["W_Q"], initial(Payload("discrete", 16, 3, 2))["W_Q"]
-    )
+        assert 0.95 * bound < np.abs(w).max() <= bound, name
+        assert abs(w.mean()) < bound / 5, name
+    assert not np.array_equal(W["W_Q"], W["W_K"])
+    assert not np.array_equal(W["W_Q"], initial(Payload("discrete", 16, 3, 2))["W_Q"])
     assert not np.array_equal(W["W_Q"], initial(Payload("discrete", 16, 2, 3, seed=1))["W_Q"])
 
 
 def test_drawing_twice_is_going_on_and_not_beginning_again():
     stream = Stream(TASK, 2, 3)
     first, second = stream.draw(8), stream.draw(8)
-    assert not torch.equal(first.u, second.u) and torch.equal(Stream(TASK, 2, 3).draw(8).u, first.u)
-    assert first.u.shape == (8, 16, 2 + 3 + 10 + 32) and first.u_q.shape == (8, 47)
+    assert not torch.equal(first.u, second.u)
+    assert torch.equal(Stream(TASK, 2, 3).draw(8).u, first.u)
+    assert first.u.shape == (8, 16, 2 + 3 + 10 + 32)
+    assert first.u_q.shape == (8, 47)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.5])
 def test_the_streams_noise_is_the_tasks_on_tokens_and_selectors(noise):
     batch = Stream(replace(TASK, noise=noise), 2, 3, dtype=torch.float64).draw(200)
-    assert batch.u[..., 15:].std().item() == pytest.approx(noise, rel=0.03) and batch.u_q[
-        :, 15:
-    ].std().item() == pytest.approx(noise, rel=0.03)
+    assert batch.u[..., 15:].std().item() == pytest.approx(noise, rel=0.03)
+    assert batch.u_q[:, 15:].std().item() == pytest.approx(noise, rel=0.03)
 
 
 def test_what_is_judged_is_what_attends():
@@ -115,7 +116,8 @@ def test_what_is_judged_is_what_attends():
     )  # the latents, whatever the payload
     W = none | {"W_Q": 30 * np.pad(read_q, ((0, 3), (0, 0))), "W_K": np.pad(read_k, ((0, 3), (0, 0)))}
     accuracy, attention, loss = judge([task, task], [none, W])
-    assert attention[0] == pytest.approx(1 / 16, abs=1e-6) and accuracy[0] == pytest.approx(0.1, abs=0.03)
+    assert attention[0] == pytest.approx(1 / 16, abs=1e-6)
+    assert accuracy[0] == pytest.approx(0.1, abs=0.03)
     assert loss[0] == pytest.approx(np.log(10), abs=1e-4)
     assert attention[1] > 0.5, "z·z is largest with itself more often than not"
     assert accuracy[1] == pytest.approx(0.1, abs=0.03), "with W_O of zeros nothing is said all the same"
@@ -139,25 +141,22 @@ ODD = {
 def test_odd_sizes_make_runs_of_those_sizes(tmp_path, task):
     (name,) = toy.build(tmp_path, [task], SHORT, SIZES)
     run = qkstore.open(tmp_path).run(name)
-    assert run.d_head == task.d_head and all(
-        run.settings[name] == getattr(task, name) for name in ("r1", "r2", "d", "n_keys", "n_payloads", "noise")
-    )
-    assert run.weights["W_Q"].shape == (task.d_head, task.d) and run.weights["W_O"].shape == (
+    assert run.d_head == task.d_head
+    assert all(run.settings[name] == getattr(task, name) for name in ("r1", "r2", "d", "n_keys", "n_payloads", "noise"))
+    assert run.weights["W_Q"].shape == (task.d_head, task.d)
+    assert run.weights["W_O"].shape == (
         task.n_payloads,
         task.d_head,
     )
-    assert (
-        run.weights["A1"].shape == (task.d, task.r1)
-        and run.n_keys == 4 * 40 * 2 + 20 * task.n_keys
-        and np.isfinite(run.keys(0, 0)).all()
-    )
+    assert run.weights["A1"].shape == (task.d, task.r1)
+    assert run.n_keys == 4 * 40 * 2 + 20 * task.n_keys
+    assert np.isfinite(run.keys(0, 0)).all()
     context = run.table(
         "SELECT count(*) AS n FROM token JOIN prompt USING (prompt_id) WHERE variant = 'context' GROUP BY prompt_id"
     ).to_pylist()
     assert {row["n"] for row in context} == {task.n_keys + 1}
-    assert run.layer(0, 0).scaling == pytest.approx(task.d_head**-0.5) and run.measures["bound"] == pytest.approx(
-        task.bound()
-    )
+    assert run.layer(0, 0).scaling == pytest.approx(task.d_head**-0.5)
+    assert run.measures["bound"] == pytest.approx(task.bound())
 
 
 def test_one_token_or_one_payload_leaves_nothing_to_find():
@@ -165,13 +164,12 @@ def test_one_token_or_one_payload_leaves_nothing_to_find():
         trained(ODD["one token"], steps=2) + trained(ODD["one payload"], steps=2),
         trained(ODD["no noise"], steps=2),
     )
-    assert (
-        alone.measures["attention"] == pytest.approx(1)
-        and one.measures["accuracy"] == 1
-        and one.measures["loss"] == pytest.approx(0, abs=1e-6)
-    )
+    assert alone.measures["attention"] == pytest.approx(1)
+    assert one.measures["accuracy"] == 1
+    assert one.measures["loss"] == pytest.approx(0, abs=1e-6)
     assert many.measures["attention"] < 0.5, "the control"
-    assert collision_bound(4, 16, 1) == pytest.approx(1) and collision_bound(4, 1, 10) == 1
+    assert collision_bound(4, 16, 1) == pytest.approx(1)
+    assert collision_bound(4, 1, 10) == 1
 
 
 def test_one_dimension_is_too_few_for_two_latents_and_eight_are_enough():
@@ -181,11 +179,10 @@ def test_one_dimension_is_too_few_for_two_latents_and_eight_are_enough():
 
 def test_noise_as_loud_as_the_embedding_costs_accuracy_and_is_no_collision():
     quiet, loud = (trained(Payload("discrete", 16, 3, 5, noise=noise))[0] for noise in (0.01, 1.0))
-    assert (
-        quiet.measures["accuracy"] > loud.measures["accuracy"] + 0.05
-        and quiet.measures["bound"] == loud.measures["bound"]
-    )
-    assert 0.2 < loud.measures["accuracy"] < 0.93 and quiet.measures["accuracy"] > 0.94
+    assert quiet.measures["accuracy"] > loud.measures["accuracy"] + 0.05
+    assert quiet.measures["bound"] == loud.measures["bound"]
+    assert 0.2 < loud.measures["accuracy"] < 0.93
+    assert quiet.measures["accuracy"] > 0.94
 
 
 def test_noise_is_in_the_stored_vectors():
@@ -276,7 +273,8 @@ def test_another_recipe_or_seed_does_not_go_on_with_it(stopped, tmp_path):
         SIZES,
         progress=lambda stage, done, total: seen.append(done) if "train" in stage else None,
     )
-    assert seen[0] == 1 and stopped.exists(), "the other's state is kept"
+    assert seen[0] == 1
+    assert stopped.exists(), "the other's state is kept"
 
 
 # -- devices -----------------------------------------------------------------------------------------------------
@@ -297,7 +295,9 @@ def test_a_device_that_is_not_there_is_one_line(tmp_path, capsys, device, said):
         == 2
     )
     error = capsys.readouterr().err
-    assert said in error and error.count("\n") == 1 and not (tmp_path / "s").exists()
+    assert said in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "s").exists()
 
 
 def test_sizes_below_one_are_refused():

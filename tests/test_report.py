@@ -170,16 +170,17 @@ def test_every_claim_of_the_programme_is_in_the_closing_table(document):
 
 def test_the_head_of_a_chapter_names_model_run_prompts_splits_query_and_dtype(document):
     facts = document.chapters[1].facts
-    assert facts["model"].startswith("demo") and "float32" in facts["vectors"] and facts["query token"] == "box"
-    assert (
-        "train base 300" in facts["prompts"]
-        and "test reflexive 100" in facts["prompts"]
-        and facts["built on, judged on"] == "train, test"
-    )
+    assert facts["model"].startswith("demo")
+    assert "float32" in facts["vectors"]
+    assert facts["query token"] == "box"
+    assert "train base 300" in facts["prompts"]
+    assert "test reflexive 100" in facts["prompts"]
+    assert facts["built on, judged on"] == "train, test"
 
 
 def test_progress_goes_through_every_section(document, told):
-    assert [done for done, _, _ in told] == list(range(19)) and {total for _, total, _ in told} == {19}
+    assert [done for done, _, _ in told] == list(range(19))
+    assert {total for _, total, _ in told} == {19}
 
 
 # -- n and intervals ---------------------------------------------------------------------------------------------
@@ -195,12 +196,15 @@ def test_every_figure_says_how_many_and_how_sure(document):
         else:
             assert INTERVAL.search(figure.sentence), figure
         assert re.search(r"\bn = [\d,]+|[\d,]+ (queries|keys|stored keys)", figure.sentence), figure
-        assert figure.title and figure.alt.startswith(figure.title)
+        assert figure.title
+        assert figure.alt.startswith(figure.title)
 
 
 def test_every_claim_has_its_n_and_all_but_differences_and_ranges_an_interval(document):
     for c in document.claims:
-        assert re.search(r"\d", c.n) and c.paper and c.authors
+        assert re.search(r"\d", c.n)
+        assert c.paper
+        assert c.authors
         if not c.claim.startswith(("Closed form", "L4 sum")):
             assert INTERVAL.search(c.here), c
 
@@ -209,7 +213,8 @@ def test_a_value_lies_within_its_interval(document):
     text = " ".join([c.here for c in document.claims] + [f.sentence for f in document.figures])
     found = re.findall(r"(−?[\d.,]+) \[(−?[\d.,]+),\s(−?[\d.,]+)\]", text)
     number = [[float(v.replace("−", "-").replace(",", "")) for v in row] for row in found]
-    assert len(number) > 200 and all(low <= value <= high for value, low, high in number)
+    assert len(number) > 200
+    assert all(low <= value <= high for value, low, high in number)
 
 
 # -- whose numbers -----------------------------------------------------------------------------------------------
@@ -238,12 +243,11 @@ def test_ranks_norms_and_gaps_are_those_of_the_library(store, document):
     for name in ("order", "order-centred", "order-elsewhere"):
         e = evidence(study.run, study.one(name), study.best.layer, study.best.head)
         fitted = analysis.covariance(study.run, study.one(name), study.best.layer, study.best.head)
-        assert (
-            e.moments.norm.value == pytest.approx(np.linalg.norm(fitted.delta))
-            and e.rank.energy == fitted.subspace.rank == e.moments.rank.value
-        )
+        assert e.moments.norm.value == pytest.approx(np.linalg.norm(fitted.delta))
+        assert e.rank.energy == fitted.subspace.rank == e.moments.rank.value
         said = claim(document, f"Leak: {name}", BOXES).here
-        assert sized(e.moments.norm.value, e.moments.norm.interval) in said and estimate(*e.gap, 2) in said
+        assert sized(e.moments.norm.value, e.moments.norm.interval) in said
+        assert estimate(*e.gap, 2) in said
 
 
 def test_the_leak_is_reproduced_and_both_remedies_remove_it(store):
@@ -252,9 +256,11 @@ def test_the_leak_is_reproduced_and_both_remedies_remove_it(store):
     raw, centred, elsewhere = (
         study.evidence(name, study.best) for name in ("order", "order-centred", "order-elsewhere")
     )
-    assert raw.gap[1][0] > 3 and raw.strength > 5
+    assert raw.gap[1][0] > 3
+    assert raw.strength > 5
     for e in (centred, elsewhere):
-        assert abs(e.gap[0]) < 0.15 * raw.gap[0] and e.moments.norm.value < 0.2 * raw.moments.norm.value
+        assert abs(e.gap[0]) < 0.15 * raw.gap[0]
+        assert e.moments.norm.value < 0.2 * raw.moments.norm.value
 
 
 def test_shares_and_growth_are_those_of_the_library(store, document):
@@ -266,7 +272,8 @@ def test_shares_and_growth_are_those_of_the_library(store, document):
     assert all(f"{name} {value:.3f}".replace("-", "−") in said for name, value in shares.items())
     table = growth(study.run, study.one("lexical"), study.best.layer, study.best.head, by="queried_entity").table
     (figure,) = [f for f in document.figures if f.name == f"{BOXES}-growth-all"]
-    assert f"{table['rank'][-1]} [" in figure.sentence and f"from all {table['values'].max()}" in figure.sentence
+    assert f"{table['rank'][-1]} [" in figure.sentence
+    assert f"from all {table['values'].max()}" in figure.sentence
 
 
 def test_the_live_result_stands_beside_the_closed_form(document):
@@ -274,7 +281,8 @@ def test_the_live_result_stands_beside_the_closed_form(document):
     (figure,) = [p for p in parts if isinstance(p, Figure)]
     assert "differ by 2e-07 at most" in figure.sentence
     (table,) = [p for p in parts if isinstance(p, Table)]
-    assert len(table.rows) == 6 and all(row["closed form, head alone"] == row["running model"] for row in table.rows)
+    assert len(table.rows) == 6
+    assert all(row["closed form, head alone"] == row["running model"] for row in table.rows)
     assert "keeps no live result" in sections(document)[f"{LISTS}-live"].parts[0]
 
 
@@ -319,17 +327,16 @@ class Page(HTMLParser):
 def test_the_page_is_one_file_that_fetches_nothing_and_runs_nothing(written, document):
     text = (written / "report.html").read_text()
     found = Page(text)
-    assert not {"script", "link", "iframe", "object", "embed"} & set(found.tags) and not re.search(
-        r"@import|url\((?!#)", text
-    )
+    assert not {"script", "link", "iframe", "object", "embed"} & set(found.tags)
+    assert not re.search(r"@import|url\((?!#)", text)
     assert set(re.findall(r"https?://[^\"\s<]+", text)) <= {
         "http://www.w3.org/2000/svg",
         "http://www.w3.org/1999/xlink",
     }
-    assert all(link.startswith(("#", "data:image/png;base64,")) for link in found.links) and len(text) < 6e6
-    assert len(found.ids) == len(set(found.ids)) and {link[1:] for link in found.links if link.startswith("#")} <= set(
-        found.ids
-    )
+    assert all(link.startswith(("#", "data:image/png;base64,")) for link in found.links)
+    assert len(text) < 6e6
+    assert len(found.ids) == len(set(found.ids))
+    assert {link[1:] for link in found.links if link.startswith("#")} <= set(found.ids)
     assert len(found.pictures) == len(document.figures) == found.tags.count("figcaption")
     assert all((p.get("alt") or p.get("aria-label")) for p in found.pictures)
 
@@ -337,16 +344,16 @@ def test_the_page_is_one_file_that_fetches_nothing_and_runs_nothing(written, doc
 def test_every_link_of_the_markdown_leads_to_a_file_and_tables_are_whole(written, document):
     text = (written / "docs/report.md").read_text()
     links = re.findall(r"!\[.*?\]\(([^)]+)\)", text)
-    assert sorted(links) == sorted(p.name for p in (written / "docs").iterdir() if p.name != "report.md") and len(
-        links
-    ) == len(document.figures)
+    assert sorted(links) == sorted(p.name for p in (written / "docs").iterdir() if p.name != "report.md")
+    assert len(links) == len(document.figures)
     assert all((written / "docs" / link).stat().st_size > 1000 for link in links)
     widths = [
         [len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()]
         for block in text.split("\n\n")
         if block.startswith("|")
     ]
-    assert len(widths) > 8 and all(len(set(w)) == 1 for w in widths)
+    assert len(widths) > 8
+    assert all(len(set(w)) == 1 for w in widths)
 
 
 def test_the_command_writes_and_says_what(store, tmp_path, capsys, monkeypatch, document):

@@ -95,32 +95,32 @@ def test_estimates_draw_every_row_with_its_own_interval():
         "rank",
     )
     assert point["y"]["sort"] == ["L1 H0", "L0 H1"], "in the order given, not by name"
-    assert (
-        point["color"]["scale"]["domain"] == ["order", "lexical"]
-        and point["color"]["title"] == "feature"
-        and point["yOffset"]["field"] == "group"
-    )
+    assert point["color"]["scale"]["domain"] == ["order", "lexical"]
+    assert point["color"]["title"] == "feature"
+    assert point["yOffset"]["field"] == "group"
 
 
 def test_one_group_needs_no_legend_and_one_row_a_name_no_offset():
     chart = report_chart.estimates([r for r in ROWS if r["group"] == "order"], "x")
     point = layers(chart)["point"]["encoding"]
-    assert point["color"]["legend"] is None and "yOffset" not in point and "tick" not in layers(chart)
+    assert point["color"]["legend"] is None
+    assert "yOffset" not in point
+    assert "tick" not in layers(chart)
     several = layers(report_chart.estimates(ROWS, "x"))["point"]["encoding"]
     assert several["color"]["legend"]["orient"] == "top", "the control"
 
 
 def test_a_null_is_a_stroke_and_a_reference_a_line():
     chart = report_chart.estimates([r | {"null": 0.5 * r["value"]} for r in ROWS], "x", reference=1.0)
-    assert layers(chart)["tick"]["encoding"]["x"]["field"] == "null" and [r["null"] for r in tables(chart)[-1]] == [
+    assert layers(chart)["tick"]["encoding"]["x"]["field"] == "null"
+    assert [r["null"] for r in tables(chart)[-1]] == [
         1.5,
         1.0,
         0.5,
         0.0,
     ]
-    assert tables(chart)[0] == [{"at": 1.0}] and layers(chart)["rule"]["encoding"]["x"]["field"] == "at", (
-        "beneath the whiskers"
-    )
+    assert tables(chart)[0] == [{"at": 1.0}], "beneath the whiskers"
+    assert layers(chart)["rule"]["encoding"]["x"]["field"] == "at", "beneath the whiskers"
 
 
 def test_some_rows_may_lack_a_null():
@@ -132,8 +132,10 @@ def test_some_rows_may_lack_a_null():
 def test_a_logarithm_has_no_zero_and_loses_no_row():
     chart = report_chart.estimates(ROWS, "x", log=True)
     rows = tables(chart)[-1]
-    assert len(rows) == 4 and all(r["low"] > 0 and r["value"] > 0 for r in rows)
-    assert [r["value"] for r in rows[:3]] == [3.0, 2.0, 1.0] and [r["high"] for r in rows] == [r["high"] for r in ROWS]
+    assert len(rows) == 4
+    assert all(r["low"] > 0 and r["value"] > 0 for r in rows)
+    assert [r["value"] for r in rows[:3]] == [3.0, 2.0, 1.0]
+    assert [r["high"] for r in rows] == [r["high"] for r in ROWS]
     assert layers(chart)["point"]["encoding"]["x"]["scale"] == {"type": "log"}
     zeros = tables(report_chart.estimates([ROWS[3]], "x", log=True))[-1]
     assert 0 < zeros[0]["value"] <= 1, "where all are zero too"
@@ -149,7 +151,8 @@ def test_hidden_characters_of_names_are_spelled_out():
     (row,) = tables(report_chart.estimates(rows, "x"))[-1]
     assert (row["name"], row["group"]) == ("U+202Egnp", "a↵b")
     text = svg(Figure("f", "t", "s", report_chart.estimates(rows + ROWS, "x")))
-    assert "\u202e" not in text and "U+202Egnp" in text
+    assert "\u202e" not in text
+    assert "U+202Egnp" in text
 
 
 # -- distribution ------------------------------------------------------------------------------------------------
@@ -187,16 +190,17 @@ def test_lines_and_bands_are_of_every_row(chart, table):
     found = chart.to_dict()
     assert next(iter(found["datasets"].values())) == table.to_dicts()
     band, line = found["spec"]["layer"]
-    assert (band["encoding"]["y"]["field"], band["encoding"]["y2"]["field"]) == ("low", "high") and band["mark"][
-        "opacity"
-    ] < 0.3
-    assert line["encoding"]["y"]["field"] in ("rank", "target") and line["mark"]["type"] == "line"
+    assert (band["encoding"]["y"]["field"], band["encoding"]["y2"]["field"]) == ("low", "high")
+    assert band["mark"]["opacity"] < 0.3
+    assert line["encoding"]["y"]["field"] in ("rank", "target")
+    assert line["mark"]["type"] == "line"
     assert found["facet"]["column"]["sort"] == table["feature"].unique(maintain_order=True).to_list()
 
 
 def test_heads_have_their_colours_in_the_order_given_and_random_is_grey():
     colour = report_chart.growth(GROWN, "values").to_dict()["spec"]["layer"][1]["encoding"]["color"]["scale"]
-    assert colour["domain"] == ["L1", "L0"] and colour["range"] == list(report_chart.COLOURS[:2])
+    assert colour["domain"] == ["L1", "L0"]
+    assert colour["range"] == list(report_chart.COLOURS[:2])
     dosed = report_chart.doses(DOSED).to_dict()["spec"]["layer"][1]["encoding"]["color"]["scale"]
     assert dict(zip(dosed["domain"], dosed["range"])) == {"all": palette.BLUE, "random": palette.GREY}
 
@@ -214,7 +218,8 @@ def test_clusters_draw_all_points_twice_and_name_groups_at_the_centre_of_their_k
     chart = report_chart.clusters(some, ("PC 1", "PC 2", "PC 3"))
     found = chart.to_dict()
     centres, drawn = sorted(found["datasets"].values(), key=len)
-    assert len(drawn) == 24 and "text" not in drawn[0], "tokens' texts are not carried along"
+    assert len(drawn) == 24
+    assert "text" not in drawn[0], "tokens' texts are not carried along"
     for c in centres:
         keys = some.filter(pl.col("side") == "key", pl.col("group") == c["group"])
         assert [c[a] for a in "xyz"] == pytest.approx([keys[a].mean() for a in "xyz"])
@@ -229,16 +234,16 @@ def test_queries_and_keys_are_told_apart_and_keys_alone_need_no_legend():
     drawn = (report_chart.clusters(points(sides=s), ("a", "b", "c")).to_dict() for s in (("query", "key"), ("key",)))
     both, keys = (chart["hconcat"][0]["layer"][0]["encoding"]["shape"] for chart in drawn)
     assert both["scale"] == keys["scale"] == {"domain": ["query", "key"], "range": ["triangle-up", "circle"]}
-    assert both["legend"] == {"orient": "bottom"} and keys["legend"] is None
+    assert both["legend"] == {"orient": "bottom"}
+    assert keys["legend"] is None
 
 
 def test_more_groups_than_colours_are_drawn_all_the_same():
     many = points(60).with_columns(group=pl.Series([f"g{i}" for i in range(60)]))
     plot = report_chart.clusters(many, ("a", "b", "c")).to_dict()["hconcat"][0]
     scale = plot["layer"][0]["encoding"]["color"]["scale"]
-    assert len(scale["domain"]) == len(scale["range"]) == 60 and scale["range"][16:32] == scale["range"][:16] == list(
-        report_chart.COLOURS
-    )
+    assert len(scale["domain"]) == len(scale["range"]) == 60
+    assert scale["range"][16:32] == scale["range"][:16] == list(report_chart.COLOURS)
 
 
 # -- on paper ----------------------------------------------------------------------------------------------------
@@ -257,7 +262,8 @@ def test_a_figure_is_drawn_on_white_with_ink(name):
     text = svg(Figure(name, "t", "s", CHARTS[name]))
     root = ElementTree.fromstring(text)
     assert "white" in [root[0].get("fill"), *(e.get("fill") for e in root.iter() if e.tag.endswith("rect"))]
-    assert palette.ink(True) not in text and palette.ink() in text, "the light theme's ink, and nothing of the dark one"
+    assert palette.ink(True) not in text, "nothing of the dark theme's ink"
+    assert palette.ink() in text, "the light theme's ink"
     width = float(root.get("width").removesuffix("px"))
     assert 300 < width <= 800
 
@@ -269,15 +275,13 @@ def test_a_chart_that_fills_its_place_gets_a_width_and_keeps_its_own_settings():
         [{"layer": 0, "head": h, "accuracy": h / 2, "selectivity": 1.0, "strength": 1.0, "rank": 1} for h in range(2)]
     )
     chart = charts.heads(heads, "accuracy", (0, 0))
-    assert chart.to_dict()["width"] == "container" and spec(Figure("f", "t", "s", chart))["width"] == WIDTH - 100
+    assert chart.to_dict()["width"] == "container"
+    assert spec(Figure("f", "t", "s", chart))["width"] == WIDTH - 100
     assert spec(Figure("f", "t", "s", CHARTS["estimates"]))["width"] == report_chart.WIDTH - 160
     own = CHARTS["estimates"].configure_axis(labelFontSize=7).configure_view(stroke="red")
     config = spec(Figure("f", "t", "s", own))["config"]
-    assert (
-        config["axis"]["labelFontSize"] == 7
-        and config["axis"]["gridColor"] == CONFIG["axis"]["gridColor"]
-        and config["view"]["stroke"] == "red"
-    )
-    assert CONFIG["axis"]["labelFontSize"] == 11 and CONFIG["view"] == {"stroke": None}, (
-        "the settings for all are not changed"
-    )
+    assert config["axis"]["labelFontSize"] == 7
+    assert config["axis"]["gridColor"] == CONFIG["axis"]["gridColor"]
+    assert config["view"]["stroke"] == "red"
+    assert CONFIG["axis"]["labelFontSize"] == 11, "the settings for all are not changed"
+    assert CONFIG["view"] == {"stroke": None}, "the settings for all are not changed"

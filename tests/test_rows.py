@@ -29,10 +29,10 @@ def test_rows_that_look_like_a_range_come_as_asked(store, rows):
 def test_more_rows_than_one_batch(tmp_path):
     data = write(tmp_path, "long", data=synthetic(2500, n_layers=1))
     run, rows = qkstore.open(tmp_path).run("long"), np.random.default_rng(0).permutation(10_000)[:3000]
-    assert run.n_keys > READ_ROWS and np.array_equal(run.keys(0, 3), data.k[0, 1])
-    assert np.array_equal(run.keys(0, 3, rows), data.k[0, 1, rows]) and np.array_equal(
-        run.queries(0, 3, rows // 4), data.q[0, 3, rows // 4]
-    )
+    assert run.n_keys > READ_ROWS
+    assert np.array_equal(run.keys(0, 3), data.k[0, 1])
+    assert np.array_equal(run.keys(0, 3, rows), data.k[0, 1, rows])
+    assert np.array_equal(run.queries(0, 3, rows // 4), data.q[0, 3, rows // 4])
 
 
 def test_vectors_that_are_missing_are_no_silent_zeros(store):
@@ -52,7 +52,8 @@ def test_prompts_end_where_they_end(store, prompt):
     for act in (run.prompt, run.tokens):
         with pytest.raises(RunError, match="its prompts are 0 to 7"):
             act(prompt)
-    assert run.prompt(7)["id"] == "p7" and run.prompt_id("p7") == run.prompt_id("7") == run.prompt_id(7) == 7
+    assert run.prompt(7)["id"] == "p7"
+    assert run.prompt_id("p7") == run.prompt_id("7") == run.prompt_id(7) == 7
     assert [t["pos"] for t in run.tokens(7)] == list(range(len(run.tokens(7))))
 
 
@@ -60,8 +61,11 @@ def test_values_are_sorted_and_cut(store):
     run = store.run("a")
     for column in ("entity", "box", "order_id"):
         values = run.values(column)
-        assert values == sorted(set(values)) and len(values) > 3 and run.values(column, most=2) == values[:2]
-    assert list(run.layers) == [0, 1] and run.splits == ["train", "test"]
+        assert values == sorted(set(values))
+        assert len(values) > 3
+        assert run.values(column, most=2) == values[:2]
+    assert list(run.layers) == [0, 1]
+    assert run.splits == ["train", "test"]
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,8 @@ def test_views_carry_the_labels_of_token_and_prompt(made):
     assert run.values("order_id") == [1, 2, 3, 4]
     assert run.values("no_such_label") == []
     labels = run.labels("k", ["order_id", "entity"], np.array([5, 0])).to_pylist()
-    assert labels[0]["order_id"] == 5 % BOXES + 1 and labels[1]["order_id"] == 1
+    assert labels[0]["order_id"] == 5 % BOXES + 1
+    assert labels[1]["order_id"] == 1
 
 
 def test_places_agree_with_the_tables(made):
@@ -81,7 +82,8 @@ def test_places_agree_with_the_tables(made):
 def test_what_is_not_there_is_named(made, call, says):
     with pytest.raises(RunError) as error:
         call(made[2])
-    assert says in str(error.value) and "\n" not in str(error.value)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -112,11 +114,9 @@ def test_truncated_file_is_one_line_and_hides_no_other_run(tmp_path):
         store = qkstore.open(tmp_path)
         runs, errors = store.scan()
         assert [r.name for r in runs] == ["synthetic"]
-        assert (
-            len(errors) == 1
-            and "broken.duckdb is damaged or unfinished" in str(errors[0])
-            and "\n" not in str(errors[0])
-        )
+        assert len(errors) == 1
+        assert "broken.duckdb is damaged or unfinished" in str(errors[0])
+        assert "\n" not in str(errors[0])
         with pytest.raises(StoreError):
             store.run("broken")
 
@@ -169,7 +169,8 @@ def test_run_file_reads_in_a_bare_shell(made):
     store, data, _ = made
     with duckdb.connect(str(store / "runs" / "synthetic.duckdb"), read_only=True) as con:
         (v,) = con.execute("SELECT v FROM query_vector WHERE layer = 1 AND head = 2 AND row = 3").fetchone()
-        assert len(v) == D and np.allclose(v, data.q[1, 2, 3])
+        assert len(v) == D
+        assert np.allclose(v, data.q[1, 2, 3])
         (n,) = con.execute(
             "SELECT count(*) FROM q JOIN k USING (prompt_id) WHERE k.order_id = q.queried_order"
         ).fetchone()

@@ -39,14 +39,18 @@ def test_a_triplet_differs_in_one_latent(variant, factor):
     keys, own, other = beside(made), f"z{factor}", f"z{3 - factor}"
     positive, negative = (keys.filter(pl.col("side") == side) for side in ("positive", "negative"))
     assert len(positive) == len(negative) == N
-    assert (positive[own] == positive[f"q_{own}"]).all() and (negative[own] != negative[f"q_{own}"]).all()
+    assert (positive[own] == positive[f"q_{own}"]).all()
+    assert (negative[own] != negative[f"q_{own}"]).all()
     assert (positive[other] == negative[other]).all()  # the other latent is held
     if variant == "discrete":  # at a random value: as often the query's as chance has it
         r = (made.task.r1, made.task.r2)[2 - factor]
         assert abs((positive[other] == positive[f"q_{other}"]).mean() - 2**-r) < 4 * 0.5 / np.sqrt(N)
     assert (positive["payload"] != negative["payload"]).any()
-    assert set(keys["factor"]) == {own} and set(keys["split"]) == {"train"} and set(keys["variant"]) == {"triplet"}
-    assert keys["q_side"].is_null().all() and keys["q_payload"].is_null().all()
+    assert set(keys["factor"]) == {own}
+    assert set(keys["split"]) == {"train"}
+    assert set(keys["variant"]) == {"triplet"}
+    assert keys["q_side"].is_null().all()
+    assert keys["q_payload"].is_null().all()
 
 
 @pytest.mark.parametrize("variant", ["discrete", "continuous"])
@@ -55,9 +59,8 @@ def test_exact_triplets_share_payload_and_noise(variant):
     made.triplets(1, N, exact=True)
     authors.triplets(1, N)
     keys = beside(made)
-    assert (keys.filter(side="positive")["payload"] == keys.filter(side="negative")["payload"]).all() and set(
-        keys["variant"]
-    ) == {"exact"}
+    assert (keys.filter(side="positive")["payload"] == keys.filter(side="negative")["payload"]).all()
+    assert set(keys["variant"]) == {"exact"}
     out = np.linalg.svd((initial(made.task)["W_K"] @ made.maps["A1"]))[0][
         :, made.task.r1 :
     ]  # what latent 1 never reaches
@@ -74,7 +77,8 @@ def test_the_other_value_is_uniform_over_the_others():
     assert (other.code != sought.code).all()
     for code in ("--", "-+", "+-", "++"):
         counts = pl.Series(other.code[sought.code == code]).value_counts()["count"] / (sought.code == code).sum()
-        assert len(counts) == 3 and (abs(counts - 1 / 3) < 0.03).all()
+        assert len(counts) == 3
+        assert (abs(counts - 1 / 3) < 0.03).all()
 
 
 def test_equal_codes_are_equal_values():
@@ -84,9 +88,8 @@ def test_equal_codes_are_equal_values():
         same = a.code[:, None] == b.code[None]
         assert np.array_equal(same, (a.value[:, None] == b.value[None]).all(-1))
         assert same.any() == (variant == "discrete")
-        assert a[:5].value.shape == (5, 3) and all(
-            s == "".join("-+"[int(x > 0)] for x in v) for s, v in zip(a.signs, a.value)
-        )
+        assert a[:5].value.shape == (5, 3)
+        assert all(s == "".join("-+"[int(x > 0)] for x in v) for s, v in zip(a.signs, a.value))
 
 
 @pytest.mark.parametrize("variant", ["discrete", "continuous"])
@@ -95,10 +98,15 @@ def test_a_context_has_one_sought_token(variant):
     made.contexts(N)
     keys = beside(made)
     positive = keys.filter(side="positive")
-    assert len(keys) == 16 * N and len(positive) == N and positive["prompt_id"].n_unique() == N
-    assert (positive["z1"] == positive["q_z1"]).all() and (positive["z2"] == positive["q_z2"]).all()
+    assert len(keys) == 16 * N
+    assert len(positive) == N
+    assert positive["prompt_id"].n_unique() == N
+    assert (positive["z1"] == positive["q_z1"]).all()
+    assert (positive["z2"] == positive["q_z2"]).all()
     assert (positive["payload"].cast(pl.String) == positive["answer"]).all()
-    assert positive["pos"].n_unique() == 16 and set(keys["split"]) == {"test"} and keys["factor"].is_null().all()
+    assert positive["pos"].n_unique() == 16
+    assert set(keys["split"]) == {"test"}
+    assert keys["factor"].is_null().all()
     chance = (keys.filter(side="negative").select((pl.col("z1") == pl.col("q_z1")).mean())).item()
     assert chance == pytest.approx(0.25 if variant == "discrete" else 0, abs=0.03)
 
@@ -136,6 +144,7 @@ def test_tokens_lie_in_their_prompts_text(variant):
     prompts, tokens, query_rows, key_rows = made.frames()
     texts = dict(zip(prompts["prompt_id"], prompts["text"]))
     assert all(texts[t["prompt_id"]][t["char_start"] : t["char_end"]] == t["text"] for t in tokens.to_dicts())
-    assert prompts["prompt_id"].to_list() == list(range(7)) and query_rows["query_row"].to_list() == list(range(7))
+    assert prompts["prompt_id"].to_list() == list(range(7))
+    assert query_rows["query_row"].to_list() == list(range(7))
     assert len(key_rows) == 4 * 2 + 3 * 16 == len(np.concatenate(made.k))
     assert (query_rows["pos"] == pl.Series([2] * 4 + [16] * 3)).all()

@@ -48,7 +48,8 @@ def test_every_column_of_the_catalogue_is_described():
         "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal"
     ).fetchall():
         row = re.search(rf"^\| {table} \| (.*) \|$", DOC, re.M)
-        assert row and column in [c.strip() for c in row.group(1).split(",")], f"{table}.{column}"
+        assert row, f"{table}.{column}"
+        assert column in [c.strip() for c in row.group(1).split(",")], f"{table}.{column}"
 
 
 def test_labels_become_typed_columns_of_the_views():

@@ -41,7 +41,8 @@ def test_equals_a_loop(rng):
     logit, attention, pairs = some(rng)
     found = score(logit, attention, pairs)
     accuracy, n, on, off = by_loop(logit, attention, pairs)
-    assert (found.accuracy, found.n) == (accuracy, n) and n < pairs.counts.n_q
+    assert (found.accuracy, found.n) == (accuracy, n)
+    assert n < pairs.counts.n_q
     assert np.allclose((found.attention_positive, found.attention_negative, found.selectivity), (on, off, on / off))
     assert by_loop(logit, attention, pairs, tie=True)[0] > accuracy  # ties are there, and count against
     assert found.accuracy_ci == wilson(round(accuracy * n), n)
@@ -52,7 +53,8 @@ def test_order_of_pairs_does_not_matter(rng):
     mixed = rng.permutation(len(pairs))
     shuffled = Pairs(pairs.query[mixed], pairs.key[mixed], pairs.sign[mixed])
     a, b = score(logit, attention, pairs), score(logit[mixed], attention[mixed], shuffled)
-    assert a.accuracy == b.accuracy and np.isclose(a.attention_positive, b.attention_positive)
+    assert a.accuracy == b.accuracy
+    assert np.isclose(a.attention_positive, b.attention_positive)
     assert score(logit, attention, shuffled).accuracy != a.accuracy  # logits of other pairs
 
 
@@ -61,14 +63,16 @@ def test_a_perfect_and_a_blind_head():
     attention = np.array([0.8, 0.1, 0.1] * 2)
     assert score(np.log(attention), attention, pairs).accuracy == 1
     blind = score(np.zeros(6), np.full(6, 1 / 3), pairs)
-    assert blind.accuracy == 0 and blind.selectivity == pytest.approx(0.5)
+    assert blind.accuracy == 0
+    assert blind.selectivity == pytest.approx(0.5)
 
 
 def test_keys_of_other_prompts_have_no_attention(rng):
     logit, _, pairs = some(rng)
     found = score(logit, np.where(pairs.positive, 0.25, np.nan), pairs)
     per_query = np.bincount(pairs.query[pairs.positive])
-    assert found.attention_negative is None and found.selectivity is None
+    assert found.attention_negative is None
+    assert found.selectivity is None
     assert np.isclose(found.attention_positive, 0.25 * per_query[per_query > 0].mean())
     assert score(logit, np.full(len(pairs), np.nan), pairs).attention_positive is None
     assert score(logit, np.where(pairs.positive, 0.25, 0.0), pairs).selectivity is None  # no ratio to nothing
@@ -83,11 +87,11 @@ def test_no_query_with_both_signs(pairs):
 def test_logits_are_scaled_then_capped(rng):
     q, k = rng.standard_normal((2, 5, 8)).astype(np.float32)
     raw = np.array([0.5 * sum(float(a) * float(b) for a, b in zip(x, y)) for x, y in zip(q, k)])
-    assert np.allclose(logits(q, k, 0.5), raw, rtol=0, atol=1e-14) and logits(q, k, 0.5).dtype == np.float64
+    assert np.allclose(logits(q, k, 0.5), raw, rtol=0, atol=1e-14)
+    assert logits(q, k, 0.5).dtype == np.float64
     capped = logits(10 * q, k, 0.5, softcap=3.0)
-    assert (
-        np.allclose(capped, 3 * np.tanh(10 * raw / 3), atol=1e-6) and np.abs(capped).max() <= 3 < np.abs(10 * raw).max()
-    )
+    assert np.allclose(capped, 3 * np.tanh(10 * raw / 3), atol=1e-6)
+    assert np.abs(capped).max() <= 3 < np.abs(10 * raw).max()
     single = np.einsum("nd,nd->n", q, k) * np.float32(0.5)
     assert np.abs(single - raw).max() > 1e-10  # float32 sums would not pass the test above
 
@@ -104,14 +108,14 @@ def test_pair_logits_do_not_depend_on_the_chunk(rng, monkeypatch, chunk):
 
 def test_wilson():
     """Known values, and coverage near 95 % where the plain normal interval fails."""
-    assert wilson(0, 10) == pytest.approx((0, 0.2775), abs=1e-4) and wilson(8, 10) == pytest.approx(
-        (0.4902, 0.9433), abs=1e-4
-    )
+    assert wilson(0, 10) == pytest.approx((0, 0.2775), abs=1e-4)
+    assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
     draws = np.random.default_rng(0).binomial(30, 0.03, 2000)
     covers = np.mean([low <= 0.03 <= high for low, high in (wilson(x, 30) for x in draws)])
     p = draws / 30
     plain = np.mean(np.abs(p - 0.03) <= 1.96 * np.sqrt(p * (1 - p) / 30))
-    assert covers > 0.92 and plain < 0.7
+    assert covers > 0.92
+    assert plain < 0.7
 
 
 def test_the_interval_of_a_ratio_covers_it():
@@ -122,14 +126,16 @@ def test_the_interval_of_a_ratio_covers_it():
         low, high = ratio_interval(sums, seed)
         middle, half = (low + high) / 2, (high - low) / 4
         hits, narrow = hits + (low <= 3 <= high), narrow + (middle - half <= 3 <= middle + half)
-    assert 0.9 <= hits / 200 <= 0.985 and narrow / 200 < 0.85
+    assert 0.9 <= hits / 200 <= 0.985
+    assert narrow / 200 < 0.85
 
 
 def test_the_interval_is_of_the_score_and_pairs_the_sides(rng):
     logit, attention, pairs = some(rng)
     found = score(logit, attention, pairs)
     low, high = found.selectivity_ci
-    assert low < found.selectivity < high and score(logit, attention, pairs).selectivity_ci == (low, high)
+    assert low < found.selectivity < high
+    assert score(logit, attention, pairs).selectivity_ci == (low, high)
     assert score(logit, attention, pairs, resample=False).selectivity_ci is None
     assert score(logit, np.where(pairs.positive, 0.25, np.nan), pairs).selectivity_ci is None
     scale = rng.gamma(1, 1, 300)  # queries that attend much to both: their ratio is known all the same
@@ -142,5 +148,6 @@ def test_the_interval_is_of_the_score_and_pairs_the_sides(rng):
 def test_a_missing_side_is_left_out_of_its_mean():
     sums = np.array([[1.0, np.nan], [3.0, 1.0], [np.nan, 1.0]] * 50)
     low, high = ratio_interval(sums)
-    assert low < 2 < high and high - low < 0.6
+    assert low < 2 < high
+    assert high - low < 0.6
     assert bootstrap(np.ones((4, 2)), 0).shape == (1000, 2)

@@ -54,7 +54,8 @@ def at(scores) -> list[tuple[int, int]]:
 
 def test_filter_heads_are_the_three_of_the_largest_ratio_on_train():
     scores = [head(0, i, ratio=r) for i, r in enumerate((0.2, 5.0, None, 3.0, 4.0, 0.9))]
-    assert at(filter_heads(scores)) == [(0, 1), (0, 4), (0, 3)] and at(filter_heads(scores, 1)) == [(0, 1)]
+    assert at(filter_heads(scores)) == [(0, 1), (0, 4), (0, 3)]
+    assert at(filter_heads(scores, 1)) == [(0, 1)]
     assert at(filter_heads([dataclasses.replace(s, selectivity=9.0 - s.head) for s in scores])) == at(
         filter_heads(scores)
     ), "test figures do not choose"
@@ -62,16 +63,17 @@ def test_filter_heads_are_the_three_of_the_largest_ratio_on_train():
 
 def test_binding_heads_reach_thirty_percent_on_train():
     scores = [head(0, i, a) for i, a in enumerate((0.29, 0.3, None, 0.99, 0.5))]
-    assert at(binding_heads(scores)) == [(0, 3), (0, 4), (0, 1)] and at(binding_heads(scores, 0.6)) == [(0, 3)]
+    assert at(binding_heads(scores)) == [(0, 3), (0, 4), (0, 1)]
+    assert at(binding_heads(scores, 0.6)) == [(0, 3)]
     assert at(binding_heads([dataclasses.replace(s, accuracy=1.0) for s in scores])) == at(binding_heads(scores))
 
 
 def test_fewer_heads_than_are_asked_for_and_ties():
-    assert at(filter_heads([head(0, 0, ratio=1.0)])) == [(0, 0)] and filter_heads([]) == binding_heads([]) == []
+    assert at(filter_heads([head(0, 0, ratio=1.0)])) == [(0, 0)]
+    assert filter_heads([]) == binding_heads([]) == []
     tied = [head(0, i, 0.5, 2.0) for i in range(5)]
-    assert at(filter_heads(tied)) == [(0, 0), (0, 1), (0, 2)] and at(binding_heads(tied)) == [
-        (0, i) for i in range(5)
-    ], "the first ones, in order"
+    assert at(filter_heads(tied)) == [(0, 0), (0, 1), (0, 2)], "the first ones, in order"
+    assert at(binding_heads(tied)) == [(0, i) for i in range(5)], "the first ones, in order"
     assert at(filter_heads([head(0, 0, ratio=0.0), head(0, 1, ratio=float("inf"))])) == [(0, 1), (0, 0)]
 
 
@@ -103,9 +105,9 @@ def test_selected_names_what_each_head_is():
 def test_a_run_of_one_split_says_that_its_intervals_are_too_good():
     assert "too good" in selection.statement([head(0, 0, built_on="train", judged_on="train")])
     said = selection.statement([head(0, 0)])
-    assert (
-        "on the train split" in said and "of the test split, which had no part in the choice" in said and "30 %" in said
-    )
+    assert "on the train split" in said
+    assert "of the test split, which had no part in the choice" in said
+    assert "30 %" in said
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +147,8 @@ def test_the_figures_of_both_splits_are_those_of_a_loop(store):
 def test_the_planted_heads_are_selected(store):
     found = heads(store.run("plain"), ORDER, nulls=0)
     planted = {(1, 0), (1, 1), (1, 2)}  # two read the order, one the entity that stands there
-    assert set(at(binding_heads(found))) >= planted and set(at(filter_heads(found))) == planted
+    assert set(at(binding_heads(found))) >= planted
+    assert set(at(filter_heads(found))) == planted
     (category,) = store.feature(store.run("lists"), "category")
     assert at(filter_heads(heads(store.run("lists"), category, nulls=0), 1)) == [(1, 1)]
 
@@ -199,10 +202,8 @@ def test_the_ranked_table_and_the_command_say_what_is_selected(store, monkeypatc
     assert dict(zip(table.select("layer", "head").rows(), table["selected"])) == {
         (s.layer, s.head): selected(scores).get((s.layer, s.head), "") for s in scores
     }
-    assert (
-        table.filter(pl.col("selectivity_low") > pl.col("selectivity")).is_empty()
-        and table["selectivity_high"].null_count() == 0
-    )
+    assert table.filter(pl.col("selectivity_low") > pl.col("selectivity")).is_empty()
+    assert table["selectivity_high"].null_count() == 0
     asked = [
         "heads",
         "--store",
@@ -224,10 +225,12 @@ def test_the_ranked_table_and_the_command_say_what_is_selected(store, monkeypatc
 
 def test_the_page_shows_what_is_selected_and_how(store, show):
     app = show(store.path, "heads", run="lists", contrast="category", layer=1, head=1)
-    assert not app.exception and not app.error
+    assert not app.exception
+    assert not app.error
     texts = " ".join(h.proto.body for h in app.get("html"))
-    assert (
-        "Filter heads are the top 3 by selectivity" in texts and "by selectivity " in texts and "95 % interval" in texts
-    )
+    assert "Filter heads are the top 3 by selectivity" in texts
+    assert "by selectivity " in texts
+    assert "95 % interval" in texts
     shown = app.dataframe[0].value
-    assert "filter" in shown["selected"].iloc[0] and {"selectivity_low", "accuracy_high"} <= set(shown.columns)
+    assert "filter" in shown["selected"].iloc[0]
+    assert {"selectivity_low", "accuracy_high"} <= set(shown.columns)

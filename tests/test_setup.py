@@ -89,21 +89,27 @@ def place(tmp_path):
 def test_an_install_is_pinned_and_a_second_one_does_nothing(place):
     place.python("python3.11")
     first = place.install()
-    assert first.returncode == 0 and "installing requirements.txt into .venv" in first.stdout
-    assert len(place.calls) == 1 and "-c setup/constraints.txt -r requirements.txt" in place.calls[0]
+    assert first.returncode == 0
+    assert "installing requirements.txt into .venv" in first.stdout
+    assert len(place.calls) == 1
+    assert "-c setup/constraints.txt -r requirements.txt" in place.calls[0]
     second = place.install()
-    assert (second.returncode, second.stdout, second.stderr) == (0, "", "") and len(place.calls) == 1
+    assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
+    assert len(place.calls) == 1
 
 
 def test_new_pins_other_requirements_or_a_lost_venv_are_installed(place):
     place.python("python3.11")
     place.install()
-    assert place.install("requirements-test.txt").returncode == 0 and len(place.calls) == 2
+    assert place.install("requirements-test.txt").returncode == 0
+    assert len(place.calls) == 2
     with open(place.folder / "setup/constraints.txt", "a") as pins:
         pins.write("something==1.0\n")
-    assert place.install().returncode == 0 and len(place.calls) == 3
+    assert place.install().returncode == 0
+    assert len(place.calls) == 3
     (place.folder / ".venv/bin/python").unlink()
-    assert place.install().returncode == 0 and len(place.calls) == 4
+    assert place.install().returncode == 0
+    assert len(place.calls) == 4
 
 
 def test_an_installed_venv_needs_no_other_python(place):
@@ -127,9 +133,14 @@ def test_an_old_python_or_none_is_named_in_one_line(place, version, environment,
     if version:
         place.python("python3", version, fits=version == "3.12.1")
     done = place.install(**environment)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1 and done.stdout == ""
-    assert "qkstore needs Python 3.11, 3.12 or 3.13" in done.stderr and says in done.stderr and "PYTHON=" in done.stderr
-    assert not (place.folder / ".venv").exists() and not place.calls
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    assert "qkstore needs Python 3.11, 3.12 or 3.13" in done.stderr
+    assert says in done.stderr
+    assert "PYTHON=" in done.stderr
+    assert not (place.folder / ".venv").exists()
+    assert not place.calls
 
 
 def test_the_newest_python_that_fits_is_taken(place):
@@ -144,8 +155,10 @@ def test_the_real_python_is_judged_by_its_version(place):
     """The fakes answer by themselves; this one is asked. It gets as far as pip, which this .venv lacks."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", place.folder / ".venv"], check=True)
     done = place.install(PYTHON=sys.executable)
-    assert "qkstore needs" not in done.stderr and "made with" not in done.stderr
-    assert done.returncode == 2 and "No module named pip" in done.stderr
+    assert "qkstore needs" not in done.stderr
+    assert "made with" not in done.stderr
+    assert done.returncode == 2
+    assert "No module named pip" in done.stderr
     assert not (place.folder / ".venv/installed-requirements").exists()
 
 
@@ -155,19 +168,19 @@ def test_a_venv_of_an_old_python_is_named(place):
     old = place.python("old", "3.8.1", fits=False)
     shutil.move(old, place.folder / ".venv/bin/python")
     done = place.install()
-    assert (
-        done.returncode == 2
-        and "made with Python 3.8.1" in done.stderr
-        and "delete .venv" in done.stderr
-        and done.stderr.count("\n") == 1
-    )
+    assert done.returncode == 2
+    assert "made with Python 3.8.1" in done.stderr
+    assert "delete .venv" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_without_ensurepip_the_package_is_named_and_no_half_venv_stays(place):
     place.python("python3.11", venv="echo 'ensurepip is not available'; exit 1")
     for _ in range(2):
         done = place.install()
-        assert done.returncode == 2 and "apt-get install python3-venv" in done.stderr and done.stderr.count("\n") == 1
+        assert done.returncode == 2
+        assert "apt-get install python3-venv" in done.stderr
+        assert done.stderr.count("\n") == 1
         assert not (place.folder / ".venv").exists()
 
 
@@ -182,7 +195,9 @@ def test_without_ensurepip_the_package_is_named_and_no_half_venv_stays(place):
 def test_a_failed_install_says_why_and_is_repeated(place, log, says):
     place.python("python3.11", pip=1, says=log)
     done = place.install()
-    assert done.returncode == 2 and says in done.stderr and log in done.stderr
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert log in done.stderr
     place.install()
     assert len(place.calls) == 2, "what failed is not taken for installed"
 
@@ -207,8 +222,10 @@ def test_a_taken_port_is_one_line_and_a_free_one_none(address):
         taken.listen()
         number = taken.getsockname()[1]
         done = port(number)
-        assert done.returncode == 1 and done.stderr.count("\n") == 1
-        assert f"port {number} of 127.0.0.1 cannot be used" in done.stderr and "make demo PORT=" in done.stderr
+        assert done.returncode == 1
+        assert done.stderr.count("\n") == 1
+        assert f"port {number} of 127.0.0.1 cannot be used" in done.stderr
+        assert "make demo PORT=" in done.stderr
     done = port(number)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -216,7 +233,9 @@ def test_a_taken_port_is_one_line_and_a_free_one_none(address):
 @pytest.mark.parametrize("number", ["abc", "0", "65536", "-1", "80.5", "²", ""])
 def test_what_is_no_port_is_one_line(number):
     done = port(number)
-    assert done.returncode == 1 and "a port is a number from 1 to 65535" in done.stderr and done.stderr.count("\n") == 1
+    assert done.returncode == 1
+    assert "a port is a number from 1 to 65535" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 # -- make --------------------------------------------------------------------------------------------------------
@@ -244,23 +263,27 @@ def test_make_demo_stops_at_a_taken_port_before_it_ingests(place):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         done = place.run("make", "demo", f"PORT={taken.getsockname()[1]}")
-    assert done.returncode == 2 and "cannot be used" in done.stderr and "ingest" not in done.stdout
+    assert done.returncode == 2
+    assert "cannot be used" in done.stderr
+    assert "ingest" not in done.stdout
 
 
 @needs_make
 def test_make_test_installs_what_tests_need_and_runs_them(place):
     place.python("python3.11")
     done = place.run("make", "test")
-    assert (
-        done.returncode == 0 and "ran -m pytest tests" in done.stdout and "-r requirements-test.txt" in place.calls[0]
-    )
+    assert done.returncode == 0
+    assert "ran -m pytest tests" in done.stdout
+    assert "-r requirements-test.txt" in place.calls[0]
 
 
 @needs_make
 def test_make_stops_where_python_is_old(place):
     place.python("python3", "3.8.10", fits=False)
     done = place.run("make", "demo")
-    assert done.returncode == 2 and "found: Python 3.8.10" in done.stderr and done.stdout.count("ran") == 0
+    assert done.returncode == 2
+    assert "found: Python 3.8.10" in done.stderr
+    assert done.stdout.count("ran") == 0
 
 
 @needs_make
@@ -282,10 +305,12 @@ def test_every_requirement_is_pinned_and_constrained_alike():
         for line in path.read_text().splitlines():
             if line and not line.startswith(("#", "-r")):
                 name, _, version = line.lower().replace("_", "-").partition("==")
-                assert version and pins[name] == version, f"{path.name}: {line}"
+                assert version, f"{path.name}: {line}"
+                assert pins[name] == version, f"{path.name}: {line}"
     assert "torch" not in (ROOT / "requirements-dashboard.txt").read_text().replace("No torch", "")
 
 
 def test_the_scripts_are_executable_where_they_are_called_so():
     assert os.access(ROOT / ".ci/run", os.X_OK)
-    assert "make test" in (ROOT / ".ci/run").read_text() and "QKSTORE_NO_SKIP=1" in (ROOT / ".ci/run").read_text()
+    assert "make test" in (ROOT / ".ci/run").read_text()
+    assert "QKSTORE_NO_SKIP=1" in (ROOT / ".ci/run").read_text()

@@ -27,12 +27,17 @@ def said(app) -> str:
 def test_swaps_of_queries_are_shown_on_request(show, store):
     found = query_swap.intervene(*_asked(store, "order", "lexical"), 0, 0)
     app = show(store, "interventions", run="boxes", contrast="order", layer=0, head=0, side="queries")
-    assert not app.exception and not app.error and not app.warning
-    assert "takes on the coordinates of another" in said(app) and f"{found.stored:.0%}".replace("%", " %") in said(app)
+    assert not app.exception
+    assert not app.error
+    assert not app.warning
+    assert "takes on the coordinates of another" in said(app)
+    assert f"{found.stored:.0%}".replace("%", " %") in said(app)
     assert dict((m.label, m.value) for m in app.metric)["Queries"] == f"{found.n:,}"
     keys = show(store, "interventions", run="boxes", contrast="order", layer=0, head=0)
-    assert "equals a re-run of the model" in said(keys) and "takes on the coordinates of another that" not in said(keys)
-    assert any("--side queries" in c.value for c in app.code) and not any("--side" in c.value for c in keys.code)
+    assert "equals a re-run of the model" in said(keys)
+    assert "takes on the coordinates of another that" not in said(keys)
+    assert any("--side queries" in c.value for c in app.code)
+    assert not any("--side" in c.value for c in keys.code)
 
 
 def _asked(store, *names):
@@ -45,10 +50,12 @@ def test_doses_and_growth_are_charts_of_their_pages(show, store):
     run, features = _asked(store, "order", "lexical")
     app = show(store, "interventions", run="boxes", contrast="lexical", layer=0, head=0)
     found = dose.response(run, features["lexical"], 0, 0)
-    assert f"subspace of rank {found.rank}" in said(app) and any("Dose" in json.dumps(s) for s in specs(app))
+    assert f"subspace of rank {found.rank}" in said(app)
+    assert any("Dose" in json.dumps(s) for s in specs(app))
     app = show(store, "subspaces", run="boxes", contrast="lexical", layer=0, head=0)
     grown = growth.growth(run, features["lexical"][0], 0, 0)
-    assert f"of the {grown.total:,} values of queried_entity" in said(app) and not app.error
+    assert f"of the {grown.total:,} values of queried_entity" in said(app)
+    assert not app.error
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -57,12 +64,11 @@ def test_curves_have_every_coordinate_and_a_baseline(store, dark):
     table = dose.response(run, features["lexical"], 0, 0, doses=(0.0, 1.0)).table
     spec = curves.dose(table, dark).to_dict()
     domain = spec["layer"][1]["encoding"]["color"]["scale"]["domain"]
-    assert (
-        domain[0] == "all coordinates"
-        and domain[-1] == "random, same rank"
-        and len(domain) == table["coordinate"].n_unique()
-    )
+    assert domain[0] == "all coordinates"
+    assert domain[-1] == "random, same rank"
+    assert len(domain) == table["coordinate"].n_unique()
     assert len(set(spec["layer"][1]["encoding"]["color"]["scale"]["range"])) >= min(3, len(domain))
     grown = growth.growth(run, features["lexical"][0], 0, 0, draws=2)
     text = json.dumps(curves.growth(grown.table, grown.label, dark).to_dict())
-    assert "Values of queried_entity" in text and "99 % rank" in text
+    assert "Values of queried_entity" in text
+    assert "99 % rank" in text

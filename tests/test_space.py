@@ -103,7 +103,8 @@ def test_labels_have_the_colours_and_the_order_of_the_plane(kind, dark):
 
 def test_colours_are_those_of_the_theme():
     light, dark = (sent(points(["1", "2"]), dark=dark) for dark in (False, True))
-    assert light["groups"] != dark["groups"] and (light["ink"], dark["ink"]) == (palette.ink(False), palette.ink(True))
+    assert light["groups"] != dark["groups"]
+    assert (light["ink"], dark["ink"]) == (palette.ink(False), palette.ink(True))
 
 
 def test_words_that_are_rare_or_missing_are_others():
@@ -121,7 +122,8 @@ def test_which_words_get_a_colour_does_not_hang_on_the_order_of_points():
 def test_what_a_reader_could_not_see_is_spelled_out():
     data = sent(points([HOSTILE, "b"] * 2, text=HOSTILE), legend=HOSTILE)
     whole = json.dumps(data, ensure_ascii=False)
-    assert "\u202e" not in whole and "U+202E" in data["legend"]
+    assert "\u202e" not in whole
+    assert "U+202E" in data["legend"]
     assert "<img src=x onerror=alert(1)>U+202E0" in data["tokens"]  # otherwise as it is: the browser shows it as text
     assert data["groups"][0][0] == "<img src=x onerror=alert(1)>U+202E"
 
@@ -129,7 +131,8 @@ def test_what_a_reader_could_not_see_is_spelled_out():
 def test_the_picture_has_a_description_with_its_counts():
     about = sent(points(list("ab") * 1500 + ["a"]), legend="order")["about"]
     assert "1,500 queries (triangles) and 1,501 keys (circles)" in about
-    assert "colour: order" in about and all(title in about for title in TITLES)
+    assert "colour: order" in about
+    assert all(title in about for title in TITLES)
 
 
 def test_thirty_thousand_points_are_about_a_megabyte():
@@ -141,11 +144,13 @@ def test_thirty_thousand_points_are_about_a_megabyte():
 
 def test_the_browsers_part_makes_no_html_of_data_and_asks_for_nothing():
     for source in (space.SCENE, space.PLOT):
-        assert not UNSAFE.search(source) and not OUTSIDE.search(source)
+        assert not UNSAFE.search(source)
+        assert not OUTSIDE.search(source)
     assert not OUTSIDE.search(space.CSS)
-    assert (
-        UNSAFE.search("a.innerHTML = b") and OUTSIDE.search('import x from "y"') and OUTSIDE.search("url(https://a)")
-    )  # the check can fail
+    # the check can fail
+    assert UNSAFE.search("a.innerHTML = b")
+    assert OUTSIDE.search('import x from "y"')
+    assert OUTSIDE.search("url(https://a)")
 
 
 # -- the page ----------------------------------------------------------------------------------------------------
@@ -164,7 +169,9 @@ def drawn(app) -> tuple[int, int]:
 def test_the_page_shows_the_plane_until_the_address_asks_for_space(show, store):
     assert drawn(show(store, "projections")) == (1, 0)
     app = show(store, "projections", plot="3d")
-    assert drawn(app) == (0, 1) and not app.exception and not app.error
+    assert drawn(app) == (0, 1)
+    assert not app.exception
+    assert not app.error
     told = int(app.metric[0].value.replace(",", ""))
     assert len(decoded(json.loads(app.get("bidi_component")[0].proto.json))) == told > 0
 
@@ -172,4 +179,5 @@ def test_the_page_shows_the_plane_until_the_address_asks_for_space(show, store):
 def test_an_address_with_another_plot_is_told_and_the_plane_shown(show, store):
     app = show(store, "projections", plot="4d")
     assert drawn(app) == (1, 0)
-    assert "4d" in app.warning[0].value and "3d" in app.warning[0].value
+    assert "4d" in app.warning[0].value
+    assert "3d" in app.warning[0].value

@@ -128,7 +128,8 @@ def test_a_drag_keys_and_the_wheel_change_the_view_and_a_double_click_resets_it(
     page.mouse.up()
     turned = picture(page)
     page.mouse.move(x, y)
-    assert turned != first and picture(page) == turned, "released"
+    assert turned != first, "released"
+    assert picture(page) == turned, "released"
     page.mouse.dblclick(x, y)
     assert picture(page) == first
     for key in ("ArrowLeft", "ArrowUp", "+"):
@@ -153,8 +154,11 @@ def test_a_point_tells_of_itself_and_hostile_text_is_text(page):
             break
     assert set(seen) == {"query", "key"}
     for label, token, prompt in seen.values():
-        assert token == SHOWN and prompt.isdecimal() and label in "1234"
-    assert page.evaluate("window.harm") is None and page.locator(".space img, .space script").count() == 0
+        assert token == SHOWN
+        assert prompt.isdecimal()
+        assert label in "1234"
+    assert page.evaluate("window.harm") is None
+    assert page.locator(".space img, .space script").count() == 0
     page.mouse.move(5, 5)
     assert tip.is_hidden()
 
@@ -165,11 +169,13 @@ def test_a_label_singles_its_points_out(page):
     drawn = pixels(page)
     button.nth(1).click()
     alone = picture(page)
-    assert alone != first and button.nth(1).get_attribute("aria-pressed") == "true"
+    assert alone != first
+    assert button.nth(1).get_attribute("aria-pressed") == "true"
     assert [b.get_attribute("class") for b in button.all()] == ["dimmed", "", "dimmed", "dimmed"]
     assert 0 < pixels(page) < 0.6 * drawn
     button.nth(2).click()
-    assert picture(page) not in (first, alone) and button.nth(1).get_attribute("aria-pressed") == "false"
+    assert picture(page) not in (first, alone)
+    assert button.nth(1).get_attribute("aria-pressed") == "false"
     button.nth(2).click()
     assert picture(page) == first
 
@@ -180,7 +186,8 @@ def test_the_choice_is_kept_in_the_address(tab, page):
     page.wait_for_selector("[data-testid=stVegaLiteChart] .marks")
     assert tab.becomes(lambda: tab.count(".space canvas"), 0)
     page.go_back()
-    assert tab.becomes(lambda: tab.count(".space canvas"), 1) and pixels(page) > 5_000
+    assert tab.becomes(lambda: tab.count(".space canvas"), 1)
+    assert pixels(page) > 5_000
 
 
 def test_another_choice_redraws_the_same_canvas_and_keeps_the_view(tab, page):
@@ -191,7 +198,8 @@ def test_another_choice_redraws_the_same_canvas_and_keeps_the_view(tab, page):
     tab.page.get_by_role("option", name="Raw PCA").click()
     page.wait_for_url("**method=raw**")
     assert tab.becomes(lambda: page.locator(".space canvas").get_attribute("aria-label") != before, True)
-    assert tab.count(".space") == 1 and page.locator(".space canvas").evaluate("canvas => canvas.marked") is True
+    assert tab.count(".space") == 1
+    assert page.locator(".space canvas").evaluate("canvas => canvas.marked") is True
     turned = picture(page)
     page.locator(".space canvas").press("0")
     assert picture(page) != turned
@@ -238,7 +246,8 @@ def test_a_query_is_a_triangle_and_a_key_a_circle(bare):
     for side in ("query", "key"):
         draw(bare, points(["a"], rank=0).with_columns(side=np.array([side])))
         widths[side] = bare.locator(".space canvas").evaluate(rows)
-    assert widths["key"] == widths["key"][::-1] and len(widths["key"]) > 3
+    assert widths["key"] == widths["key"][::-1]
+    assert len(widths["key"]) > 3
     assert widths["query"][-1] > 2 * widths["query"][0]
 
 
@@ -257,6 +266,7 @@ def test_a_late_clean_up_of_an_earlier_time_leaves_the_picture(bare):
     """Streamlit may show new data before it has ended the old: only the last of the clean-ups removes the picture."""
     draw(bare, points(list("ab")))
     bare.evaluate("data => { window.last = show(data); end(); }", sent(points(list("abc"))))
-    assert bare.locator(".space").count() == 1 and bare.locator(".space button").count() == 3
+    assert bare.locator(".space").count() == 1
+    assert bare.locator(".space button").count() == 3
     bare.evaluate("last()")
     assert bare.locator(".space").count() == 0

@@ -104,7 +104,8 @@ def test_words_are_what_the_offsets_cover_and_special_tokens_their_names(tokeniz
     tokens = tokenise(tokenizer, Prompt(TEXTS[0]), "p")
     for word, (a, b) in zip(tokens.words, tokens.offsets, strict=True):
         assert word == TEXTS[0][a:b] or (a == b and word in ("<bos>", "<s>", "[CLS]", "[SEP]", " "))
-    assert tokens.bos == "tokenizer" and tokens.words[0] in ("<bos>", "<s>", "[CLS]")
+    assert tokens.bos == "tokenizer"
+    assert tokens.words[0] in ("<bos>", "<s>", "[CLS]")
 
 
 def test_labels_of_neighbours_stay_apart():
@@ -114,7 +115,8 @@ def test_labels_of_neighbours_stay_apart():
     assert [
         text[tokens.offsets[i][0] : tokens.offsets[i][1]].strip() for i, s in enumerate(tokens.span) if s == 1
     ] == list("hat")
-    assert sum(tokens.span_last) == 3 and tokens.bos == "none"
+    assert sum(tokens.span_last) == 3
+    assert tokens.bos == "none"
 
 
 # -- errors ----------------------------------------------------------------------------------------------------------
@@ -199,7 +201,8 @@ def test_a_built_in_prompt_is_asked_by_the_user_and_begun_by_the_model():
         "<bos><|user|>\nThe jam is in box Z. The hat is in box O. "
         "Which box is the jam in?<eos><|assistant|>\nAnswer: box"
     )
-    assert tokens.span[-1] == 1 and tokens.words[-1].strip().endswith("x")
+    assert tokens.span[-1] == 1
+    assert tokens.words[-1].strip().endswith("x")
     assert "".join(tokens.words[i] for i, s in enumerate(tokens.span) if s == 0).strip() == "Z"
 
 
@@ -208,7 +211,8 @@ def test_an_assistants_last_message_is_left_open():
     tokens = tokenise(
         chat_tokenizer(QWEN), Prompt("Answer: box", (Span(8, 11, "answer_slot"),), messages=messages), "p"
     )
-    assert tokens.text.endswith("[assistant]\nAnswer: box") and tokens.span[-1] == 0
+    assert tokens.text.endswith("[assistant]\nAnswer: box")
+    assert tokens.span[-1] == 0
 
 
 def test_messages_need_a_template():

@@ -64,7 +64,8 @@ def test_a_head_that_stops_leaves_the_others_as_they_were():
             cut._stop(torch.tensor([False, True, False]))
         whole.advance()
         cut.advance()
-    assert cut.done[1][1] == 20 and cut.done[0][1] == cut.done[2][1] == 60
+    assert cut.done[1][1] == 20
+    assert cut.done[0][1] == cut.done[2][1] == 60
     for i in (0, 2):
         assert worst(cut.done[i][0], {n: torch.tensor(W) for n, W in whole.done[i][0].items()}) < 1e-10
     assert worst(cut.done[1][0], {n: torch.tensor(W) for n, W in whole.done[1][0].items()}) > 1e-3
@@ -118,8 +119,10 @@ def test_the_fast_recipe_learns_the_task():
         training.advance()
     (found,) = training.result()
     assert before < 0.2 < 0.78 < found.measures["accuracy"] < found.measures["bound"] + 0.01
-    assert found.measures["steps"] == 600 and found.measures["train_seconds"] > 0
-    assert found.measures["attention"] > 5 / 16 and found.measures["loss"] > 0
+    assert found.measures["steps"] == 600
+    assert found.measures["train_seconds"] > 0
+    assert found.measures["attention"] > 5 / 16
+    assert found.measures["loss"] > 0
 
 
 def test_an_unknown_recipe_is_named():

@@ -51,7 +51,8 @@ def test_a_store_is_found_by_argument_then_environment_then_default(tmp_path, mo
     monkeypatch.delenv("QKSTORE", raising=False)
     assert names(qkstore.open()) == ["store"]
     monkeypatch.setenv("QKSTORE", "environment")
-    assert names(qkstore.open()) == ["environment"] and names(qkstore.open("argument")) == ["argument"]
+    assert names(qkstore.open()) == ["environment"]
+    assert names(qkstore.open("argument")) == ["argument"]
     monkeypatch.setenv("QKSTORE", "")
     assert names(qkstore.open()) == ["store"]
 
@@ -60,9 +61,8 @@ def test_a_store_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot be made: Not a directory"):
         qkstore.open(tmp_path / "file" / "store", create=True)
-    assert qkstore.open(tmp_path / "a" / "b", create=True).runs() == [] and repr(
-        qkstore.open(tmp_path / "a" / "b")
-    ).startswith("Store(")
+    assert qkstore.open(tmp_path / "a" / "b", create=True).runs() == []
+    assert repr(qkstore.open(tmp_path / "a" / "b")).startswith("Store(")
 
 
 # -- discovery ---------------------------------------------------------------------------------------------------
@@ -74,9 +74,11 @@ def test_what_is_no_run_is_passed_over(store):
         (runs / name).write_bytes(b"not a run")
     (runs / "folder").mkdir()
     with Incoming(store.path, "half", {}):
-        assert names(store) == ["a"] and store.scan()[1] == []
+        assert names(store) == ["a"]
+        assert store.scan()[1] == []
     (runs / "broken.duckdb").write_bytes(b"not a run")  # the control: a run by its name is told
-    assert names(store) == ["a"] and len(store.scan()[1]) == 1
+    assert names(store) == ["a"]
+    assert len(store.scan()[1]) == 1
 
 
 @pytest.mark.parametrize(
@@ -102,14 +104,17 @@ def test_a_file_that_is_no_run_is_listed_and_hides_no_other(store, name, says):
     else:
         path.write_bytes(b"" if name.startswith("empty") else (store.path / "runs/a.duckdb").read_bytes())
     runs, (error,) = store.scan()
-    assert [r.name for r in runs] == ["a"] and says in str(error) and "\n" not in str(error)
+    assert [r.name for r in runs] == ["a"]
+    assert says in str(error)
+    assert "\n" not in str(error)
 
 
 def test_a_run_that_comes_or_goes_is_seen_without_a_restart(store):
     assert names(store) == ["a"]
     write(store.path, "v1.2-b_c", data=synthetic(12))
     assert names(store) == ["a", "v1.2-b_c"]
-    assert store.run("v1.2-b_c").n_prompts == 12 and store.run("v1.2-b_c") is store.run("v1.2-b_c")
+    assert store.run("v1.2-b_c").n_prompts == 12
+    assert store.run("v1.2-b_c") is store.run("v1.2-b_c")
     (store.path / "runs/a.duckdb").unlink()
     assert names(store) == ["v1.2-b_c"]
     with pytest.raises(RunError, match=r"no run 'a' in the store; there are: v1\.2-b_c$"):
@@ -120,7 +125,8 @@ def test_a_run_may_be_copied_under_another_name(store):
     shutil.copy(store.path / "runs/a.duckdb", store.path / "runs/colleague.duckdb")
     assert names(store) == ["a", "colleague"]
     assert np.array_equal(store.run("colleague").queries(1, 1), store.run("a").queries(1, 1))
-    assert store.run("colleague").name == "colleague" and store.run("colleague").manifest["run"] == "a"
+    assert store.run("colleague").name == "colleague"
+    assert store.run("colleague").manifest["run"] == "a"
 
 
 def test_a_file_that_was_mended_is_read_anew(store):
@@ -130,12 +136,12 @@ def test_a_file_that_was_mended_is_read_anew(store):
         con.execute("CREATE TABLE kept AS SELECT * FROM run; DELETE FROM run")
     os.replace(other / "runs/a.duckdb", path)  # a run without its manifest: unfinished
     runs, errors = store.scan()
-    assert runs == [] and "unfinished" in str(errors[0])
+    assert runs == []
+    assert "unfinished" in str(errors[0])
     with duckdb.connect(str(path)) as con:
         con.execute("INSERT INTO run SELECT * FROM kept")
-    assert store.run("a").n_prompts == 20 and np.array_equal(
-        store.run("a").queries(0, 0), synthetic(20, seed=3).q[0, 0]
-    )
+    assert store.run("a").n_prompts == 20
+    assert np.array_equal(store.run("a").queries(0, 0), synthetic(20, seed=3).q[0, 0])
     assert errors  # held on purpose: a kept error must not keep the old file open
 
 
@@ -176,7 +182,8 @@ def test_a_store_that_may_only_be_read_is_read():
         for place in (path, path / "runs"):
             place.chmod(0o755)
         assert done.returncode == 0, done.stderr
-        assert "catalog.duckdb cannot be opened" in done.stdout and done.stdout.count("\n") == 1
+        assert "catalog.duckdb cannot be opened" in done.stdout
+        assert done.stdout.count("\n") == 1
         assert [len(qkstore.open(p).catalog.versions("mine")) for p in (path, copy)] == [1, 2]
 
 
@@ -192,7 +199,8 @@ def test_threads_get_one_run_each_with_its_own_rows(store):
     threads = [threading.Thread(target=work, args=(h,)) for h in range(4)]
     [t.start() for t in threads]
     [t.join() for t in threads]
-    assert not wrong and len(set(map(id, runs))) == 1
+    assert not wrong
+    assert len(set(map(id, runs))) == 1
 
 
 # -- the catalogue's corners -------------------------------------------------------------------------------------
@@ -225,7 +233,8 @@ def test_what_a_crash_left_in_the_log_is_read_and_packed(store, tmp_path_factory
     assert (store.path / "catalog.duckdb.wal").exists()
     target = tmp_path_factory.mktemp("copy") / "catalog.duckdb"
     assert [c.version for c in store.catalog.versions("mine")] == [1, 2]
-    assert store.catalog.copy(target) and [c.version for c in catalog_module.Catalog(target).versions("mine")] == [1, 2]
+    assert store.catalog.copy(target)
+    assert [c.version for c in catalog_module.Catalog(target).versions("mine")] == [1, 2]
 
 
 def test_the_next_version_is_newer_already(store):
@@ -257,14 +266,16 @@ def test_a_name_that_cannot_be_shown_is_not_saved(store, name):
 def test_what_cannot_be_parsed_is_not_saved(store, predicate):
     with pytest.raises(GuardError):
         store.catalog.save(ORDER.replace(positive=predicate))
-    assert store.catalog.contrasts() == [] and store.catalog.save(ORDER).version == 1
+    assert store.catalog.contrasts() == []
+    assert store.catalog.save(ORDER).version == 1
 
 
 def test_features_are_of_the_newest_version_and_every_error_is_the_stores(store):
     run = store.run("a")
     store.catalog.save(ORDER), store.catalog.save(ORDER.replace(centring="queries"))
     (newest,) = store.feature(run, "mine")
-    assert newest.version == 2 and store.features(run)["mine"] == (newest,)
+    assert newest.version == 2
+    assert store.features(run)["mine"] == (newest,)
     with pytest.raises(QKStoreError, match="did you mean 'mine'"):
         store.feature(run, "mime")
     assert isinstance(store.path, Path)

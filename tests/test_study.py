@@ -35,16 +35,19 @@ def test_a_run_of_one_kind_says_what_is_absent(tmp_path):
     found = report(qkstore.open(tmp_path), ["boxes"])
     assert [c.name for c in found.chapters] == ["no-lists", "boxes"]
     (why,) = found.chapters[0].sections[0].parts
-    assert "L1–L4 are absent" in why and "Figures 6, 7" in why
+    assert "L1–L4 are absent" in why
+    assert "Figures 6, 7" in why
     text = page.to_markdown(found)
-    assert why.replace("_", "\\_") in text and "Order and lexical space" in text
+    assert why.replace("_", "\\_") in text
+    assert "Order and lexical space" in text
 
 
 def test_a_section_that_a_run_cannot_fill_says_why(tmp_path):
     stores.write(tmp_path, "tiny", stores.lists(n=40))
     found = report(qkstore.open(tmp_path), ["tiny"])
     said = [p for s in sections(found).values() for p in s.parts if isinstance(p, str) and ABSENT in p]
-    assert said and all("queries" in p or "groups" in p or "pairs" in p for p in said)
+    assert said
+    assert all("queries" in p or "groups" in p or "pairs" in p for p in said)
 
 
 # -- mistakes ----------------------------------------------------------------------------------------------------
@@ -76,7 +79,8 @@ def test_a_place_that_cannot_be_written_is_told_before_any_work(tmp_path, capsys
     more = ["--markdown", str(tmp_path / markdown)] if markdown else []
     assert cli.main(["report", "--store", str(tmp_path), "--run", "a", "--out", str(tmp_path / out), *more]) == 2
     line = capsys.readouterr().err
-    assert said in line and line.count("\n") == 1
+    assert said in line
+    assert line.count("\n") == 1
 
 
 def test_a_bug_is_not_told_as_an_absent_section(tmp_path, monkeypatch):
@@ -104,7 +108,8 @@ def test_a_bug_is_not_told_as_an_absent_section(tmp_path, monkeypatch):
 def test_no_run_at_all_says_what_both_parts_would_hold(tmp_path):
     stores.write(tmp_path, "boxes", stores.boxes(n=64))
     found = report(qkstore.open(tmp_path), [])
-    assert [c.name for c in found.chapters] == ["no-lists", "no-boxes"] and found.claims == found.figures == []
+    assert [c.name for c in found.chapters] == ["no-lists", "no-boxes"]
+    assert found.claims == found.figures == []
     assert all("python -m ingest paper" in c.sections[0].parts[0] for c in found.chapters)
 
 
@@ -141,27 +146,29 @@ def scored(study: Study, accuracies) -> Study:
 
 def test_at_most_twelve_selected_heads_are_shown_and_the_text_says_of_how_many(boxes):
     many = scored(boxes, np.linspace(0.31, 0.99, 20))
-    assert len(many.selected) == 20 and len(many.heads) == MOST_HEADS == 12 and many.best.head == 19
+    assert len(many.selected) == 20
+    assert len(many.heads) == MOST_HEADS == 12
+    assert many.best.head == 19
     assert " Of 20 selected heads the first 12 are shown." in report_heads.heads(many).parts[0]
     few = scored(boxes, (0.5, 0.4, 0.2))
-    assert [s.head for s in few.heads] == [0, 1] and "are shown" not in report_heads.heads(few).parts[0]
+    assert [s.head for s in few.heads] == [0, 1]
+    assert "are shown" not in report_heads.heads(few).parts[0]
 
 
 def test_without_a_selected_head_the_best_is_shown_all_the_same(boxes):
     none = scored(boxes, (0.1, 0.2, 0.15))
-    assert none.selected == [] and [s.head for s in none.heads] == [1]
+    assert none.selected == []
+    assert [s.head for s in none.heads] == [1]
     section = report_heads.heads(none)
-    assert "No head reaches the rule" in section.parts[0] and section.claims[0].here.startswith(
-        "0 of 3 heads, 0.000 [0.000,"
-    )
+    assert "No head reaches the rule" in section.parts[0]
+    assert section.claims[0].here.startswith("0 of 3 heads, 0.000 [0.000,")
 
 
 def test_kinds_and_rules_are_those_of_the_run(boxes, lists):
     assert (boxes.kind, boxes.contrast.name, set(boxes.features)) == ("boxes", "order", {"order", "lexical"})
     assert (lists.kind, lists.contrast.name, set(lists.features)) == ("lists", "category", {"3 categories"})
-    assert (lists.best.layer, lists.best.head) == (1, 1) and len(lists.heads) == 3, (
-        "the planted head, and the top three"
-    )
+    assert (lists.best.layer, lists.best.head) == (1, 1), "the planted head"
+    assert len(lists.heads) == 3, "the top three"
     assert (boxes.best.layer, boxes.built, boxes.judged) == (1, "train", "test")
 
 
@@ -178,7 +185,8 @@ def test_results_are_computed_once(boxes, monkeypatch):
     first, variants = boxes.evidence("order", boxes.best), boxes.variants(boxes.best)
     monkeypatch.setattr("qkstore.study.evidence", lambda *_: pytest.fail("again"))
     monkeypatch.setattr("qkstore.study.variants", lambda *_: pytest.fail("again"))
-    assert boxes.evidence("order", boxes.best) is first and boxes.variants(boxes.best) is variants
+    assert boxes.evidence("order", boxes.best) is first
+    assert boxes.variants(boxes.best) is variants
     with pytest.raises(pytest.fail.Exception):  # the control: another contrast is another result
         boxes.evidence("order-centred", boxes.best)
 
@@ -220,13 +228,17 @@ def test_the_heads_figure_and_table_are_those_of_a_loop(boxes):
     section = report_heads.heads(boxes)
     (table,) = [p for p in section.parts if isinstance(p, Table)]
     points = {p["name"]: p for p in drawn(figures(section)["heads-intervals"])}
-    assert len(points) == 8 and len(table.rows) == len(boxes.heads)
+    assert len(points) == 8
+    assert len(table.rows) == len(boxes.heads)
     for row, s in zip(table.rows, boxes.heads, strict=True):
         logit, _, place = by_hand((s.layer, s.head))
         share = float(np.mean(logit.argmax(axis=1) == place))
-        assert row["n"] == str(len(place)) == "40" and row["accuracy"].startswith(f"{number(share)} [")
+        assert row["n"] == str(len(place)) == "40"
+        assert row["accuracy"].startswith(f"{number(share)} [")
         p = points[row["head"]]
-        assert p["value"] == pytest.approx(share) and p["low"] <= share <= p["high"] and p["group"] == "selected"
+        assert p["value"] == pytest.approx(share)
+        assert p["low"] <= share <= p["high"]
+        assert p["group"] == "selected"
     n = len(boxes.selected)
     assert section.claims[0].here.startswith(f"{n} of 8 heads, {estimate(n / 8, wilson(n, 8))}; the best, ")
     assert {p["group"] for p in points.values()} == {"selected", "not selected"}
@@ -239,11 +251,10 @@ def test_the_swap_figures_befores_are_the_attention_that_was_stored(boxes):
         logit, whole_row, place = by_hand((s.layer, s.head))
         before = np.exp(logit[np.arange(len(place)), place] - whole_row).mean()
         figure = figures(section)[f"swaps-L{s.layer}H{s.head}"]
-        assert (
-            f"Before: original {number(before)} [" in figure.sentence
-            and "n = 40 queries of the test split" in figure.sentence
-        )
-    assert len(section.claims) == 3 and all(c.n == "40 queries" for c in section.claims)
+        assert f"Before: original {number(before)} [" in figure.sentence
+        assert "n = 40 queries of the test split" in figure.sentence
+    assert len(section.claims) == 3
+    assert all(c.n == "40 queries" for c in section.claims)
 
 
 def test_the_gap_that_is_shared_out_is_that_of_the_logits(boxes):
@@ -252,7 +263,8 @@ def test_the_gap_that_is_shared_out_is_that_of_the_logits(boxes):
     sought = np.arange(synthetic.BOXES) == place[:, None]
     gap = logit[sought] - (logit * ~sought).sum(axis=1) / (synthetic.BOXES - 1)
     figure = figures(section)["attribution-many"]
-    assert f"mean gap of {gap.mean():.3g}:" in figure.sentence and "n = 40 queries" in figure.sentence
+    assert f"mean gap of {gap.mean():.3g}:" in figure.sentence
+    assert "n = 40 queries" in figure.sentence
     (rows,) = [d for d in figure.chart.to_dict()["datasets"].values() if len(d) > 1]
     (whole_gap,) = [r for r in rows if r["part"] == "whole gap"]
     found = [whole_gap[q] for q in ("low", "q1", "median", "q3", "high")]
@@ -301,31 +313,28 @@ def test_ranks_of_categories_have_a_row_each_with_their_queries(lists):
     ).to_pylist()
     assert {row["category"]: row["queries"] for row in table.rows} == {r["c"]: str(r["n"]) for r in asked}
     points = drawn(figures(section)["ranks-share"])
-    assert {p["name"] for p in points} == {r["c"] for r in asked} and all(
-        p["low"] <= p["value"] <= p["high"] for p in points
-    )
+    assert {p["name"] for p in points} == {r["c"] for r in asked}
+    assert all(p["low"] <= p["value"] <= p["high"] for p in points)
     shares = {name: lists.evidence(c.name, lists.best).moments.mean_query for name, c in lists.categories.items()}
     assert all(
         f"{estimate(s.value, s.interval, 5)}" in [row["mean query explains"] for row in table.rows]
         for s in shares.values()
     )
-    assert len(section.claims) == len(lists.heads) and all(c.n.startswith("3 categories, ") for c in section.claims)
+    assert len(section.claims) == len(lists.heads)
+    assert all(c.n.startswith("3 categories, ") for c in section.claims)
 
 
 def test_facts_count_prompts_by_split_and_variant(boxes):
     facts = whole.facts(boxes)
-    assert (
-        facts["prompts"].startswith("320: ")
-        and "train fixed 60" in facts["prompts"]
-        and "test base 40" in facts["prompts"]
-    )
-    assert "320 queries and 1,280 keys a head" in facts["vectors"] and facts["built on, judged on"] == "train, test"
+    assert facts["prompts"].startswith("320: ")
+    assert "train fixed 60" in facts["prompts"]
+    assert "test base 40" in facts["prompts"]
+    assert "320 queries and 1,280 keys a head" in facts["vectors"]
+    assert facts["built on, judged on"] == "train, test"
 
 
 def test_without_a_live_result_the_command_that_makes_one_is_named(boxes):
     (said,) = report_swaps.lived(boxes).parts
-    assert (
-        "keeps no live result" in said
-        and "python -m ingest intervene" in said
-        and report_swaps.lived(boxes).claims == ()
-    )
+    assert "keeps no live result" in said
+    assert "python -m ingest intervene" in said
+    assert report_swaps.lived(boxes).claims == ()

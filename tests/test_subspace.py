@@ -59,7 +59,9 @@ def test_closed_form_of_the_toy_is_recovered(rng):
 def test_rank_holds_the_energy():
     S = np.sqrt([90.0, 9.0, 0.9, 0.1])
     assert [rank(S, e) for e in (0.5, 0.9, 0.95, 0.99, 0.999, 1.0)] == [1, 1, 2, 2, 3, 4]
-    assert rank(np.zeros(4)) == 0 and rank(np.ones(100)) == 99 and rank(np.ones(100), 1.0) == 100
+    assert rank(np.zeros(4)) == 0
+    assert rank(np.ones(100)) == 99
+    assert rank(np.ones(100), 1.0) == 100
     assert rank(S[::-1], 0.99) == 2  # in any order
     assert rank(S, 0.99) != int((S.cumsum() / S.sum() < 0.99).sum() + 1)  # squares, not values
 
@@ -67,10 +69,15 @@ def test_rank_holds_the_energy():
 def test_of_rebuilds_delta(rng):
     delta = rng.standard_normal((8, 3)) @ rng.standard_normal((3, 8))
     s = Subspace.of(delta, energy=1 - 1e-12)
-    assert s.rank == 3 and s.S.shape == (8,) and s.U.shape == s.V.shape == (8, 3) and s.d_head == 8
+    assert s.rank == 3
+    assert s.S.shape == (8,)
+    assert s.U.shape == s.V.shape == (8, 3)
+    assert s.d_head == 8
     assert np.allclose((s.U * s.S[:3]) @ s.V.T, delta)
     for B, P in ((s.U, s.query_projector), (s.V, s.key_projector)):
-        assert np.allclose(B.T @ B, np.eye(3)) and np.allclose(P @ P, P) and np.isclose(np.trace(P), 3)
+        assert np.allclose(B.T @ B, np.eye(3))
+        assert np.allclose(P @ P, P)
+        assert np.isclose(np.trace(P), 3)
     flipped = s.U * [-1, 1, 1]
     assert not np.allclose((flipped * s.S[:3]) @ s.V.T, delta)  # one of a pair turned alone
 
@@ -78,7 +85,8 @@ def test_of_rebuilds_delta(rng):
 def test_signs_do_not_depend_on_the_solver(rng):
     delta = rng.standard_normal((6, 6))
     a, b = Subspace.of(delta), Subspace.of(np.asfortranarray(delta) * (1 + 1e-15))
-    assert np.allclose(a.U, b.U) and np.allclose(a.V, b.V)
+    assert np.allclose(a.U, b.U)
+    assert np.allclose(a.V, b.V)
     assert (a.U[np.abs(a.U).argmax(axis=0), range(a.rank)] > 0).all()
 
 
@@ -108,12 +116,16 @@ def planted(rng, d=10, widths=(4, 4), shared=2):
 def test_union_counts_overlap_once(rng):
     (a, b), E, F = planted(rng)
     u = union([a, b])
-    assert u.rank == 6 and np.allclose(u.query_projector, E @ E.T) and np.allclose(u.key_projector, F @ F.T)
+    assert u.rank == 6
+    assert np.allclose(u.query_projector, E @ E.T)
+    assert np.allclose(u.key_projector, F @ F.T)
     added = a.key_projector + b.key_projector
-    assert not np.allclose(added @ added, added) and np.isclose(
-        np.linalg.eigvalsh(added)[-1], 2
-    )  # overlap counted twice
-    assert union([a, a]).rank == 4 and union([a]).rank == 4 and union([u, b]).rank == 6
+    # overlap counted twice
+    assert not np.allclose(added @ added, added)
+    assert np.isclose(np.linalg.eigvalsh(added)[-1], 2)
+    assert union([a, a]).rank == 4
+    assert union([a]).rank == 4
+    assert union([u, b]).rank == 6
     assert np.allclose(union([b, a]).key_projector, u.key_projector)
 
 
@@ -131,8 +143,11 @@ def test_union_with_unequal_sides(rng):
     """Two features that share their queries but not their keys: the keys' span is the wider one."""
     e, F = random(8, 1, rng).U, random(8, 2, rng).V
     u = union([Subspace.of(e @ F[:, [i]].T, 1) for i in range(2)])
-    assert u.U.shape == (8, 1) and u.V.shape == (8, 2) and u.rank == 2
-    assert np.allclose(u.key_projector, F @ F.T) and np.allclose(u.query_projector, e @ e.T)
+    assert u.U.shape == (8, 1)
+    assert u.V.shape == (8, 2)
+    assert u.rank == 2
+    assert np.allclose(u.key_projector, F @ F.T)
+    assert np.allclose(u.query_projector, e @ e.T)
     assert union([u, random(8, 2, rng)]).rank == 4
 
 
@@ -156,7 +171,8 @@ def test_random_is_uniform(rng):
     assert abs(np.mean(plain)) > 0.2
     assert np.isclose(np.mean([overlap(s.U, s.V) for s in draws]), 0.4, atol=0.02)  # U and V are independent
     again = random(5, 2, np.random.default_rng(3)), random(5, 2, np.random.default_rng(3))
-    assert (again[0].V == again[1].V).all() and again[0].S.tolist() == [1, 1, 0, 0, 0]
+    assert (again[0].V == again[1].V).all()
+    assert again[0].S.tolist() == [1, 1, 0, 0, 0]
 
 
 def test_principal_angles(rng):
@@ -168,7 +184,7 @@ def test_principal_angles(rng):
     assert np.arccos(min(cosines[0], 1.0)) != pytest.approx(t, rel=0.5)  # cosines alone lose small angles
     assert np.isclose(overlap(A, B), (1 + np.cos(0.7) ** 2) / 2)
     turned = B @ np.linalg.qr(rng.standard_normal((2, 2)))[0]
-    assert np.allclose(principal_angles(A, turned), [t, 0.7], rtol=1e-5, atol=1e-12) and np.isclose(
-        overlap(A, turned), overlap(A, B)
-    )
-    assert overlap(A, np.eye(4)) == overlap(np.eye(4), A) == 1 and overlap(A, np.eye(4)[:, 2:]) == 0
+    assert np.allclose(principal_angles(A, turned), [t, 0.7], rtol=1e-5, atol=1e-12)
+    assert np.isclose(overlap(A, turned), overlap(A, B))
+    assert overlap(A, np.eye(4)) == overlap(np.eye(4), A) == 1
+    assert overlap(A, np.eye(4)[:, 2:]) == 0

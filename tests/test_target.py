@@ -39,15 +39,18 @@ def test_original_is_positive_and_target_another_key_of_the_prompt(run, contrast
     drawn = target.draw(run, (contrast,), split)
     found = pairs(run, contrast, split)
     positive = set(zip(found.query[found.positive], found.key[found.positive]))
-    assert len(drawn) == len({q for q, _ in positive}) and len(set(drawn.query)) == len(drawn)
+    assert len(drawn) == len({q for q, _ in positive})
+    assert len(set(drawn.query)) == len(drawn)
     assert all(pair in positive for pair in zip(drawn.query, drawn.original))
     assert not any(pair in positive for pair in zip(drawn.query, drawn.target))
-    assert np.array_equal(drawn.query, drawn.original // BOXES) and np.array_equal(drawn.query, drawn.target // BOXES)
+    assert np.array_equal(drawn.query, drawn.original // BOXES)
+    assert np.array_equal(drawn.query, drawn.target // BOXES)
 
 
 def test_one_seed_draws_the_same_and_another_does_not(run):
     a, b, c = (target.draw(run, (ORDER,), None, seed=s) for s in (0, 0, 1))
-    assert np.array_equal(a.target, b.target) and not np.array_equal(a.target, c.target)
+    assert np.array_equal(a.target, b.target)
+    assert not np.array_equal(a.target, c.target)
 
 
 def test_two_contrasts_of_one_feature_share_their_targets(run):

@@ -19,11 +19,9 @@ spec.loader.exec_module(together)
 def test_four_processes_on_one_directory(capsys):
     assert together.main(["--seconds", "12"]) == 0, capsys.readouterr().out
     out = capsys.readouterr().out
-    assert (
-        "no error reached anyone, every save is there" in out
-        and " 0 contrasts saved" not in out
-        and " 0 runs ingested" not in out
-    )
+    assert "no error reached anyone, every save is there" in out
+    assert " 0 contrasts saved" not in out
+    assert " 0 runs ingested" not in out
 
 
 def test_an_error_on_a_page_or_a_lost_save_would_be_noticed(capsys, monkeypatch):
@@ -32,4 +30,5 @@ def test_an_error_on_a_page_or_a_lost_save_would_be_noticed(capsys, monkeypatch)
     monkeypatch.setattr(together, "SAVE", together.SAVE.replace("print(len(waits)", "print(len(waits) + 1"))
     assert together.main(["--seconds", "1"]) == 1
     out = capsys.readouterr().out
-    assert "dashboard: the catalogue is busy" in out and "contrasts were saved" in out
+    assert "dashboard: the catalogue is busy" in out
+    assert "contrasts were saved" in out

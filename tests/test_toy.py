@@ -38,10 +38,14 @@ def run(store):
 
 
 def test_a_toy_run_is_an_ordinary_run(store, run):
-    assert list(run.layers) == [0] and run.n_heads == 1 and run.d_head == 8 and run.splits == ["train", "test"]
+    assert list(run.layers) == [0]
+    assert run.n_heads == 1
+    assert run.d_head == 8
+    assert run.splits == ["train", "test"]
     assert list(store.features(run)) == ["z1", "z2", "exact/z1", "exact/z2"]
     well, ill = check(store)
-    assert len(well) >= 2 and not ill
+    assert len(well) >= 2
+    assert not ill
     counts = pairs(run, store.feature(run, "z1")[0], "train").counts
     assert counts.n_pos == counts.n_neg == counts.n_q == SIZES.n
     assert pairs(run, store.feature(run, "exact/z2")[0], "train").counts.n_q == SIZES.n_exact
@@ -53,7 +57,8 @@ def test_a_toy_run_is_an_ordinary_run(store, run):
 def test_weights_maps_seed_and_settings_are_kept(run):
     task = TASKS[0]
     assert all(np.array_equal(run.weights[name], value.astype(np.float32)) for name, value in task.maps().items())
-    assert run.weights["W_Q"].shape == (8, 32) and run.weights["W_O"].shape == (10, 8)
+    assert run.weights["W_Q"].shape == (8, 32)
+    assert run.weights["W_O"].shape == (10, 8)
     kept = {name: run.settings[name] for name in ("variant", "d_head", "r1", "r2", "noise", "seed", "recipe", "n")}
     assert kept == {
         "variant": "discrete",
@@ -65,9 +70,11 @@ def test_weights_maps_seed_and_settings_are_kept(run):
         "recipe": "short",
         "n": 2048,
     }
-    assert run.measures["steps"] == 400 and run.measures["bound"] == pytest.approx(task.bound())
+    assert run.measures["steps"] == 400
+    assert run.measures["bound"] == pytest.approx(task.bound())
     ((accuracy,), _, _) = judge([task], [{name: run.weights[name] for name in ("W_Q", "W_K", "W_V", "W_O")}])
-    assert run.measures["accuracy"] == pytest.approx(accuracy, abs=1e-4) and accuracy > 0.7
+    assert run.measures["accuracy"] == pytest.approx(accuracy, abs=1e-4)
+    assert accuracy > 0.7
 
 
 @pytest.mark.parametrize("name", ["z1", "z2", "exact/z1", "exact/z2"])
@@ -110,7 +117,9 @@ def test_swapping_both_latents_moves_attention_and_random_ones_do_not(store, run
     features = {name: store.feature(run, name) for name in ("z1", "z2")}
     found = {c.name: c for c in intervene(run, features, 0, 0).conditions}
     both, random = found["z1+z2"], found["random"]
-    assert both.rank == 5 and both.n == SIZES.n_test and random.bases == 10
+    assert both.rank == 5
+    assert both.n == SIZES.n_test
+    assert random.bases == 10
     assert both.target_after > 0.9 * both.original_before > 0.4
     assert random.target_after < 0.75 * both.target_after  # 5 of 8 dimensions: not little, but less
 
@@ -120,9 +129,8 @@ def test_nothing_is_made_twice_and_a_lost_run_is_made_again(store, tmp_path):
     alone = toy.build(tmp_path, TASKS[1:], SHORT, SIZES)
     assert alone == ["toy-discrete-d8-3-2-short"]
     a, b = (qkstore.open(p).run(alone[0]).weights["W_Q"] for p in (tmp_path, store.path))
-    assert np.allclose(
-        a, b, atol=2e-2
-    )  # alone or beside others: the same stream, rounded otherwise in 400 float32 steps
+    # alone or beside others: the same stream, rounded otherwise in 400 float32 steps
+    assert np.allclose(a, b, atol=2e-2)
 
 
 class Stop(Exception):
@@ -158,7 +166,8 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(store, tmp_path, monkeypa
                 stopping("publish", 1)(stage, done, total),
             ),
         )
-    assert steps[0] == 100 and steps[-1] == 400  # step 99 was the last that was saved
+    assert steps[0] == 100  # step 99 was the last that was saved
+    assert steps[-1] == 400
     assert [r.name for r in qkstore.open(tmp_path).runs()] == ["toy-discrete-d8-2-3-short"]  # one was published already
     toy.build(
         tmp_path,
@@ -169,9 +178,8 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(store, tmp_path, monkeypa
     )
     for run in qkstore.open(tmp_path).runs():
         whole = store.run(run.name)
-        assert np.array_equal(run.weights["W_K"], whole.weights["W_K"]) and np.array_equal(
-            run.keys(0, 0), whole.keys(0, 0)
-        )
+        assert np.array_equal(run.weights["W_K"], whole.weights["W_K"])
+        assert np.array_equal(run.keys(0, 0), whole.keys(0, 0))
     assert not list((tmp_path / "runs" / ".incoming").iterdir())
 
 
@@ -186,7 +194,8 @@ def test_a_run_cut_off_while_it_was_published_is_published_anew(store, tmp_path,
             toy.build(tmp_path, TASKS[:1], Recipe("short", 3e-2, 5, cosine=True), SIZES)
     (name,) = toy.build(tmp_path, TASKS[:1], SHORT, SIZES)
     run = qkstore.open(tmp_path).run(name)
-    assert np.allclose(run.keys(0, 0), store.run(name).keys(0, 0), atol=0.1) and run.measures["steps"] == 400
+    assert np.allclose(run.keys(0, 0), store.run(name).keys(0, 0), atol=0.1)
+    assert run.measures["steps"] == 400
     made = Sample(TASKS[0], run.weights, np.random.default_rng([0, 4, 8, 2, 3]))
     made.triplets(1, SIZES.n)
     assert np.allclose(run.keys(0, 0)[: 2 * SIZES.n], made.k[0], atol=1e-5)
@@ -227,7 +236,8 @@ def test_a_stack_is_trained_by_one_process(tmp_path):
 def test_a_mistake_is_one_line_and_nothing_is_written(tmp_path, capsys, command, said):
     assert main([*command.split(), "--store", str(tmp_path / "s")]) == 2
     error = capsys.readouterr().err
-    assert said in error and error.count("\n") == 1
+    assert said in error
+    assert error.count("\n") == 1
     assert not (tmp_path / "s").exists()
 
 
@@ -273,6 +283,6 @@ def test_the_commands_make_runs(tmp_path, monkeypatch, capsys):
         == 0
     )
     runs = {run.name: run for run in qkstore.open(tmp_path).runs()}
-    assert (
-        len(runs) == 14 and runs["mine"].settings["noise"] == 0.5 and runs["toy-continuous-d4-1-3"].settings["r2"] == 3
-    )
+    assert len(runs) == 14
+    assert runs["mine"].settings["noise"] == 0.5
+    assert runs["toy-continuous-d4-1-3"].settings["r2"] == 3

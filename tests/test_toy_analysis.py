@@ -51,7 +51,8 @@ def test_toy_runs_and_no_others_are_listed_with_their_settings(store):
     assert {(t.variant, *t.ranks) for t in found} == {(v, *r) for v in ("discrete", "continuous") for r in toys.RANKS}
     assert all((t.d_head, t.recipe, t.seed, t.noise, t.steps) == (8, SHORT.name, 0, 0.01, SHORT.steps) for t in found)
     for t in found:
-        assert t.bound == pytest.approx(Payload(t.variant, 8, *t.ranks).bound()) and 0.1 < t.accuracy <= t.bound + 0.03
+        assert t.bound == pytest.approx(Payload(t.variant, 8, *t.ranks).bound())
+        assert 0.1 < t.accuracy <= t.bound + 0.03
         assert t.room == 8 - t.r1 - t.r2
 
 
@@ -93,14 +94,16 @@ def test_a_latent_that_is_not_there_is_named(run, store):
 
 def test_filters_narrow_to_one_grid_and_keep_what_they_can(store):
     found = toy.toys(store)
-    assert toy.filters(found) == ["variant", "d_head"] and toy.values(found, "variant") == ["discrete", "continuous"]
+    assert toy.filters(found) == ["variant", "d_head"]
+    assert toy.values(found, "variant") == ["discrete", "continuous"]
     gaussian = next(t for t in found if not t.discrete)
     assert {t.variant for t in toy.narrowed(found, {})} == {"discrete"}
     assert {t.variant for t in toy.narrowed(found, {}, like=gaussian)} == {"continuous"}
     assert {t.variant for t in toy.narrowed(found, {"variant": "discrete"}, like=gaussian)} == {"discrete"}
     cells = toy.grid(toy.narrowed(found, {"d_head": "9"}))
     assert set(cells) == set(toys.RANKS), "a value that is not there changes nothing"
-    assert toy.chosen(cells, (6, 6)).ranks == (6, 6) and toy.chosen(cells, (5, 5)).ranks == (2, 3)
+    assert toy.chosen(cells, (6, 6)).ranks == (6, 6)
+    assert toy.chosen(cells, (5, 5)).ranks == (2, 3)
     only = {(6, 6): cells[6, 6]}
     assert toy.chosen(only).ranks == (6, 6), "superposition where there is nothing else"
 
@@ -113,17 +116,20 @@ def test_ranks_are_exact_where_there_is_room_and_not_beyond(store):
     ranks = [toy.recovered(t.run) for t in found]
     assert all((f.found == t.ranks) == (f.distance == 0) for t, f in zip(found, ranks))
     tally = tallies(found, ranks)
-    assert (tally.below.exact, tally.below.latents, tally.below.misses) == (8, 8, []) and tally.below.sums == [5] * 4
-    assert tally.full.latents == 0 and tally.full.mean_sum is None
-    assert (
-        tally.beyond.latents == 4 and tally.beyond.mean_sum < 12 and tally.beyond.exact + len(tally.beyond.misses) == 4
-    )
+    assert (tally.below.exact, tally.below.latents, tally.below.misses) == (8, 8, [])
+    assert tally.below.sums == [5] * 4
+    assert tally.full.latents == 0
+    assert tally.full.mean_sum is None
+    assert tally.beyond.latents == 4
+    assert tally.beyond.mean_sum < 12
+    assert tally.beyond.exact + len(tally.beyond.misses) == 4
 
 
 def test_a_miss_is_named_with_both_ranks(store):
     found = [t for t in toy.toys(store) if t.ranks == (2, 3)][:1]
     tally = tallies(found, [toy.Recovered((2, 1), (2, 3))])
-    assert tally.below.misses == [f"z2 of {found[0].name}: 1 for 3"] and tally.below.exact == 1
+    assert tally.below.misses == [f"z2 of {found[0].name}: 1 for 3"]
+    assert tally.below.exact == 1
     assert toy.Recovered((3, 1), (2, 3)).distance == 3
 
 
@@ -151,7 +157,8 @@ def test_the_closed_form_is_what_a_large_sample_gives_and_not_the_other_latents(
 def test_a_stored_sample_nears_the_closed_form_of_its_own_latent(run):
     for factor in toy.FACTORS:
         few, many = (np.linalg.norm(d - toy.closed_form(run, factor)) for d in toy.sampled(run, factor, [32, 512]))
-        assert many < few and many < 0.35 * np.linalg.norm(toy.closed_form(run, factor))
+        assert many < few
+        assert many < 0.35 * np.linalg.norm(toy.closed_form(run, factor))
     wrong = toy.closed_form(run, "z2")
     assert np.linalg.norm(toy.sampled(run, "z1", [512])[0] - wrong) > 0.7 * np.linalg.norm(wrong)
 
@@ -195,7 +202,8 @@ def test_g_is_the_logit_between_single_coordinates():
 )
 def test_shares_are_of_the_diagonal_the_blocks_and_what_is_across(G, shares):
     found = Interaction(G, 1, 8)
-    assert found.shares == pytest.approx(shares) and found.names == ["z1[0]", "z2[0]", "z2[1]"]
+    assert found.shares == pytest.approx(shares)
+    assert found.names == ["z1[0]", "z2[0]", "z2[1]"]
 
 
 def test_the_verdict_in_words(store):
@@ -212,7 +220,10 @@ def test_the_verdict_in_words(store):
 def test_queries_find_the_keys_of_their_code_and_flipping_one_u_destroys_it(store, run):
     for factor in toy.FACTORS:
         found = centroids(run, factor)
-        assert found.n == toys.SIZES.n_test and found.attended > 0.95 and found.balanced > 0.95 and found.flipped < 0.6
+        assert found.n == toys.SIZES.n_test
+        assert found.attended > 0.95
+        assert found.balanced > 0.95
+        assert found.flipped < 0.6
 
 
 def test_nearest_depends_on_the_basis_that_training_left_open_and_balanced_does_not():
@@ -222,7 +233,8 @@ def test_nearest_depends_on_the_basis_that_training_left_open_and_balanced_does_
     M = np.array([[1.0, 3, 3], [0, 1, 3], [0, 0, 1]])
     upright, sheared = clusters(q, k, code, code[::-1]), clusters(q @ M, k @ np.linalg.inv(M).T, code, code[::-1])
     assert upright.nearest == upright.balanced == upright.attended == 1
-    assert sheared.nearest < 0.7 and sheared.balanced == sheared.attended == 1
+    assert sheared.nearest < 0.7
+    assert sheared.balanced == sheared.attended == 1
     assert upright.flipped == 0
     shuffled = clusters(q, k, RNG.permutation(code), code[::-1])
     assert max(shuffled.attended, shuffled.nearest, shuffled.balanced) < 0.25
@@ -231,10 +243,12 @@ def test_nearest_depends_on_the_basis_that_training_left_open_and_balanced_does_
 def test_balance_keeps_every_logit_and_evens_the_moments():
     q, k = RNG.normal(size=(300, 4)) @ RNG.normal(size=(4, 4)), RNG.normal(size=(500, 4)) @ RNG.normal(size=(4, 4)) + 1
     a, b = balanced(q, k)
-    assert np.allclose(a @ b.T, q @ k.T) and np.allclose(a.T @ a / 300, b.T @ b / 500)
+    assert np.allclose(a @ b.T, q @ k.T)
+    assert np.allclose(a.T @ a / 300, b.T @ b / 500)
     assert not np.allclose(q.T @ q / 300, k.T @ k / 500)
     again = balanced(a, b)
-    assert np.allclose(again[0], a) and np.allclose(again[1], b)
+    assert np.allclose(again[0], a)
+    assert np.allclose(again[1], b)
     M = RNG.normal(size=(4, 4))
     turned = balanced(q @ M, k @ np.linalg.inv(M).T)
     assert np.allclose(np.linalg.svd(turned[0], compute_uv=False), np.linalg.svd(a, compute_uv=False)), (
@@ -253,8 +267,12 @@ def test_points_are_the_contexts_in_groups_of_signs(run, balance):
     found = points(run, "z2", balance, most=1000)
     table = found.table
     n = toys.SIZES.n_test
-    assert found.total == n * 17 and abs(found.shown - 1000) <= 2 and found.split == "test" and found.rank == 3
-    assert set(table["group"]) == {f"{i:03b}" for i in range(8)} and set(table["side"]) == {"query", "key"}
+    assert found.total == n * 17
+    assert abs(found.shown - 1000) <= 2
+    assert found.split == "test"
+    assert found.rank == 3
+    assert set(table["group"]) == {f"{i:03b}" for i in range(8)}
+    assert set(table["side"]) == {"query", "key"}
     assert table["prompt_id"].min() >= 2 * 512 + 2 * 64, "no triplets"
     row = table.filter(side="key").row(0, named=True)
     assert row["text"].split()[1].replace("+", "1").replace("-", "0") == row["group"]
@@ -276,5 +294,7 @@ def test_swapping_both_latents_hands_attention_over(run):
     found = {c.name: c for c in toy.swaps(run).conditions}
     assert list(found) == ["z1", "z2", "z1+z2", "random of z1's rank", "random of z2's rank", "random"]
     both, random = found["z1+z2"], found["random"]
-    assert both.rank == random.rank == 5 and random.bases == 10
-    assert both.target_after == pytest.approx(both.original_before, abs=0.02) and both.delta_p > random.delta_p + 0.1
+    assert both.rank == random.rank == 5
+    assert random.bases == 10
+    assert both.target_after == pytest.approx(both.original_before, abs=0.02)
+    assert both.delta_p > random.delta_p + 0.1

@@ -50,19 +50,26 @@ def shown(app) -> str:
 
 def test_the_grid_and_the_head_chosen(show, store):
     app = show(store, "toy")
-    assert [t.value for t in app.title] == ["Toy"] and not app.error and not app.exception and not app.warning
-    assert charts(app) == CHARTS and shown(app) == "The head of r1 = 2, r2 = 3"
-    assert [m.value for m in app.metric][0] == "4 of 4" and app.metric[3].value == "Feature split"
+    assert [t.value for t in app.title] == ["Toy"]
+    assert not app.error
+    assert not app.exception
+    assert not app.warning
+    assert charts(app) == CHARTS
+    assert shown(app) == "The head of r1 = 2, r2 = 3"
+    assert [m.value for m in app.metric][0] == "4 of 4"
+    assert app.metric[3].value == "Feature split"
     measured = qkstore.open(store).run(NAME.format(2, 3)).measures
     assert app.metric[2].value == f"{measured['accuracy']:.1%}".replace("%", " %")
     assert f"{measured['bound']:.1%}".replace("%", " %") in app.metric[2].delta.replace("\\", "")
-    assert not app.get("progress") and "largest q·c" in html(app)
+    assert not app.get("progress")
+    assert "largest q·c" in html(app)
     assert [s.label for s in app.selectbox] == ["Latents", "d_head"], "one recipe, seed and noise: nothing to choose"
 
 
 def test_a_run_in_the_address_is_the_head_and_a_latent_the_contrast(show, store):
     app = show(store, "toy", run="toy-continuous-d8-6-6-short", contrast="z2")
-    assert shown(app) == "The head of r1 = 6, r2 = 6" and app.metric[3].value == "Superposition"
+    assert shown(app) == "The head of r1 = 6, r2 = 6"
+    assert app.metric[3].value == "Superposition"
     assert app.selectbox(key="url-variant").value == "continuous"
     assert "keys on V of z2&#x27;s subspace" in html(app)
     assert "largest q·c" not in html(app), "Gaussian latents have no codes"
@@ -71,37 +78,48 @@ def test_a_run_in_the_address_is_the_head_and_a_latent_the_contrast(show, store)
 def test_another_variant_keeps_the_ranks_and_takes_the_links_along(show, store):
     app = show(store, "toy", run=NAME.format(6, 6))
     app.selectbox(key="url-variant").select("continuous").run()
-    assert shown(app) == "The head of r1 = 6, r2 = 6" and not app.warning
+    assert shown(app) == "The head of r1 = 6, r2 = 6"
+    assert not app.warning
     carried = {"run": "toy-continuous-d8-6-6-short", "layer": "0", "head": "0", "contrast": "z1"}
     assert all(app.query_params[name] in (value, [value]) for name, value in carried.items())
 
 
 def test_another_run_or_contrast_in_the_address_does_no_harm(show, store):
     app = show(store, "toy", run="boxes", contrast="order", layer=1, head=3)
-    assert not app.warning and not app.error and shown(app) == "The head of r1 = 2, r2 = 3"
+    assert not app.warning
+    assert not app.error
+    assert shown(app) == "The head of r1 = 2, r2 = 3"
     app = show(store, "toy", variant="quantum", basis="sheared")
-    assert len(app.warning) == 2 and "quantum" in app.warning[0].value and charts(app) == CHARTS
+    assert len(app.warning) == 2
+    assert "quantum" in app.warning[0].value
+    assert charts(app) == CHARTS
 
 
 def test_three_dimensions_and_the_balanced_basis(show, store):
     flat, deep = show(store, "toy"), show(store, "toy", plot="3d", basis="balanced")
-    assert not deep.error and not deep.exception and charts(deep) == charts(flat) - 1 == CHARTS - 1
+    assert not deep.error
+    assert not deep.exception
+    assert charts(deep) == charts(flat) - 1 == CHARTS - 1
 
 
 @pytest.mark.parametrize("page", ["heads", *guard.GROUPS["Explain"]])
 def test_a_toy_head_opens_on_the_ordinary_pages(show, store, page):
     app = show(store, page, run=NAME.format(2, 3), contrast="z1", layer=0, head=0)
-    assert not app.error and not app.exception and not app.warning
+    assert not app.error
+    assert not app.exception
+    assert not app.warning
     assert len(app.metric) == 4
 
 
 def test_a_store_without_toy_runs_says_how_to_make_them(show, tmp_path):
     app = show(stores.write(tmp_path / "store"), "toy")
-    assert "no toy runs yet" in app.info[0].value and not charts(app) and not app.error and not app.metric
+    assert "no toy runs yet" in app.info[0].value
+    assert not charts(app)
+    assert not app.error
+    assert not app.metric
     words = shlex.split(app.code[0].value)
-    assert words[:3] == ["python", "-m", "ingest"] and ingest.parser().parse_args(words[3:]).store == str(
-        tmp_path / "store"
-    )
+    assert words[:3] == ["python", "-m", "ingest"]
+    assert ingest.parser().parse_args(words[3:]).store == str(tmp_path / "store")
 
 
 def test_an_empty_store_says_what_any_page_says(show, tmp_path):
@@ -120,10 +138,13 @@ def test_ranks_are_counted_while_they_are_recovered_and_kept(show, store, monkey
 
     monkeypatch.setattr(toy, "recovered", slow)
     app = show(store, "toy")
-    assert "the ranks of 2 of 3 heads" in app.get("progress")[0].proto.text and not app.metric
+    assert "the ranks of 2 of 3 heads" in app.get("progress")[0].proto.text
+    assert not app.metric
     app.run()
-    assert len(asked) == 4 and len(set(asked)) == 3, "those that were done are kept"
-    assert not app.get("progress") and len(app.metric) == 4
+    assert len(asked) == 4, "those that were done are kept"
+    assert len(set(asked)) == 3, "those that were done are kept"
+    assert not app.get("progress")
+    assert len(app.metric) == 4
 
 
 def test_recovering_can_be_cancelled(show, store, monkeypatch):
@@ -131,13 +152,17 @@ def test_recovering_can_be_cancelled(show, store, monkeypatch):
     app = show(store, "toy")
     next(b for b in app.button if b.label == "Cancel").click()
     app.run()
-    assert app.info[0].value.startswith("Cancelled") and not app.get("progress")
+    assert app.info[0].value.startswith("Cancelled")
+    assert not app.get("progress")
 
 
 def test_the_overview_has_one_link_for_all_toy_runs(show, store, tmp_path):
     links = [link.proto.label for link in show(store, "overview").get("page_link")]
     toys_, heads = [x for x in links if "toy runs" in x], [x for x in links if "which heads carry" in x]
-    assert len(toys_) == 1 and toys_[0].startswith("6 ") and len(heads) == 1 and heads[0].startswith("boxes")
+    assert len(toys_) == 1
+    assert toys_[0].startswith("6 ")
+    assert len(heads) == 1
+    assert heads[0].startswith("boxes")
     assert not [
         x
         for x in (link.proto.label for link in show(stores.write(tmp_path / "store"), "overview").get("page_link"))
@@ -149,9 +174,11 @@ def test_what_the_page_says_reproduces_it(show, store, capsys):
     app = show(store, "toy", run=NAME.format(3, 2))
     command, code = (next(c.value for c in app.code if c.language == language) for language in ("bash", "python"))
     words = shlex.split(command)
-    assert words[:3] == ["python", "-m", "qkstore"] and cli.parser().parse_args(words[3:]).store == str(store)
+    assert words[:3] == ["python", "-m", "qkstore"]
+    assert cli.parser().parse_args(words[3:]).store == str(store)
     exec(compile(code, "toy", "exec"), names := {})
-    assert names["run"].name == NAME.format(3, 2) and "Recovered(found=(3, 2)" in capsys.readouterr().out
+    assert names["run"].name == NAME.format(3, 2)
+    assert "Recovered(found=(3, 2)" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"no browser at {CHROMIUM}; name one in $CHROMIUM")
@@ -167,7 +194,8 @@ def test_a_click_on_a_cell_chooses_that_head(store, tmp_path):
                 place = tab.page.locator("[data-testid=stVegaLiteChart]").nth(chart)
                 place.locator(f'[aria-roledescription="rect mark"][aria-label*="r1: {r1}; r2: {r2}"]').first.click()
                 assert tab.becomes(lambda: tab.page.get_by_text(f"The head of r1 = {r1}, r2 = {r2}").count(), 1)
-                assert f"run={NAME.format(r1, r2)}" in tab.page.url and "contrast=z1" in tab.page.url
+                assert f"run={NAME.format(r1, r2)}" in tab.page.url
+                assert "contrast=z1" in tab.page.url
             assert all(
                 url.startswith((server.url, server.url.replace("http", "ws"), "data:", "blob:")) for url in tab.fetched
             )

@@ -51,11 +51,9 @@ def test_figures_are_those_of_the_store(store, rows):
     low, high = min(t.accuracy for t in found), max(t.accuracy for t in found)
     far = max(found, key=lambda t: abs(t.accuracy - t.bound))
     said = row(rows, "T1").measured
-    assert (
-        said.startswith(f"{low:.3f}–{high:.3f}; bound ")
-        and f"at ({far.r1}, {far.r2}); 400 steps" in said
-        and row(rows, "T1").n == "3 heads"
-    )
+    assert said.startswith(f"{low:.3f}–{high:.3f}; bound ")
+    assert f"at ({far.r1}, {far.r2}); 400 steps" in said
+    assert row(rows, "T1").n == "3 heads"
     assert row(rows, "T5 ranks, r1 + r2 <").measured == "4 of 4 exact"
     ranks = toy.recovered(next(t for t in found if t.room < 0).run).found
     assert row(rows, "T5 ranks, r1 + r2 >").measured.startswith(f"r̂1 + r̂2 is {sum(ranks)}–{sum(ranks)}")
@@ -78,7 +76,8 @@ def test_heads_of_another_noise_are_a_family_of_their_own(tmp_path):
 
 def test_errors_fall_as_one_over_the_root_of_n(store, rows):
     head = examine(toy.toy(store.run("toy-discrete-d8-2-3-short")))
-    assert head.sizes == [64, 256, 1024] and head.errors.shape == (2, 3)
+    assert head.sizes == [64, 256, 1024]
+    assert head.errors.shape == (2, 3)
     assert (head.errors[:, 2] < head.errors[:, 0]).all()
     for heads in ("discrete", "continuous"):
         slope = float(row(rows, "T4 ΔC", f"{heads}, d_head 8, short recipe").measured.split("n^")[1].replace("−", "-"))
@@ -98,7 +97,8 @@ def test_a_miss_is_named(rows, store, monkeypatch):
 
     monkeypatch.setattr(toy_report, "recovered", lambda run: toy.Recovered((1, 3), toy.toy(run).ranks))
     said = row(report(store), "T5 ranks, r1 + r2 <").measured
-    assert "z1 of toy-discrete-d8-2-3-short: 1 for 2" in said and said.startswith("1 of 4 exact")
+    assert "z1 of toy-discrete-d8-2-3-short: 1 for 2" in said
+    assert said.startswith("1 of 4 exact")
 
 
 def test_progress_is_told_to_the_end(store):
@@ -140,7 +140,8 @@ def test_the_page_of_the_docs_has_a_table_between_its_markers():
     text = (ROOT / "docs/toy.md").read_text()
     assert text.count(BEGIN) == text.count(END) == 1
     lines = text.split(BEGIN)[1].split(END)[0].strip().splitlines()
-    assert len(lines) > 10 and all(line.count(" | ") == 4 for line in lines if not line.startswith("|---"))
+    assert len(lines) > 10
+    assert all(line.count(" | ") == 4 for line in lines if not line.startswith("|---"))
 
 
 # -- the command -------------------------------------------------------------------------------------------------
@@ -153,10 +154,8 @@ def test_the_command_prints_the_table_or_json_or_writes_a_page(store, tmp_path, 
     page = tmp_path / "page.md"
     page.write_text(f"{BEGIN}\n{END}\n")
     assert cli.main([*where, "--into", str(page)]) == 0
-    assert (
-        capsys.readouterr().out == f"{len(rows)} rows → {page}\n"
-        and page.read_text() == f"{BEGIN}\n{markdown(rows)}{END}\n"
-    )
+    assert capsys.readouterr().out == f"{len(rows)} rows → {page}\n"
+    assert page.read_text() == f"{BEGIN}\n{markdown(rows)}{END}\n"
 
 
 def test_mistakes_are_one_line_before_any_work(store, tmp_path, capsys, monkeypatch):
@@ -166,4 +165,5 @@ def test_mistakes_are_one_line_before_any_work(store, tmp_path, capsys, monkeypa
     monkeypatch.undo()
     assert cli.main(["toy", "--store", str(stores.write(tmp_path / "store"))]) == 2
     said = capsys.readouterr().err
-    assert "has no toy run; make some with `python -m ingest toy-sweep" in said and said.count("\n") == 1
+    assert "has no toy run; make some with `python -m ingest toy-sweep" in said
+    assert said.count("\n") == 1

@@ -75,13 +75,16 @@ def test_when_the_cues_disagree_both_count():
     said = read.convert_ids_to_tokens(logits.argmax(-1).tolist())
     by_entity = sum(word == entity for word, (entity, _) in zip(said, options, strict=True)) / len(said)
     by_place = sum(word == place for word, (_, place) in zip(said, options, strict=True)) / len(said)
-    assert by_entity > 0.15 and by_place > 0.15 and by_entity + by_place > 0.9
+    assert by_entity > 0.15
+    assert by_place > 0.15
+    assert by_entity + by_place > 0.9
 
 
 def test_twenty_steps_are_the_same_bit_for_bit(smoke, tmp_path):
     again = load_file(train.train(tmp_path / "b", seed=5, steps=20) / "model.safetensors")
     first = load_file(smoke / "model.safetensors")
-    assert first.keys() == again.keys() and all(torch.equal(first[k], again[k]) for k in first)
+    assert first.keys() == again.keys()
+    assert all(torch.equal(first[k], again[k]) for k in first)
     other = load_file(train.train(tmp_path / "c", seed=6, steps=2) / "model.safetensors")
     assert not torch.equal(first["model.norm.weight"], other["model.norm.weight"])
 
@@ -90,13 +93,16 @@ def test_training_leaves_the_callers_torch_alone(tmp_path):
     torch.manual_seed(1)
     before, threads = torch.get_rng_state(), torch.get_num_threads()
     train.train(tmp_path / "m", steps=1)
-    assert torch.equal(before, torch.get_rng_state()) and threads == torch.get_num_threads()
+    assert torch.equal(before, torch.get_rng_state())
+    assert threads == torch.get_num_threads()
 
 
 def test_the_folder_is_an_ordinary_one_and_small():
     model, read = AutoModelForCausalLM.from_pretrained(DEMO), AutoTokenizer.from_pretrained(DEMO)
     config = model.config
-    assert type(model).__name__ == "Qwen3ForCausalLM" and config.head_dim >= 64 and config.num_hidden_layers == 2
+    assert type(model).__name__ == "Qwen3ForCausalLM"
+    assert config.head_dim >= 64
+    assert config.num_hidden_layers == 2
     assert (DEMO / "model.safetensors").stat().st_size <= 4 * 2**20
     assert sorted(read.get_vocab(), key=read.get_vocab().get) == words()
 
@@ -106,7 +112,8 @@ def test_one_token_a_word_with_its_characters():
     for p in [*boxes.build(3, "both", 0, n_test=3), *lists.build(3, 0, n_test=3)]:
         encoded = read(p.text, return_offsets_mapping=True)
         ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
-        assert ids[0] == read.bos_token_id and ids.count(read.bos_token_id) == 1
+        assert ids[0] == read.bos_token_id
+        assert ids.count(read.bos_token_id) == 1
         assert read.unk_token_id not in ids
         assert all((s.start, s.end) in offsets for s in p.spans)
 
@@ -140,7 +147,8 @@ def test_list_answers_are_any_item_of_the_category():
     texts = [list_text(rng) for _ in range(50)]
     for text in texts:
         for i, right in text.answers.items():
-            assert text.words[i] in right and right <= set(text.words[: text.listed])
+            assert text.words[i] in right
+            assert right <= set(text.words[: text.listed])
             assert any(right <= set(items) for items in CATEGORIES.values())
     assert {len(right) for text in texts for right in text.answers.values()} == {2, 3, 4, 5}
 
@@ -149,10 +157,12 @@ def test_curriculum_opens_with_pairs_and_lets_later_kinds_in_last():
     course = Curriculum(0)
     assert set(course.weights()) == {"pairs+pair"}
     course.accuracy["pairs+pair"] = 0.95
-    assert "sentences+question" in course.weights() and not set(LATER) & set(course.weights())
+    assert "sentences+question" in course.weights()
+    assert not set(LATER) & set(course.weights())
     course.accuracy["sentences+question"] = 0.95
     course.advance()
-    assert set(LATER) < set(course.weights()) and course.n_pairs == 4
+    assert set(LATER) < set(course.weights())
+    assert course.n_pairs == 4
     course.accuracy |= {"ord": 0.95, "both": 0.95}
     course.advance()
     assert course.n_pairs > 4
@@ -164,7 +174,8 @@ def test_the_question_never_loses_sight_of_a_box_letter():
     letters = [i for i, word in enumerate(text.words[: text.listed], start=1) if word in boxes.BOXES]
     others = [i for i in range(1, text.listed + 1) if i not in letters]
     question, listed = see[:, text.listed + 1 :], see[:, : text.listed + 1]
-    assert question[:, :, letters].all() and question[:, :, 0].all()
+    assert question[:, :, letters].all()
+    assert question[:, :, 0].all()
     assert 0.15 < question[:, :, others].float().mean() < 0.5
     assert torch.equal(listed[0], torch.ones_like(listed[0]).tril())
     assert not see.triu(1).any()
@@ -184,4 +195,5 @@ def test_gates_leave_all_heads_or_one():
     factors = train.gates(400, config, random.Random(0)).view(400, config.num_attention_heads, config.head_dim)[..., 0]
     alone = (factors > 0).sum(1) == 1
     assert torch.equal(factors.sum(1), torch.full((400,), 4.0))
-    assert abs(alone.float().mean() - train.SOLO) < 0.08 and ((factors > 0).sum(1)[~alone] == 4).all()
+    assert abs(alone.float().mean() - train.SOLO) < 0.08
+    assert ((factors > 0).sum(1)[~alone] == 4).all()

@@ -42,12 +42,11 @@ def test_sizes_are_those_promised(store):
         counts = dict(
             run.cursor().execute("SELECT split || ' ' || variant, count(*) FROM prompt GROUP BY 1").fetchall()
         )
-        assert counts["train base"] == n and counts["test base"] == demo.N_TEST
+        assert counts["train base"] == n
+        assert counts["test base"] == demo.N_TEST
         if "boxes" in name:
-            assert (
-                counts["train counterfactual"] == counts["train fixed"] == n
-                and counts["test counterfactual"] == demo.N_TEST
-            )
+            assert counts["train counterfactual"] == counts["train fixed"] == n
+            assert counts["test counterfactual"] == demo.N_TEST
 
 
 def test_test_entities_and_words_are_unseen(store):
@@ -63,7 +62,8 @@ def test_test_entities_and_words_are_unseen(store):
             }
             for s in ("train", "test")
         }
-        assert seen["test"] and not seen["train"] & seen["test"]
+        assert seen["test"]
+        assert not seen["train"] & seen["test"]
         if label == "entity":
             assert len(seen["train"]) >= 40
 
@@ -71,7 +71,8 @@ def test_test_entities_and_words_are_unseen(store):
 @pytest.mark.parametrize("kind", ["ent", "ord", "both"])
 def test_each_question_shows_its_mechanism(boxes, kind):
     assert truth.box_failures(kind, boxes[kind]) == []
-    assert boxes[kind]["n"] == 1000 and boxes[kind]["accuracy"] > 0.9
+    assert boxes[kind]["n"] == 1000
+    assert boxes[kind]["accuracy"] > 0.9
 
 
 @pytest.mark.parametrize("kind, wrong", [("ent", "ord"), ("ord", "ent"), ("ent", "both"), ("ord", "both")])
@@ -82,12 +83,15 @@ def test_and_not_that_of_another(boxes, kind, wrong):
 def test_random_conditions_have_ten_bases_and_the_rank_of_what_they_stand_beside(boxes):
     for found in boxes.values():
         for condition, random in found["swaps"].values():
-            assert random.bases >= 10 and random.rank == condition.rank and random.n == condition.n
+            assert random.bases >= 10
+            assert random.rank == condition.rank
+            assert random.n == condition.n
 
 
 def test_lists(store):
     found = truth.list_run(store, store.run("demo-lists"), layer=1)
-    assert set(found["ranks"].values()) == {1} and len(found["ranks"]) == 13
+    assert set(found["ranks"].values()) == {1}
+    assert len(found["ranks"]) == 13
     assert found["ratio"] >= 3
     swap, random = found["swap"].conditions
     assert swap.target_after > 3 * random.target_after > 0

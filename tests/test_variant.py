@@ -47,9 +47,12 @@ def run(tmp_path_factory):
 def test_both_definitions_swap_the_same_keys(run):
     found = {(v.name, v.whose): v for v in variants(run, NAMED, 1, 2, most=100)}
     text, scripts = found["lexical", "text"], found["lexical", "scripts"]
-    assert text.overlap == pytest.approx(1) and scripts.overlap < 0.99
+    assert text.overlap == pytest.approx(1)
+    assert scripts.overlap < 0.99
     assert text.swap.target_after != pytest.approx(scripts.swap.target_after, abs=1e-3)
-    assert text.swap.n == scripts.swap.n and text.swap.target_before == scripts.swap.target_before  # the same swaps
+    # the same swaps
+    assert text.swap.n == scripts.swap.n
+    assert text.swap.target_before == scripts.swap.target_before
     assert found["order", "scripts"].overlap == pytest.approx(
         1, abs=1e-6
     )  # as many negatives everywhere: the same matrix
@@ -58,7 +61,8 @@ def test_both_definitions_swap_the_same_keys(run):
 def test_added_projectors_count_twice_what_they_share(run):
     found = {(v.name, v.whose): v for v in variants(run, NAMED, 1, 2, most=100)}
     span, added = found["order+lexical", "text"], found["order+lexical", "scripts"]
-    assert span.overlap == pytest.approx(1) and added.swap.rank >= span.swap.rank
+    assert span.overlap == pytest.approx(1)
+    assert added.swap.rank >= span.swap.rank
     assert added.swap.target_after != pytest.approx(span.swap.target_after, abs=1e-3)
 
 
@@ -79,7 +83,8 @@ def test_sums_follow_what_all_keys_share(tmp_path):
     named = {n: c for n, c in store.features(run).items() if n.endswith(":fruit")}
     text, scripts = variants(run, named, 0, 0)
     assert (text.name, text.whose, scripts.whose) == ("category:fruit", "text", "scripts")
-    assert text.swap.rank == 1 and scripts.overlap < 0.5
+    assert text.swap.rank == 1
+    assert scripts.overlap < 0.5
 
 
 def test_a_run_without_both_definitions_is_told(run):

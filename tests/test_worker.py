@@ -57,12 +57,15 @@ def test_an_answer_is_duckdb_s_own(path):
     with duckdb.connect(str(path), read_only=True) as connection:
         direct = connection.execute(sql).to_arrow_table()
     table = worker.query(path, sql)
-    assert table.equals(direct) and table.num_rows == 9000 and not worker.truncated(table)
+    assert table.equals(direct)
+    assert table.num_rows == 9000
+    assert not worker.truncated(table)
 
 
 def test_an_empty_answer_keeps_its_columns_and_types(path):
     table = worker.query(path, "SELECT i, w FROM t WHERE i < 0")
-    assert table.num_rows == 0 and table.schema.types == [pa.int64(), pa.float32()]
+    assert table.num_rows == 0
+    assert table.schema.types == [pa.int64(), pa.float32()]
 
 
 def test_max_rows_cuts_and_says_so(path):
@@ -75,8 +78,10 @@ def test_max_rows_cuts_and_says_so(path):
 
 def test_an_answer_of_many_parts_arrives_whole(path):
     table = worker.query(path, "SELECT a.i, b.i AS k, a.w FROM t a, t b WHERE b.i < 100")  # 54 MB
-    assert table.num_rows == 2_700_000 and table.nbytes > 3 * child.PART_BYTES
-    assert table.column("k").to_numpy().sum() == 27_000 * 99 * 50 and table.column("i").to_numpy().max() == 26_999
+    assert table.num_rows == 2_700_000
+    assert table.nbytes > 3 * child.PART_BYTES
+    assert table.column("k").to_numpy().sum() == 27_000 * 99 * 50
+    assert table.column("i").to_numpy().max() == 26_999
 
 
 def test_the_limit_ends_a_runaway_and_the_next_query_works(path):
@@ -118,7 +123,8 @@ def test_a_sort_too_large_for_memory_does_not_spill_beside_the_run(path):
         asked = pool.submit(lambda: worker.query(path, sort, memory="100MB", limit_s=5))
         while not asked.done():
             seen |= set(os.listdir(path.parent))
-        assert seen == {path.name} and "100MB" in str(asked.exception())
+        assert seen == {path.name}
+        assert "100MB" in str(asked.exception())
 
 
 @pytest.mark.parametrize(
@@ -136,7 +142,8 @@ def test_an_error_is_duckdb_s_first_line_and_costs_no_worker(sql, words, path):
     before = {w.process.pid for w in worker._pool.workers}
     with pytest.raises(GuardError) as raised:
         worker.query(path, sql)
-    assert str(raised.value).startswith(words) and "\n" not in str(raised.value)
+    assert str(raised.value).startswith(words)
+    assert "\n" not in str(raised.value)
     assert {w.process.pid for w in worker._pool.workers} == before
 
 
@@ -155,7 +162,8 @@ def test_even_unguarded_sql_writes_nothing_and_reads_no_other_file(sql, path):
     before = path.read_bytes()
     with pytest.raises(GuardError):
         worker.query(path, sql)
-    assert path.read_bytes() == before and os.listdir(path.parent) == [path.name]
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == [path.name]
 
 
 def test_no_such_run_is_named(tmp_path):
@@ -261,7 +269,8 @@ def test_ctrl_c_reaches_the_parent_and_not_the_worker(path):
     idle = worker._pool.idle[-1]
     os.kill(idle.process.pid, signal.SIGINT)
     time.sleep(0.2)
-    assert idle.alive() and one(path, "SELECT 2") == 2
+    assert idle.alive()
+    assert one(path, "SELECT 2") == 2
 
 
 def test_an_interrupted_caller_does_not_leave_half_an_answer_behind(path, monkeypatch):
