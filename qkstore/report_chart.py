@@ -10,7 +10,7 @@ import polars as pl
 
 from qkstore import palette
 from qkstore.distribution import Distribution
-from qkstore.visible import visible
+from qkstore.visible import column, visible
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 COLOURS = (
@@ -180,7 +180,7 @@ def distribution(found: Distribution) -> alt.LayerChart:
 
 def clusters(points: pl.DataFrame, names: tuple[str, str, str], size: int = 330) -> alt.HConcatChart:
     """Coordinates x–y and y–z of points (side, x, y, z, group), a colour a group, which is named where its keys lie."""
-    shown = points.with_columns(group=pl.col("group").map_elements(visible, return_dtype=pl.String)).drop("text")
+    shown = points.with_columns(group=column(points["group"])).drop("text")
     groups = sorted(shown["group"].unique())
     centres = shown.filter(pl.col("side") == "key").group_by("group").agg(pl.col(c).mean() for c in "xyz")
     colour = alt.Color(

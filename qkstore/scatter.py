@@ -9,7 +9,7 @@ import altair as alt
 import polars as pl
 
 from qkstore import palette
-from qkstore.visible import visible
+from qkstore.visible import column, visible
 
 OTHERS = "others"
 MOST_GROUPS = len(palette.CATEGORIES)
@@ -92,13 +92,10 @@ def grouped(points: pl.DataFrame, dark: bool = False) -> tuple[pl.DataFrame, dic
     Keys come before queries; words beyond the most frequent six, and missing ones, are others; text is made visible.
     """
     names, numbers = _groups(points["group"])
-    shown = points.with_columns(
-        group=pl.when(pl.col("group").is_in(names))
-        .then(pl.col("group"))
-        .otherwise(pl.lit(OTHERS))
-        .map_elements(visible, return_dtype=pl.String),
-        text=pl.col("text").map_elements(visible, return_dtype=pl.String),
-    ).sort(pl.col("side") == "query", maintain_order=True)
+    named = pl.when(pl.col("group").is_in(names)).then(pl.col("group")).otherwise(pl.lit(OTHERS))
+    shown = points.with_columns(group=named)
+    shown = shown.with_columns(group=column(shown["group"]), text=column(shown["text"]))
+    shown = shown.sort(pl.col("side") == "query", maintain_order=True)
     colours = dict(zip(map(visible, names), _ramp(len(names), dark) if numbers else palette.CATEGORIES))
     return shown, colours | {OTHERS: palette.quiet(dark)} if OTHERS in shown["group"] else colours, numbers
 
