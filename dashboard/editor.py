@@ -12,8 +12,8 @@ from qkstore.analysis import build_split
 from qkstore.contrast import CENTRINGS, WEIGHTINGS, Contrast
 from qkstore.errors import QKStoreError
 from qkstore.run import Run
-from qkstore.visible import visible
 from qkstore.sentence import count_text
+from qkstore.text import visible
 
 PARTS = ("where", "positive", "negative")
 SHAPES = {"predicates": "Three predicates", "select": "One SELECT"}

@@ -17,7 +17,7 @@ import streamlit as st
 from dashboard.state import View
 from dashboard.text import line, plain
 from qkstore.ranking import Summary
-from qkstore.visible import visible
+from qkstore.text import visible
 
 MISSING = "–"
 

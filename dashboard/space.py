@@ -10,7 +10,7 @@ import polars as pl
 import streamlit as st
 
 from qkstore import palette, scatter
-from qkstore.visible import visible
+from qkstore.text import visible
 
 CSS, SCENE, PLOT = (
     (Path(__file__).parent / name).read_text(encoding="utf-8") for name in ("space.css", "space_scene.js", "space.js")

@@ -20,7 +20,7 @@ from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError, RunError, near
 from qkstore.run import Run
 from qkstore.store import Store
-from qkstore.visible import visible
+from qkstore.text import visible
 
 CARRIED = ("run", "contrast", "layer", "head")
 PARTNERS = {

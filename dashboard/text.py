@@ -8,7 +8,7 @@ from html import escape
 
 import streamlit as st
 
-from qkstore.visible import visible
+from qkstore.text import visible
 
 MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>$:~&^=])")
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dashboard import guard
+from dashboard import guard, panel, results, state
+from dashboard.text import line, tokens
+from qkstore import charts, digest
+from qkstore.analysis import build_split, judge_split
+from qkstore.text import visible
 
 guard.enter()
 
 import streamlit as st
-
-from dashboard import panel, results, state
-from dashboard.text import line, tokens
-from qkstore import charts, digest
-from qkstore.analysis import build_split, judge_split
-from qkstore.visible import visible
 
 panel.title(
     "Attributions",

@@ -7,7 +7,8 @@ import sys
 
 import qkstore
 from qkstore.errors import ContrastError, QKStoreError, StoreError
-from qkstore.output import print_json, print_table, write
+from qkstore.files import write
+from qkstore.output import print_json, print_table
 
 MOST_ILL = 10  # findings in the one line of `check`
 

@@ -9,6 +9,7 @@ from itertools import permutations
 import numpy as np
 
 from qkstore.errors import ContrastError
+from qkstore.interval import bootstrap
 from qkstore.subspace import Subspace, random
 
 REST = "rest"
@@ -116,3 +117,44 @@ def _ordered(subspaces: Mapping[str, Subspace], order: Sequence[str] | None) -> 
             f"an order of projection names each feature once: {', '.join(subspaces)}, not {', '.join(order)}"
         )
     return tuple(order)
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """gap: (n,) logit of each query's positive key less the mean logit of its negative ones.
+
+    parts: {feature: (n,)}, then "rest"; they sum to the gap. share: {feature: mean part ÷ mean gap}, None where the gap
+    is 0. ci: 95 % intervals of the shares, by bootstrap over queries.
+    """
+
+    gap: np.ndarray
+    parts: dict[str, np.ndarray]
+    share: dict[str, float | None]
+    ci: dict[str, tuple[float, float] | None]
+    split: str | None = None
+
+
+def distribution(
+    q: np.ndarray,
+    difference: np.ndarray,
+    spaces: Mapping[str, Subspace],
+    scaling: float,
+    order: Sequence[str] | None = None,
+    seed: int = 0,
+    split: str | None = None,
+) -> Distribution:
+    """The gaps of queries q: (n, d), split by feature.
+
+    difference: (n, d), a query's positive key less the mean of its others. `order` as in qkstore.attribution.
+    """
+    q, difference = np.asarray(q, np.float64), np.asarray(difference, np.float64)
+    parts = {
+        name: scaling * np.einsum("nd,nd->n", part, difference) for name, part in components(q, spaces, order).items()
+    }
+    gap = scaling * np.einsum("nd,nd->n", q, difference)
+    drawn = bootstrap(np.column_stack([gap, *parts.values()]), seed)
+    whole, known = float(gap.mean()), bool(np.all(drawn[:, 0] != 0))
+    share = {name: float(part.mean()) / whole if whole else None for name, part in parts.items()}
+    ends = np.quantile(drawn[:, 1:] / drawn[:, :1], [0.025, 0.975], axis=0) if known else np.empty((2, 0))
+    ci = {name: (float(ends[0, i]), float(ends[1, i])) if known else None for i, name in enumerate(parts)}
+    return Distribution(gap, parts, share, ci, split)

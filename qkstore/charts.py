@@ -11,7 +11,7 @@ import polars as pl
 
 from qkstore import digest, palette
 from qkstore.ranking import MEASURES
-from qkstore.visible import visible
+from qkstore.text import visible
 
 alt.data_transformers.disable_max_rows()
 FORMATS = {"accuracy": ".0%", "selectivity": ",.1f", "strength": ",.1f", "rank": "d"}

@@ -11,8 +11,8 @@ from qkstore import projection
 from qkstore.analysis import Contrasts, judge_split, subspace
 from qkstore.contrast import pairs
 from qkstore.errors import ContrastError
+from qkstore.interval import wilson
 from qkstore.run import Run
-from qkstore.score import wilson
 
 DRAWN = 900  # points of a picture
 

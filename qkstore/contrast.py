@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qkstore import guard, worker
-from qkstore.covariance import ContrastiveCovariance, PermutationNull, Pairs
+from qkstore.covariance import ContrastiveCovariance, Pairs, PermutationNull
 from qkstore.errors import ContrastError, near
 from qkstore.sentence import count_text, sentence
 

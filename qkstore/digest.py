@@ -8,7 +8,7 @@ from itertools import permutations
 import numpy as np
 import polars as pl
 
-from qkstore.visible import visible
+from qkstore.text import visible
 
 SWAPS = {
     "original_before": "Original before",

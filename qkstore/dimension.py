@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qkstore.analysis import build_split
-from qkstore.canonical import Canonical, canonical
 from qkstore.contrast import Contrast, pairs
 from qkstore.covariance import Counts
-from qkstore.rank import Rank, ranks, units
+from qkstore.rank import Canonical, Rank, canonical, ranks, units
 from qkstore.run import Run
 
 

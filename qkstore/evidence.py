@@ -9,7 +9,7 @@ import numpy as np
 from qkstore.analysis import build_split
 from qkstore.contrast import Contrast, pairs
 from qkstore.covariance import Counts, p_value
-from qkstore.jackknife import Moments, moments
+from qkstore.interval import Moments, moments
 from qkstore.rank import LEAST, Rank, ranks, units
 from qkstore.run import Run
 

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from qkstore.errors import ContrastError
-from qkstore.score import bootstrap, capped, logits, wilson
+from qkstore.interval import bootstrap, wilson
+from qkstore.score import capped, logits
 
 ROUNDING = float(np.finfo(np.float64).eps)  # of a stored log-sum-exp, relative
 UNSURE = 0.01
@@ -149,3 +150,32 @@ def _spread(swaps: Sequence[Swap]) -> dict[str, float]:
     spread = {m: float(np.std([getattr(s, m).mean() for s in swaps], ddof=1)) for m in MEANS[2:]}
     rates = _flip_rates(swaps)
     return spread | ({"flip_rate": float(np.std(rates, ddof=1))} if rates else {})
+
+
+def swap_query(
+    q: np.ndarray,
+    other: np.ndarray,
+    K: np.ndarray,
+    seen: np.ndarray,
+    original: np.ndarray,
+    aimed: np.ndarray,
+    U: np.ndarray,
+    scaling: float,
+    softcap: float | None = None,
+) -> Swap:
+    """Attention when q̃ = q + U Uᵀ(q' − q), the query's counterpart of eq. 8–10.
+
+    q, other: (n, d); K: (n, m, d) keys of each query's prompt, of which seen: (n, m) bool are there and visible;
+    original, aimed: (n,) columns of the two keys; U: (d, r) orthonormal. A changed query changes the logit of every
+    key: attention is among the keys given, and leaves out what the head attends to elsewhere.
+    """
+    rows, q = np.arange(len(q)), np.asarray(q, np.float64)
+
+    def attention(q: np.ndarray) -> np.ndarray:
+        logits = np.where(seen, capped(scaling * np.einsum("nd,nmd->nm", q, K, dtype=np.float64), softcap), -np.inf)
+        logits -= logits.max(axis=1, keepdims=True)
+        weight = np.exp(logits)
+        return weight / weight.sum(axis=1, keepdims=True)
+
+    before, after = attention(q), attention(q + (other - q) @ U @ U.T)
+    return Swap(before[rows, original], before[rows, aimed], after[rows, original], after[rows, aimed])

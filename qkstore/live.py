@@ -14,9 +14,9 @@ import polars as pl
 from qkstore import __version__
 from qkstore.contrast import Contrast
 from qkstore.errors import StoreError
+from qkstore.interval import bootstrap, wilson
 from qkstore.intervention import Condition
 from qkstore.run import Run
-from qkstore.score import bootstrap, wilson
 from qkstore.store import Store
 
 KIND = "live"

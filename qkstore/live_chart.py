@@ -9,7 +9,7 @@ import polars as pl
 
 from qkstore import palette
 from qkstore.live import Live, Outcome
-from qkstore.visible import visible
+from qkstore.text import visible
 
 MEASURES = {
     "closed": "Attention, closed form",

@@ -10,8 +10,8 @@ from qkstore.builtin import features
 from qkstore.errors import StoreError
 from qkstore.run import Run
 from qkstore.store import Store
+from qkstore.text import visible
 from qkstore.toy import is_toy
-from qkstore.visible import visible
 
 
 @dataclass(frozen=True)

@@ -10,38 +10,9 @@ import polars as pl
 from qkstore import label, target
 from qkstore.analysis import Contrasts, Intervention, conditions, judge_split, subspaces
 from qkstore.errors import ContrastError
-from qkstore.intervention import Swap
+from qkstore.intervention import swap_query
 from qkstore.run import Layer, Run
 from qkstore.score import capped
-
-
-def swap(
-    q: np.ndarray,
-    other: np.ndarray,
-    K: np.ndarray,
-    seen: np.ndarray,
-    original: np.ndarray,
-    aimed: np.ndarray,
-    U: np.ndarray,
-    scaling: float,
-    softcap: float | None = None,
-) -> Swap:
-    """Attention when q̃ = q + U Uᵀ(q' − q), the query's counterpart of eq. 8–10.
-
-    q, other: (n, d); K: (n, m, d) keys of each query's prompt, of which seen: (n, m) bool are there and visible;
-    original, aimed: (n,) columns of the two keys; U: (d, r) orthonormal. A changed query changes the logit of every
-    key: attention is among the keys given, and leaves out what the head attends to elsewhere.
-    """
-    rows, q = np.arange(len(q)), np.asarray(q, np.float64)
-
-    def attention(q: np.ndarray) -> np.ndarray:
-        logits = np.where(seen, capped(scaling * np.einsum("nd,nmd->nm", q, K, dtype=np.float64), softcap), -np.inf)
-        logits -= logits.max(axis=1, keepdims=True)
-        weight = np.exp(logits)
-        return weight / weight.sum(axis=1, keepdims=True)
-
-    before, after = attention(q), attention(q + (other - q) @ U @ U.T)
-    return Swap(before[rows, original], before[rows, aimed], after[rows, original], after[rows, aimed])
 
 
 @dataclass(frozen=True)
@@ -121,4 +92,4 @@ def _swapper(run: Run, facts: Layer, targets: target.Targets, other: np.ndarray,
     logits = capped(facts.scaling * np.einsum("nd,nmd->nm", q, K, dtype=np.float64), facts.softcap)
     held = np.where(seen, np.exp(logits - run.logsumexp(layer, head, targets.query)[:, None]), 0).sum(axis=1)
     columns = targets.original - first, targets.target - first
-    return lambda U: swap(q, q_other, K, seen, *columns, U, facts.scaling, facts.softcap), float(held.mean())
+    return lambda U: swap_query(q, q_other, K, seen, *columns, U, facts.scaling, facts.softcap), float(held.mean())

@@ -15,7 +15,7 @@ LEVEL = 0.05  # how often one dimension too many is found where the true ones ar
 BLOCKS = 400
 REPLICATES = 399  # one p-value in 400
 SPLITS = 10
-CHUNK = 50  # replicates at a time
+REPLICATES_AT_ONCE = 50  # replicates at a time
 FEW = 1024  # queries: with fewer, what the top directions absorb of the noise matters
 REFITS = 199  # replicates that are decomposed anew, where queries are few
 LEAST = 10  # queries: fewer have too few random signs for a p-value of LEVEL
@@ -173,8 +173,8 @@ def _null(blocks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(REPLICATES, min(p, m)) norm of each replicate less its first j rows and columns, for every j."""
     n, p, m = blocks.shape
     j, out = np.arange(min(p, m)), np.empty((REPLICATES, min(p, m)))
-    for start in range(0, REPLICATES, CHUNK):
-        part = out[start : start + CHUNK]
+    for start in range(0, REPLICATES, REPLICATES_AT_ONCE):
+        part = out[start : start + REPLICATES_AT_ONCE]
         squares = np.square(_replicates(blocks, len(part), rng), dtype=np.float64)
         tails = squares[:, ::-1, ::-1].cumsum(axis=1).cumsum(axis=2)  # of the last rows and columns
         part[:] = np.sqrt(tails[:, p - 1 - j, m - 1 - j])
@@ -196,3 +196,41 @@ def _left(S: np.ndarray, replicates: np.ndarray, j: int) -> np.ndarray:
 
 def _dimensions(n: int) -> str:
     return "1 dimension is" if n == 1 else f"{n} dimensions are"
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """values: (r,) correlations in 0…1, descending.
+
+    chance: about how large the largest is if queries and key contrasts are independent.
+    """
+
+    values: np.ndarray
+    chance: float
+
+
+def canonical(x: np.ndarray, c: np.ndarray) -> Canonical:
+    """Canonical correlations of queries and key contrasts x, c: (n, d), as `qkstore.rank.units` gives them.
+
+    They are the singular values of ΔC with both sides whitened. W_Q → M W_Q, W_K → M⁻ᵀ W_K leaves every logit as it is,
+    and these too, but neither the singular values of ΔC nor its 99 % rank. Second moments are not centred, unless x and
+    c are. Computed from orthonormal bases of x and c themselves: moment matrices would square their condition.
+    """
+    Q, K = _basis(x), _basis(c)
+    values = np.linalg.svd(Q.T @ K, compute_uv=False).clip(0.0, 1.0)
+    return Canonical(values, chance(len(x), Q.shape[1], K.shape[1]))
+
+
+def chance(n: int, p: int, m: int) -> float:
+    """The largest canonical correlation that chance gives: the upper edge for n independent pairs (Wachter 1980).
+
+    p and m are the dimensions of the two sides; the edge is 1 where p + m ≥ n.
+    """
+    a, b = p / n, m / n
+    return float(np.sqrt(a * (1 - b)) + np.sqrt(b * (1 - a))) if a + b < 1 else 1.0
+
+
+def _basis(x: np.ndarray) -> np.ndarray:
+    """(n, r) orthonormal basis of the columns of x: (n, d), without directions that are rounding alone."""
+    U, S, _ = np.linalg.svd(np.asarray(x, np.float64), full_matrices=False)
+    return U[:, S > SAME * S[0]]

@@ -11,8 +11,9 @@ from qkstore.document import Claim, Figure, Section, Table
 from qkstore.evidence import Evidence
 from qkstore.growth import growth
 from qkstore.heads import HeadScore
-from qkstore.quoted import SPACE, estimate, head, number, ranked, size, sized
+from qkstore.quoted import head, ranked
 from qkstore.study import Study
+from qkstore.text import SPACE, estimate, number, size, sized
 
 RANKED = ("order", "order-centred", "order-elsewhere", "lexical", "reflexive")
 STUDENT = 2.776  # 97.5 % of Student's t with four degrees of freedom: five draws

@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 
 from qkstore import palette
-from qkstore.distribution import Distribution
-from qkstore.visible import column, visible
+from qkstore.attribution import Distribution
+from qkstore.text import column, visible
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 COLOURS = (

@@ -7,9 +7,10 @@ from statistics import median
 from qkstore import charts, ranking, report_chart, selection
 from qkstore.document import Claim, Figure, Section, Table
 from qkstore.heads import HeadScore
-from qkstore.quoted import estimate, head, number
-from qkstore.score import wilson
+from qkstore.interval import wilson
+from qkstore.quoted import head
 from qkstore.study import LISTS, Study
+from qkstore.text import estimate, number
 
 MOST = 16  # heads with their interval in a figure
 

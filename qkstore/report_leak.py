@@ -8,8 +8,9 @@ from qkstore.charts import swaps
 from qkstore.document import Claim, Figure, Section
 from qkstore.evidence import Evidence
 from qkstore.intervention import Condition
-from qkstore.quoted import after, estimate, head, named, number, sized
+from qkstore.quoted import after, head, named
 from qkstore.study import Study
+from qkstore.text import estimate, number, sized
 
 ORDERS = ("order", "order-centred", "order-elsewhere")
 LEAK = (

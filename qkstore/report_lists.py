@@ -7,9 +7,10 @@ from qkstore.analysis import covariance
 from qkstore.builtin import authors_category
 from qkstore.cloud import Cloud, cloud, drawn, matches
 from qkstore.document import Claim, Figure, Section, Table
-from qkstore.quoted import estimate, head, ranked, size, sized, spread
-from qkstore.score import wilson
+from qkstore.interval import wilson
+from qkstore.quoted import head, ranked
 from qkstore.study import Study
+from qkstore.text import estimate, size, sized, spread
 
 MEAN_QUERY = (
     "Within one category the query hardly varies, so that ΔC ≈ q̄ (k̄+ − k̄−)ᵀ: "

@@ -11,8 +11,9 @@ from qkstore.dose import response
 from qkstore.heads import HeadScore
 from qkstore.intervention import Condition
 from qkstore.live import Live, statement
-from qkstore.quoted import after, estimate, head, named, number, spread
+from qkstore.quoted import after, head, named
 from qkstore.study import LISTS, SPAN, Study
+from qkstore.text import estimate, number, spread
 from qkstore.variant import Variant
 
 CLOSED = (

@@ -9,7 +9,7 @@ import altair as alt
 import polars as pl
 
 from qkstore import palette
-from qkstore.visible import column, visible
+from qkstore.text import column, visible
 
 OTHERS = "others"
 MOST_GROUPS = len(palette.CATEGORIES)

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qkstore.covariance import Pairs
-
-RESAMPLES = 1000
-CHUNK = 1024  # pairs at a time: gathered queries and keys stay in the processor's cache
+from qkstore.interval import CHUNK, _sums, ratio_interval, wilson
 
 
 def logits(q: np.ndarray, k: np.ndarray, scaling: float, softcap: float | None = None) -> np.ndarray:
@@ -74,44 +72,6 @@ def score(logit: np.ndarray, attention: np.ndarray, pairs: Pairs, resample: bool
     return Score(n, right / n if n else None, wilson(right, n) if n else None, on, off, ratio, interval)
 
 
-def ratio_interval(sums: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """95 % bootstrap interval of the ratio of two means, over the rows of sums: (n, 2); NaN is left out of a mean."""
-    there = ~np.isnan(sums)
-    means = bootstrap(np.hstack([np.where(there, sums, 0.0), there]), seed)  # (draws, 4)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = (means[:, 0] * means[:, 3]) / (means[:, 1] * means[:, 2])
-    low, high = np.nanquantile(ratios, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def wilson(successes: float, n: int) -> tuple[float, float]:
-    """95 % interval of a proportion (Wilson 1927): it stays in 0…1 and is not empty at 0 or 1."""
-    p, z = successes / n, 1.959964
-    middle, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    return float(max(0.0, (middle - half) / (1 + z**2 / n))), float(min(1.0, (middle + half) / (1 + z**2 / n)))
-
-
-def bootstrap(rows: np.ndarray, seed: int) -> np.ndarray:
-    """(RESAMPLES, c) means of rows: (n, c) drawn anew with replacement, about a million draws at a time."""
-    rng, n = np.random.default_rng(seed), len(rows)
-    step = max(1, 1_000_000 // n)
-    means = []
-    for start in range(0, RESAMPLES, step):
-        size = min(step, RESAMPLES - start)
-        drawn = rng.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
-        means.append(np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n) @ rows / n)
-    return np.concatenate(means)
-
-
 def _largest(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """(n,) largest value of each query."""
     return np.maximum.reduceat(values, starts) if len(starts) else np.empty(0)
-
-
-def _sums(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """(n,) sum of each query's values, NaN left out; NaN where it has none."""
-    if not len(starts):
-        return np.empty(0)
-    there = ~np.isnan(values)
-    sums = np.add.reduceat(np.where(there, values, 0.0), starts)
-    return np.where(np.add.reduceat(there.astype(int), starts) > 0, sums, np.nan)

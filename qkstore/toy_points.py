@@ -8,10 +8,9 @@ import numpy as np
 import polars as pl
 
 from qkstore.analysis import Points, judge_split, subspace
-from qkstore.balance import balanced
 from qkstore.builtin import latent
 from qkstore.errors import RunError
-from qkstore.projection import pca, project, sample
+from qkstore.projection import balanced, pca, project, sample
 from qkstore.run import Run
 from qkstore.toy import HEAD, LAYER, number, toy
 

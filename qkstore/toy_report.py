@@ -10,8 +10,8 @@ import numpy as np
 
 from qkstore.analysis import Intervention
 from qkstore.errors import RunError, StoreError
+from qkstore.files import write
 from qkstore.interaction import Interaction
-from qkstore.output import write
 from qkstore.store import Store
 from qkstore.toy import (
     FACTORS,

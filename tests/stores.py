@@ -8,7 +8,6 @@ import numpy as np
 import polars as pl
 import synthetic
 
-
 CATEGORIES = ("fruit", "tool", "animal")
 
 

@@ -16,7 +16,7 @@ from qkstore.heads import HeadScore, heads
 from qkstore.null import null
 from qkstore.overview import overview
 from qkstore.ranking import best, scored_by, summary, table
-from qkstore.visible import visible
+from qkstore.text import visible
 
 
 @pytest.fixture(scope="module")

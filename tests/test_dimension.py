@@ -10,11 +10,10 @@ import stores
 
 import qkstore
 from qkstore.analysis import covariance
-from qkstore.canonical import canonical
 from qkstore.contrast import Contrast, pairs
 from qkstore.dimension import dimension
 from qkstore.errors import ContrastError, RunError
-from qkstore.rank import ranks
+from qkstore.rank import canonical, ranks
 
 ORDER = Contrast(
     name="order",

@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import stores
-from synthetic import BOXES, D, SCALING, synthetic, write
+from synthetic import BOXES, SCALING, D, synthetic, write
 
 import qkstore
-from qkstore import jackknife
+from qkstore import interval
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError, RunError
 from qkstore.evidence import DEALS, evidence
@@ -197,13 +197,13 @@ def test_the_interval_is_that_of_deltas_computed_anew_without_each_part(run, dat
     The intervals are the same as from ΔC of the queries that remain, one part after the other.
     """
     q, k, place = vectors(data, *PLANTED)
-    deal = np.array_split(np.random.default_rng(0).permutation(TRAIN), jackknife.PARTS)
+    deal = np.array_split(np.random.default_rng(0).permutation(TRAIN), interval.PARTS)
     left = []
     for part in deal:
         kept = np.setdiff1d(np.arange(TRAIN), part)
         without = delta(q[kept], k[kept], place[kept])
         left.append((np.linalg.norm(without), np.trace(without)))
-    half = jackknife.STUDENT * np.sqrt((jackknife.PARTS - 1) * np.var(left, axis=0))
+    half = interval.STUDENT * np.sqrt((interval.PARTS - 1) * np.var(left, axis=0))
     found = evidence(run, ORDER, *PLANTED).moments
     for e, h in zip((found.norm, found.trace), half):
         assert (e.high - e.value, e.value - e.low) == (pytest.approx(h, rel=1e-5), pytest.approx(h, rel=1e-5))

@@ -6,7 +6,7 @@ import duckdb
 import numpy as np
 import polars as pl
 import pytest
-from synthetic import BOXES, D, SCALING, synthetic, write
+from synthetic import BOXES, SCALING, D, synthetic, write
 
 import qkstore
 from qkstore.analysis import covariance

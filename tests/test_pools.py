@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from conftest import ROOT
 
-from qkstore.visible import column
+from qkstore.text import column
 
 PACKAGES = ("qkstore", "ingest", "dashboard", "pages")
 # what hands a Python function to the threads of polars, DuckDB, Arrow, SciPy or numba

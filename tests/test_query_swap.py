@@ -11,7 +11,7 @@ import qkstore
 from qkstore import query_swap
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError
-from qkstore.query_swap import swap
+from qkstore.intervention import swap_query
 
 ORDER = Contrast(
     name="order",
@@ -51,7 +51,7 @@ def test_attention_is_the_softmax_over_the_keys_given():
     seen[3, 4:] = False
     U = np.linalg.qr(rng.normal(size=(8, 3)))[0]
     original, aimed = np.array([0, 1, 2, 3, 0]), np.array([5, 0, 4, 1, 2])
-    found = swap(q, other, K, seen, original, aimed, U, 0.5)
+    found = swap_query(q, other, K, seen, original, aimed, U, 0.5)
     for i in range(5):
         keys = K[i][seen[i]]
         before, after = direct(q[i], keys, 0.5), direct(q[i] + U @ U.T @ (other[i] - q[i]), keys, 0.5)
@@ -66,16 +66,16 @@ def test_a_whole_swap_is_the_other_query_and_an_empty_one_is_none():
     rng = np.random.default_rng(1)
     q, other, K = rng.normal(size=(4, 8)), rng.normal(size=(4, 8)), rng.normal(size=(4, 6, 8))
     at = np.zeros(4, int), np.ones(4, int)
-    whole = swap(q, other, K, np.ones((4, 6), bool), *at, np.eye(8), 1.0)
+    whole = swap_query(q, other, K, np.ones((4, 6), bool), *at, np.eye(8), 1.0)
     assert np.allclose(whole.target_after, [direct(o, k, 1.0)[1] for o, k in zip(other, K)])
-    none = swap(q, other, K, np.ones((4, 6), bool), *at, np.eye(8)[:, :0], 1.0)
+    none = swap_query(q, other, K, np.ones((4, 6), bool), *at, np.eye(8)[:, :0], 1.0)
     assert np.array_equal(none.target_after, none.target_before)
 
 
 def test_a_soft_cap_is_the_models():
     rng = np.random.default_rng(2)
     q, K = 9 * rng.normal(size=(1, 8)), rng.normal(size=(1, 6, 8))
-    found = swap(q, q, K, np.ones((1, 6), bool), np.array([0]), np.array([1]), np.eye(8)[:, :1], 1.0, softcap=2.0)
+    found = swap_query(q, q, K, np.ones((1, 6), bool), np.array([0]), np.array([1]), np.eye(8)[:, :1], 1.0, softcap=2.0)
     weight = np.exp(2 * np.tanh(K[0] @ q[0] / 2))
     assert found.original_before[0] == pytest.approx(weight[0] / weight.sum())
     assert found.original_before[0] != pytest.approx(direct(q[0], K[0], 1.0)[0], abs=1e-3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from labelled import labelled
-from synthetic import D, SCALING, write
+from synthetic import SCALING, D, write
 
 import qkstore
 from ingest import boxes

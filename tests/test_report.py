@@ -20,9 +20,10 @@ from qkstore.document import Figure, Table
 from qkstore.evidence import evidence
 from qkstore.growth import growth
 from qkstore.live import Live, Outcome, Replies, answers
-from qkstore.quoted import after, estimate, head, sized
+from qkstore.quoted import after, head
 from qkstore.report import report
 from qkstore.study import Study
+from qkstore.text import estimate, sized
 
 torch.set_num_threads(1)
 LISTS, BOXES = "small-lists", "small-boxes-ent"

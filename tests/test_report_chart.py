@@ -5,13 +5,14 @@ Every whisker, name and order is as given.
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 import numpy as np
 import polars as pl
 import pytest
-from xml.etree import ElementTree
 
 from qkstore import palette, report_chart
-from qkstore.distribution import Distribution
+from qkstore.attribution import Distribution
 from qkstore.document import Figure
 from qkstore.drawing import CONFIG, WIDTH, spec, svg
 

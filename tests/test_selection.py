@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 import stores
-from synthetic import BOXES, D, SCALING, synthetic, write
+from synthetic import BOXES, SCALING, D, synthetic, write
 
 import qkstore
 from qkstore import ranking, selection

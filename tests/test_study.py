@@ -15,10 +15,10 @@ from qkstore import analysis, page, report_attribution, report_boxes, report_hea
 from qkstore import report as whole
 from qkstore.document import Figure, Table
 from qkstore.errors import ContrastError, RunError
-from qkstore.quoted import estimate, number
+from qkstore.interval import wilson
 from qkstore.report import report
-from qkstore.score import wilson
 from qkstore.study import MOST_HEADS, Study
+from qkstore.text import estimate, number
 
 ABSENT = "section is absent"
 

@@ -16,9 +16,9 @@ import qkstore
 from ingest.payload import Payload
 from ingest.sample import Sample
 from qkstore import toy
-from qkstore.balance import balanced
 from qkstore.errors import RunError
 from qkstore.interaction import Interaction, closed_form, interaction
+from qkstore.projection import balanced
 from qkstore.toy_points import centroids, clusters, points
 from qkstore.toy_ranks import tallies
 

@@ -11,10 +11,10 @@ import pytest
 import stores
 import toys
 from conftest import ROOT
-from ingest.payload import Payload
-from ingest.toy import Sizes, build
 
 import qkstore
+from ingest.payload import Payload
+from ingest.toy import Sizes, build
 from qkstore import __main__ as cli
 from qkstore import toy
 from qkstore.errors import QKStoreError

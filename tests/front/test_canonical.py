@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qkstore.canonical import canonical, chance
-from qkstore.rank import ranks
+from qkstore.rank import canonical, chance, ranks
 
 
 @pytest.fixture

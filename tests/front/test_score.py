@@ -7,7 +7,8 @@ import pytest
 
 from qkstore import score as module
 from qkstore.covariance import Pairs
-from qkstore.score import bootstrap, logits, pair_logits, ratio_interval, score, wilson
+from qkstore.interval import bootstrap, ratio_interval, wilson
+from qkstore.score import logits, pair_logits, score
 
 
 @pytest.fixture

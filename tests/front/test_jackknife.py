@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qkstore.jackknife import moments
+from qkstore.interval import moments
 
 
 def sample(n: int, seed: int, d: int = 6, noise: float = 1.0) -> tuple[np.ndarray, np.ndarray]:

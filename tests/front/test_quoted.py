@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from qkstore.quoted import estimate, head, number, ranked, size, sized, spread
+from qkstore.quoted import head, ranked
+from qkstore.text import estimate, number, size, sized, spread
 
 
 @pytest.mark.parametrize(

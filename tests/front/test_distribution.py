@@ -8,7 +8,8 @@ import stores
 
 import qkstore
 from qkstore.analysis import shares
-from qkstore.distribution import distribution, gaps
+from qkstore.attribution import distribution
+from qkstore.distribution import gaps
 from qkstore.errors import ContrastError
 from qkstore.subspace import random
 

@@ -1,0 +1,62 @@
+"""Text and numbers fit to be shown."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+import polars as pl
+
+HIDDEN = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})  # control, bidi and zero-width, private, separators
+
+SPACE = "\u00a0"  # that does not break a line
+
+
+def visible(text: str) -> str:
+    """The text with a leading space as ·, a line break as ↵, and every control or bidi character as U+XXXX."""
+    shown = "".join(_character(c) for c in text)
+    return "·" + shown[1:] if shown.startswith(" ") else shown
+
+
+def column(texts: pl.Series) -> pl.Series:
+    """`visible` of every text, nulls kept: a list, for Python called by polars' threads waits for the interpreter, and whoever
+    has that may be waiting for polars' threads (two sessions of the dashboard hung so)."""
+    return pl.Series(texts.name, [None if text is None else visible(text) for text in texts.to_list()], pl.String)
+
+
+def _character(c: str) -> str:
+    if c == "\n":
+        return "↵"
+    return f"U+{ord(c):04X}" if unicodedata.category(c) in HIDDEN else c
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """0.931; a dash where there is none."""
+    if value is None:
+        return "–"
+    return f"{round(value, digits) + 0.0:,.{digits}f}".replace("-", "−")  # + 0.0: no minus before a zero
+
+
+def size(value: float) -> str:
+    """A norm or another size without a natural scale: three digits that count."""
+    return (f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}").replace("-", "−")
+
+
+def estimate(value: float | None, interval: Sequence[float] | None, digits: int = 3) -> str:
+    """0.931 [0.920, 0.942]."""
+    if interval is None:
+        return number(value, digits)
+    low, high = (number(v, digits) for v in interval)
+    return f"{number(value, digits)} [{low},{SPACE}{high}]"
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """The range of several values: 0.310–0.420, or one where they are alike."""
+    low, high = number(min(values), digits), number(max(values), digits)
+    return low if low == high else f"{low}–{high}"
+
+
+def sized(value: float, interval: Sequence[float]) -> str:
+    """A size with its interval: 56.2 [54.1, 58.3]."""
+    low, high = map(size, interval)
+    return f"{size(value)} [{low},{SPACE}{high}]"
