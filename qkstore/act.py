@@ -325,7 +325,7 @@ def _progress():
 
 
 def sql(options) -> None:
-    from qkstore import guard, worker
+    from qkstore.sql import guard, worker
 
     run = _store(options).run(options.run)
     table = worker.query(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from qkstore import guard, worker
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError
 from qkstore.run import Run
+from qkstore.sql import guard, worker
 
 FEW_QUERIES = 100
 NOTES = ("partly", "tied")

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qkstore import guard, worker
 from qkstore.covariance import ContrastiveCovariance, Pairs, PermutationNull
 from qkstore.errors import ContrastError, near
 from qkstore.sentence import count_text, sentence
+from qkstore.sql import guard, worker
 
 if TYPE_CHECKING:
     from qkstore.run import Run

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from qkstore import guard
 from qkstore.contrast import Contrast
 from qkstore.run import Run
+from qkstore.sql import guard
 
 ALWAYS = ("role", "split", "variant")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from qkstore import guard
+from qkstore.sql import guard
 
 OWNERS = {"q": "the query's", "k": "the key's"}
 VERBS = {

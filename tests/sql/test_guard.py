@@ -14,8 +14,8 @@ import pytest
 from hostile import COSTLY, HOSTILE, HOSTILE_PREDICATES
 from queries import BENIGN, OPEN, PREDICATES, SCHEMA
 
-from qkstore import grammar, guard, worker
 from qkstore.errors import GuardError
+from qkstore.sql import grammar, guard, worker
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from qkstore.child import FRAME
 from qkstore.errors import GuardError
+from qkstore.sql.child import FRAME
 
 WORKERS = 4
 
@@ -45,10 +45,10 @@ def truncated(table: pa.Table) -> bool:
 
 class _Worker:
     def __init__(self):
-        root = str(Path(__file__).parent.parent)
+        root = str(Path(__file__).parent.parent.parent)
         paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "qkstore.child"],
+            [sys.executable, "-P", "-m", "qkstore.sql.child"],
             env=os.environ | {"PYTHONPATH": paths},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -14,10 +14,11 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from qkstore import child, worker
 from qkstore.errors import GuardError
+from qkstore.sql import child, worker
 
-ROOT = Path(__file__).resolve().parent.parent
+from conftest import ROOT
+
 RUNAWAY = "SELECT count(*) FROM t a, t b, t c WHERE a.i + b.i + c.i = 7"
 
 
@@ -286,7 +287,7 @@ def test_an_interrupted_caller_does_not_leave_half_an_answer_behind(path, monkey
 
 
 def test_the_child_loads_only_what_it_needs():
-    code = "import sys, qkstore.child; print(*{m.split('.')[0] for m in sys.modules})"
+    code = "import sys, qkstore.sql.child; print(*{m.split('.')[0] for m in sys.modules})"
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = ran.stdout.split()
     assert {"duckdb", "pyarrow"} <= set(loaded)  # the control: the list is that of the module

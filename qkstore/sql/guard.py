@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import duckdb
 
-from qkstore import grammar
 from qkstore.errors import GuardError, near
+from qkstore.sql import grammar
 
 LONGEST = 20_000  # characters
 DEEPEST = 300  # levels of the tree: about 100 nested operators, or 50 nested sub-queries
@@ -76,9 +76,6 @@ def columns_used(condition: str | dict) -> set[tuple[str, str]]:
     nodes = _walk(tree(condition) if isinstance(condition, str) else condition)
     names = (node["column_names"] for node in nodes if node.get("type") == "COLUMN_REF")
     return {(n[0].lower(), n[1]) for n in names if len(n) == 2 and n[0].lower() in PAIR}
-
-
-# ---- text to tree and back
 
 
 @functools.cache
@@ -144,9 +141,6 @@ def _depth(node: dict) -> int:
         parts = (part for n in level for part in (n.values() if isinstance(n, dict) else n))
         level, depth = [p for p in parts if isinstance(p, (dict, list))], depth + 1
     return depth
-
-
-# ---- the check
 
 
 @dataclasses.dataclass(frozen=True)

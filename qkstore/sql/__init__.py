@@ -1,0 +1,1 @@
+"""What a person typed, made safe (guard) and run apart (worker)."""
