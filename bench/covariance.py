@@ -24,7 +24,7 @@ import qkstore
 from qkstore.analysis import covariance
 from qkstore.contrast import Contrast, pairs
 from qkstore.covariance import ContrastiveCovariance
-from qkstore.incoming import Incoming
+from qkstore.run.incoming import Incoming
 
 ORDER = Contrast(
     name="order",

@@ -17,8 +17,8 @@ from ingest.corpus import ANSWER_SLOT, Corpus
 from ingest.model import Model
 from ingest.prompts import Prompt
 from qkstore.errors import ModelError, PromptError, QKStoreError, RunError
-from qkstore.incoming import Incoming
-from qkstore.schema import check_run_name
+from qkstore.run.incoming import Incoming
+from qkstore.run.schema import check_run_name
 
 Progress = Callable[[str, int, int], None]  # stage ('tokenise', 'capture', 'publish'), done, total
 LIBRARIES = ("torch", "transformers", "tokenizers", "duckdb", "numpy")

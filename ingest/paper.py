@@ -13,7 +13,7 @@ import qkstore
 from ingest import demo, job, model, task
 from ingest.boxes import QUESTIONS
 from qkstore.errors import PromptError, RunError, near
-from qkstore.schema import check_run_name
+from qkstore.run.schema import check_run_name
 
 SIZES = {"lists": 2000, "boxes": 3000}  # train prompts (sections 5.1, 5.2); of boxes, base prompts
 N_TEST = 1000

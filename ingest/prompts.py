@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from qkstore.errors import PromptError, near
-from qkstore.schema import IDENTIFIER, RESERVED
+from qkstore.run.schema import IDENTIFIER, RESERVED
 
 Label = str | int | float | bool
 

@@ -23,7 +23,7 @@ from ingest.payload import Payload
 from ingest.recipe import Recipe, Trained, Training
 from ingest.sample import Sample
 from qkstore.errors import ModelError
-from qkstore.incoming import Incoming
+from qkstore.run.incoming import Incoming
 
 SAVE_EVERY = 20.0  # seconds between two states of a training that are kept
 

@@ -13,7 +13,7 @@ import duckdb
 from qkstore.catalog import Catalog
 from qkstore.errors import StoreError
 from qkstore.run import Run
-from qkstore.schema import RUN_NAME
+from qkstore.run.schema import RUN_NAME
 from qkstore.store import Store
 
 CATALOG = "catalog.duckdb"

@@ -18,7 +18,7 @@ import duckdb
 from qkstore.builtin import taken
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError, StoreError, near
-from qkstore.schema import CATALOG_MIGRATIONS, NOT_WRITTEN
+from qkstore.run.schema import NOT_WRITTEN
 
 PATIENCE_S = 15.0  # how long an operation waits for the file; others hold it for milliseconds
 BUSY = (
@@ -162,7 +162,7 @@ class Catalog:
                 with self._connect(write) as con:
                     if write:
                         _migrate(con, self.path)
-                    if _version(con, self.path) == len(CATALOG_MIGRATIONS):
+                    if _version(con, self.path) == len(MIGRATIONS):
                         yield con
                         return
                 with self._connect(write=True) as con:  # an older catalogue is brought up to date before it is read
@@ -203,10 +203,10 @@ def _version(con, path: Path) -> int:
     """How many migrations the file has had; raises StoreError where a newer qkstore wrote it."""
     exists = con.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'migration'").fetchone()[0]
     version = con.execute("SELECT coalesce(max(version), 0) FROM migration").fetchone()[0] if exists else 0
-    if version > len(CATALOG_MIGRATIONS):
+    if version > len(MIGRATIONS):
         raise StoreError(
             f"catalogue {path.name} is of version {version}, "
-            f"this qkstore reads up to {len(CATALOG_MIGRATIONS)}: upgrade qkstore"
+            f"this qkstore reads up to {len(MIGRATIONS)}: upgrade qkstore"
         )
     return version
 
@@ -214,9 +214,29 @@ def _version(con, path: Path) -> int:
 def _migrate(con, path: Path) -> None:
     """Apply the migrations that the file has not had, each with its record in one transaction."""
     done = _version(con, path)
-    for number, statement in enumerate(CATALOG_MIGRATIONS[done:], start=done + 1):
+    for number, statement in enumerate(MIGRATIONS[done:], start=done + 1):
         con.execute("BEGIN")
         con.execute("CREATE TABLE IF NOT EXISTS migration (version INTEGER PRIMARY KEY, applied TIMESTAMP NOT NULL)")
         con.execute(statement)
         con.execute("INSERT INTO migration VALUES (?, ?)", [number, now()])
         con.execute("COMMIT")
+
+
+# The catalogue. A migration is never edited once released: the next change is the next entry.
+MIGRATIONS = [
+    """
+    CREATE TABLE contrast (
+        name VARCHAR NOT NULL, version INTEGER NOT NULL, "where" VARCHAR, positive VARCHAR, negative VARCHAR, \
+pairs VARCHAR,
+        weighting VARCHAR NOT NULL, centring VARCHAR NOT NULL, description VARCHAR NOT NULL, author VARCHAR NOT NULL,
+        created TIMESTAMP NOT NULL, PRIMARY KEY (name, version));
+    CREATE TABLE note (
+        note_id VARCHAR PRIMARY KEY, run VARCHAR NOT NULL, subject VARCHAR NOT NULL, text VARCHAR NOT NULL, \
+author VARCHAR NOT NULL,
+        created TIMESTAMP NOT NULL);
+    CREATE TABLE result (
+        key VARCHAR PRIMARY KEY, kind VARCHAR NOT NULL, run VARCHAR NOT NULL, contrast VARCHAR NOT NULL, \
+payload VARCHAR NOT NULL,
+        created TIMESTAMP NOT NULL)
+    """,
+]

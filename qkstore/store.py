@@ -16,7 +16,7 @@ from qkstore.contrast import Contrast
 from qkstore.errors import RunError, StoreError, near
 from qkstore.heads import HeadScore, heads
 from qkstore.run import Run
-from qkstore.schema import RUN_NAME, check_run_name
+from qkstore.run.schema import RUN_NAME, check_run_name
 
 DEFAULT = "store"
 

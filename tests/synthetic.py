@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 import qkstore
-from qkstore.incoming import Incoming
+from qkstore.run.incoming import Incoming
 
 BOXES = 4
 D = 8

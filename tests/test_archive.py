@@ -17,7 +17,7 @@ import qkstore
 from qkstore import archive
 from qkstore.contrast import Contrast
 from qkstore.errors import StoreError
-from qkstore.incoming import Incoming
+from qkstore.run.incoming import Incoming
 
 MINE = Contrast(name="mine", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
 

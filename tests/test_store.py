@@ -18,10 +18,10 @@ from synthetic import synthetic, write
 
 import qkstore
 from qkstore import catalog as catalog_module
+from qkstore.catalog import MIGRATIONS
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError, GuardError, QKStoreError, RunError, StoreError
-from qkstore.incoming import Incoming
-from qkstore.schema import CATALOG_MIGRATIONS
+from qkstore.run.incoming import Incoming
 
 ORDER = Contrast(
     name="mine",
@@ -240,11 +240,11 @@ def test_what_a_crash_left_in_the_log_is_read_and_packed(store, tmp_path_factory
 def test_the_next_version_is_newer_already(store):
     store.catalog.save(ORDER)
     with duckdb.connect(str(store.path / "catalog.duckdb")) as con:
-        con.execute(f"INSERT INTO migration VALUES ({len(CATALOG_MIGRATIONS) + 1}, now()::TIMESTAMP)")
+        con.execute(f"INSERT INTO migration VALUES ({len(MIGRATIONS) + 1}, now()::TIMESTAMP)")
     for act in (store.catalog.contrasts, store.catalog.version, lambda: store.catalog.save(ORDER)):
         with pytest.raises(
             StoreError,
-            match=f"of version {len(CATALOG_MIGRATIONS) + 1}, this qkstore reads up to {len(CATALOG_MIGRATIONS)}",
+            match=f"of version {len(MIGRATIONS) + 1}, this qkstore reads up to {len(MIGRATIONS)}",
         ):
             act()
 

@@ -13,11 +13,10 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pytest
+from conftest import ROOT
 
 from qkstore.errors import GuardError
 from qkstore.sql import child, worker
-
-from conftest import ROOT
 
 RUNAWAY = "SELECT count(*) FROM t a, t b, t c WHERE a.i + b.i + c.i = 7"
 

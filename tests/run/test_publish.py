@@ -18,11 +18,11 @@ from conftest import ROOT
 from synthetic import BOXES, synthetic, write
 
 import qkstore
-from qkstore import incoming
 from qkstore.archive import check
 from qkstore.contrast import Contrast
 from qkstore.errors import PromptError, RunError, StoreError
-from qkstore.incoming import Incoming
+from qkstore.run import incoming
+from qkstore.run.incoming import Incoming
 
 ORDER = Contrast(
     name="mine",

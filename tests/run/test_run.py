@@ -8,9 +8,8 @@ import pytest
 from synthetic import BOXES, D, synthetic, write
 
 import qkstore
-from qkstore import schema
 from qkstore.errors import RunError, StoreError
-from qkstore.run import Layer, Run
+from qkstore.run import Layer, Run, schema
 
 
 @pytest.fixture(scope="module")

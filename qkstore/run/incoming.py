@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from qkstore import schema
 from qkstore.errors import ModelError, PromptError, RunError, StoreError
+from qkstore.run import schema
 
 PARTS = {"query_rows": np.int32, "key_rows": np.int32, "q": np.float32, "k": np.float32, "logsumexp": np.float64}
 DUCKDB_TYPE = {

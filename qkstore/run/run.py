@@ -13,8 +13,8 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from qkstore import schema
 from qkstore.errors import RunError, StoreError, near
+from qkstore.run import schema
 
 READ_ROWS = 8192  # rows an Arrow batch; a large batch reserves its memory at once
 

@@ -134,23 +134,3 @@ def _side(alias: str, rows: str, token_labels: list[str], prompt_labels: list[st
         "JOIN token AS t ON t.prompt_id = r.prompt_id AND t.pos = r.pos "
         f"JOIN prompt AS p ON p.prompt_id = r.prompt_id ORDER BY r.{rows}"
     )
-
-
-# The catalogue. A migration is never edited once released: the next change is the next entry.
-CATALOG_MIGRATIONS = [
-    """
-    CREATE TABLE contrast (
-        name VARCHAR NOT NULL, version INTEGER NOT NULL, "where" VARCHAR, positive VARCHAR, negative VARCHAR, \
-pairs VARCHAR,
-        weighting VARCHAR NOT NULL, centring VARCHAR NOT NULL, description VARCHAR NOT NULL, author VARCHAR NOT NULL,
-        created TIMESTAMP NOT NULL, PRIMARY KEY (name, version));
-    CREATE TABLE note (
-        note_id VARCHAR PRIMARY KEY, run VARCHAR NOT NULL, subject VARCHAR NOT NULL, text VARCHAR NOT NULL, \
-author VARCHAR NOT NULL,
-        created TIMESTAMP NOT NULL);
-    CREATE TABLE result (
-        key VARCHAR PRIMARY KEY, kind VARCHAR NOT NULL, run VARCHAR NOT NULL, contrast VARCHAR NOT NULL, \
-payload VARCHAR NOT NULL,
-        created TIMESTAMP NOT NULL)
-    """,
-]

@@ -10,9 +10,9 @@ import pytest
 from synthetic import synthetic, write
 
 import qkstore
-from qkstore import incoming as module
 from qkstore.errors import ModelError, PromptError, RunError, StoreError
-from qkstore.incoming import Incoming
+from qkstore.run import incoming as module
+from qkstore.run.incoming import Incoming
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import duckdb
 import pytest
 from conftest import ROOT
 
-from qkstore import schema
+from qkstore import catalog
+from qkstore.run import schema
 
 DOC = (ROOT / "docs" / "storage.md").read_text()
 
@@ -42,7 +43,7 @@ def test_a_column_that_is_not_there_would_be_missed():
 
 def test_every_column_of_the_catalogue_is_described():
     con = duckdb.connect()
-    for statement in schema.CATALOG_MIGRATIONS:
+    for statement in catalog.MIGRATIONS:
         con.execute(statement)
     for table, column in con.execute(
         "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal"
