@@ -30,8 +30,8 @@ from ingest.passage import Passage
 from ingest.prompts import Prompt
 from ingest.words import PLURALS
 from qkstore import analysis
-from qkstore.builtin import CATEGORY
 from qkstore.contrast import pairs
+from qkstore.contrast.builtin import CATEGORY
 from qkstore.errors import ModelError
 from qkstore.heads import heads
 from qkstore.run import Run

@@ -10,9 +10,9 @@ from dashboard.state import View
 from dashboard.text import line, plain, tokens
 from qkstore.analysis import build_split
 from qkstore.contrast import CENTRINGS, WEIGHTINGS, Contrast
+from qkstore.contrast.sentence import count_text
 from qkstore.errors import QKStoreError
 from qkstore.run import Run
-from qkstore.sentence import count_text
 from qkstore.text import visible
 
 PARTS = ("where", "positive", "negative")

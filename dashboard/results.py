@@ -8,22 +8,8 @@ import streamlit as st
 
 from dashboard import guard
 from dashboard.text import plain
-from qkstore import (
-    analysis,
-    check,
-    comparison,
-    contrast,
-    dimension,
-    dose,
-    example,
-    growth,
-    label,
-    null,
-    query_swap,
-    toy,
-    toy_points,
-)
-from qkstore.contrast import Contrast
+from qkstore import analysis, comparison, contrast, dimension, dose, growth, null, query_swap, toy, toy_points
+from qkstore.contrast import Contrast, check, example
 from qkstore.errors import QKStoreError
 from qkstore.heads import HeadScore
 from qkstore.run import Run
@@ -54,7 +40,7 @@ findings = _kept(check.check)
 compared = _kept(comparison.compare)
 examples = _kept(example.examples)
 prompts = _kept(example.prompts)
-labels = _kept(label.labels)
+labels = _kept(contrast.labels)
 permuted = _kept(null.null)
 swaps = _kept(toy.swaps)
 points = _kept(toy_points.points)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dashboard import guard
+from dashboard import guard, panel, results, space, state
+from dashboard.text import line
+from qkstore import contrast, digest, scatter
 
 guard.enter()
 
 import streamlit as st
-
-from dashboard import panel, results, space, state
-from dashboard.text import line
-from qkstore import digest, label, scatter
 
 METHODS = {"pca": "PCA", "umap": "UMAP", "raw": "Raw PCA"}
 PLOTS = {"2d": "2-D", "3d": "3-D"}
@@ -21,7 +19,7 @@ HINTS = {
 
 panel.title("Projections", "Do queries lie with the keys they look for? A triangle is a query, a circle a key.")
 view = state.view(extra=[2, 1.7, 1.4])
-q_choices, k_choices = label.choices(view.run)
+q_choices, k_choices = contrast.label_choices(view.run)
 q_default, k_default = results.labels(view.run, view.contrast)
 with view.extra[0]:
     q_label = state.select("Colour queries by", "q", q_choices, q_default)

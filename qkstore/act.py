@@ -93,8 +93,8 @@ def runs(options) -> None:
 
 
 def contrasts(options) -> None:
-    from qkstore.check import check
     from qkstore.contrast import pairs
+    from qkstore.contrast.check import check
 
     store = _store(options)
     if options.save:

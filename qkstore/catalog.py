@@ -15,8 +15,8 @@ from pathlib import Path
 
 import duckdb
 
-from qkstore.builtin import taken
 from qkstore.contrast import Contrast
+from qkstore.contrast.builtin import taken
 from qkstore.errors import ContrastError, StoreError, near
 from qkstore.run.schema import NOT_WRITTEN
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from qkstore import label
+from qkstore import contrast as qkstore_contrast
 from qkstore.analysis import build_split
 from qkstore.contrast import Contrast, pairs
 from qkstore.covariance import Pairs
@@ -44,7 +44,7 @@ def growth(
 
     by: a label of queries; the contrast's own by default. Raises ContrastError where it has fewer than two values.
     """
-    by, split = by or label.labels(run, contrast)[0], build_split(run)
+    by, split = by or qkstore_contrast.labels(run, contrast)[0], build_split(run)
     query_rows, key_rows, local = pairs(run, contrast, split).localise()
     q, k = run.queries(layer, head, query_rows), run.keys(layer, head, key_rows)
     values, of_query = np.unique(

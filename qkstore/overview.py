@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from qkstore.builtin import features
+from qkstore.contrast.builtin import features
 from qkstore.errors import StoreError
 from qkstore.run import Run
 from qkstore.store import Store

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from qkstore import label, target
+from qkstore import contrast, target
 from qkstore.analysis import Contrasts, Intervention, conditions, judge_split, subspaces
 from qkstore.errors import ContrastError
 from qkstore.intervention import swap_query
@@ -41,7 +41,9 @@ def intervene(
     facts, split = run.layer(layer, head), judge_split(run)
     contrasts = tuple(c for members in features.values() for c in members)
     targets = target.draw(run, contrasts, split, most, seed).visible(run, facts)
-    other, kept = _partners(run, targets, {label.labels(run, members[0]) for members in features.values()}, split, seed)
+    other, kept = _partners(
+        run, targets, {contrast.labels(run, members[0]) for members in features.values()}, split, seed
+    )
     targets = target.Targets(targets.query[kept], targets.original[kept], targets.target[kept])
     swap_in, stored = _swapper(run, facts, targets, other, layer, head)
     found = conditions(subspaces(run, features, layer, head), swap_in, run.d_head, n_random, seed, side="U")

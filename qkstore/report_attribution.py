@@ -5,10 +5,10 @@ from __future__ import annotations
 from qkstore import charts, digest, report_chart
 from qkstore.analysis import Contrasts, PromptAttribution, attribute, shares
 from qkstore.attribution import Distribution, Shares
+from qkstore.contrast.example import prompts
 from qkstore.distribution import gaps
 from qkstore.document import Claim, Figure, Section, Table
 from qkstore.errors import RunError
-from qkstore.example import prompts
 from qkstore.heads import HeadScore
 from qkstore.quoted import head
 from qkstore.study import Study

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qkstore import analysis, builtin
+from qkstore import analysis
 from qkstore import interaction as latents
-from qkstore.contrast import Contrast, pairs
+from qkstore.contrast import Contrast, builtin, pairs
 from qkstore.covariance import Pairs
 from qkstore.errors import RunError, near
 from qkstore.run import Run

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from qkstore.analysis import Points, judge_split, subspace
-from qkstore.builtin import latent
+from qkstore.contrast.builtin import latent
 from qkstore.errors import RunError
 from qkstore.projection import balanced, pca, project, sample
 from qkstore.run import Run

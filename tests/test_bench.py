@@ -16,8 +16,8 @@ import qkstore
 from bench import page
 from ingest import job, lists, model
 from ingest.words import CATEGORIES, PLURALS
-from qkstore.builtin import CATEGORY
 from qkstore.contrast import pairs
+from qkstore.contrast.builtin import CATEGORY
 
 torch.set_num_threads(1)
 

@@ -7,11 +7,12 @@ import pytest
 import stores
 
 import qkstore
-from qkstore import analysis, digest, label
+from qkstore import analysis, digest
+from qkstore import contrast as qkstore_contrast
 from qkstore.comparison import compare
 from qkstore.contrast import pairs
+from qkstore.contrast.example import examples, prompts
 from qkstore.errors import ContrastError, RunError
-from qkstore.example import examples, prompts
 from qkstore.heads import HeadScore, heads
 from qkstore.null import null
 from qkstore.overview import overview
@@ -93,9 +94,9 @@ def test_a_subspace_overlaps_itself_wholly(store, run):
 
 
 def test_labels_come_from_the_positive_predicate_or_the_queried_label(store, run):
-    assert label.labels(run, contrast(store, run, "order")) == ("queried_order", "order_id")
-    assert label.labels(run, contrast(store, run, "lexical")) == ("queried_entity", "entity")
-    q, k = label.choices(run)
+    assert qkstore_contrast.labels(run, contrast(store, run, "order")) == ("queried_order", "order_id")
+    assert qkstore_contrast.labels(run, contrast(store, run, "lexical")) == ("queried_entity", "entity")
+    q, k = qkstore_contrast.label_choices(run)
     assert "queried_order" in q
     assert "box" in k
     assert set(q) <= set(run.columns["q"])

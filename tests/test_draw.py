@@ -9,8 +9,8 @@ from synthetic import write
 
 import qkstore
 from ingest import boxes, lists
-from qkstore import builtin, target
-from qkstore.contrast import Contrast, pairs
+from qkstore import target
+from qkstore.contrast import Contrast, builtin, pairs
 from qkstore.run import Layer
 
 ACROSS = Contrast(

@@ -12,8 +12,7 @@ import torch
 import qkstore
 from ingest import boxes, job, lists, paper
 from ingest.__main__ import main
-from qkstore import builtin
-from qkstore.contrast import pairs
+from qkstore.contrast import builtin, pairs
 from qkstore.errors import PromptError, RunError
 
 torch.set_num_threads(1)

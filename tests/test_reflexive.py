@@ -10,7 +10,8 @@ from synthetic import SCALING, D, write
 import qkstore
 from ingest import boxes
 from ingest.words import BOXES, ENTITIES
-from qkstore import analysis, builtin
+from qkstore import analysis
+from qkstore.contrast import builtin
 from qkstore.heads import heads
 
 PAIRS = 4

@@ -11,7 +11,7 @@ import qkstore
 from ingest import boxes, demo, job, model
 from qkstore import intervention, target
 from qkstore.analysis import subspace
-from qkstore.builtin import LEXICAL
+from qkstore.contrast.builtin import LEXICAL
 
 LAYER = 1
 

@@ -7,9 +7,9 @@ import pytest
 from synthetic import synthetic, write
 
 import qkstore
-from qkstore import check as module
-from qkstore.check import check
 from qkstore.contrast import Contrast
+from qkstore.contrast import check as module
+from qkstore.contrast.check import check
 
 ORDER = Contrast(
     name="order",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qkstore.contrast import Contrast, pairs
+from qkstore.contrast.contrast import Contrast, pairs
 from qkstore.run import Run
 
 

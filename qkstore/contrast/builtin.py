@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qkstore.contrast import Contrast
+from qkstore.contrast.contrast import Contrast
 from qkstore.errors import ContrastError, near
 from qkstore.run import Run
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from qkstore.contrast import Contrast
+from qkstore.contrast.contrast import Contrast
 from qkstore.errors import ContrastError
 from qkstore.run import Run
 from qkstore.sql import guard, worker

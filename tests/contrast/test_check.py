@@ -11,9 +11,8 @@ from synthetic import BOXES, synthetic, write
 
 import qkstore
 from ingest import boxes, lists
-from qkstore import builtin
-from qkstore.check import check
-from qkstore.contrast import Contrast
+from qkstore.contrast import Contrast, builtin
+from qkstore.contrast.check import check
 from qkstore.errors import ContrastError
 
 ORDER = Contrast(

@@ -7,17 +7,14 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qkstore.contrast.sentence import count_text, sentence
 from qkstore.covariance import ContrastiveCovariance, Pairs, PermutationNull
 from qkstore.errors import ContrastError, near
-from qkstore.sentence import count_text, sentence
+from qkstore.run import Run
 from qkstore.sql import guard, worker
-
-if TYPE_CHECKING:
-    from qkstore.run import Run
 
 WEIGHTINGS = {
     "pair": "each pair counts the same: C± is the mean over the side's pairs (the paper's expectation)",
@@ -29,6 +26,8 @@ CENTRINGS = {
     "queries": "the mean query is subtracted first, which removes what every query shares",
 }
 MOST_PAIRS = 20_000_000
+
+ALWAYS = ("role", "split", "variant")
 
 
 @dataclass(frozen=True)
@@ -226,3 +225,27 @@ def _predicate(text: str, sides: tuple[tuple[str, tuple[str, ...]], ...]) -> str
 
 def _split(split: str) -> str:
     return "q.split = '" + split.replace("'", "''") + "'"
+
+
+def label_choices(run: Run) -> tuple[list[str], list[str]]:
+    """The label columns that queries and that keys can be coloured by."""
+    prompt, token = list(run.prompt_labels), list(run.token_labels)
+    return [*prompt, *ALWAYS, *token], [*token, *ALWAYS, *prompt]
+
+
+def labels(run: Run, contrast: Contrast) -> tuple[str, str]:
+    """(query label, key label) that name the contrast's feature on both sides.
+
+    From a positive predicate such as `k.order_id = q.queried_order` or `k.z1 = q.z1`; or else a key label x whose query
+    label is queried_x.
+    """
+    q_choices, k_choices = label_choices(run)
+    used = guard.columns_used(contrast.positive) if contrast.positive else set()
+    q = [c for side, c in used if side == "q" and c in (*run.prompt_labels, *run.token_labels)]
+    k = [c for side, c in used if side == "k" and c in run.token_labels]
+    if len(q) == len(k) == 1:
+        return q[0], k[0]
+    for label in run.token_labels:
+        if f"queried_{label}" in run.prompt_labels:
+            return f"queried_{label}", label
+    return q_choices[0], k_choices[0]

@@ -9,8 +9,7 @@ from synthetic import synthetic, write
 
 import qkstore
 from ingest import boxes, lists
-from qkstore import builtin
-from qkstore.contrast import Contrast, pairs
+from qkstore.contrast import Contrast, builtin, pairs
 from qkstore.errors import ContrastError
 
 

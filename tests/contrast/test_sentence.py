@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qkstore.sentence import sentence
+from qkstore.contrast.sentence import sentence
 
 SIDES = "Positive: the key's a is 1. Negative: the key's a is 2."
 
