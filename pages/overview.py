@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dashboard import guard
+from dashboard import guard, panel, state
+from dashboard.text import line, plain
+from qkstore.store.overview import overview
 
 guard.enter()
 
 import streamlit as st
-
-from dashboard import panel, state
-from dashboard.text import line, plain
-from qkstore.overview import overview
 
 panel.title("Overview", "Queries and keys of transformer heads, and the contrasts that tell what they carry.")
 store = guard.store()

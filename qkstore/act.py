@@ -63,7 +63,7 @@ def _one(store, run, options) -> qkstore.Contrast:
 
 
 def runs(options) -> None:
-    from qkstore.overview import query_tokens
+    from qkstore.store.overview import query_tokens
 
     found, errors = _store(options).scan()
     facts = (
@@ -358,7 +358,7 @@ def export(options) -> None:
 
 
 def check(options) -> None:
-    from qkstore.archive import check as inspect
+    from qkstore.store.archive import check as inspect
 
     well, ill = inspect(_store(options))
     print(*(f"ok  {line}" for line in well), sep="\n")
@@ -368,13 +368,13 @@ def check(options) -> None:
 
 
 def backup(options) -> None:
-    from qkstore.archive import backup as pack
+    from qkstore.store.archive import backup as pack
 
     path = pack(_store(options), options.out)
     print(f"{path}: {path.stat().st_size / 1e6:,.1f} MB")
 
 
 def restore(options) -> None:
-    from qkstore.archive import restore as unpack
+    from qkstore.store.archive import restore as unpack
 
     print(f"restored into {unpack(options.store or os.environ.get('QKSTORE') or 'store', options.archive)}")

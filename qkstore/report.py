@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 from qkstore.document import Chapter, Document, Section
 from qkstore.errors import ContrastError, RunError
-from qkstore.overview import query_tokens
 from qkstore.report_attribution import attributions
 from qkstore.report_boxes import growths
 from qkstore.report_boxes import pictures as box_pictures
@@ -16,6 +15,7 @@ from qkstore.report_leak import leak
 from qkstore.report_lists import pictures, ranks
 from qkstore.report_swaps import dosed, lived, queried, swaps, varied
 from qkstore.store import Store
+from qkstore.store.overview import query_tokens
 from qkstore.study import BOXES, LISTS, Study
 
 SECTIONS: dict[str, tuple[Callable[[Study], Section], ...]] = {

@@ -18,7 +18,7 @@ from ingest.prompts import Prompt, Span
 from ingest.spans import tokenise
 from qkstore.__main__ import main
 from qkstore.errors import PromptError
-from qkstore.overview import overview, query_tokens
+from qkstore.store.overview import overview, query_tokens
 
 torch.set_num_threads(1)
 BOXES = boxes.build(6, "ent", 0, n_test=3, reflexive=True)

@@ -15,8 +15,8 @@ from qkstore.contrast.example import examples, prompts
 from qkstore.errors import ContrastError, RunError
 from qkstore.heads import HeadScore, heads
 from qkstore.null import null
-from qkstore.overview import overview
 from qkstore.ranking import best, scored_by, summary, table
+from qkstore.store.overview import overview
 from qkstore.text import visible
 
 

@@ -314,7 +314,7 @@ def test_a_result_that_cannot_be_kept_is_shown_and_said_to_be_lost(store, capsys
 
     fresh = words(store, "--heads", "1:1", "--most", "5")
     with monkeypatch.context() as patched:
-        patched.setattr("qkstore.catalog.Catalog.keep_result", refuse)
+        patched.setattr("qkstore.store.catalog.Catalog.keep_result", refuse)
         assert command.main(fresh) == 0
     said = capsys.readouterr()
     assert "order+lexical" in said.out

@@ -15,9 +15,9 @@ from ingest.payload import Payload
 from ingest.recipe import Recipe, judge
 from ingest.sample import Sample
 from qkstore.analysis import covariance, intervene
-from qkstore.archive import check
 from qkstore.contrast import pairs
 from qkstore.errors import RunError
+from qkstore.store.archive import check
 from qkstore.subspace import overlap
 
 TASKS = [Payload("discrete", 8, 2, 3), Payload("discrete", 8, 3, 2)]

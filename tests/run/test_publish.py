@@ -18,11 +18,11 @@ from conftest import ROOT
 from synthetic import BOXES, synthetic, write
 
 import qkstore
-from qkstore.archive import check
 from qkstore.contrast import Contrast
 from qkstore.errors import PromptError, RunError, StoreError
 from qkstore.run import incoming
 from qkstore.run.incoming import Incoming
+from qkstore.store.archive import check
 
 ORDER = Contrast(
     name="mine",

@@ -8,8 +8,8 @@ import duckdb
 import pytest
 from conftest import ROOT
 
-from qkstore import catalog
 from qkstore.run import schema
+from qkstore.store import catalog
 
 DOC = (ROOT / "docs" / "storage.md").read_text()
 

@@ -9,7 +9,7 @@ import polars as pl
 from qkstore.contrast.builtin import features
 from qkstore.errors import StoreError
 from qkstore.run import Run
-from qkstore.store import Store
+from qkstore.store.store import Store
 from qkstore.text import visible
 from qkstore.toy import is_toy
 

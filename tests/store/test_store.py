@@ -17,11 +17,11 @@ from conftest import ROOT
 from synthetic import synthetic, write
 
 import qkstore
-from qkstore import catalog as catalog_module
-from qkstore.catalog import MIGRATIONS
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError, GuardError, QKStoreError, RunError, StoreError
 from qkstore.run.incoming import Incoming
+from qkstore.store import catalog as catalog_module
+from qkstore.store.catalog import MIGRATIONS
 
 ORDER = Contrast(
     name="mine",

@@ -14,10 +14,10 @@ from conftest import ROOT
 from synthetic import two_runs, write
 
 import qkstore
-from qkstore import archive
 from qkstore.contrast import Contrast
 from qkstore.errors import StoreError
 from qkstore.run.incoming import Incoming
+from qkstore.store import archive
 
 MINE = Contrast(name="mine", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
 

@@ -11,10 +11,10 @@ import duckdb
 import pytest
 from conftest import ROOT
 
-from qkstore import catalog as module
-from qkstore.catalog import Catalog
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError, StoreError
+from qkstore.store import catalog as module
+from qkstore.store.catalog import Catalog
 
 ORDER = Contrast(
     name="mine",

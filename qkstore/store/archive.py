@@ -10,11 +10,11 @@ from pathlib import Path
 
 import duckdb
 
-from qkstore.catalog import Catalog
 from qkstore.errors import StoreError
 from qkstore.run import Run
 from qkstore.run.schema import RUN_NAME
-from qkstore.store import Store
+from qkstore.store.catalog import Catalog
+from qkstore.store.store import Store
 
 CATALOG = "catalog.duckdb"
 
