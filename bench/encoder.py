@@ -30,12 +30,11 @@ from ingest.passage import Passage
 from ingest.prompts import Prompt
 from ingest.words import PLURALS
 from qkstore import analysis
+from qkstore.analysis.heads import filter_heads, heads
 from qkstore.contrast import pairs
 from qkstore.contrast.builtin import CATEGORY
 from qkstore.errors import ModelError
-from qkstore.heads import heads
 from qkstore.run import Run
-from qkstore.selection import filter_heads
 
 RUN, CONTROL = "encoder-lists", "encoder-random"
 LEVEL = 0.05

@@ -20,7 +20,7 @@ import qkstore
 from ingest import demo, live, model
 from ingest.bars import Bars
 from ingest.intervene import SAME
-from qkstore.live import Live
+from qkstore.analysis.live import Live
 
 JOINT = "order+lexical"
 RULES = {  # {kind: (condition, at least, at most) of the answers that move to the target}

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import qkstore
 from qkstore import analysis
-from qkstore.heads import heads
+from qkstore.analysis.heads import heads
 
 FEATURES = ("order", "lexical")
 

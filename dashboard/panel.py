@@ -16,7 +16,7 @@ import streamlit as st
 
 from dashboard.state import View
 from dashboard.text import line, plain
-from qkstore.ranking import Summary
+from qkstore.analysis.heads import Summary
 from qkstore.text import visible
 
 MISSING = "–"

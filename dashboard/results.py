@@ -8,10 +8,12 @@ import streamlit as st
 
 from dashboard import guard
 from dashboard.text import plain
-from qkstore import analysis, comparison, contrast, dimension, dose, growth, null, query_swap, toy, toy_points
+from qkstore import analysis, contrast, toy, toy_points
+from qkstore.analysis import evidence, variations
+from qkstore.analysis import swaps as analysis_swaps
+from qkstore.analysis.heads import HeadScore
 from qkstore.contrast import Contrast, check, example
 from qkstore.errors import QKStoreError
-from qkstore.heads import HeadScore
 from qkstore.run import Run
 
 
@@ -31,22 +33,22 @@ def _kept(function):
 
 covariance = _kept(analysis.covariance)
 intervene = _kept(analysis.intervene)
-query_swaps = _kept(query_swap.intervene)
-doses = _kept(dose.response)
-grown = _kept(growth.growth)
+query_swaps = _kept(analysis_swaps.intervene_queries)
+doses = _kept(variations.response)
+grown = _kept(evidence.growth)
 attribute = _kept(analysis.attribute)
 project = _kept(analysis.project)
 findings = _kept(check.check)
-compared = _kept(comparison.compare)
+compared = _kept(evidence.compare)
 examples = _kept(example.examples)
 prompts = _kept(example.prompts)
 labels = _kept(contrast.labels)
-permuted = _kept(null.null)
+permuted = _kept(evidence.null)
 swaps = _kept(toy.swaps)
 points = _kept(toy_points.points)
 centroids = _kept(toy_points.centroids)
 interaction = _kept(toy.interaction)
-dimensions = _kept(dimension.dimension)
+dimensions = _kept(evidence.dimension)
 
 
 @_kept

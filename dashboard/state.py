@@ -15,7 +15,7 @@ import streamlit as st
 
 from dashboard import guard, results
 from dashboard.text import plain
-from qkstore import ranking
+from qkstore.analysis import heads as analysis_heads
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError, RunError, near
 from qkstore.run import Run
@@ -60,7 +60,7 @@ class View:
     @property
     def contrast(self) -> Contrast:
         """The one contrast behind the name; of a span, the pooled one."""
-        return ranking.scored_by(self.named, self.name)
+        return analysis_heads.scored_by(self.named, self.name)
 
     def others(self) -> list[str]:
         return [name for name in self.named if name != self.name]
@@ -160,7 +160,7 @@ def _head(found: View, layer_place, head_place) -> View:
     if not (
         st.query_params.get("layer", "") in map(str, layers) and st.query_params.get("head", "") in map(str, heads)
     ):
-        top = ranking.best(results.heads(run, found.contrast))
+        top = analysis_heads.best(results.heads(run, found.contrast))
         best = top.layer, top.head
     with layer_place:
         layer = select("Layer", "layer", layers, best[0])

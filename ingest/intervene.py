@@ -11,10 +11,10 @@ import sys
 import qkstore
 from ingest import demo, live, model
 from ingest.bars import Bars
-from qkstore import ranking
+from qkstore.analysis import heads as analysis_heads
+from qkstore.analysis.live import SHARES, Answers, Features, Live, Outcome, kept
 from qkstore.errors import ContrastError, QKStoreError
 from qkstore.intervention import Condition
-from qkstore.live import SHARES, Answers, Features, Live, Outcome, kept
 from qkstore.output import print_json, print_table
 from qkstore.run import Run
 from qkstore.store import Store
@@ -57,7 +57,7 @@ def chosen(store: Store, run: Run, named: Features, heads: str | None, layer: in
     if layer is not None:
         return [(layer, head) for head in range(run.n_heads)]
     name = next(iter(named))
-    best = ranking.best(store.heads(run, ranking.scored_by(store.features(run), name)))
+    best = analysis_heads.best(store.heads(run, analysis_heads.scored_by(store.features(run), name)))
     return [(best.layer, best.head)]
 
 

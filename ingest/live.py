@@ -11,9 +11,11 @@ import torch
 
 from ingest.edit import Case, Editor, Edits, Pass
 from ingest.model import Model
-from qkstore import analysis, intervention, live, target
+from qkstore import analysis, intervention
+from qkstore.analysis import live
+from qkstore.analysis import swaps as analysis_swaps
+from qkstore.analysis.live import Features, Live, Outcome, Replies
 from qkstore.errors import ContrastError, ModelError
-from qkstore.live import Features, Live, Outcome, Replies
 from qkstore.run import Run
 from qkstore.store import Store
 from qkstore.subspace import Subspace, random
@@ -119,7 +121,9 @@ class _Work:
             progress,
         )
         self.editor = Editor(model.net, heads[0][0], asked.rows)
-        drawn = target.draw(run, tuple(c for cs in features.values() for c in cs), asked.split, asked.most, asked.seed)
+        drawn = analysis_swaps.draw(
+            run, tuple(c for cs in features.values() for c in cs), asked.split, asked.most, asked.seed
+        )
         self.targets = drawn
         for layer in {layer for layer, _ in heads}:
             self.targets = self.targets.visible(run, run.layer(layer))
@@ -274,7 +278,7 @@ def _plans(d_head: int, spaces: dict[Head, dict[str, Subspace]], bases: int, see
     return plans
 
 
-def _cases(run: Run, targets: target.Targets) -> tuple[list[Case], np.ndarray]:
+def _cases(run: Run, targets: analysis_swaps.Targets) -> tuple[list[Case], np.ndarray]:
     """The prompt of every query with its positions, and (n, 2) token ids of its original and target key."""
     prompts, places = run.query_places[0][targets.query], run.key_places[1]
     sql = "SELECT prompt_id, pos, token_id FROM token WHERE prompt_id IN (SELECT unnest(?)) ORDER BY prompt_id, pos"
@@ -287,7 +291,9 @@ def _cases(run: Run, targets: target.Targets) -> tuple[list[Case], np.ndarray]:
     return cases, np.array([(c.ids[c.original], c.ids[c.target]) for c in cases], np.int64)
 
 
-def _unanswered(run: Run, model: Model, targets: target.Targets, cases: list[Case], ids: np.ndarray) -> str | None:
+def _unanswered(
+    run: Run, model: Model, targets: analysis_swaps.Targets, cases: list[Case], ids: np.ndarray
+) -> str | None:
     """Why the answers cannot be read, or None.
 
     The original key's token must be the one with which the prompt's answer begins.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dashboard import guard, panel, results, state
 from dashboard.text import line, tokens
-from qkstore import charts, digest
-from qkstore.analysis import build_split, judge_split
+from qkstore import charts
+from qkstore.analysis import attribution, build_split, judge_split
 from qkstore.text import visible
 
 guard.enter()
@@ -21,12 +21,12 @@ with view.extra[0]:
     other = state.partnered(view)
 features = {name: view.named[name] for name in (view.name, other) if name}
 with view.extra[1]:
-    orders = digest.orders(list(features))
+    orders = attribution.orders(list(features))
     order = state.select("Project out", "order", ["smaller rank first", *orders], "smaller rank first")
 split = judge_split(view.run)
 prompt = state.prompt(view, results.prompts(view.run, split), split)
 found = results.attribute(view.run, features, view.layer, view.head, prompt["prompt_id"], order=orders.get(order))
-top = digest.most_attended(found.tokens)
+top = attribution.most_attended(found.tokens)
 
 panel.figures(
     [
@@ -52,7 +52,7 @@ with st.container(border=True):
     shades = {places[t["pos"]]: t["attention"] for t in found.tokens}
     st.html(tokens([t["text"] for t in texts], shades, {places[found.query["pos"]]: "query"}))
     line("Shaded by attention; the query is outlined. " + panel.labelled(prompt, view.run.prompt_labels))
-table = digest.logits(found.tokens)
+table = attribution.table(found.tokens)
 st.dataframe(
     table,
     hide_index=True,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dashboard import guard
+from dashboard import editor, guard, panel, state
+from dashboard.text import line, plain
+from qkstore.analysis import build_split
 
 guard.enter()
 
 import streamlit as st
-
-from dashboard import editor, panel, state
-from dashboard.text import line, plain
-from qkstore.analysis import build_split
 
 panel.title(
     "Contrasts", "Which query–key pairs share a feature, and which do not: a rule in SQL over queries q and keys k."

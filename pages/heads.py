@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from dashboard import guard
+from dashboard import guard, panel, results, state
+from dashboard.text import line
+from qkstore import charts
+from qkstore.analysis import heads
 
 guard.enter()
 
 import streamlit as st
-
-from dashboard import panel, results, state
-from dashboard.text import line
-from qkstore import charts, ranking, selection
 
 panel.title(
     "Heads", "Which heads carry a feature? A cell is a head: click one to see it, then follow it to the other pages."
 )
 view = state.view()
 scores = results.heads(view.run, view.contrast)
-top = ranking.summary(scores)
+top = heads.summary(scores)
 chosen = next(s for s in scores if (s.layer, s.head) == (view.layer, view.head))
 
 panel.figures(
@@ -41,12 +40,12 @@ with main:
     by = state.segments(
         "Colour by",
         "by",
-        list(ranking.MEASURES),
+        list(heads.MEASURES),
         "accuracy",
-        shown=lambda m: ranking.MEASURES[m][0],
+        shown=lambda m: heads.MEASURES[m][0],
         label_visibility="collapsed",
     )
-    table = ranking.table(scores, by)
+    table = heads.table(scores, by)
     map_key = f"map-{view.layer}-{view.head}-{by}"  # a new choice is a new chart: its own selection starts empty
     st.altair_chart(
         charts.heads(table, by, (view.layer, view.head), panel.dark()),
@@ -54,7 +53,7 @@ with main:
         selection_mode="pick",
         key=map_key,
     )
-    line(f"{ranking.MEASURES[by][0]}: {ranking.MEASURES[by][1]}.")
+    line(f"{heads.MEASURES[by][0]}: {heads.MEASURES[by][1]}.")
     line(
         f"ΔC, its null and rank are built on the {chosen.built_on or 'whole'} split; "
         f"accuracy and attention are judged on the {chosen.judged_on or 'whole'} split."
@@ -82,7 +81,7 @@ with detail:
                 panel.number(chosen.selectivity),
                 f"95 % interval {panel.number(least)}–{panel.number(most)}",
             ),
-            ("Selected", selection.selected(scores).get((chosen.layer, chosen.head), "no"), selection.sentence(chosen)),
+            ("Selected", heads.selected(scores).get((chosen.layer, chosen.head), "no"), heads.sentence(chosen)),
             (
                 "‖ΔC‖",
                 panel.number(chosen.delta_norm, ".3g"),
@@ -105,7 +104,7 @@ with detail:
             )
 
 st.subheader("Ranked", anchor=False)
-line(selection.statement(scores))
+line(heads.statement(scores))
 share = st.column_config.ProgressColumn
 st.dataframe(
     table.head(200),

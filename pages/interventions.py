@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dashboard import guard
+from dashboard import guard, panel, results, state
+from dashboard.text import line, plain
+from qkstore import charts, curves, live_chart
+from qkstore.analysis import live, swaps
 
 guard.enter()
 
 import streamlit as st
-
-from dashboard import panel, results, state
-from dashboard.text import line, plain
-from qkstore import charts, curves, digest, live, live_chart
 
 SIDES = {"keys": "Keys", "queries": "Queries"}
 SAID = {
@@ -32,7 +31,7 @@ features = {name: view.named[name] for name in (view.name, other) if name}
 with st.spinner("Swapping"):
     found = (results.query_swaps if side == "queries" else results.intervene)(view.run, features, view.layer, view.head)
 rows = [c.to_dict() for c in found.conditions]
-swapped, baseline = digest.headline(rows)
+swapped, baseline = swaps.headline(rows)
 
 panel.figures(
     [
@@ -51,7 +50,7 @@ with st.container(border=True):
     line(
         "Mean attention before (pale) and after the swap with 95 % intervals, "
         f"over the same {found.n:,} queries of the {found.split or 'whole'} split in every condition"
-        + (f"; {found.hidden:,} more are left out, {digest.left_out(side)}." if found.hidden else ".")
+        + (f"; {found.hidden:,} more are left out, {swaps.left_out(side)}." if found.hidden else ".")
         + SAID[side]
         + (f" They hold {panel.percent(found.stored)} of it." if side == "queries" else "")
     )
@@ -83,18 +82,18 @@ with st.container(border=True), guard.told():
         f"{response.n:,} queries. Random: {response.bases} subspaces of the same rank. Bands are 95 % intervals."
     )
     panel.csv(view, response.table, "doses")
-table = digest.swaps(rows)
+table = swaps.table(rows)
 st.dataframe(
     table,
     hide_index=True,
     placeholder=panel.MISSING,
-    column_order=["name", "rank", *digest.SWAPS, "gain_low", "gain_high"],
+    column_order=["name", "rank", *swaps.TITLES, "gain_low", "gain_high"],
     column_config={
         "name": "Condition",
         "rank": "Rank",
         **{
             n: st.column_config.NumberColumn(t, format="percent")
-            for n, t in (digest.SWAPS | {"gain_low": "Gain, low", "gain_high": "Gain, high"}).items()
+            for n, t in (swaps.TITLES | {"gain_low": "Gain, low", "gain_high": "Gain, high"}).items()
         },
     },
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dashboard import guard, panel, results, space, state
 from dashboard.text import line
-from qkstore import contrast, digest, scatter
+from qkstore import contrast, scatter
+from qkstore.analysis import points
 
 guard.enter()
 
@@ -41,7 +42,7 @@ panel.figures(
         ("Rank", f"{points.rank}", f"of {view.run.d_head} dimensions"),
         (
             "Variance in three axes",
-            panel.percent(digest.held(points.explained)),
+            panel.percent(points.held(points.explained)),
             "of the points drawn" if points.explained else "UMAP has no axes of variance",
         ),
     ]

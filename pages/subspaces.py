@@ -5,15 +5,14 @@ How many dimensions it takes, whether it beats chance, and what it shares with a
 
 from __future__ import annotations
 
-from dashboard import guard
+from dashboard import guard, panel, results, state
+from dashboard.text import line, plain
+from qkstore import charts, curves
+from qkstore.analysis import head
 
 guard.enter()
 
 import streamlit as st
-
-from dashboard import panel, results, state
-from dashboard.text import line, plain
-from qkstore import charts, curves, digest
 
 panel.title(
     "Subspaces", "How many dimensions does the feature take in this head, and what does it share with another feature?"
@@ -66,7 +65,7 @@ with main:
             f"Blue ones are above {found.canonical.chance:.2f} (line), about the largest that chance gives."
         )
         st.altair_chart(charts.canonical(found.canonical.values, found.canonical.chance, panel.dark()))
-    for place, (name, matrix) in zip(st.columns(3), digest.matrices(fitted.arrays()).items()):
+    for place, (name, matrix) in zip(st.columns(3), head.matrices(fitted.arrays()).items()):
         place.altair_chart(charts.matrix(matrix, name, panel.dark()))
     line(
         "Queries down, keys across; blue above zero, orange below; each matrix has its own scale. "
@@ -100,7 +99,7 @@ with detail:
         )
         st.altair_chart(curves.growth(grown.table, grown.label, panel.dark()))
 
-values = digest.values(fitted.subspace.S, fitted.subspace.rank)
+values = head.spectrum(fitted.subspace.S, fitted.subspace.rank)
 with st.container(horizontal=True):
     panel.csv(view, values, "singular-values")
     st.download_button(

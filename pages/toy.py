@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dashboard import guard
+from dashboard import guard, panel, results, space, state
+from dashboard.text import line, plain
+from qkstore import charts, grid, scatter, toy
+from qkstore.analysis import swaps
+from qkstore.toy_ranks import tallies
 
 guard.enter()
 
 import streamlit as st
-
-from dashboard import panel, results, space, state
-from dashboard.text import line, plain
-from qkstore import charts, digest, grid, scatter, toy
-from qkstore.toy_ranks import tallies
 
 PLOTS = {"2d": "2-D", "3d": "3-D"}
 BASES = {"trained": "As trained", "balanced": "Balanced"}
@@ -178,7 +177,7 @@ with st.container(key="panels"):  # one above the other on a narrow screen
             f"Attention before (pale) and after two keys swap their coordinates, over {swapped.n:,} contexts; "
             "random: ten subspaces of the rank."
         )
-        panel.csv(view, digest.swaps(conditions), "swaps")
+        panel.csv(view, swaps.table(conditions), "swaps")
     with detail:
         st.subheader("G: how the latents interact", anchor=False)
         st.altair_chart(grid.interaction(G, panel.dark()))

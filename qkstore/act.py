@@ -133,7 +133,7 @@ def contrasts(options) -> None:
 
 
 def heads(options) -> None:
-    from qkstore.selection import selected
+    from qkstore.analysis.heads import selected
 
     store = _store(options)
     run = store.run(options.run)
@@ -173,7 +173,7 @@ def covariance(options) -> None:
 
 
 def rank(options) -> None:
-    from qkstore.dimension import dimension
+    from qkstore.analysis.evidence import dimension
 
     store = _store(options)
     run = store.run(options.run)
@@ -192,7 +192,7 @@ def rank(options) -> None:
 
 def intervene(options) -> None:
     if options.side == "queries":
-        from qkstore.query_swap import intervene as swap
+        from qkstore.analysis.swaps import intervene_queries as swap
     else:
         from qkstore.analysis import intervene as swap
 
@@ -221,7 +221,7 @@ def intervene(options) -> None:
 
 
 def dose(options) -> None:
-    from qkstore.dose import DOSES, response
+    from qkstore.analysis.variations import DOSES, response
 
     store = _store(options)
     run = store.run(options.run)
@@ -236,7 +236,7 @@ def dose(options) -> None:
 
 
 def growth(options) -> None:
-    from qkstore.growth import growth as grow
+    from qkstore.analysis.evidence import growth as grow
 
     store = _store(options)
     run = store.run(options.run)
@@ -250,7 +250,7 @@ def growth(options) -> None:
 
 
 def variants(options) -> None:
-    from qkstore.variant import variants as compare
+    from qkstore.analysis.variations import variants as compare
 
     store = _store(options)
     run = store.run(options.run)
@@ -343,7 +343,8 @@ def sql(options) -> None:
 def export(options) -> None:
     import numpy as np
 
-    from qkstore.export import arrays, table
+    from qkstore.analysis.head import pair_arrays as arrays
+    from qkstore.analysis.head import pair_table as table
 
     store = _store(options)
     run = store.run(options.run)

@@ -9,8 +9,9 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from qkstore import digest, palette
-from qkstore.ranking import MEASURES
+from qkstore import palette
+from qkstore.analysis import swaps as analysis_swaps
+from qkstore.analysis.heads import MEASURES
 from qkstore.text import visible
 
 alt.data_transformers.disable_max_rows()
@@ -219,7 +220,7 @@ SWAP_KEYS = {"original": "original key", "target": "target key"}
 
 def swaps(conditions: Sequence[dict], dark: bool = False) -> alt.LayerChart:
     """Attention on the original and the target key, before (pale) and after each swap, with 95 % intervals."""
-    told = digest.beside(conditions)
+    told = analysis_swaps.beside(conditions)
     rows = pl.DataFrame(
         [
             {

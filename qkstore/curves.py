@@ -6,7 +6,7 @@ import altair as alt
 import polars as pl
 
 from qkstore import palette
-from qkstore.dose import ALL, RANDOM
+from qkstore.analysis.variations import ALL, RANDOM
 
 
 def dose(table: pl.DataFrame, dark: bool = False) -> alt.LayerChart:

@@ -8,7 +8,7 @@ import altair as alt
 import polars as pl
 
 from qkstore import palette
-from qkstore.live import Live, Outcome
+from qkstore.analysis.live import Live, Outcome
 from qkstore.text import visible
 
 MEASURES = {

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from qkstore import charts, digest, report_chart
-from qkstore.analysis import Contrasts, PromptAttribution, attribute, shares
+from qkstore import charts, report_chart
+from qkstore.analysis import Contrasts, PromptAttribution, attribute, attribution, shares
+from qkstore.analysis.attribution import gaps
+from qkstore.analysis.heads import HeadScore
 from qkstore.attribution import Distribution, Shares
 from qkstore.contrast.example import prompts
-from qkstore.distribution import gaps
 from qkstore.document import Claim, Figure, Section, Table
 from qkstore.errors import RunError
-from qkstore.heads import HeadScore
 from qkstore.quoted import head
 from qkstore.study import Study
 from qkstore.text import estimate, number, size, visible
@@ -81,7 +81,7 @@ def _one(study: Study, features: dict[str, Contrasts]) -> PromptAttribution:
 
 
 def _told(one: PromptAttribution) -> str:
-    top = digest.most_attended(one.tokens)
+    top = attribution.most_attended(one.tokens)
     parts = ", ".join(f"{name} {number(value, 2)}" for name, value in top["parts"].items())
     return (
         f"Of {len(one.tokens)} stored keys {visible(top['text'])} has the most attention, {top['attention']:.3f}; "
@@ -101,7 +101,7 @@ def _orders(study: Study, h: HeadScore, features: dict[str, Contrasts]) -> tuple
     """Rows and points of every order of projection, then of random subspaces."""
     at, over = head(h.layer, h.head), study.one("order")
     rows, points = [], []
-    for title, order in digest.orders(list(features)).items():
+    for title, order in attribution.orders(list(features)).items():
         found = gaps(study.run, features, h.layer, h.head, over, order)
         rows.append(
             {"head": at, "projected": title}

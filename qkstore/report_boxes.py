@@ -6,11 +6,10 @@ import numpy as np
 import polars as pl
 
 from qkstore import report_chart, scatter
-from qkstore.cloud import cloud, drawn, matches
+from qkstore.analysis.evidence import Evidence, growth
+from qkstore.analysis.heads import HeadScore
+from qkstore.analysis.points import cloud, drawn, matches
 from qkstore.document import Claim, Figure, Section, Table
-from qkstore.evidence import Evidence
-from qkstore.growth import growth
-from qkstore.heads import HeadScore
 from qkstore.quoted import head, ranked
 from qkstore.study import Study
 from qkstore.text import SPACE, estimate, number, size, sized

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from statistics import median
 
-from qkstore import charts, ranking, report_chart, selection
+from qkstore import charts, report_chart
+from qkstore.analysis import heads as analysis_heads
+from qkstore.analysis.heads import HeadScore
 from qkstore.document import Claim, Figure, Section, Table
-from qkstore.heads import HeadScore
 from qkstore.interval import wilson
 from qkstore.quoted import head
 from qkstore.study import LISTS, Study
@@ -24,7 +25,7 @@ def heads(study: Study) -> Section:
     return Section(
         f"{study.run.name}-heads",
         title,
-        (selection.statement(scores) + _shown(study), _map(study, by), _intervals(study, by), table),
+        (analysis_heads.statement(scores) + _shown(study), _map(study, by), _intervals(study, by), table),
         tuple(_claims(study, by)),
     )
 
@@ -49,9 +50,9 @@ def _map(study: Study, by: str) -> Figure:
     )
     return Figure(
         f"{study.run.name}-heads-map",
-        f"{ranking.MEASURES[by][0]} of every head",
+        f"{analysis_heads.MEASURES[by][0]} of every head",
         seen,
-        charts.heads(ranking.table(study.scores, by), by, (study.best.layer, study.best.head)),
+        charts.heads(analysis_heads.table(study.scores, by), by, (study.best.layer, study.best.head)),
     )
 
 
@@ -65,9 +66,9 @@ def _intervals(study: Study, by: str) -> Figure:
     seen = "; ".join(f"{head(s.layer, s.head)}: {_told(s, by)}" for s in study.heads) + "."
     return Figure(
         f"{study.run.name}-heads-intervals",
-        f"{ranking.MEASURES[by][0]} with 95 % intervals, {study.judged} prompts",
+        f"{analysis_heads.MEASURES[by][0]} with 95 % intervals, {study.judged} prompts",
         seen,
-        report_chart.estimates(rows, ranking.MEASURES[by][1]),
+        report_chart.estimates(rows, analysis_heads.MEASURES[by][1]),
     )
 
 
@@ -88,7 +89,7 @@ def _row(s: HeadScore) -> dict[str, str]:
         f"attention on positive keys ({s.judged_on or 'whole'})": number(s.attention_positive),
         "on negative keys": number(s.attention_negative),
         "n": f"{s.n_queries:,}",
-        "chosen": selection.sentence(s),
+        "chosen": analysis_heads.sentence(s),
     }
 
 
@@ -114,7 +115,7 @@ def _claims(study: Study, by: str) -> list[Claim]:
     )
     return [
         Claim(
-            f"L5 heads that pick the right box in {selection.LEAST:.0%} or more".replace("%", " %"),
+            f"L5 heads that pick the right box in {analysis_heads.LEAST_ACCURACY:.0%} or more".replace("%", " %"),
             study.run.name,
             "9 heads (Llama-3.1-8B)",
             "not in the scripts",

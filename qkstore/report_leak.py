@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from qkstore import report_chart, target
+from qkstore import report_chart
 from qkstore.analysis import conditions, judge_split, subspace, swapper
+from qkstore.analysis import swaps as analysis_swaps
+from qkstore.analysis.evidence import Evidence
 from qkstore.charts import swaps
 from qkstore.document import Claim, Figure, Section
-from qkstore.evidence import Evidence
 from qkstore.intervention import Condition
 from qkstore.quoted import after, head, named
 from qkstore.study import Study
@@ -72,7 +73,7 @@ def leak(study: Study) -> Section:
 def _leak_swaps(study: Study, names: list[str]) -> tuple[list[Condition], int]:
     """Swaps of one set of targets in the subspaces of all; (conditions, number of queries)."""
     run, at = study.run, (study.best.layer, study.best.head)
-    targets = target.draw(run, study.named["order"], judge_split(run)).visible(run, run.layer(*at))
+    targets = analysis_swaps.draw(run, study.named["order"], judge_split(run)).visible(run, run.layer(*at))
     spaces = {name: subspace(run, study.named[name], *at) for name in names}
     return conditions(spaces, swapper(run, targets, *at), run.d_head, 10, 0), len(targets)
 

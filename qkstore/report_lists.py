@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qkstore import report_chart, scatter
 from qkstore.analysis import covariance
-from qkstore.cloud import Cloud, cloud, drawn, matches
+from qkstore.analysis.points import Cloud, cloud, drawn, matches
 from qkstore.contrast.builtin import authors_category
 from qkstore.document import Claim, Figure, Section, Table
 from qkstore.interval import wilson

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import polars as pl
 
-from qkstore import charts, live_chart, query_swap, report_chart
+from qkstore import charts, live_chart, report_chart
 from qkstore.analysis import Intervention, intervene
+from qkstore.analysis import swaps as analysis_swaps
+from qkstore.analysis.heads import HeadScore
+from qkstore.analysis.live import Live, statement
+from qkstore.analysis.variations import Variant, response
 from qkstore.document import Claim, Figure, Section, Table
-from qkstore.dose import response
-from qkstore.heads import HeadScore
 from qkstore.intervention import Condition
-from qkstore.live import Live, statement
 from qkstore.quoted import after, head, named
 from qkstore.study import LISTS, SPAN, Study
 from qkstore.text import estimate, number, spread
-from qkstore.variant import Variant
 
 CLOSED = (
     "Two keys of a prompt exchange their coordinates in a subspace; attention follows in closed form "
@@ -190,7 +190,7 @@ def queried(study: Study) -> Section:
     """The query's counterpart of the swaps, at the best head."""
     at, found = (
         head(study.best.layer, study.best.head),
-        query_swap.intervene(study.run, study.features, study.best.layer, study.best.head),
+        analysis_swaps.intervene_queries(study.run, study.features, study.best.layer, study.best.head),
     )
     seen = (
         f"The target has afterwards: {'; '.join(f'{named(c)} {after(c)}' for c in found.conditions)}. "

@@ -5,17 +5,16 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import cached_property
 
-from qkstore import analysis, live, ranking
-from qkstore.analysis import Contrasts
+from qkstore import analysis
+from qkstore.analysis import Contrasts, heads, live
+from qkstore.analysis.evidence import Evidence, evidence
+from qkstore.analysis.heads import HeadScore, binding_heads, filter_heads
+from qkstore.analysis.live import Live
+from qkstore.analysis.variations import Variant, variants
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError, RunError
-from qkstore.evidence import Evidence, evidence
-from qkstore.heads import HeadScore
-from qkstore.live import Live
 from qkstore.run import Run
-from qkstore.selection import binding_heads, filter_heads
 from qkstore.store import Store
-from qkstore.variant import Variant, variants
 
 LISTS, BOXES = "lists", "boxes"
 SPAN = "category:*"
@@ -47,7 +46,7 @@ class Study:
     @cached_property
     def contrast(self) -> Contrast:
         """The contrast that selects heads: attention on queried items, or on the right box."""
-        return ranking.scored_by(self.named, SPAN if self.kind == LISTS else "order")
+        return heads.scored_by(self.named, SPAN if self.kind == LISTS else "order")
 
     @cached_property
     def scores(self) -> list[HeadScore]:
@@ -61,7 +60,7 @@ class Study:
     @cached_property
     def heads(self) -> list[HeadScore]:
         """Those that are shown: at most MOST_HEADS of the selected ones, or the best head where none is."""
-        return self.selected[:MOST_HEADS] or [ranking.best(self.scores)]
+        return self.selected[:MOST_HEADS] or [heads.best(self.scores)]
 
     @property
     def best(self) -> HeadScore:

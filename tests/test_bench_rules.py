@@ -22,8 +22,8 @@ from conftest import ROOT
 import qkstore
 from ingest.payload import Payload
 from qkstore import analysis
+from qkstore.analysis.live import Live, Outcome, Replies, answers
 from qkstore.contrast import pairs
-from qkstore.live import Live, Outcome, Replies, answers
 
 torch.set_num_threads(1)
 

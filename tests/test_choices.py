@@ -14,8 +14,9 @@ from streamlit.testing.v1 import AppTest
 
 import qkstore
 from dashboard import guard, results
-from qkstore import analysis, query_swap, ranking, toy, toy_points
-from qkstore.heads import heads
+from qkstore import analysis, toy, toy_points
+from qkstore.analysis import heads, swaps
+from qkstore.analysis.heads import heads as heads_heads
 
 PAGES = [name for names in guard.GROUPS.values() for name in names]
 TOY = "toy-{}-d8-{}-{}-short"
@@ -89,7 +90,8 @@ def swapped(boxes):
     run = store.run("boxes")
     features = {name: store.feature(run, name) for name in ("order", "lexical")}
     return {
-        side: of(run, features, 1, 0) for side, of in (("keys", analysis.intervene), ("queries", query_swap.intervene))
+        side: of(run, features, 1, 0)
+        for side, of in (("keys", analysis.intervene), ("queries", swaps.intervene_queries))
     }
 
 
@@ -165,15 +167,13 @@ def test_the_rank_and_norm_of_subspaces_are_those_of_the_library(show, boxes):
 # -- heads -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("by", ranking.MEASURES)
+@pytest.mark.parametrize("by", heads.MEASURES)
 def test_the_map_is_coloured_and_the_table_sorted_by_the_measure_of_the_address(show, boxes, by):
     app = well(show(boxes, "heads", contrast="order", layer=1, head=0, by=by))
     values = app.dataframe[0].value[by].to_list()
     assert len(values) == 8
     assert values == sorted(values, reverse=True)
-    assert f"{ranking.MEASURES[by][0]}: {ranking.MEASURES[by][1]}." in html(app).replace("&gt;", ">").replace(
-        "&#x27;", "'"
-    )
+    assert f"{heads.MEASURES[by][0]}: {heads.MEASURES[by][1]}." in html(app).replace("&gt;", ">").replace("&#x27;", "'")
 
 
 def test_a_wrong_measure_or_head_is_told(show, boxes):
@@ -190,7 +190,7 @@ def test_a_wrong_measure_or_head_is_told(show, boxes):
 
 def test_the_figures_of_heads_are_those_of_the_scores(show, boxes):
     store = qkstore.open(boxes)
-    scores = heads(store.run("boxes"), store.feature(store.run("boxes"), "order")[0])
+    scores = heads_heads(store.run("boxes"), store.feature(store.run("boxes"), "order")[0])
     app = well(show(boxes, "heads", contrast="order", layer=0, head=3))
     best = max(scores, key=lambda s: s.accuracy)
     assert app.metric[0].value == str(sum(s.accuracy > 0.5 for s in scores))

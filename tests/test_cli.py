@@ -17,8 +17,8 @@ from synthetic import write
 
 import qkstore
 from qkstore.__main__ import main
-from qkstore.analysis import covariance
-from qkstore.dimension import dimension
+from qkstore.analysis import covariance, evidence, swaps, variations
+from qkstore.analysis.evidence import dimension
 
 PREDICATES = [
     "--where",
@@ -97,30 +97,28 @@ def test_rank_prints_what_the_library_computes(cli, store):
 
 
 def test_swaps_of_queries_doses_growth_and_variants_print_what_the_library_computes(cli, store):
-    from qkstore import dose, growth, query_swap
 
     run, head = qkstore.open(store).run("synthetic"), ["--layer", 1, "--head", 0]
     contrast = qkstore.Contrast(where=PREDICATES[1], positive=PREDICATES[3], negative=PREDICATES[5])
     found = json.loads(cli("intervene", "--run", "synthetic", *PREDICATES, *head, "--side", "queries", "--json"))
-    assert found == json.loads(json.dumps(query_swap.intervene(run, {"inline": (contrast,)}, 1, 0).to_dict()))
+    assert found == json.loads(json.dumps(swaps.intervene_queries(run, {"inline": (contrast,)}, 1, 0).to_dict()))
     assert 0 < found["stored"] < 1
     found = json.loads(cli("dose", "--run", "synthetic", *PREDICATES, *head, "--doses", "0,1", "--json"))
-    assert found["rows"] == dose.response(run, (contrast,), 1, 0, doses=(0.0, 1.0)).table.to_dicts()
+    assert found["rows"] == variations.response(run, (contrast,), 1, 0, doses=(0.0, 1.0)).table.to_dicts()
     assert found["n"] > 0
     assert "random" in cli("dose", "--run", "synthetic", *PREDICATES, *head, "--doses", "1")
     found = json.loads(cli("growth", "--run", "synthetic", *PREDICATES, *head, "--draws", 2, "--json"))
-    assert found["rows"] == growth.growth(run, contrast, 1, 0, draws=2).table.to_dicts()
+    assert found["rows"] == evidence.growth(run, contrast, 1, 0, draws=2).table.to_dicts()
     assert found["label"] == "queried_order"
 
 
 def test_variants(cli, tmp_path):
-    from qkstore import variant
 
     where = stores.write(tmp_path / "store")
     run, features = qkstore.open(where).run("boxes"), qkstore.open(where).features(qkstore.open(where).run("boxes"))
     rows = json.loads(cli("variants", "--run", "boxes", "--layer", 0, "--head", 0, "--json", where=where))
     assert [(r["name"], r["whose"], r["target_after"]) for r in rows] == [
-        (v.name, v.whose, v.swap.target_after) for v in variant.variants(run, features, 0, 0)
+        (v.name, v.whose, v.swap.target_after) for v in variations.variants(run, features, 0, 0)
     ]
     assert "overlap" in cli("variants", "--run", "boxes", "--layer", 0, "--head", 0, where=where).splitlines()[0]
     assert "'order' has no positive" in cli(

@@ -18,7 +18,7 @@ import qkstore
 from ingest import __main__ as command
 from ingest import boxes, demo, intervene, job, lists, live, model
 from qkstore import analysis, live_chart
-from qkstore import live as kept
+from qkstore.analysis import live as kept
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError, ModelError, QKStoreError, RunError, StoreError
 

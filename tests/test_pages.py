@@ -15,8 +15,8 @@ from streamlit.testing.v1 import AppTest
 import qkstore
 from dashboard import guard
 from qkstore import __main__ as cli
+from qkstore.analysis.heads import best
 from qkstore.contrast import Contrast
-from qkstore.ranking import best
 
 PAGES = [
     name for names in guard.GROUPS.values() for name in names if name != "toy"
@@ -142,7 +142,7 @@ def test_the_url_sets_the_widgets_and_a_widget_sets_the_url(show, store):
 
 def test_without_a_head_in_the_url_the_best_one_is_shown(show, store):
     run = qkstore.open(store).run("boxes")
-    from qkstore.heads import heads
+    from qkstore.analysis.heads import heads
 
     top = best(heads(run, qkstore.open(store).feature(run, "lexical")[0]))
     app = show(store, "interventions", contrast="lexical")

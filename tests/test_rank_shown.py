@@ -9,7 +9,7 @@ import pytest
 import stores
 
 import qkstore
-from qkstore.dimension import dimension
+from qkstore.analysis.evidence import dimension
 
 
 @pytest.fixture(scope="module")

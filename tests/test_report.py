@@ -15,11 +15,11 @@ import torch
 import qkstore
 from ingest import paper
 from qkstore import __main__ as cli
-from qkstore import analysis, live, page
+from qkstore import analysis, page
+from qkstore.analysis import live
+from qkstore.analysis.evidence import evidence, growth
+from qkstore.analysis.live import Live, Outcome, Replies, answers
 from qkstore.document import Figure, Table
-from qkstore.evidence import evidence
-from qkstore.growth import growth
-from qkstore.live import Live, Outcome, Replies, answers
 from qkstore.quoted import after, head
 from qkstore.report import report
 from qkstore.study import Study

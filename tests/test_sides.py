@@ -8,7 +8,8 @@ import pytest
 import stores
 
 import qkstore
-from qkstore import curves, dose, growth, query_swap
+from qkstore import curves
+from qkstore.analysis import evidence, swaps, variations
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def said(app) -> str:
 
 
 def test_swaps_of_queries_are_shown_on_request(show, store):
-    found = query_swap.intervene(*_asked(store, "order", "lexical"), 0, 0)
+    found = swaps.intervene_queries(*_asked(store, "order", "lexical"), 0, 0)
     app = show(store, "interventions", run="boxes", contrast="order", layer=0, head=0, side="queries")
     assert not app.exception
     assert not app.error
@@ -49,11 +50,11 @@ def _asked(store, *names):
 def test_doses_and_growth_are_charts_of_their_pages(show, store):
     run, features = _asked(store, "order", "lexical")
     app = show(store, "interventions", run="boxes", contrast="lexical", layer=0, head=0)
-    found = dose.response(run, features["lexical"], 0, 0)
+    found = variations.response(run, features["lexical"], 0, 0)
     assert f"subspace of rank {found.rank}" in said(app)
     assert any("Dose" in json.dumps(s) for s in specs(app))
     app = show(store, "subspaces", run="boxes", contrast="lexical", layer=0, head=0)
-    grown = growth.growth(run, features["lexical"][0], 0, 0)
+    grown = evidence.growth(run, features["lexical"][0], 0, 0)
     assert f"of the {grown.total:,} values of queried_entity" in said(app)
     assert not app.error
 
@@ -61,14 +62,14 @@ def test_doses_and_growth_are_charts_of_their_pages(show, store):
 @pytest.mark.parametrize("dark", [False, True])
 def test_curves_have_every_coordinate_and_a_baseline(store, dark):
     run, features = _asked(store, "lexical")
-    table = dose.response(run, features["lexical"], 0, 0, doses=(0.0, 1.0)).table
+    table = variations.response(run, features["lexical"], 0, 0, doses=(0.0, 1.0)).table
     spec = curves.dose(table, dark).to_dict()
     domain = spec["layer"][1]["encoding"]["color"]["scale"]["domain"]
     assert domain[0] == "all coordinates"
     assert domain[-1] == "random, same rank"
     assert len(domain) == table["coordinate"].n_unique()
     assert len(set(spec["layer"][1]["encoding"]["color"]["scale"]["range"])) >= min(3, len(domain))
-    grown = growth.growth(run, features["lexical"][0], 0, 0, draws=2)
+    grown = evidence.growth(run, features["lexical"][0], 0, 0, draws=2)
     text = json.dumps(curves.growth(grown.table, grown.label, dark).to_dict())
     assert "Values of queried_entity" in text
     assert "99 % rank" in text

@@ -14,8 +14,8 @@ from conftest import ROOT
 import qkstore
 from ingest import demo
 from qkstore import analysis
+from qkstore.analysis.heads import heads
 from qkstore.contrast import Contrast
-from qkstore.heads import heads
 
 spec = importlib.util.spec_from_file_location("truth", ROOT / "bench" / "truth.py")
 truth = importlib.util.module_from_spec(spec)

@@ -10,10 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from qkstore import __version__
+from qkstore.analysis.heads import HeadScore, heads
 from qkstore.contrast import Contrast
 from qkstore.contrast.builtin import feature, features
 from qkstore.errors import RunError, StoreError, near
-from qkstore.heads import HeadScore, heads
 from qkstore.run import Run
 from qkstore.run.schema import RUN_NAME, check_run_name
 from qkstore.store.catalog import Catalog

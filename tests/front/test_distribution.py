@@ -8,8 +8,8 @@ import stores
 
 import qkstore
 from qkstore.analysis import shares
+from qkstore.analysis.attribution import gaps
 from qkstore.attribution import distribution
-from qkstore.distribution import gaps
 from qkstore.errors import ContrastError
 from qkstore.subspace import random
 

@@ -11,8 +11,8 @@ import qkstore
 from ingest import boxes
 from ingest.words import BOXES, ENTITIES
 from qkstore import analysis
+from qkstore.analysis.heads import heads
 from qkstore.contrast import builtin
-from qkstore.heads import heads
 
 PAIRS = 4
 SIGNS = 3  # dimensions of a code

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ingest import live
-from qkstore.live import Replies, answers
+from qkstore.analysis.live import Replies, answers
 
 
 def test_answers_are_means_with_intervals():

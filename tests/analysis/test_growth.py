@@ -8,9 +8,9 @@ from synthetic import write
 
 import qkstore
 from qkstore.analysis import covariance
+from qkstore.analysis.evidence import growth
 from qkstore.contrast import Contrast, pairs
 from qkstore.errors import ContrastError, RunError
-from qkstore.growth import growth
 from qkstore.subspace import rank
 
 ORDER = Contrast(

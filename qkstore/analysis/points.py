@@ -2,19 +2,105 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
 from qkstore import projection
-from qkstore.analysis import Contrasts, judge_split, subspace
+from qkstore.analysis.head import Contrasts, judge_split, subspace
 from qkstore.contrast import pairs
 from qkstore.errors import ContrastError
 from qkstore.interval import wilson
 from qkstore.run import Run
 
 DRAWN = 900  # points of a picture
+
+
+@dataclass(frozen=True)
+class Points:
+    """Queries and keys in a subspace, as coordinates with their labels; `shown` of `total` when sampled."""
+
+    table: pl.DataFrame
+    explained: list[float] | None
+    shown: int
+    total: int
+    split: str | None
+    rank: int
+
+
+def project(
+    run: Run,
+    contrasts: Contrasts,
+    layer: int,
+    head: int,
+    q_label: str,
+    k_label: str,
+    method: str = "pca",
+    split: str | None = "judge",
+    rank: int | None = None,
+    most: int = 4000,
+    n_neighbors: int = 15,
+    seed: int = 0,
+) -> Points:
+    """Queries on U and keys on V, then PCA or UMAP of both together; method `raw` is PCA without projecting (Fig. 17).
+
+    The columns of the table: side (query, key), x, y, z, group (the value of q_label or k_label), prompt_id, text.
+    """
+    split = judge_split(run) if split == "judge" else split
+    space = subspace(run, contrasts, layer, head, rank)
+    found = [pairs(run, c, split) for c in contrasts]
+    rows = {
+        "q": np.unique(np.concatenate([p.query for p in found])),
+        "k": np.unique(np.concatenate([p.key for p in found])),
+    }
+    labels = {
+        side: run.labels(side, [name, "prompt_id", "token"], rows[side])
+        for side, name in (("q", q_label), ("k", k_label))
+    }
+    groups = {
+        side: np.array([str(v) for v in labels[side][name].to_pylist()])
+        for side, name in (("q", q_label), ("k", k_label))
+    }
+    total = sum(map(len, rows.values()))
+    kept = {side: projection.sample(groups[side], max(1, most * len(rows[side]) // total), seed) for side in rows}
+    q, k = run.queries(layer, head, rows["q"][kept["q"]]), run.keys(layer, head, rows["k"][kept["k"]])
+    coordinates = (q, k) if method == "raw" else projection.project(q, k, space)
+    if method == "umap":
+        points = projection.umap(*coordinates, n_neighbors=n_neighbors, seed=seed)
+    else:
+        points = projection.pca(*coordinates)
+    table = pl.concat(
+        [
+            _side("query", points.query, labels["q"], groups["q"], kept["q"]),
+            _side("key", points.key, labels["k"], groups["k"], kept["k"]),
+        ]
+    )
+    return Points(
+        table, None if points.explained is None else points.explained.tolist(), len(table), total, split, space.rank
+    )
+
+
+def _side(side: str, xyz: np.ndarray, labels, groups: np.ndarray, kept: np.ndarray) -> pl.DataFrame:
+    xyz = np.pad(xyz, ((0, 0), (0, 3 - xyz.shape[1])))
+    chosen = labels.take(kept)
+    return pl.DataFrame(
+        {
+            "side": [side] * len(kept),
+            "x": xyz[:, 0],
+            "y": xyz[:, 1],
+            "z": xyz[:, 2],
+            "group": groups[kept],
+            "prompt_id": chosen["prompt_id"].to_numpy(),
+            "text": chosen["token"].to_pylist(),
+        }
+    )
+
+
+def held(explained: Sequence[float] | None) -> float | None:
+    """The share of the variance on all drawn axes together; None for axes without variance."""
+    return float(sum(explained)) if explained else None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 from synthetic import synthetic, write
 
 import qkstore
-from qkstore import query_swap
+from qkstore.analysis import swaps
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError
 from qkstore.intervention import swap_query
@@ -82,7 +82,7 @@ def test_a_soft_cap_is_the_models():
 
 
 def test_the_order_head_follows_the_others_order_and_not_its_entity(run):
-    found = query_swap.intervene(run, FEATURES, 1, 0, most=200)
+    found = swaps.intervene_queries(run, FEATURES, 1, 0, most=200)
     c = by_name(found)
     assert c["order"].target_after > 0.8 * c["order"].original_before
     assert c["order"].flip_rate > 0.9
@@ -95,19 +95,18 @@ def test_the_entity_head_follows_the_others_entity(tmp_path, run):
     data = synthetic(n=512)
     data.prompts = data.prompts.with_columns(split=pl.lit("all"))
     write(tmp_path, "unsplit", data=data)
-    whole = by_name(query_swap.intervene(qkstore.open(tmp_path).run("unsplit"), FEATURES, 1, 2, most=200))
+    whole = by_name(swaps.intervene_queries(qkstore.open(tmp_path).run("unsplit"), FEATURES, 1, 2, most=200))
     assert whole["lexical"].target_after > 0.8 * whole["lexical"].original_before
     split = by_name(
-        query_swap.intervene(run, FEATURES, 1, 2, most=200)
+        swaps.intervene_queries(run, FEATURES, 1, 2, most=200)
     )  # its test entities are in no train prompt but one
     assert split["lexical"].target_after < 0.5 * whole["lexical"].target_after
 
 
 def test_the_other_query_looks_for_what_the_target_is(run):
-    from qkstore import target
 
-    targets = target.draw(run, (ORDER, LEXICAL), "test", 200, 0)
-    other, kept = query_swap._partners(
+    targets = swaps.draw(run, (ORDER, LEXICAL), "test", 200, 0)
+    other, kept = swaps._partners(
         run, targets, {("queried_order", "order_id"), ("queried_entity", "entity")}, "test", 0
     )
     asked = pl.from_arrow(run.labels("q", ["queried_order", "queried_entity", "split"], other))
@@ -120,7 +119,7 @@ def test_the_other_query_looks_for_what_the_target_is(run):
 
 def test_the_share_on_stored_keys_is_told(run):
     """The synthetic row has the mass of one more key of logit 0, which is stored nowhere."""
-    found = query_swap.intervene(run, {"order": (ORDER,)}, 0, 0, most=100)
+    found = swaps.intervene_queries(run, {"order": (ORDER,)}, 0, 0, most=100)
     assert 0.6 < found.stored < 0.95  # four keys beside it
 
 
@@ -136,7 +135,7 @@ def test_without_a_query_that_looks_for_a_target_one_line_says_so(tmp_path):
         negative="k.order_id > 1 and k.order_id <> q.queried_order",
     )
     with pytest.raises(ContrastError, match="no query of the test split looks for any target key"):
-        query_swap.intervene(run, {"order": (any_key,)}, 1, 0)
+        swaps.intervene_queries(run, {"order": (any_key,)}, 1, 0)
 
 
 def test_labels_of_another_type_are_compared_as_text(tmp_path):
@@ -152,5 +151,5 @@ def test_labels_of_another_type_are_compared_as_text(tmp_path):
         write(tmp_path, f"run{number}", data=data)
     at = ORDER.replace(positive="k.order_id = 2", negative="k.order_id <> 2")
     with pytest.raises(ContrastError, match="asked = ahead"):
-        query_swap.intervene(qkstore.open(tmp_path).run("run0"), {"order": (at,)}, 1, 0)
-    assert query_swap.intervene(qkstore.open(tmp_path).run("run1"), {"order": (at,)}, 1, 0).n == 16
+        swaps.intervene_queries(qkstore.open(tmp_path).run("run0"), {"order": (at,)}, 1, 0)
+    assert swaps.intervene_queries(qkstore.open(tmp_path).run("run1"), {"order": (at,)}, 1, 0).n == 16

@@ -8,9 +8,9 @@ from synthetic import BOXES, SCALING, synthetic, write
 
 import qkstore
 from qkstore import analysis
+from qkstore.analysis.heads import heads
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError, RunError
-from qkstore.heads import heads
 
 ORDER = Contrast(
     name="order",

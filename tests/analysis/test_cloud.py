@@ -11,7 +11,7 @@ import stores
 
 import qkstore
 from qkstore import analysis
-from qkstore.cloud import Cloud, Side, cloud, drawn, matches
+from qkstore.analysis.points import Cloud, Side, cloud, drawn, matches
 from qkstore.errors import ContrastError
 
 

@@ -9,8 +9,8 @@ from transformers import AttentionInterface, AutoModelForCausalLM
 
 import qkstore
 from ingest import boxes, demo, job, model
-from qkstore import intervention, target
-from qkstore.analysis import subspace
+from qkstore import intervention
+from qkstore.analysis import subspace, swaps
 from qkstore.contrast.builtin import LEXICAL
 
 LAYER = 1
@@ -66,7 +66,7 @@ class Rerun:
 
 @pytest.mark.parametrize("head", [0, 3])
 def test_closed_form_equals_a_rerun_and_other_heads_stay(run, net, head):
-    drawn = target.draw(run, (LEXICAL,), "test", most=20)
+    drawn = swaps.draw(run, (LEXICAL,), "test", most=20)
     V = subspace(run, (LEXICAL,), LAYER, head).V
     q, original, aimed = (
         run.queries(LAYER, head, drawn.query),

@@ -10,8 +10,8 @@ import stores
 
 import qkstore
 from qkstore.analysis import covariance
+from qkstore.analysis.evidence import dimension
 from qkstore.contrast import Contrast, pairs
-from qkstore.dimension import dimension
 from qkstore.errors import ContrastError, RunError
 from qkstore.rank import canonical, ranks
 

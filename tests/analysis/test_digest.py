@@ -7,15 +7,16 @@ import pytest
 import stores
 
 import qkstore
-from qkstore import analysis, digest
+from qkstore import analysis
 from qkstore import contrast as qkstore_contrast
-from qkstore.comparison import compare
+from qkstore.analysis import attribution
+from qkstore.analysis import head as analysis_head
+from qkstore.analysis import swaps as analysis_swaps
+from qkstore.analysis.evidence import compare, null
+from qkstore.analysis.heads import HeadScore, best, heads, scored_by, summary, table
 from qkstore.contrast import pairs
 from qkstore.contrast.example import examples, prompts
 from qkstore.errors import ContrastError, RunError
-from qkstore.heads import HeadScore, heads
-from qkstore.null import null
-from qkstore.ranking import best, scored_by, summary, table
 from qkstore.store.overview import overview
 from qkstore.text import visible
 
@@ -149,29 +150,29 @@ def test_the_overview_counts_every_run_and_names_the_damaged(tmp_path):
 def test_the_tables_hold_the_numbers(store, run):
     features = {name: store.feature(run, name) for name in ("order", "lexical")}
     found = analysis.attribute(run, features, 1, 0, 599)
-    logits = digest.logits(found.tokens)
+    logits = attribution.table(found.tokens)
     np.testing.assert_allclose(logits.select("order", "lexical", "rest").sum_horizontal(), logits["logit"], rtol=1e-9)
-    assert digest.most_attended(found.tokens)["attention"] == logits["attention"].max()
+    assert attribution.most_attended(found.tokens)["attention"] == logits["attention"].max()
     conditions = [c.to_dict() for c in analysis.intervene(run, features, 1, 0).conditions]
-    swaps = digest.swaps(conditions)
+    swaps = analysis_swaps.table(conditions)
     assert swaps["name"].to_list()[:2] == ["order", "random of order's rank"]
     assert swaps["gain_low"].le(swaps["gain_high"]).all()
-    moved, baseline = digest.headline(conditions)
+    moved, baseline = analysis_swaps.headline(conditions)
     assert moved["delta_p"] == max(c["delta_p"] for c in conditions if not c["bases"])
     assert baseline["rank"] == moved["rank"]
     assert baseline["bases"] >= 10
 
 
 def test_singular_values_say_what_they_hold():
-    held = digest.values(np.array([2.0, 1.0, 0.0]), 2)
+    held = analysis_head.spectrum(np.array([2.0, 1.0, 0.0]), 2)
     np.testing.assert_allclose(held["held"], [0.8, 1, 1])
     assert held["kept"].to_list() == [True, True, False]
-    assert digest.values(np.zeros(2), 0)["held"].to_list() == [0, 0]
+    assert analysis_head.spectrum(np.zeros(2), 0)["held"].to_list() == [0, 0]
 
 
 def test_orders_of_projection():
-    assert digest.orders(["a"]) == {}
-    assert digest.orders(["a", "b"]) == {"a → b": ["a", "b"], "b → a": ["b", "a"]}
+    assert attribution.orders(["a"]) == {}
+    assert attribution.orders(["a", "b"]) == {"a → b": ["a", "b"], "b → a": ["b", "a"]}
 
 
 def test_a_prompt_that_is_not_there_raises(run):
@@ -203,9 +204,9 @@ def test_the_null_is_of_the_contrasts_own_kind(tmp_path):
     from synthetic import write
 
     import qkstore
+    from qkstore.analysis.evidence import null
+    from qkstore.analysis.heads import heads
     from qkstore.contrast import Contrast
-    from qkstore.heads import heads
-    from qkstore.null import null
 
     write(tmp_path, n=128)
     run = qkstore.open(tmp_path).run("synthetic")

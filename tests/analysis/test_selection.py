@@ -12,10 +12,10 @@ import stores
 from synthetic import BOXES, SCALING, D, synthetic, write
 
 import qkstore
-from qkstore import ranking, selection
+from qkstore.analysis import heads
+from qkstore.analysis.heads import HeadScore, binding_heads, filter_heads, selected
+from qkstore.analysis.heads import heads as heads_heads
 from qkstore.contrast import Contrast
-from qkstore.heads import HeadScore, heads
-from qkstore.selection import binding_heads, filter_heads, selected
 
 ORDER = Contrast(
     name="order",
@@ -78,9 +78,9 @@ def test_fewer_heads_than_are_asked_for_and_ties():
 
 
 def test_a_head_says_what_its_choice_rested_on():
-    assert selection.sentence(head(0, 0, 0.456, 3.14159)) == "by selectivity 3.14, accuracy 46 % on the train split"
-    assert selection.sentence(head(0, 0, built_on=None)) == "by no ratio, no accuracy on the whole split"
-    assert selection.sentence(head(0, 0, 0.0, 0.0)).startswith("by selectivity 0.00, accuracy 0 %"), (
+    assert heads.sentence(head(0, 0, 0.456, 3.14159)) == "by selectivity 3.14, accuracy 46 % on the train split"
+    assert heads.sentence(head(0, 0, built_on=None)) == "by no ratio, no accuracy on the whole split"
+    assert heads.sentence(head(0, 0, 0.0, 0.0)).startswith("by selectivity 0.00, accuracy 0 %"), (
         "nothing is not the same as none"
     )
 
@@ -103,8 +103,8 @@ def test_selected_names_what_each_head_is():
 
 
 def test_a_run_of_one_split_says_that_its_intervals_are_too_good():
-    assert "too good" in selection.statement([head(0, 0, built_on="train", judged_on="train")])
-    said = selection.statement([head(0, 0)])
+    assert "too good" in heads.statement([head(0, 0, built_on="train", judged_on="train")])
+    said = heads.statement([head(0, 0)])
     assert "on the train split" in said
     assert "of the test split, which had no part in the choice" in said
     assert "30 %" in said
@@ -136,7 +136,7 @@ def by_hand(data, layer, number, rows):
 
 def test_the_figures_of_both_splits_are_those_of_a_loop(store):
     data, n = synthetic(256), 192
-    for s in heads(store.run("plain"), ORDER, nulls=0):
+    for s in heads_heads(store.run("plain"), ORDER, nulls=0):
         accuracy, ratio = by_hand(data, s.layer, s.head, np.arange(n))
         assert (s.built_accuracy, s.built_selectivity) == (pytest.approx(accuracy), pytest.approx(ratio))
         accuracy, ratio = by_hand(data, s.layer, s.head, np.arange(n, 256))
@@ -145,12 +145,12 @@ def test_the_figures_of_both_splits_are_those_of_a_loop(store):
 
 
 def test_the_planted_heads_are_selected(store):
-    found = heads(store.run("plain"), ORDER, nulls=0)
+    found = heads_heads(store.run("plain"), ORDER, nulls=0)
     planted = {(1, 0), (1, 1), (1, 2)}  # two read the order, one the entity that stands there
     assert set(at(binding_heads(found))) >= planted
     assert set(at(filter_heads(found))) == planted
     (category,) = store.feature(store.run("lists"), "category")
-    assert at(filter_heads(heads(store.run("lists"), category, nulls=0), 1)) == [(1, 1)]
+    assert at(filter_heads(heads_heads(store.run("lists"), category, nulls=0), 1)) == [(1, 1)]
 
 
 def test_the_best_of_forty_noise_heads_are_ordinary_on_held_out_prompts(store):
@@ -158,7 +158,7 @@ def test_the_best_of_forty_noise_heads_are_ordinary_on_held_out_prompts(store):
 
     The control, heads chosen on the judged prompts, look better than they are.
     """
-    scores = heads(store.run("noise"), ORDER, nulls=0)
+    scores = heads_heads(store.run("noise"), ORDER, nulls=0)
     chance = float(np.mean([s.selectivity for s in scores]))
     honest, greedy = filter_heads(scores, 6), sorted(scores, key=lambda s: -s.selectivity)[:6]
     assert sum(s.selectivity_ci[0] <= chance <= s.selectivity_ci[1] for s in honest) >= 5
@@ -197,8 +197,8 @@ def test_the_cache_is_asked_by_what_a_score_holds(store, monkeypatch):
 def test_the_ranked_table_and_the_command_say_what_is_selected(store, monkeypatch, capsys):
     from qkstore.__main__ import main
 
-    scores = heads(store.run("plain"), ORDER, nulls=0)
-    table = ranking.table(scores)
+    scores = heads_heads(store.run("plain"), ORDER, nulls=0)
+    table = heads.table(scores)
     assert dict(zip(table.select("layer", "head").rows(), table["selected"])) == {
         (s.layer, s.head): selected(scores).get((s.layer, s.head), "") for s in scores
     }

@@ -9,9 +9,9 @@ from synthetic import synthetic, write
 
 import qkstore
 from ingest import lists
+from qkstore.analysis.variations import variants
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError
-from qkstore.variant import variants
 
 TEXT = "k.prompt_id = q.prompt_id and k.order_id = q.queried_order"
 ORDER = Contrast(

@@ -8,7 +8,8 @@ import pytest
 from synthetic import write
 
 import qkstore
-from qkstore import analysis, dose
+from qkstore import analysis
+from qkstore.analysis import variations
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError
 
@@ -31,7 +32,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(run):
-    return dose.response(run, ORDER, 1, 0, doses=(0.0, 0.5, 1.0, 1.5))
+    return variations.response(run, ORDER, 1, 0, doses=(0.0, 0.5, 1.0, 1.5))
 
 
 def at(found, coordinate, amount):
@@ -61,12 +62,12 @@ def test_every_coordinate_by_itself_moves_less_than_all(run, found):
     assert len(singles) == found.rank >= 2
     assert max(singles) < at(found, "all", 1.0)["target"]
     assert not found.table.filter(coordinate=str(found.rank + 1)).height
-    one = dose.response(run, ORDER, 1, 0, doses=(1.0,), coordinates=1)
+    one = variations.response(run, ORDER, 1, 0, doses=(1.0,), coordinates=1)
     assert set(one.table["coordinate"]) == {"all", "1", "random"}
 
 
 def test_intervals_hold_the_mean_and_shrink_with_more_queries(run, found):
-    wide = dose.response(run, ORDER, 1, 0, doses=(1.0,), most=16)
+    wide = variations.response(run, ORDER, 1, 0, doses=(1.0,), most=16)
     width = {n: at(f, "all", 1.0)["high"] - at(f, "all", 1.0)["low"] for n, f in (("few", wide), ("many", found))}
     assert 0 < width["many"] < width["few"]
     assert (found.table["low"] <= found.table["target"]).all()
@@ -97,4 +98,4 @@ def test_the_interval_of_random_subspaces_is_of_their_mean_over_few_bases(run, f
 )
 def test_what_is_no_dose_is_named(run, options, said):
     with pytest.raises(ContrastError, match=said):
-        dose.response(run, ORDER, 1, 0, **options)
+        variations.response(run, ORDER, 1, 0, **options)

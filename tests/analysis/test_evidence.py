@@ -12,9 +12,9 @@ from synthetic import BOXES, SCALING, D, synthetic, write
 
 import qkstore
 from qkstore import interval
+from qkstore.analysis.evidence import DEALS, evidence
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError, RunError
-from qkstore.evidence import DEALS, evidence
 from qkstore.rank import LEAST
 
 ORDER = Contrast(

@@ -10,9 +10,9 @@ from synthetic import BOXES, SCALING, D, synthetic, write
 
 import qkstore
 from qkstore.analysis import covariance
+from qkstore.analysis.heads import heads
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError, StoreError
-from qkstore.heads import heads
 
 ORDER = Contrast(
     name="order",

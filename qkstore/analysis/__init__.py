@@ -1,0 +1,31 @@
+"""From a run and a contrast to its covariance, subspace, head scores, projection, swaps and attribution.
+
+Everything is built on the train split and judged on the test split, where a run has them; each result says which
+prompts it comes from, and how many.
+"""
+
+from qkstore.analysis.attribution import PromptAttribution, PromptShares, attribute, shares
+from qkstore.analysis.head import Contrasts, Covariance, build_split, covariance, fit, judge_split, subspace, subspaces
+from qkstore.analysis.points import Points, project
+from qkstore.analysis.swaps import Intervention, conditions, intervene, swapper
+
+__all__ = [
+    "Contrasts",
+    "Covariance",
+    "Intervention",
+    "Points",
+    "PromptAttribution",
+    "PromptShares",
+    "attribute",
+    "build_split",
+    "conditions",
+    "covariance",
+    "fit",
+    "intervene",
+    "judge_split",
+    "project",
+    "shares",
+    "subspace",
+    "subspaces",
+    "swapper",
+]

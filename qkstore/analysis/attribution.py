@@ -1,0 +1,166 @@
+"""Distribution: each query's logit gap, positive key less the mean of its others, split by feature (eq. 13–15)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import permutations
+
+import numpy as np
+import polars as pl
+
+from qkstore import attribution
+from qkstore.analysis.head import Contrasts, fit, judge_split, subspace
+from qkstore.attribution import Distribution, distribution
+from qkstore.contrast import Contrast, pairs
+from qkstore.covariance import Counts
+from qkstore.errors import RunError
+from qkstore.rank import units
+from qkstore.run import Run
+from qkstore.score import capped
+from qkstore.text import visible
+
+
+@dataclass(frozen=True)
+class PromptAttribution:
+    """The logits of one query over its prompt's stored keys, split by feature (eq. 13–15); parts sum to the logit."""
+
+    prompt_id: int
+    query: dict
+    tokens: list[dict]
+    order: list[str]
+    ranks: dict[str, int]
+    softcap: float | None
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+def attribute(
+    run: Run,
+    features: dict[str, Contrasts],
+    layer: int,
+    head: int,
+    prompt_id: int,
+    query_row: int | None = None,
+    order: list[str] | None = None,
+) -> PromptAttribution:
+    """Split one prompt's logits into a part for each feature's query subspace, and the rest.
+
+    `order`: the order in which features are projected out, by default from the smallest rank to the largest. With a
+    soft-cap these are the logits before the cap, as only they are linear in q. Raises RunError for a prompt without a
+    stored query or keys.
+    """
+    facts = run.layer(layer, head)
+    row, keys = _prompt_rows(run, prompt_id, query_row)
+    keys = keys[run.attended(facts, np.full(len(keys), row), keys)]
+    if not len(keys):
+        raise RunError(f"prompt {prompt_id} of run {run.name!r} has no stored key that its query sees in layer {layer}")
+    spaces = {name: subspace(run, contrasts, layer, head) for name, contrasts in features.items()}
+    q = run.queries(layer, head, np.array([row]))[0]
+    split = attribution.attribute(q, run.keys(layer, head, keys), spaces, facts.scaling, order)
+    weight = np.exp(capped(split.logit, facts.softcap) - run.logsumexp(layer, head, np.array([row])))
+    text = {t["pos"]: t for t in run.tokens(prompt_id)}
+    tokens = [
+        {
+            "pos": int(pos),
+            "text": text[pos]["text"],
+            "role": text[pos]["role"],
+            "logit": float(split.logit[i]),
+            "attention": float(weight[i]),
+            "parts": {name: float(part[i]) for name, part in split.parts.items()},
+        }
+        for i, pos in enumerate(run.key_places[1][keys])
+    ]
+    pos = int(run.query_places[1][row])
+    ranks = {
+        name: spaces[name].U.shape[1] for name in split.parts if name in spaces
+    }  # of query space, where q is split
+    return PromptAttribution(
+        prompt_id, {"pos": pos, "text": text[pos]["text"], "row": int(row)}, tokens, list(ranks), ranks, facts.softcap
+    )
+
+
+def _prompt_rows(run: Run, prompt_id: int, query_row: int | None) -> tuple[int, np.ndarray]:
+    """The query row (the prompt's last by default) and the key rows of a prompt."""
+    run.prompt(prompt_id)
+    queries = np.flatnonzero(run.query_places[0] == prompt_id)
+    if query_row is None and not len(queries):
+        raise RunError(f"prompt {prompt_id} of run {run.name!r} has no stored query")
+    if query_row is not None and query_row not in queries:
+        raise RunError(
+            f"query row {query_row} is not of prompt {prompt_id}; its rows are {', '.join(map(str, queries))}"
+        )
+    return (queries[-1] if query_row is None else query_row), np.flatnonzero(run.key_places[0] == prompt_id)
+
+
+@dataclass(frozen=True)
+class PromptShares:
+    """How much of the logit gap between positive and negative keys each feature explains, over many prompts."""
+
+    shares: attribution.Shares
+    counts: Counts
+    split: str | None
+
+
+def shares(
+    run: Run,
+    features: dict[str, Contrasts],
+    layer: int,
+    head: int,
+    over: Contrast,
+    seed: int = 0,
+    order: list[str] | None = None,
+) -> PromptShares:
+    """Share of the logit gap of `over`'s pairs that each feature explains, beside random subspaces of the same ranks.
+
+    The pairs are of the judged split, the subspaces are built on the other one.
+    """
+    facts, split = run.layer(layer, head), judge_split(run)
+    spaces = {name: subspace(run, contrasts, layer, head) for name, contrasts in features.items()}
+    found = pairs(run, over, split)
+    means = over.replace(
+        centring="none", weighting="query" if over.weighting == "query" else "pair"
+    )  # a gap is one of means
+    delta = fit(run, means, layer, head, *found.localise()).delta
+    return PromptShares(attribution.shares(delta, spaces, facts.scaling, seed=seed, order=order), found.counts, split)
+
+
+def table(tokens: Sequence[dict]) -> pl.DataFrame:
+    """A row a key token: its attention, its logit and the parts that sum to it."""
+    rows = [
+        {name: t[name] for name in ("pos", "text", "role", "attention", "logit")}
+        | {"text": visible(t["text"])}
+        | t["parts"]
+        for t in tokens
+    ]
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def most_attended(tokens: Sequence[dict]) -> dict:
+    return max(tokens, key=lambda t: t["attention"])
+
+
+def orders(names: Sequence[str]) -> dict[str, list[str]]:
+    """{title: names in an order of projection}; nothing to choose for one feature."""
+    return {" → ".join(p): list(p) for p in permutations(names)} if len(names) > 1 else {}
+
+
+def gaps(
+    run: Run,
+    features: dict[str, Contrasts],
+    layer: int,
+    head: int,
+    over: Contrast,
+    order: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Distribution:
+    """The gaps of `over`'s queries on the judged split, in subspaces built on the other.
+
+    Raises ContrastError for an empty side.
+    """
+    facts, split = run.layer(layer, head), judge_split(run)
+    spaces = {name: subspace(run, contrasts, layer, head) for name, contrasts in features.items()}
+    query_rows, key_rows, local = pairs(run, over.replace(weighting="query", centring="none"), split).localise()
+    x, c = units(run.queries(layer, head, query_rows), run.keys(layer, head, key_rows), local)
+    return distribution(x, c, spaces, facts.scaling, order, seed, split)

@@ -1,0 +1,231 @@
+"""Evidence: what ΔC of one contrast in one head amounts to, beside its null, with intervals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+
+from qkstore import contrast as qkstore_contrast
+from qkstore.analysis.head import Contrasts, build_split, subspace
+from qkstore.contrast import Contrast, pairs
+from qkstore.covariance import Counts, Pairs, p_value
+from qkstore.errors import ContrastError
+from qkstore.interval import Moments, moments
+from qkstore.rank import LEAST, Canonical, Rank, canonical, ranks, units
+from qkstore.run import Run
+from qkstore.subspace import overlap, principal_angles, rank
+
+DEALS = 39  # of signs: the least p-value is 1 in 40
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One head under one contrast, from the pairs counted here.
+
+    rank: the three ranks; None with too few queries to test them. null: 95 % quantile of ‖ΔC‖ when signs are dealt at
+    random among each query's keys; None where no query has both signs. gap: mean logit on positive keys less that on
+    negative keys, with its 95 % interval (for a centred contrast: what varying queries make of it).
+    """
+
+    rank: Rank | None
+    moments: Moments
+    null: float | None
+    p_value: float | None
+    scaling: float
+    counts: Counts
+    split: str | None
+
+    @property
+    def gap(self) -> tuple[float, tuple[float, float]]:
+        trace = self.moments.trace
+        return self.scaling * trace.value, (self.scaling * trace.low, self.scaling * trace.high)
+
+    @property
+    def n(self) -> int:
+        """Queries."""
+        return self.counts.n_q
+
+    @property
+    def strength(self) -> float | None:
+        """‖ΔC‖ over its null's 95 % quantile."""
+        return self.moments.norm.value / self.null if self.null else None
+
+
+def evidence(run: Run, contrast: Contrast, layer: int, head: int, seed: int = 0) -> Evidence:
+    """On the split that subspaces are built on. Raises ContrastError on an empty side."""
+    facts, split = run.layer(layer, head), build_split(run)
+    found = pairs(run, contrast, split)
+    query_rows, key_rows, local = found.localise()
+    q, k = run.queries(layer, head, query_rows), run.keys(layer, head, key_rows)
+    x, c = units(q, k, local, centred=contrast.centring == "queries", summed=contrast.weighting == "sum")
+    both = np.intersect1d(local.query[local.positive], local.query[local.negative])
+    norms = contrast.null(local, DEALS, seed).norms(q, k) if len(both) else None
+    norm = float(np.linalg.norm(contrast.fitter(run.d_head).update(q, k, local).delta))
+    high, p = (None, None) if norms is None else (float(np.quantile(norms, 0.95)), p_value(norm, norms))
+    return Evidence(
+        ranks(x, c, seed=seed) if len(x) >= LEAST else None,
+        moments(x, c, seed),
+        high,
+        p,
+        facts.scaling,
+        found.counts,
+        split,
+    )
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One head under one contrast, from the pairs counted here, of the split named here."""
+
+    rank: Rank
+    canonical: Canonical
+    counts: Counts
+    split: str | None
+    seed: int
+
+    def to_dict(self) -> dict:
+        """What `python -m qkstore rank --json` prints."""
+        r = self.rank
+        found = {
+            "energy": r.energy,
+            "statistical": r.statistical,
+            "cross_validated": r.cross_validated,
+            "weak": r.weak,
+            "sentence": r.sentence,
+        }
+        found |= {"level": r.level, "p_values": list(r.p_values), "n": r.n, "seed": self.seed}
+        found |= {"canonical": self.canonical.values.tolist(), "chance": self.canonical.chance}
+        return found | self.counts._asdict() | {"split": self.split}
+
+
+def dimension(run: Run, contrast: Contrast, layer: int, head: int, seed: int = 0) -> Dimension:
+    """Ranks and canonical correlations of ΔC in one head, on the split that subspaces are built on.
+
+    Raises ContrastError for an empty side and for too few queries.
+    """
+    run.layer(layer, head)
+    split = build_split(run)
+    found = pairs(run, contrast, split)
+    query_rows, key_rows, local = found.localise()
+    q, k = run.queries(layer, head, query_rows), run.keys(layer, head, key_rows)
+    x, c = units(q, k, local, centred=contrast.centring == "queries", summed=contrast.weighting == "sum")
+    return Dimension(ranks(x, c, seed=seed), canonical(x, c), found.counts, split, seed)
+
+
+@dataclass(frozen=True)
+class Null:
+    """‖ΔC‖_F as observed and under `norms.size` deals. dealt: False where no query has keys of both signs to deal."""
+
+    norm: float
+    norms: np.ndarray
+    p_value: float
+    ratio: float | None
+    dealt: bool
+
+
+def null(run: Run, contrast: Contrast, layer: int, head: int, n: int = 99, seed: int = 0) -> Null:
+    """The null of one head, on the split that subspaces are built on.
+
+    ratio: the norm over the null's 95 % quantile.
+    """
+    run.layer(layer, head)
+    found = pairs(run, contrast, build_split(run))
+    query_rows, key_rows, local = found.localise()
+    q, k = run.queries(layer, head, query_rows), run.keys(layer, head, key_rows)
+    norms = contrast.null(local, n, seed).norms(q, k)
+    norm = float(np.linalg.norm(contrast.fitter(run.d_head).update(q, k, local).delta))
+    high = float(np.quantile(norms, 0.95))
+    both = np.intersect1d(local.query[local.positive], local.query[local.negative])
+    return Null(norm, norms, p_value(norm, norms), norm / high if high else None, len(both) > 0)
+
+
+@dataclass(frozen=True)
+class Growth:
+    """table: one row for each number of values and draw, with the columns values, draw, rank (99 %) and queries.
+
+    values: how many values; queries: how many went in. label: the query's label whose values are counted, of which
+    there are `total`.
+    """
+
+    table: pl.DataFrame
+    label: str
+    total: int
+    split: str | None
+
+
+def growth(
+    run: Run,
+    contrast: Contrast,
+    layer: int,
+    head: int,
+    by: str | None = None,
+    sizes: list[int] | None = None,
+    draws: int = 5,
+    seed: int = 0,
+) -> Growth:
+    """The 99 % rank of ΔC from the queries whose label is among 2, 4, 8, … of its values, drawn anew `draws` times.
+
+    by: a label of queries; the contrast's own by default. Raises ContrastError where it has fewer than two values.
+    """
+    by, split = by or qkstore_contrast.labels(run, contrast)[0], build_split(run)
+    query_rows, key_rows, local = pairs(run, contrast, split).localise()
+    q, k = run.queries(layer, head, query_rows), run.keys(layer, head, key_rows)
+    values, of_query = np.unique(
+        run.labels("q", [by], query_rows)[by].to_numpy(zero_copy_only=False).astype(str), return_inverse=True
+    )
+    if len(values) < 2:
+        raise ContrastError(
+            f"the queries of contrast {contrast.name!r} have one value of {by!r} "
+            f"on the {split or 'whole'} split: nothing grows"
+        )
+    sizes = sizes or [*(2**i for i in range(1, len(values).bit_length()) if 2**i < len(values)), len(values)]
+    wrong = [n for n in sizes if not 1 <= n <= len(values)]
+    if wrong:
+        raise ContrastError(f"{wrong[0]} values of {by!r}: there are 1 to {len(values)}")
+    rows = []
+    for draw in range(draws):
+        place = np.random.default_rng([seed, draw]).permutation(
+            len(values)
+        )  # one order a draw: each size holds the smaller one
+        for n in sizes:
+            part = _kept(local, place[of_query] < n)
+            S = np.linalg.svd(contrast.fitter(run.d_head).update(q, k, part).delta, compute_uv=False)
+            rows.append({"values": n, "draw": draw, "rank": rank(S), "queries": part.counts.n_q})
+    return Growth(pl.DataFrame(rows), by, len(values), split)
+
+
+def _kept(every: Pairs, kept: np.ndarray) -> Pairs:
+    """The pairs of the queries that are kept: (n,) bool."""
+    chosen = kept[every.query]
+    return replace(
+        every, query=every.query[chosen], key=every.key[chosen], sign=every.sign[chosen], weight=every.weight[chosen]
+    )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """angles: a row a pair of principal directions, in degrees (side, index, angle). overlap_*: mean squared cosine.
+
+    expected: what two random subspaces of these ranks overlap.
+    """
+
+    ranks: tuple[int, int]
+    angles: pl.DataFrame
+    overlap_query: float
+    overlap_key: float
+    expected: float
+
+
+def compare(run: Run, a: Contrasts, b: Contrasts, layer: int, head: int) -> Comparison:
+    """The subspaces of two features, each built on the train split with its 99 % rank."""
+    A, B = subspace(run, a, layer, head), subspace(run, b, layer, head)
+    rows = [
+        {"side": side, "index": i + 1, "angle": float(angle)}
+        for side, left, right in (("query", A.U, B.U), ("key", A.V, B.V))
+        for i, angle in enumerate(np.degrees(principal_angles(left, right)))
+    ]
+    return Comparison(
+        (A.rank, B.rank), pl.DataFrame(rows), overlap(A.U, B.U), overlap(A.V, B.V), max(A.rank, B.rank) / run.d_head
+    )
