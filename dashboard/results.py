@@ -8,13 +8,14 @@ import streamlit as st
 
 from dashboard import guard
 from dashboard.text import plain
-from qkstore import analysis, contrast, toy, toy_points
+from qkstore import analysis, contrast, toy
 from qkstore.analysis import evidence, variations
 from qkstore.analysis import swaps as analysis_swaps
 from qkstore.analysis.heads import HeadScore
 from qkstore.contrast import Contrast, check, example
 from qkstore.errors import QKStoreError
 from qkstore.run import Run
+from qkstore.toy import points as toy_points
 
 
 def identity(run: Run) -> tuple:

@@ -6,7 +6,7 @@ from dashboard import guard, panel, results, space, state
 from dashboard.text import line, plain
 from qkstore import charts, grid, scatter, toy
 from qkstore.analysis import swaps
-from qkstore.toy_ranks import tallies
+from qkstore.toy import tallies
 
 guard.enter()
 

@@ -287,7 +287,7 @@ def attribute(options) -> None:
 
 
 def toy(options) -> None:
-    from qkstore.toy_report import around, into, markdown, report
+    from qkstore.toy.claims import around, into, markdown, report
 
     if options.into:
         around(options.into)  # before minutes of work

@@ -14,9 +14,10 @@ from streamlit.testing.v1 import AppTest
 
 import qkstore
 from dashboard import guard, results
-from qkstore import analysis, toy, toy_points
+from qkstore import analysis, toy
 from qkstore.analysis import heads, swaps
 from qkstore.analysis.heads import heads as heads_heads
+from qkstore.toy import points as toy_points
 
 PAGES = [name for names in guard.GROUPS.values() for name in names]
 TOY = "toy-{}-d8-{}-{}-short"

@@ -19,8 +19,8 @@ from qkstore import toy
 from qkstore.errors import RunError
 from qkstore.interaction import Interaction, closed_form, interaction
 from qkstore.projection import balanced
-from qkstore.toy_points import centroids, clusters, points
-from qkstore.toy_ranks import tallies
+from qkstore.toy import tallies
+from qkstore.toy.points import centroids, clusters, points
 
 RNG = np.random.default_rng(0)
 

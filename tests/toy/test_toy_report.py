@@ -18,7 +18,8 @@ from ingest.toy import Sizes, build
 from qkstore import __main__ as cli
 from qkstore import toy
 from qkstore.errors import QKStoreError
-from qkstore.toy_report import BEGIN, END, Row, examine, into, markdown, report
+from qkstore.toy import claims as toy_claims
+from qkstore.toy.claims import BEGIN, END, Row, examine, into, markdown, report
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +94,8 @@ def test_a_swap_row_has_all_six_conditions_of_one_head(store, rows):
 
 
 def test_a_miss_is_named(rows, store, monkeypatch):
-    from qkstore import toy_report
 
-    monkeypatch.setattr(toy_report, "recovered", lambda run: toy.Recovered((1, 3), toy.toy(run).ranks))
+    monkeypatch.setattr(toy_claims, "recovered", lambda run: toy.Recovered((1, 3), toy.toy(run).ranks))
     said = row(report(store), "T5 ranks, r1 + r2 <").measured
     assert "z1 of toy-discrete-d8-2-3-short: 1 for 2" in said
     assert said.startswith("1 of 4 exact")
@@ -159,7 +159,7 @@ def test_the_command_prints_the_table_or_json_or_writes_a_page(store, tmp_path, 
 
 
 def test_mistakes_are_one_line_before_any_work(store, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("qkstore.toy_report.report", lambda *_: pytest.fail("worked for nothing"))
+    monkeypatch.setattr("qkstore.toy.claims.report", lambda *_: pytest.fail("worked for nothing"))
     assert cli.main(["toy", "--store", str(store.path), "--into", str(tmp_path / "none.md")]) == 2
     assert "none.md cannot be read" in capsys.readouterr().err
     monkeypatch.undo()

@@ -12,7 +12,7 @@ from qkstore.contrast.builtin import latent
 from qkstore.errors import RunError
 from qkstore.projection import balanced, pca, project, sample
 from qkstore.run import Run
-from qkstore.toy import HEAD, LAYER, number, toy
+from qkstore.toy.toy import HEAD, LAYER, number, toy
 
 
 class Centroids(NamedTuple):

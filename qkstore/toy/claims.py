@@ -13,11 +13,13 @@ from qkstore.errors import RunError, StoreError
 from qkstore.files import write
 from qkstore.interaction import Interaction
 from qkstore.store import Store
-from qkstore.toy import (
+from qkstore.toy.points import Centroids, centroids
+from qkstore.toy.toy import (
     FACTORS,
     HOW,
     PAPERS,
     Recovered,
+    Tally,
     Toy,
     closed_form,
     interaction,
@@ -25,10 +27,9 @@ from qkstore.toy import (
     recovered,
     sampled,
     swaps,
+    tallies,
     toys,
 )
-from qkstore.toy_points import Centroids, centroids
-from qkstore.toy_ranks import Tally, tallies
 
 BEGIN, END = "<!-- toy table: begin -->", "<!-- toy table: end -->"
 FEW_SIGNS = 6  # 64 codes: each has 250 of the keys in a thousand contexts
@@ -126,9 +127,6 @@ def _families(heads: Sequence[Head]) -> Iterator[tuple[str, list[Head]]]:
 
 def _family(toy: Toy) -> tuple:
     return toy.d_head, not toy.discrete, toy.recipe, toy.noise
-
-
-# -- claims ------------------------------------------------------------------------------------------------------
 
 
 def accuracy(name: str, heads: list[Head]) -> list[Row]:
@@ -318,9 +316,6 @@ def _left(head: Head) -> float:
     """How far a swap of both latents is from handing the original's attention to the target."""
     both = next(c for c in head.swaps.conditions if c.name == "+".join(FACTORS))
     return abs(both.target_after - both.original_before)
-
-
-# -- as text -----------------------------------------------------------------------------------------------------
 
 
 def markdown(rows: Sequence[Row]) -> str:
