@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 import streamlit as st
 
-from qkstore import palette, scatter
+from qkstore import charts
+from qkstore.charts import palette
 from qkstore.text import visible
 
 CSS, SCENE, PLOT = (
@@ -35,7 +36,7 @@ def payload(points: pl.DataFrame, titles: tuple[str, str, str], legend: str, dar
     xyz: n × 3 float32; group, prompt, token: n int32, all little-endian as base64. `group` and `token` number the
     entries of `groups` ([label, colour]) and `tokens`.
     """
-    shown, colours, _ = scatter.grouped(points, dark)
+    shown, colours, _ = charts.grouped(points, dark)
     titles, legend = [visible(title) for title in titles], visible(legend)
     tokens, token = np.unique(shown["text"].to_numpy().astype(str), return_inverse=True)
     places = {label: i for i, label in enumerate(colours)}

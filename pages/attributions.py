@@ -41,7 +41,7 @@ panel.figures(
     ]
 )
 with st.container(border=True):
-    st.altair_chart(charts.attribution(found.tokens, found.order, panel.dark()))
+    st.altair_chart(charts.attribution_bars(found.tokens, found.order, panel.dark()))
     line(
         f"The short line is the logit{' before the soft-cap' if found.softcap else ''}. "
         f"Query: position {found.query['pos']}, {found.query['text']!r}. "

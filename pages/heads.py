@@ -48,7 +48,7 @@ with main:
     table = heads.table(scores, by)
     map_key = f"map-{view.layer}-{view.head}-{by}"  # a new choice is a new chart: its own selection starts empty
     st.altair_chart(
-        charts.heads(table, by, (view.layer, view.head), panel.dark()),
+        charts.head_map(table, by, (view.layer, view.head), panel.dark()),
         on_select=pick,
         selection_mode="pick",
         key=map_key,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dashboard import guard, panel, results, state
 from dashboard.text import line, plain
-from qkstore import charts, curves, live_chart
+from qkstore import charts
 from qkstore.analysis import live, swaps
 
 guard.enter()
@@ -46,7 +46,7 @@ panel.figures(
     ]
 )
 with st.container(border=True):
-    st.altair_chart(charts.swaps(rows, panel.dark()))
+    st.altair_chart(charts.swap_bars(rows, panel.dark()))
     line(
         "Mean attention before (pale) and after the swap with 95 % intervals, "
         f"over the same {found.n:,} queries of the {found.split or 'whole'} split in every condition"
@@ -61,7 +61,7 @@ with st.container(border=True):
     if answered:
         titles = [found.title for found in answered]
         shown = answered[st.selectbox("Result", range(len(answered)), format_func=titles.__getitem__)]
-        st.altair_chart(live_chart.target(shown, head, panel.dark()))
+        st.altair_chart(charts.live_bars(shown, head, panel.dark()))
         line(live.statement(shown, head))
         panel.csv(view, live.table(shown, head), "live")
     elif live.possible(view.run):
@@ -75,7 +75,7 @@ with st.container(border=True):
 with st.container(border=True), guard.told():
     st.subheader(f"Keys, little by little: {plain(view.name)}", anchor=False)
     response = results.doses(view.run, view.contrasts, view.layer, view.head)
-    st.altair_chart(curves.dose(response.table, panel.dark()))
+    st.altair_chart(charts.dose_curves(response.table, panel.dark()))
     line(
         "Mean attention on the target as the two keys exchange a part of their coordinates (1: all of it, "
         f"beyond: more), in the whole subspace of rank {response.rank}, and in its first coordinates one at a time; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dashboard import guard, panel, results, space, state
 from dashboard.text import line
-from qkstore import contrast, scatter
+from qkstore import charts, contrast
 from qkstore.analysis import points
 
 guard.enter()
@@ -49,11 +49,11 @@ panel.figures(
 )
 with st.container(border=True):
     plot = state.segments("Plot", "plot", list(PLOTS), "2d", shown=PLOTS.get, label_visibility="collapsed")
-    drawn = points.table, scatter.axes(method, points.explained), f"{q_label} / {k_label}", panel.dark()
+    drawn = points.table, charts.axes(method, points.explained), f"{q_label} / {k_label}", panel.dark()
     if plot == "3d":
         space.space(*drawn, key="space")
     else:
-        st.altair_chart(scatter.pairs(*drawn), key=f"points-{method}")
+        st.altair_chart(charts.point_pairs(*drawn), key=f"points-{method}")
     line(
         f"Showing {points.shown:,} of {points.total:,} queries and keys (seed 0) of the {points.split or 'whole'} split"
         + (

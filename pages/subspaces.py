@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dashboard import guard, panel, results, state
 from dashboard.text import line, plain
-from qkstore import charts, curves
+from qkstore import charts
 from qkstore.analysis import head
 
 guard.enter()
@@ -64,7 +64,7 @@ with main:
             f"Canonical correlations of queries and key contrasts: no change of the head's basis moves them. "
             f"Blue ones are above {found.canonical.chance:.2f} (line), about the largest that chance gives."
         )
-        st.altair_chart(charts.canonical(found.canonical.values, found.canonical.chance, panel.dark()))
+        st.altair_chart(charts.canonical_correlations(found.canonical.values, found.canonical.chance, panel.dark()))
     for place, (name, matrix) in zip(st.columns(3), head.matrices(fitted.arrays()).items()):
         place.altair_chart(charts.matrix(matrix, name, panel.dark()))
     line(
@@ -80,7 +80,7 @@ with detail:
     st.subheader("Against chance", anchor=False)
     if null.dealt:
         line(f"‖ΔC‖ against {len(null.norms)} random deals of the signs among each query's keys")
-        st.altair_chart(charts.null(null.norm, null.norms, panel.dark()))
+        st.altair_chart(charts.null_strip(null.norm, null.norms, panel.dark()))
     else:
         line("Each query of this contrast has keys of one sign only, so there is nothing to deal at random.")
     if compared:
@@ -97,7 +97,7 @@ with detail:
         line(
             f"99 % rank from the queries with 2, 4, … of the {grown.total:,} values of {grown.label}, drawn five times"
         )
-        st.altair_chart(curves.growth(grown.table, grown.label, panel.dark()))
+        st.altair_chart(charts.rank_growth(grown.table, grown.label, panel.dark()))
 
 values = head.spectrum(fitted.subspace.S, fitted.subspace.rank)
 with st.container(horizontal=True):

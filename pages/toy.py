@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dashboard import guard, panel, results, space, state
 from dashboard.text import line, plain
-from qkstore import charts, grid, scatter, toy
+from qkstore import charts, toy
 from qkstore.analysis import swaps
 from qkstore.toy import tallies
 
@@ -90,7 +90,7 @@ for place, field in zip(st.columns(len(toy.FILTERS)), toy.filters(toys)):
 cells = toy.grid(left)
 head = toy.chosen(cells, asked.ranks if asked else None)
 found = results.recovered(list(cells.values()))
-rows = grid.table(list(cells.values()), found)
+rows = charts.cell_table(list(cells.values()), found)
 tally, G = tallies(list(cells.values()), found), results.interaction(head.run)
 
 panel.figures(
@@ -112,7 +112,7 @@ panel.figures(
 with st.container(key="panels"):  # one above the other on a narrow screen
     for place, draw, title in zip(
         st.columns(2, border=True),
-        (grid.ranks, grid.accuracy),
+        (charts.rank_map, charts.accuracy_map),
         ("Recovered ranks", "Accuracy and its bound, in percent"),
     ):
         with place:
@@ -143,11 +143,11 @@ with st.container(key="panels"):  # one above the other on a narrow screen
             )
         view = state.View(store, head.run, store.features(head.run), name, toy.LAYER, toy.HEAD, [])
         points = results.points(head.run, name, basis == "balanced")
-        drawn = points.table, scatter.axes("pca", points.explained), f"signs of {name}, 1 is +", panel.dark()
+        drawn = points.table, charts.axes("pca", points.explained), f"signs of {name}, 1 is +", panel.dark()
         if plot == "3d":
             space.space(*drawn, key="space")
         else:
-            st.altair_chart(scatter.pairs(*drawn), key="points")
+            st.altair_chart(charts.point_pairs(*drawn), key="points")
         line(
             f"Queries on U and keys on V of {name}'s subspace of rank {points.rank}, then PCA of both: "
             f"{points.shown:,} of {points.total:,} points (seed 0). "
@@ -172,7 +172,7 @@ with st.container(key="panels"):  # one above the other on a narrow screen
         st.subheader("Swaps", anchor=False)
         swapped = results.swaps(head.run)
         conditions = [c.to_dict() for c in swapped.conditions]
-        st.altair_chart(charts.swaps(conditions, panel.dark()))
+        st.altair_chart(charts.swap_bars(conditions, panel.dark()))
         line(
             f"Attention before (pale) and after two keys swap their coordinates, over {swapped.n:,} contexts; "
             "random: ten subspaces of the rank."
@@ -180,7 +180,7 @@ with st.container(key="panels"):  # one above the other on a narrow screen
         panel.csv(view, swaps.table(conditions), "swaps")
     with detail:
         st.subheader("G: how the latents interact", anchor=False)
-        st.altair_chart(grid.interaction(G, panel.dark()))
+        st.altair_chart(charts.interaction_matrix(G, panel.dark()))
         line(VERDICT[G.verdict])
         panel.facts(
             [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qkstore import charts, report_chart
+from qkstore import charts
 from qkstore.analysis import Contrasts, PromptAttribution, attribute, attribution, shares
 from qkstore.analysis.attribution import gaps
 from qkstore.analysis.heads import HeadScore
@@ -37,20 +37,20 @@ subspaces."""
             f"{study.run.name}-attribution-one",
             f"Logits of prompt {one.prompt_id} at {at}, split by feature",
             _told(one),
-            charts.attribution(one.tokens, one.order),
+            charts.attribution_bars(one.tokens, one.order),
             "Figure 10",
         ),
         Figure(
             f"{study.run.name}-attribution-many",
             f"The logit gap over all {study.judged} prompts at {at}",
             _shares(found),
-            report_chart.distribution(found),
+            charts.logit_distribution(found),
         ),
         Figure(
             f"{study.run.name}-attribution-orders",
             f"Share of the gap by order of projection, and of random subspaces, at {at}",
             _sensitivity(points, len(found.gap)),
-            report_chart.estimates(points, "share of the mean logit gap", reference=0.0),
+            charts.head_intervals(points, "share of the mean logit gap", reference=0.0),
         ),
         Table(
             (

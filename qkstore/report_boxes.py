@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from qkstore import report_chart, scatter
+from qkstore import charts
 from qkstore.analysis.evidence import Evidence, growth
 from qkstore.analysis.heads import HeadScore
 from qkstore.analysis.points import cloud, drawn, matches
@@ -35,7 +35,7 @@ def ranks(study: Study) -> Section:
         f"{study.run.name}-ranks-best",
         f"Three ranks of ΔC at {head(study.best.layer, study.best.head)}",
         f"{seen}. Whiskers are 95 % intervals.",
-        report_chart.estimates(points, "rank", legend="rank"),
+        charts.head_intervals(points, "rank", legend="rank"),
     )
     note = (
         "Three ranks: singular values that hold 99 % of ‖ΔC‖² (the paper's rule), dimensions beyond sampling error, "
@@ -127,7 +127,7 @@ def pictures(study: Study) -> Section:
                     f"{study.run.name}-pictures-{name}-{method}",
                     title,
                     f"{where}, {_matched(found)}.",
-                    scatter.pairs(table, scatter.axes(method, explained), f"{q_label} / {k_label}", size=330),
+                    charts.point_pairs(table, charts.axes(method, explained), f"{q_label} / {k_label}", size=330),
                     of,
                     points=True,
                 )
@@ -182,7 +182,7 @@ def growths(study: Study) -> Section:
                         *told[-1][1:],
                     )
                 )
-    drawing = report_chart.growth(pl.concat(tables), "number of values that go into ΔC")
+    drawing = charts.rank_growths(pl.concat(tables), "number of values that go into ΔC")
     note = (
         "Queries of 2, 4, 8, … of the values, drawn anew five times; the band is the range over draws. "
         "The order contrast has one queried entity by definition, so for it the values are the orders that are queried."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import median
 
-from qkstore import charts, report_chart
+from qkstore import charts
 from qkstore.analysis import heads as analysis_heads
 from qkstore.analysis.heads import HeadScore
 from qkstore.document import Claim, Figure, Section, Table
@@ -52,7 +52,7 @@ def _map(study: Study, by: str) -> Figure:
         f"{study.run.name}-heads-map",
         f"{analysis_heads.MEASURES[by][0]} of every head",
         seen,
-        charts.heads(analysis_heads.table(study.scores, by), by, (study.best.layer, study.best.head)),
+        charts.head_map(analysis_heads.table(study.scores, by), by, (study.best.layer, study.best.head)),
     )
 
 
@@ -68,7 +68,7 @@ def _intervals(study: Study, by: str) -> Figure:
         f"{study.run.name}-heads-intervals",
         f"{analysis_heads.MEASURES[by][0]} with 95 % intervals, {study.judged} prompts",
         seen,
-        report_chart.estimates(rows, analysis_heads.MEASURES[by][1]),
+        charts.head_intervals(rows, analysis_heads.MEASURES[by][1]),
     )
 
 

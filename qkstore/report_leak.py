@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from qkstore import report_chart
+from qkstore import charts
 from qkstore.analysis import conditions, judge_split, subspace, swapper
 from qkstore.analysis import swaps as analysis_swaps
 from qkstore.analysis.evidence import Evidence
-from qkstore.charts import swaps
+from qkstore.charts import swap_bars
 from qkstore.document import Claim, Figure, Section
 from qkstore.intervention import Condition
 from qkstore.quoted import after, head, named
@@ -47,19 +47,19 @@ def leak(study: Study) -> Section:
             f"{study.run.name}-leak-norm",
             "‖ΔC‖ of the order contrast, raw and with each remedy",
             _strengths(study, names),
-            report_chart.estimates(sizes, "‖ΔC‖ (log scale)", log=True),
+            charts.head_intervals(sizes, "‖ΔC‖ (log scale)", log=True),
         ),
         Figure(
             f"{study.run.name}-leak-gap",
             "Mean logit gap of the order contrast, raw and with each remedy",
             _gaps(study, names),
-            report_chart.estimates(gaps, "mean logit on positive less on negative keys", reference=0.0),
+            charts.head_intervals(gaps, "mean logit on positive less on negative keys", reference=0.0),
         ),
         Figure(
             f"{study.run.name}-leak-swap",
             f"Swaps in each one's subspace at {head(study.best.layer, study.best.head)}",
             f"The target has, after the swap: {_after(swapped)}; the same {n:,} queries in every condition.",
-            swaps([c.to_dict() for c in swapped]),
+            swap_bars([c.to_dict() for c in swapped]),
         ),
     )
     return Section(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qkstore import report_chart, scatter
+from qkstore import charts
 from qkstore.analysis import covariance
 from qkstore.analysis.points import Cloud, cloud, drawn, matches
 from qkstore.contrast.builtin import authors_category
@@ -50,7 +50,7 @@ def ranks(study: Study) -> Section:
         f"{study.run.name}-ranks-share",
         "Share of ‖ΔC‖² that the mean query explains, by category",
         seen,
-        report_chart.estimates(points, "share of ‖ΔC‖²", zero=False, reference=1.0),
+        charts.head_intervals(points, "share of ‖ΔC‖²", zero=False, reference=1.0),
     )
     claims = tuple(_rank_claim(study, h) for h in study.heads)
     title = (
@@ -121,7 +121,7 @@ def _pictures(study: Study, points: Cloud, n: int, few: bool) -> tuple[list[Figu
                 f"{study.run.name}-pictures-{n}{'' if queries else '-keys'}",
                 title,
                 f"{seen} lie nearest to their own category; {chance}.",
-                report_chart.clusters(table, scatter.axes("pca", explained)),
+                charts.clusters(table, charts.axes("pca", explained)),
                 of,
                 points=True,
             )

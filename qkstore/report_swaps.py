@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from qkstore import charts, live_chart, report_chart
+from qkstore import charts
 from qkstore.analysis import Intervention, intervene
 from qkstore.analysis import swaps as analysis_swaps
 from qkstore.analysis.heads import HeadScore
@@ -52,7 +52,7 @@ def swaps(study: Study) -> Section:
                 f"{study.run.name}-swaps-L{h.layer}H{h.head}",
                 f"Swaps at {at}",
                 seen,
-                charts.swaps([c.to_dict() for c in conditions]),
+                charts.swap_bars([c.to_dict() for c in conditions]),
                 of,
             )
         )
@@ -113,7 +113,7 @@ def lived(study: Study) -> Section:
         f"{name}-target",
         f"Closed form and running model at {head(study.best.layer, study.best.head)}",
         f"{_moved(found, at)} {statement(found, at)}",
-        live_chart.target(found, at),
+        charts.live_bars(found, at),
     )
     table = Table(
         (
@@ -202,7 +202,7 @@ def queried(study: Study) -> Section:
         f"{study.run.name}-queried-best",
         f"Query-side swaps at {at}",
         seen,
-        charts.swaps([c.to_dict() for c in found.conditions]),
+        charts.swap_bars([c.to_dict() for c in found.conditions]),
     )
     features, randoms = [c for c in found.conditions if not c.bases], [c for c in found.conditions if c.bases]
     rows = [
@@ -233,7 +233,7 @@ def dosed(study: Study, coordinates: int = 3) -> Section:
         f"{study.run.name}-dosed-best",
         f"Target's attention against the dose at {at}",
         "; ".join(told) + ".",
-        report_chart.doses(pl.concat(tables)),
+        charts.dose_panels(pl.concat(tables)),
     )
     note = (
         "The keys' coordinates move part of the way, or beyond: "

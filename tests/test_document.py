@@ -11,7 +11,7 @@ import re
 
 import pytest
 
-from qkstore import page, report_chart
+from qkstore import charts, page
 from qkstore.document import Chapter, Claim, Document, Figure, Section, Table
 from qkstore.errors import StoreError
 
@@ -20,7 +20,7 @@ SVG = b'<svg width="1"><g/></svg>'
 
 def figure(name: str, of: str = "", points: bool = False) -> Figure:
     rows = [{"name": "a", "group": "g", "value": 0.5, "low": 0.25, "high": 0.75}]
-    return Figure(name, f"Title {name}", f"Seen in {name}.", report_chart.estimates(rows, "x"), of, points)
+    return Figure(name, f"Title {name}", f"Seen in {name}.", charts.head_intervals(rows, "x"), of, points)
 
 
 def chapter(name: str, *parts, claims: tuple[Claim, ...] = ()) -> Chapter:

@@ -17,7 +17,7 @@ from conftest import ROOT
 import qkstore
 from ingest import __main__ as command
 from ingest import boxes, demo, intervene, job, lists, live, model
-from qkstore import analysis, live_chart
+from qkstore import analysis, charts
 from qkstore.analysis import live as kept
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError, ModelError, QKStoreError, RunError, StoreError
@@ -358,13 +358,13 @@ def test_the_page_names_the_command_where_there_is_none_and_it_runs(show, store,
 
 
 def test_the_chart_has_a_bar_for_all_that_was_measured(store, net, both):
-    rows = live_chart.rows(both, "1:0")
+    rows = charts.live_rows(both, "1:0")
     assert set(rows["measure"]) == {"Attention, closed form", "Attention, live", "Answers"}
     assert len(rows) == 3 * 6
     assert rows["name"].unique(maintain_order=True).to_list()[:2] == ["order", "random of order's rank"]
     run = store.run("ent")
     found = live.intervene(store, run, net, features(store, run, "order"), [(0, 0), (1, 3)], most=MOST)
-    assert "Attention of later heads" in set(live_chart.rows(found, "0:0")["measure"])
-    assert live_chart.target(found, "0:0").to_dict()["layer"]
+    assert "Attention of later heads" in set(charts.live_rows(found, "0:0")["measure"])
+    assert charts.live_bars(found, "0:0").to_dict()["layer"]
     assert "another question" in kept.statement(found, "1:3")
     assert "another question" not in kept.statement(found, "0:0")

@@ -14,7 +14,7 @@ import pytest
 import stores
 
 import qkstore
-from qkstore import charts, page, report_chart
+from qkstore import charts, page
 from qkstore.analysis import attribute
 from qkstore.document import Chapter, Claim, Document, Figure, Section, Table
 from qkstore.drawing import named, png, svg
@@ -37,7 +37,7 @@ def figure(name: str, text: str, points: bool = False) -> Figure:
         {"name": text, "group": text, "value": 0.5, "low": 0.25, "high": 0.75},
         {"name": "b", "group": "c", "value": 1.0, "low": 0.5, "high": 1.5},
     ]
-    return Figure(name, text, text, report_chart.estimates(rows, text, legend=text), text, points)
+    return Figure(name, text, text, charts.head_intervals(rows, text, legend=text), text, points)
 
 
 def document(text: str) -> Document:
@@ -112,7 +112,7 @@ def test_ids_of_pictures_do_not_meet():
         named(scripted, "n")
         == '<svg><clipPath id="n-a"/><g clip-path="url(#n-a)" href="#n-a"/><text>id="a" url(#a)</text></svg>'
     )
-    one, two = (svg(Figure(name, "t", "s", charts.heads(_scores(), "accuracy", (0, 0)))) for name in ("x", "y"))
+    one, two = (svg(Figure(name, "t", "s", charts.head_map(_scores(), "accuracy", (0, 0)))) for name in ("x", "y"))
     ids = [set(re.findall(r'\bid="([^"]+)"', text)) for text in (one, two)]
     assert ids[0]
     assert not ids[0] & ids[1]
@@ -137,7 +137,7 @@ def test_tokens_of_any_kind_are_drawn(tmp_path):
     run = qkstore.open(stores.write(tmp_path, data=stores.hostile(texts, n=64))).run("boxes")
     store = qkstore.open(tmp_path)
     found = attribute(run, {"order": store.feature(run, "order")}, 1, 0, 48)
-    text = svg(Figure("f", "t", "s", charts.attribution(found.tokens, found.order)))
+    text = svg(Figure("f", "t", "s", charts.attribution_bars(found.tokens, found.order)))
     ElementTree.fromstring(text)
     assert "<script" not in text
     assert "\u202e" not in text

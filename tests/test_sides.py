@@ -8,7 +8,7 @@ import pytest
 import stores
 
 import qkstore
-from qkstore import curves
+from qkstore import charts
 from qkstore.analysis import evidence, swaps, variations
 
 
@@ -63,13 +63,13 @@ def test_doses_and_growth_are_charts_of_their_pages(show, store):
 def test_curves_have_every_coordinate_and_a_baseline(store, dark):
     run, features = _asked(store, "lexical")
     table = variations.response(run, features["lexical"], 0, 0, doses=(0.0, 1.0)).table
-    spec = curves.dose(table, dark).to_dict()
+    spec = charts.dose_curves(table, dark).to_dict()
     domain = spec["layer"][1]["encoding"]["color"]["scale"]["domain"]
     assert domain[0] == "all coordinates"
     assert domain[-1] == "random, same rank"
     assert len(domain) == table["coordinate"].n_unique()
     assert len(set(spec["layer"][1]["encoding"]["color"]["scale"]["range"])) >= min(3, len(domain))
     grown = evidence.growth(run, features["lexical"][0], 0, 0, draws=2)
-    text = json.dumps(curves.growth(grown.table, grown.label, dark).to_dict())
+    text = json.dumps(charts.rank_growth(grown.table, grown.label, dark).to_dict())
     assert "Values of queried_entity" in text
     assert "99 % rank" in text

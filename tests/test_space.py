@@ -15,7 +15,8 @@ import pytest
 import stores
 
 from dashboard import space
-from qkstore import palette, scatter
+from qkstore import charts
+from qkstore.charts import palette
 
 TITLES = ("PC1 (50%)", "PC2 (30%)", "PC3 (10%)")
 HOSTILE = "<img src=x onerror=alert(1)>\u202e"
@@ -95,7 +96,7 @@ def test_no_points_are_no_error():
 @pytest.mark.parametrize("kind", GROUPS)
 def test_labels_have_the_colours_and_the_order_of_the_plane(kind, dark):
     table = points(GROUPS[kind])
-    scale = scatter.pairs(table, TITLES, "label", dark).to_dict()["hconcat"][0]["encoding"]["color"]["scale"]
+    scale = charts.point_pairs(table, TITLES, "label", dark).to_dict()["hconcat"][0]["encoding"]["color"]["scale"]
     assert sent(table, dark=dark)["groups"] == [
         list(pair) for pair in zip(scale["domain"], scale["range"], strict=True)
     ]
@@ -109,9 +110,9 @@ def test_colours_are_those_of_the_theme():
 
 def test_words_that_are_rare_or_missing_are_others():
     found = decoded(sent(points([*WORDS, None])))
-    assert set(found["group"]) == {*"abcdef", scatter.OTHERS}
-    assert (found["group"] == scatter.OTHERS).sum() == sum(w in "gh" for w in WORDS) + 1
-    assert decoded(sent(points(["1", None, "2"])))["group"].to_list().count(scatter.OTHERS) == 1
+    assert set(found["group"]) == {*"abcdef", charts.OTHERS}
+    assert (found["group"] == charts.OTHERS).sum() == sum(w in "gh" for w in WORDS) + 1
+    assert decoded(sent(points(["1", None, "2"])))["group"].to_list().count(charts.OTHERS) == 1
 
 
 def test_which_words_get_a_colour_does_not_hang_on_the_order_of_points():

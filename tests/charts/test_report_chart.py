@@ -11,8 +11,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from qkstore import palette, report_chart
+from qkstore import charts as qkstore_charts
 from qkstore.attribution import Distribution
+from qkstore.charts import palette
 from qkstore.document import Figure
 from qkstore.drawing import CONFIG, WIDTH, spec, svg
 
@@ -86,7 +87,7 @@ def layers(chart) -> dict[str, dict]:
 
 
 def test_estimates_draw_every_row_with_its_own_interval():
-    chart = report_chart.estimates(ROWS, "rank", legend="feature")
+    chart = qkstore_charts.head_intervals(ROWS, "rank", legend="feature")
     assert tables(chart)[-1] == ROWS
     rule, point = layers(chart)["rule"]["encoding"], layers(chart)["point"]["encoding"]
     assert (rule["x"]["field"], rule["x2"]["field"], point["x"]["field"], point["x"]["title"]) == (
@@ -102,17 +103,17 @@ def test_estimates_draw_every_row_with_its_own_interval():
 
 
 def test_one_group_needs_no_legend_and_one_row_a_name_no_offset():
-    chart = report_chart.estimates([r for r in ROWS if r["group"] == "order"], "x")
+    chart = qkstore_charts.head_intervals([r for r in ROWS if r["group"] == "order"], "x")
     point = layers(chart)["point"]["encoding"]
     assert point["color"]["legend"] is None
     assert "yOffset" not in point
     assert "tick" not in layers(chart)
-    several = layers(report_chart.estimates(ROWS, "x"))["point"]["encoding"]
+    several = layers(qkstore_charts.head_intervals(ROWS, "x"))["point"]["encoding"]
     assert several["color"]["legend"]["orient"] == "top", "the control"
 
 
 def test_a_null_is_a_stroke_and_a_reference_a_line():
-    chart = report_chart.estimates([r | {"null": 0.5 * r["value"]} for r in ROWS], "x", reference=1.0)
+    chart = qkstore_charts.head_intervals([r | {"null": 0.5 * r["value"]} for r in ROWS], "x", reference=1.0)
     assert layers(chart)["tick"]["encoding"]["x"]["field"] == "null"
     assert [r["null"] for r in tables(chart)[-1]] == [
         1.5,
@@ -126,32 +127,34 @@ def test_a_null_is_a_stroke_and_a_reference_a_line():
 
 def test_some_rows_may_lack_a_null():
     rows = [ROWS[0] | {"null": None}, ROWS[2] | {"null": 0.5}]
-    assert [r["null"] for r in tables(report_chart.estimates(rows, "x"))[-1]] == [None, 0.5]
-    ElementTree.fromstring(svg(Figure("f", "t", "s", report_chart.estimates(rows, "x", log=True))))
+    assert [r["null"] for r in tables(qkstore_charts.head_intervals(rows, "x"))[-1]] == [None, 0.5]
+    ElementTree.fromstring(svg(Figure("f", "t", "s", qkstore_charts.head_intervals(rows, "x", log=True))))
 
 
 def test_a_logarithm_has_no_zero_and_loses_no_row():
-    chart = report_chart.estimates(ROWS, "x", log=True)
+    chart = qkstore_charts.head_intervals(ROWS, "x", log=True)
     rows = tables(chart)[-1]
     assert len(rows) == 4
     assert all(r["low"] > 0 and r["value"] > 0 for r in rows)
     assert [r["value"] for r in rows[:3]] == [3.0, 2.0, 1.0]
     assert [r["high"] for r in rows] == [r["high"] for r in ROWS]
     assert layers(chart)["point"]["encoding"]["x"]["scale"] == {"type": "log"}
-    zeros = tables(report_chart.estimates([ROWS[3]], "x", log=True))[-1]
+    zeros = tables(qkstore_charts.head_intervals([ROWS[3]], "x", log=True))[-1]
     assert 0 < zeros[0]["value"] <= 1, "where all are zero too"
 
 
 def test_an_axis_begins_at_zero_unless_it_may_not():
-    assert layers(report_chart.estimates(ROWS, "x"))["point"]["encoding"]["x"]["scale"] == {"zero": True}
-    assert layers(report_chart.estimates(ROWS, "x", zero=False))["point"]["encoding"]["x"]["scale"] == {"zero": False}
+    assert layers(qkstore_charts.head_intervals(ROWS, "x"))["point"]["encoding"]["x"]["scale"] == {"zero": True}
+    assert layers(qkstore_charts.head_intervals(ROWS, "x", zero=False))["point"]["encoding"]["x"]["scale"] == {
+        "zero": False
+    }
 
 
 def test_hidden_characters_of_names_are_spelled_out():
     rows = [ROWS[0] | {"name": "\u202egnp", "group": "a\nb"}]
-    (row,) = tables(report_chart.estimates(rows, "x"))[-1]
+    (row,) = tables(qkstore_charts.head_intervals(rows, "x"))[-1]
     assert (row["name"], row["group"]) == ("U+202Egnp", "a↵b")
-    text = svg(Figure("f", "t", "s", report_chart.estimates(rows + ROWS, "x")))
+    text = svg(Figure("f", "t", "s", qkstore_charts.head_intervals(rows + ROWS, "x")))
     assert "\u202e" not in text
     assert "U+202Egnp" in text
 
@@ -160,18 +163,18 @@ def test_hidden_characters_of_names_are_spelled_out():
 
 
 def test_a_box_has_the_quantiles_of_its_part():
-    rows = {r["part"]: r for r in tables(report_chart.distribution(FOUND))[-1]}
+    rows = {r["part"]: r for r in tables(qkstore_charts.logit_distribution(FOUND))[-1]}
     assert list(rows) == ["whole gap", "order", "rest"]
     for name, scale in (("whole gap", 1), ("order", 0.75), ("rest", 0.25)):
         found = [rows[name][q] / scale for q in ("low", "q1", "median", "q3", "high", "mean")]
         assert found == pytest.approx([5, 25, 50, 75, 95, 50])
     skewed = Distribution(np.r_[GAP, 10_000.0], {"rest": np.r_[GAP, 10_000.0]}, {"rest": 1.0}, {"rest": None})
-    (row, _) = tables(report_chart.distribution(skewed))[-1]
+    (row, _) = tables(qkstore_charts.logit_distribution(skewed))[-1]
     assert row["mean"] > row["q3"] > row["median"], "the dot is the mean, the stroke the median"
 
 
 def test_parts_have_the_features_colours():
-    colour = layers(report_chart.distribution(FOUND))["bar"]["encoding"]["color"]["scale"]
+    colour = layers(qkstore_charts.logit_distribution(FOUND))["bar"]["encoding"]["color"]["scale"]
     assert dict(zip(colour["domain"], colour["range"])) == {
         "whole gap": palette.GREY,
         "order": palette.BLUE,
@@ -184,7 +187,7 @@ def test_parts_have_the_features_colours():
 
 @pytest.mark.parametrize(
     ("chart", "table"),
-    [(report_chart.growth(GROWN, "values"), GROWN), (report_chart.doses(DOSED), DOSED)],
+    [(qkstore_charts.rank_growths(GROWN, "values"), GROWN), (qkstore_charts.dose_panels(DOSED), DOSED)],
     ids=["growth", "doses"],
 )
 def test_lines_and_bands_are_of_every_row(chart, table):
@@ -199,16 +202,16 @@ def test_lines_and_bands_are_of_every_row(chart, table):
 
 
 def test_heads_have_their_colours_in_the_order_given_and_random_is_grey():
-    colour = report_chart.growth(GROWN, "values").to_dict()["spec"]["layer"][1]["encoding"]["color"]["scale"]
+    colour = qkstore_charts.rank_growths(GROWN, "values").to_dict()["spec"]["layer"][1]["encoding"]["color"]["scale"]
     assert colour["domain"] == ["L1", "L0"]
-    assert colour["range"] == list(report_chart.COLOURS[:2])
-    dosed = report_chart.doses(DOSED).to_dict()["spec"]["layer"][1]["encoding"]["color"]["scale"]
+    assert colour["range"] == list(qkstore_charts.CLUSTER_COLOURS[:2])
+    dosed = qkstore_charts.dose_panels(DOSED).to_dict()["spec"]["layer"][1]["encoding"]["color"]["scale"]
     assert dict(zip(dosed["domain"], dosed["range"])) == {"all": palette.BLUE, "random": palette.GREY}
 
 
 def test_growth_has_an_axis_a_feature_and_doses_share_one():
-    assert report_chart.growth(GROWN, "values").to_dict()["resolve"]["scale"] == {"x": "independent"}
-    assert "resolve" not in report_chart.doses(DOSED).to_dict()
+    assert qkstore_charts.rank_growths(GROWN, "values").to_dict()["resolve"]["scale"] == {"x": "independent"}
+    assert "resolve" not in qkstore_charts.dose_panels(DOSED).to_dict()
 
 
 # -- clusters ----------------------------------------------------------------------------------------------------
@@ -216,7 +219,7 @@ def test_growth_has_an_axis_a_feature_and_doses_share_one():
 
 def test_clusters_draw_all_points_twice_and_name_groups_at_the_centre_of_their_keys():
     some = points()
-    chart = report_chart.clusters(some, ("PC 1", "PC 2", "PC 3"))
+    chart = qkstore_charts.clusters(some, ("PC 1", "PC 2", "PC 3"))
     found = chart.to_dict()
     centres, drawn = sorted(found["datasets"].values(), key=len)
     assert len(drawn) == 24
@@ -232,7 +235,7 @@ def test_clusters_draw_all_points_twice_and_name_groups_at_the_centre_of_their_k
 
 
 def test_queries_and_keys_are_told_apart_and_keys_alone_need_no_legend():
-    drawn = (report_chart.clusters(points(sides=s), ("a", "b", "c")).to_dict() for s in (("query", "key"), ("key",)))
+    drawn = (qkstore_charts.clusters(points(sides=s), ("a", "b", "c")).to_dict() for s in (("query", "key"), ("key",)))
     both, keys = (chart["hconcat"][0]["layer"][0]["encoding"]["shape"] for chart in drawn)
     assert both["scale"] == keys["scale"] == {"domain": ["query", "key"], "range": ["triangle-up", "circle"]}
     assert both["legend"] == {"orient": "bottom"}
@@ -241,20 +244,20 @@ def test_queries_and_keys_are_told_apart_and_keys_alone_need_no_legend():
 
 def test_more_groups_than_colours_are_drawn_all_the_same():
     many = points(60).with_columns(group=pl.Series([f"g{i}" for i in range(60)]))
-    plot = report_chart.clusters(many, ("a", "b", "c")).to_dict()["hconcat"][0]
+    plot = qkstore_charts.clusters(many, ("a", "b", "c")).to_dict()["hconcat"][0]
     scale = plot["layer"][0]["encoding"]["color"]["scale"]
     assert len(scale["domain"]) == len(scale["range"]) == 60
-    assert scale["range"][16:32] == scale["range"][:16] == list(report_chart.COLOURS)
+    assert scale["range"][16:32] == scale["range"][:16] == list(qkstore_charts.CLUSTER_COLOURS)
 
 
 # -- on paper ----------------------------------------------------------------------------------------------------
 
 CHARTS = {
-    "estimates": report_chart.estimates(ROWS, "x"),
-    "growth": report_chart.growth(GROWN, "values"),
-    "doses": report_chart.doses(DOSED),
-    "distribution": report_chart.distribution(FOUND),
-    "clusters": report_chart.clusters(points(), ("a", "b", "c")),
+    "estimates": qkstore_charts.head_intervals(ROWS, "x"),
+    "growth": qkstore_charts.rank_growths(GROWN, "values"),
+    "doses": qkstore_charts.dose_panels(DOSED),
+    "distribution": qkstore_charts.logit_distribution(FOUND),
+    "clusters": qkstore_charts.clusters(points(), ("a", "b", "c")),
 }
 
 
@@ -270,15 +273,15 @@ def test_a_figure_is_drawn_on_white_with_ink(name):
 
 
 def test_a_chart_that_fills_its_place_gets_a_width_and_keeps_its_own_settings():
-    from qkstore import charts
+    from qkstore.charts import covariance as charts
 
     heads = pl.DataFrame(
         [{"layer": 0, "head": h, "accuracy": h / 2, "selectivity": 1.0, "strength": 1.0, "rank": 1} for h in range(2)]
     )
-    chart = charts.heads(heads, "accuracy", (0, 0))
+    chart = charts.head_map(heads, "accuracy", (0, 0))
     assert chart.to_dict()["width"] == "container"
     assert spec(Figure("f", "t", "s", chart))["width"] == WIDTH - 100
-    assert spec(Figure("f", "t", "s", CHARTS["estimates"]))["width"] == report_chart.WIDTH - 160
+    assert spec(Figure("f", "t", "s", CHARTS["estimates"]))["width"] == palette.WIDTH - 160
     own = CHARTS["estimates"].configure_axis(labelFontSize=7).configure_view(stroke="red")
     config = spec(Figure("f", "t", "s", own))["config"]
     assert config["axis"]["labelFontSize"] == 7

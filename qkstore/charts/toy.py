@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from qkstore import palette
+from qkstore.charts import palette
 from qkstore.interaction import Interaction
 from qkstore.toy import Recovered, Toy
 
@@ -17,7 +17,7 @@ LOW = 0.5  # the accuracy at which it is empty
 CELL = 46  # pixels, at least
 
 
-def table(toys: Sequence[Toy], found: Sequence[Recovered]) -> pl.DataFrame:
+def cell_table(toys: Sequence[Toy], found: Sequence[Recovered]) -> pl.DataFrame:
     """One row for each toy run: true and recovered ranks, how far they are apart, its accuracy and the bound."""
     rows = [
         {
@@ -36,7 +36,7 @@ def table(toys: Sequence[Toy], found: Sequence[Recovered]) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def ranks(rows: pl.DataFrame, chosen: tuple[int, int], dark: bool = False) -> alt.LayerChart:
+def rank_map(rows: pl.DataFrame, chosen: tuple[int, int], dark: bool = False) -> alt.LayerChart:
     """Fig. 2: true r1 across, true r2 down, the recovered ranks as text.
 
     The darker a cell, the farther the recovered ranks are from the true ones. Cells of more coordinates than the head
@@ -48,7 +48,7 @@ def ranks(rows: pl.DataFrame, chosen: tuple[int, int], dark: bool = False) -> al
     return _map(text, colour, alt.datum.distance > FAR / 2, chosen, dark)
 
 
-def accuracy(rows: pl.DataFrame, chosen: tuple[int, int], dark: bool = False) -> alt.LayerChart:
+def accuracy_map(rows: pl.DataFrame, chosen: tuple[int, int], dark: bool = False) -> alt.LayerChart:
     """The accuracy of each head over the bound that none can beat, in percent. Otherwise as `ranks`."""
     scale = alt.Scale(range=palette.ramp(dark), domain=[LOW, 1], clamp=True, interpolate="rgb")
     colour = alt.Color("accuracy:Q", title="Accuracy", scale=scale, legend=_legend(".0%", [LOW, (1 + LOW) / 2, 1]))
@@ -102,7 +102,7 @@ def _legend(form: str, values: Sequence[float]) -> alt.Legend:
     return alt.Legend(orient="top", titleOrient="left", format=form, values=values, titleLimit=220, **more)
 
 
-def interaction(found: Interaction, dark: bool = False, size: int = 300) -> alt.LayerChart:
+def interaction_matrix(found: Interaction, dark: bool = False, size: int = 300) -> alt.LayerChart:
     """G (Fig. 5, 13): coordinates of the query's latents down, of the key's across.
 
     Blue is above zero, orange below; the blocks of z1 and z2 are framed.

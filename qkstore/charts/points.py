@@ -8,7 +8,7 @@ from operator import and_
 import altair as alt
 import polars as pl
 
-from qkstore import palette
+from qkstore.charts import palette
 from qkstore.text import column, visible
 
 OTHERS = "others"
@@ -18,9 +18,22 @@ ORDINAL = {
     False: ["#e69f00", "#e16462", "#b12a90", "#6a00a8", "#0d0887"],
     True: ["#fdf06b", "#fdb32f", "#ed7953", "#d14e8f", "#a97bea"],
 }
+CLUSTER_COLOURS = (
+    *palette.CATEGORIES,
+    "#7B5EA7",
+    "#8C6D31",
+    "#4D7A8C",
+    "#B5485D",
+    "#5F8F3E",
+    "#A0522D",
+    "#33475B",
+    "#B8860B",
+    "#6B6BD6",
+    "#2F6F62",
+)
 
 
-def pairs(
+def point_pairs(
     points: pl.DataFrame, names: tuple[str, str, str], title: str, dark: bool = False, size: int = 395
 ) -> alt.HConcatChart:
     """Coordinates x–y and y–z of `points`, side by side; a single direction is drawn as one strip for each group.
@@ -127,3 +140,50 @@ def _ramp(n: int, dark: bool = False) -> list[str]:
         return "#" + "".join(f"{round(a + (b - a) * (at - i)):02x}" for a, b in zip(low, high))
 
     return [mix((len(stops) - 1) * (i / max(n - 1, 1))) for i in range(n)]
+
+
+def clusters(points: pl.DataFrame, names: tuple[str, str, str], size: int = 330) -> alt.HConcatChart:
+    """Coordinates x–y and y–z of points (side, x, y, z, group), a colour a group, which is named where its keys lie."""
+    shown = points.with_columns(group=column(points["group"])).drop("text")
+    groups = sorted(shown["group"].unique())
+    centres = shown.filter(pl.col("side") == "key").group_by("group").agg(pl.col(c).mean() for c in "xyz")
+    colour = alt.Color(
+        "group:N",
+        scale=alt.Scale(domain=groups, range=[CLUSTER_COLOURS[i % len(CLUSTER_COLOURS)] for i in range(len(groups))]),
+        legend=None,
+    )
+    sides = shown["side"].unique().sort(descending=True).to_list()
+    shape = alt.Shape(
+        "side:N",
+        title=None,
+        scale=alt.Scale(domain=["query", "key"], range=["triangle-up", "circle"]),
+        legend=alt.Legend(orient="bottom") if len(sides) > 1 else None,
+    )
+    title = dict(zip("xyz", names))
+
+    def plot(a: str, b: str) -> alt.LayerChart:
+        x, y = (
+            alt.X(f"{a}:Q", title=title[a], scale=alt.Scale(zero=False)),
+            alt.Y(f"{b}:Q", title=title[b], scale=alt.Scale(zero=False)),
+        )
+        dots = (
+            alt.Chart(shown)
+            .mark_point(filled=True, strokeWidth=0.5)
+            .encode(
+                x=x,
+                y=y,
+                color=colour,
+                shape=shape,
+                opacity=alt.value(0.55),
+                size=alt.condition("datum.side == 'query'", alt.value(46), alt.value(18)),
+                stroke=alt.condition("datum.side == 'query'", alt.value(palette.ink()), alt.value("transparent")),
+            )
+        )
+        words = alt.Chart(centres).encode(x=x, y=y, text="group:N")
+        return alt.layer(
+            dots,
+            words.mark_text(fontSize=11, fontWeight="bold", stroke="white", strokeWidth=3.5),
+            words.mark_text(fontSize=11, fontWeight="bold").encode(color=colour),
+        ).properties(width=size, height=size * 0.85)
+
+    return alt.hconcat(plot("x", "y"), plot("y", "z"), spacing=24).resolve_scale(color="shared", shape="shared")

@@ -16,6 +16,7 @@ FEATURES = {
     "authors/lexical": ORANGE,
     "rest": GREEN,
 }
+WIDTH = 640
 
 
 def ramp(dark: bool = False) -> list[str]:

@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 import vl_convert
 
-from qkstore import charts, palette, scatter
+from qkstore import charts
+from qkstore.charts import palette
 
 RNG = np.random.default_rng(0)
 
@@ -78,25 +79,27 @@ def points(groups: list[str], rank: int = 3) -> pl.DataFrame:
 
 
 ALL = {
-    "heads": lambda dark: charts.heads(scores(), "accuracy", (1, 2), dark),
-    "many heads": lambda dark: charts.heads(scores(32, 32), "rank", (20, 7), dark),
-    "no accuracy": lambda dark: charts.heads(
+    "heads": lambda dark: charts.head_map(scores(), "accuracy", (1, 2), dark),
+    "many heads": lambda dark: charts.head_map(scores(32, 32), "rank", (20, 7), dark),
+    "no accuracy": lambda dark: charts.head_map(
         scores().with_columns(accuracy=pl.lit(None, pl.Float64)), "accuracy", (0, 0), dark
     ),
     "singular values": lambda dark: charts.singular_values(np.array([3.0, 1.0, 0.1]), 2, dark),
-    "canonical": lambda dark: charts.canonical(np.array([0.9, 0.3, 0.1]), 0.25, dark),
+    "canonical": lambda dark: charts.canonical_correlations(np.array([0.9, 0.3, 0.1]), 0.25, dark),
     "matrix": lambda dark: charts.matrix(RNG.normal(size=(16, 16)), "ΔC", dark),
     "zero matrix": lambda dark: charts.matrix(np.zeros((4, 4)), "ΔC", dark),
-    "null": lambda dark: charts.null(5.0, RNG.normal(2, 0.1, 99), dark),
+    "null": lambda dark: charts.null_strip(5.0, RNG.normal(2, 0.1, 99), dark),
     "angles": lambda dark: charts.angles(
         pl.DataFrame({"side": ["query", "key"], "index": [1, 1], "angle": [10.0, 80.0]}), dark
     ),
-    "swaps": lambda dark: charts.swaps(CONDITIONS, dark),
-    "attribution": lambda dark: charts.attribution(TOKENS, ["order", "lexical"], dark),
-    "points": lambda dark: scatter.pairs(points(list("abcabc")), scatter.axes("pca", [0.5, 0.3, 0.1]), "label", dark),
-    "umap": lambda dark: scatter.pairs(points(["1", "2", "10"]), scatter.axes("umap", None), "label", dark),
-    "one direction": lambda dark: scatter.pairs(
-        points(list("abcabc"), rank=1), scatter.axes("pca", [1.0]), "label", dark
+    "swaps": lambda dark: charts.swap_bars(CONDITIONS, dark),
+    "attribution": lambda dark: charts.attribution_bars(TOKENS, ["order", "lexical"], dark),
+    "points": lambda dark: charts.point_pairs(
+        points(list("abcabc")), charts.axes("pca", [0.5, 0.3, 0.1]), "label", dark
+    ),
+    "umap": lambda dark: charts.point_pairs(points(["1", "2", "10"]), charts.axes("umap", None), "label", dark),
+    "one direction": lambda dark: charts.point_pairs(
+        points(list("abcabc"), rank=1), charts.axes("pca", [1.0]), "label", dark
     ),
 }
 
@@ -110,22 +113,22 @@ def test_vega_draws_every_chart(name, dark):
 
 
 def test_a_cell_a_head_and_the_chosen_one_ringed():
-    drawn = svg(charts.heads(scores(), "accuracy", (1, 2)))
+    drawn = svg(charts.head_map(scores(), "accuracy", (1, 2)))
     assert drawn.count(palette.CHOSEN) == 1
     # L1 H3, and L1 H2 which is ringed
     assert "40%" in drawn
     assert ">30%<" in drawn
-    assert svg(charts.heads(scores(), "accuracy", (9, 9))).count(palette.CHOSEN) == 0
+    assert svg(charts.head_map(scores(), "accuracy", (9, 9))).count(palette.CHOSEN) == 0
 
 
 def test_values_are_written_into_few_cells_only():
-    few, many = (charts.heads(scores(*shape), "accuracy", (0, 0)) for shape in ((2, 4), (32, 32)))
+    few, many = (charts.head_map(scores(*shape), "accuracy", (0, 0)) for shape in ((2, 4), (32, 32)))
     assert [layer.mark.type for layer in few.layer if layer.mark.type == "text"] == ["text"]
     assert not [layer for layer in many.layer if layer.mark.type == "text"]
 
 
 def test_layer_0_is_at_the_bottom():
-    assert charts.heads(scores(3, 2), "accuracy", (0, 0)).to_dict()["layer"][0]["encoding"]["y"]["sort"] == [2, 1, 0]
+    assert charts.head_map(scores(3, 2), "accuracy", (0, 0)).to_dict()["layer"][0]["encoding"]["y"]["sort"] == [2, 1, 0]
 
 
 def test_shrinking_keeps_the_strongest_cell_of_a_block_with_its_sign():
@@ -140,16 +143,16 @@ def test_shrinking_keeps_the_strongest_cell_of_a_block_with_its_sign():
 
 
 def test_canonical_correlations_above_chance_are_blue_and_the_line_is_chance():
-    drawn = svg(charts.canonical(np.array([0.9, 0.6, 0.1]), 0.25))
+    drawn = svg(charts.canonical_correlations(np.array([0.9, 0.6, 0.1]), 0.25))
     assert drawn.count(f'fill="{palette.BLUE}"') == 2
     assert drawn.count(f'stroke="{palette.CHOSEN}"') == 1
-    assert svg(charts.canonical(np.array([0.2, 0.1]), 0.25)).count(f'fill="{palette.BLUE}"') == 0
-    bars = charts.canonical(np.linspace(1, 0, 128), 0.9).layer[0]
+    assert svg(charts.canonical_correlations(np.array([0.2, 0.1]), 0.25)).count(f'fill="{palette.BLUE}"') == 0
+    bars = charts.canonical_correlations(np.linspace(1, 0, 128), 0.9).layer[0]
     assert len(bars.data if isinstance(bars.data, pl.DataFrame) else []) == 2 * 13 + 8, "not all of many small ones"
 
 
 def test_the_parts_of_a_bar_sum_to_the_logit_drawn_on_it():
-    chart = charts.attribution(TOKENS, ["order", "lexical"])
+    chart = charts.attribution_bars(TOKENS, ["order", "lexical"])
     bars, tick = (layer.data for layer in chart.layer)
     sums = bars.group_by("token").agg(pl.col("value").sum()).join(tick, on="token")
     np.testing.assert_allclose(sums["value"], sums["logit"])
@@ -166,10 +169,10 @@ def test_features_keep_their_colour_on_every_page():
 
 
 def test_hostile_tokens_are_drawn_as_text():
-    drawn = svg(charts.attribution(TOKENS, ["order", "lexical"]))
+    drawn = svg(charts.attribution_bars(TOKENS, ["order", "lexical"]))
     assert "<script" not in drawn
     assert "\u202e" not in drawn
-    spec = scatter.pairs(points(list("ab")), ("x", "y", "z"), "label").to_json(ensure_ascii=False)
+    spec = charts.point_pairs(points(list("ab")), ("x", "y", "z"), "label").to_json(ensure_ascii=False)
     assert "\u202e" not in spec
     assert "U+202E" in spec
 
@@ -184,7 +187,7 @@ def test_random_bars_stand_beside_their_feature():
         ]
     )
     assert [c["name"] for c in told] == ["a", "random of a's rank", "b", "random"]
-    drawn = svg(charts.swaps(CONDITIONS))
+    drawn = svg(charts.swap_bars(CONDITIONS))
     assert "order" in drawn
     assert "random × 10" in drawn
     assert "rank 3" in drawn
@@ -192,48 +195,48 @@ def test_random_bars_stand_beside_their_feature():
 
 def test_small_attention_fills_the_plot():
     top = [
-        charts.swaps([condition("a", 1, after), condition("random", 1, after, 10)]).to_dict()["layer"][0]["encoding"][
-            "y"
-        ]["scale"]["domain"][1]
+        charts.swap_bars([condition("a", 1, after), condition("random", 1, after, 10)]).to_dict()["layer"][0][
+            "encoding"
+        ]["y"]["scale"]["domain"][1]
         for after in (0.1, 0.9)
     ]
     low = condition("a", 1, 0.1) | {
         "ci": {f"{k}_{w}": (0.0, 0.2) for k in ("original", "target") for w in ("before", "after")}
     }
     assert top == [min(1, 1.05 * 0.92), min(1, 1.05 * 0.92)]
-    assert charts.swaps([low, low | {"bases": 10}]).to_dict()["layer"][0]["encoding"]["y"]["scale"]["domain"][
+    assert charts.swap_bars([low, low | {"bases": 10}]).to_dict()["layer"][0]["encoding"]["y"]["scale"]["domain"][
         1
     ] == pytest.approx(0.21)
 
 
 def test_a_contrast_name_cannot_break_out_of_the_axis():
     name = "a'\"];alert(1)//"
-    drawn = svg(charts.swaps([condition(name, 1, 0.5), condition("random", 1, 0.1, 10)]))
+    drawn = svg(charts.swap_bars([condition(name, 1, 0.5), condition("random", 1, 0.1, 10)]))
     assert "alert(1)" in drawn  # as text
 
 
 def test_numbers_get_a_ramp_in_their_order_and_rare_words_are_others():
-    numbers = scatter.pairs(points(["10", "9", "1"]), ("x", "y", "z"), "label").to_dict()
+    numbers = charts.point_pairs(points(["10", "9", "1"]), ("x", "y", "z"), "label").to_dict()
     colour = numbers["hconcat"][0]["encoding"]["color"]
     assert colour["scale"]["domain"] == ["1", "9", "10"]
     assert len(set(colour["scale"]["range"])) == 3
     words = [w for i, w in enumerate("abcdefgh") for _ in range(9 - i)]
-    colour = scatter.pairs(points(words), ("x", "y", "z"), "label").to_dict()["hconcat"][0]["encoding"]["color"]
+    colour = charts.point_pairs(points(words), ("x", "y", "z"), "label").to_dict()["hconcat"][0]["encoding"]["color"]
     assert colour["scale"]["domain"] == [*"abcdef", "others"]
 
 
 def test_a_plane_has_one_plot_and_a_line_one_strip():
     plots = [
-        len(scatter.pairs(points(list("abab"), rank=r), ("x", "y", "z"), "label").to_dict()["hconcat"])
+        len(charts.point_pairs(points(list("abab"), rank=r), ("x", "y", "z"), "label").to_dict()["hconcat"])
         for r in (1, 2, 3)
     ]
     assert plots == [1, 1, 2]
-    line = scatter.pairs(points(list("abab"), rank=1), ("x", "y", "z"), "label").to_dict()["hconcat"][0]
+    line = charts.point_pairs(points(list("abab"), rank=1), ("x", "y", "z"), "label").to_dict()["hconcat"][0]
     assert line["encoding"]["y"]["field"] == "group"
 
 
 def test_queries_are_triangles_and_keys_circles():
-    shape = scatter.pairs(points(list("ab")), ("x", "y", "z"), "label").to_dict()["hconcat"][0]["encoding"]["shape"][
-        "scale"
-    ]
+    shape = charts.point_pairs(points(list("ab")), ("x", "y", "z"), "label").to_dict()["hconcat"][0]["encoding"][
+        "shape"
+    ]["scale"]
     assert dict(zip(shape["domain"], shape["range"])) == {"query": "triangle-up", "key": "circle"}

@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 import vl_convert
 
-from qkstore import grid, palette
+from qkstore import charts
+from qkstore.charts import palette
 from qkstore.interaction import Interaction
 from qkstore.toy import Recovered
 
@@ -27,13 +28,15 @@ def cell(r1: int, r2: int, d_head: int = 8, accuracy: float = 0.912, bound: floa
 
 CELLS = [cell(2, 3), cell(3, 3, accuracy=0.625), cell(6, 6)]
 FOUND = [Recovered((2, 3), (2, 3)), Recovered((3, 2), (3, 3)), Recovered((4, 5), (6, 6))]
-ROWS = grid.table(CELLS, FOUND)
+ROWS = charts.cell_table(CELLS, FOUND)
 ALL = {
-    "ranks": lambda dark: grid.ranks(ROWS, (2, 3), dark),
-    "accuracy": lambda dark: grid.accuracy(ROWS, (2, 3), dark),
-    "one head": lambda dark: grid.ranks(ROWS.head(1), (2, 3), dark),
-    "interaction": lambda dark: grid.interaction(Interaction(np.random.default_rng(0).normal(size=(5, 5)), 2, 8), dark),
-    "zero": lambda dark: grid.interaction(Interaction(np.zeros((2, 2)), 1, 8), dark),
+    "ranks": lambda dark: charts.rank_map(ROWS, (2, 3), dark),
+    "accuracy": lambda dark: charts.accuracy_map(ROWS, (2, 3), dark),
+    "one head": lambda dark: charts.rank_map(ROWS.head(1), (2, 3), dark),
+    "interaction": lambda dark: charts.interaction_matrix(
+        Interaction(np.random.default_rng(0).normal(size=(5, 5)), 2, 8), dark
+    ),
+    "zero": lambda dark: charts.interaction_matrix(Interaction(np.zeros((2, 2)), 1, 8), dark),
 }
 
 
@@ -50,37 +53,37 @@ def test_a_row_a_head_with_how_far_its_ranks_are_off():
     assert ROWS["superposed"].to_list() == [False, False, True]
     assert ROWS.row(2, named=True)["found_r1"] == 4
     with pytest.raises(ValueError):
-        grid.table(CELLS, FOUND[:2])
+        charts.cell_table(CELLS, FOUND[:2])
 
 
 def test_a_cell_says_its_recovered_ranks_and_the_chosen_one_is_ringed():
-    drawn = svg(grid.ranks(ROWS, (3, 3)))
+    drawn = svg(charts.rank_map(ROWS, (3, 3)))
     assert all(f">{a}, {b}<" in drawn for a, b in ((2, 3), (3, 2), (4, 5)))
     assert drawn.count(palette.CHOSEN) == 1
-    assert svg(grid.ranks(ROWS, (9, 9))).count(palette.CHOSEN) == 0
+    assert svg(charts.rank_map(ROWS, (9, 9))).count(palette.CHOSEN) == 0
 
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_an_exact_cell_is_the_empty_end_of_the_ramp_and_a_far_one_the_full_end(dark):
-    spec = json.loads(grid.ranks(ROWS, (2, 3), dark).to_json())
+    spec = json.loads(charts.rank_map(ROWS, (2, 3), dark).to_json())
     scale = spec["layer"][0]["encoding"]["color"]["scale"]
-    assert scale["domain"] == [0, grid.FAR]
+    assert scale["domain"] == [0, charts.FAR]
     assert scale["range"] == palette.ramp(dark)
 
 
 def test_only_cells_beyond_the_heads_dimensions_have_a_dashed_edge():
     dashed = "stroke-dasharray"
-    assert svg(grid.ranks(ROWS, (2, 3))).count(dashed) == 1
-    assert svg(grid.ranks(ROWS.filter(~pl.col("superposed")), (2, 3))).count(dashed) == 0
+    assert svg(charts.rank_map(ROWS, (2, 3))).count(dashed) == 1
+    assert svg(charts.rank_map(ROWS.filter(~pl.col("superposed")), (2, 3))).count(dashed) == 0
 
 
 def test_accuracy_stands_over_its_bound_in_percent():
-    drawn = svg(grid.accuracy(ROWS, (2, 3)))
+    drawn = svg(charts.accuracy_map(ROWS, (2, 3)))
     assert all(f">{text}<" in drawn for text in ("91.2", "62.5", "of 93.4"))
 
 
 def test_r1_goes_across_and_r2_down():
-    drawn = svg(grid.ranks(ROWS, (2, 3)))
+    drawn = svg(charts.rank_map(ROWS, (2, 3)))
     places = {
         (a, b): tuple(map(float, re.search(rf'translate\(([\d.]+),([\d.]+)\)"[^>]*>{a}, {b}<', drawn).groups()))
         for a, b in ((2, 3), (3, 2), (4, 5))
@@ -90,7 +93,7 @@ def test_r1_goes_across_and_r2_down():
 
 
 def test_a_click_selects_both_ranks():
-    for chart in (grid.ranks(ROWS, (2, 3)), grid.accuracy(ROWS, (2, 3))):
+    for chart in (charts.rank_map(ROWS, (2, 3)), charts.accuracy_map(ROWS, (2, 3))):
         (pick,) = json.loads(chart.to_json())["params"]
         assert pick["name"] == "pick"
         assert pick["select"]["fields"] == ["r1", "r2"]
@@ -99,7 +102,7 @@ def test_a_click_selects_both_ranks():
 def test_g_has_queries_down_keys_across_and_a_frame_around_each_block():
     G = np.zeros((3, 3))
     G[0, 2] = 5.0  # a coordinate of z1's query with one of z2's key
-    spec = json.loads(grid.interaction(Interaction(G, 1, 8)).to_json())
+    spec = json.loads(charts.interaction_matrix(Interaction(G, 1, 8)).to_json())
     cells, frames = (spec["datasets"][layer["data"]["name"]] for layer in spec["layer"])
     (full,) = [c for c in cells if c["value"]]
     assert (full["query"], full["key"]) == ("z1[0]", "z2[1]")
@@ -107,6 +110,6 @@ def test_g_has_queries_down_keys_across_and_a_frame_around_each_block():
     assert spec["layer"][0]["encoding"]["y"]["scale"]["reverse"]
     assert not spec["layer"][0]["encoding"]["x"]["scale"].get("reverse")
     assert [(f["row"], f["row_end"], f["column"], f["column_end"]) for f in frames] == [(0, 1, 0, 1), (1, 3, 1, 3)]
-    drawn = svg(grid.interaction(Interaction(G, 1, 8)))
+    drawn = svg(charts.interaction_matrix(Interaction(G, 1, 8)))
     assert palette.BLUE.lower() in drawn.lower() or "rgb(0, 114, 178)" in drawn
     assert all(f">{name}<" in drawn for name in ("z1[0]", "z2[0]", "z2[1]"))

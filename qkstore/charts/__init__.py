@@ -1,0 +1,68 @@
+"""Charts of every result, for pages, reports and notebooks."""
+
+from qkstore.charts.attribution import QUANTILES, attribution_bars, logit_distribution
+from qkstore.charts.covariance import (
+    angles,
+    canonical_correlations,
+    matrix,
+    null_strip,
+    rank_growth,
+    rank_growths,
+    shrunk,
+    singular_values,
+)
+from qkstore.charts.heads import FEW_CELLS, FORMATS, MOST_CELLS, head_intervals, head_map
+from qkstore.charts.points import CLUSTER_COLOURS, MOST_GROUPS, ORDINAL, OTHERS, axes, clusters, grouped, point_pairs
+from qkstore.charts.swaps import (
+    LIVE_COLOURS,
+    LIVE_MEASURES,
+    SWAP_KEYS,
+    dose_curves,
+    dose_panels,
+    live_bars,
+    live_rows,
+    swap_bars,
+)
+from qkstore.charts.toy import CELL, FAR, LOW, accuracy_map, cell_table, interaction_matrix, rank_map
+
+__all__ = [
+    "CELL",
+    "CLUSTER_COLOURS",
+    "FAR",
+    "FEW_CELLS",
+    "FORMATS",
+    "LIVE_COLOURS",
+    "LIVE_MEASURES",
+    "LOW",
+    "MOST_CELLS",
+    "MOST_GROUPS",
+    "ORDINAL",
+    "OTHERS",
+    "QUANTILES",
+    "SWAP_KEYS",
+    "accuracy_map",
+    "angles",
+    "attribution_bars",
+    "axes",
+    "canonical_correlations",
+    "cell_table",
+    "clusters",
+    "dose_curves",
+    "dose_panels",
+    "grouped",
+    "head_intervals",
+    "head_map",
+    "interaction_matrix",
+    "live_bars",
+    "live_rows",
+    "logit_distribution",
+    "matrix",
+    "null_strip",
+    "point_pairs",
+    "rank_growth",
+    "rank_growths",
+    "rank_map",
+    "shrunk",
+    "singular_values",
+    "swap_bars",
+]
