@@ -306,8 +306,8 @@ def toy(options) -> None:
 
 
 def report(options) -> None:
-    from qkstore.page import check, write
-    from qkstore.report import report as study
+    from qkstore.report.render import check, write
+    from qkstore.report.report import report as study
 
     check(options.out, options.markdown)  # before minutes of work
     told = _progress() if sys.stderr.isatty() else None

@@ -14,8 +14,8 @@ import pytest
 from qkstore import charts as qkstore_charts
 from qkstore.attribution import Distribution
 from qkstore.charts import palette
-from qkstore.document import Figure
-from qkstore.drawing import CONFIG, WIDTH, spec, svg
+from qkstore.report.document import Figure
+from qkstore.report.render import CONFIG, WIDTH, spec, svg
 
 ROWS = [
     {"name": n, "group": g, "value": v, "low": v - 0.5, "high": v + 0.25}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qkstore.quoted import head, ranked
+from qkstore.report.study import head, ranked
 from qkstore.text import estimate, number, size, sized, spread
 
 

@@ -13,8 +13,11 @@ from qkstore.analysis.live import Live
 from qkstore.analysis.variations import Variant, variants
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError, RunError
+from qkstore.intervention import Condition
+from qkstore.rank import Rank
 from qkstore.run import Run
 from qkstore.store import Store
+from qkstore.text import SPACE, estimate, number
 
 LISTS, BOXES = "lists", "boxes"
 SPAN = "category:*"
@@ -114,3 +117,28 @@ class Study:
     @property
     def built(self) -> str:
         return analysis.build_split(self.run) or "whole"
+
+
+def after(condition: Condition, key: str = "target") -> str:
+    """What a key has after a swap, with its interval; for random subspaces also their spread."""
+    name = f"{key}_after"
+    told = estimate(getattr(condition, name), condition.ci[name])
+    return (
+        told
+        if condition.spread is None
+        else f"{told}, s.d. {number(condition.spread[name])} over {condition.bases} bases"
+    )
+
+
+def named(condition: Condition) -> str:
+    """What a condition is called in a sentence."""
+    return f"random of rank {condition.rank}" if condition.bases else condition.name
+
+
+def ranked(rank: Rank | None, kind: str) -> str:
+    """The statistical or cross-validated rank; a dash where there were too few queries."""
+    return "–" if rank is None else str(getattr(rank, kind))
+
+
+def head(layer: int, number: int) -> str:
+    return f"L{layer}{SPACE}H{number}"

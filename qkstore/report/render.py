@@ -9,9 +9,8 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from qkstore.document import Chapter, Document, Figure, Table
-from qkstore.drawing import png, svg
 from qkstore.errors import StoreError
+from qkstore.report.document import Chapter, Document, Figure, Table
 
 Progress = Callable[[int, int, str], None]
 CLAIMS = "Paper beside measurement"
@@ -51,6 +50,29 @@ HEAD = (
     '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
     '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
 )
+
+WIDTH = 720
+CONFIG = {
+    "background": "white",
+    "font": "sans-serif",
+    "view": {"stroke": None},
+    "axis": {
+        "gridColor": "#e8edf2",
+        "labelFontSize": 11,
+        "titleFontSize": 11.5,
+        "labelColor": "#1b2330",
+        "titleColor": "#1b2330",
+        "titleFontWeight": "normal",
+    },
+    "legend": {
+        "labelOverlap": True,
+        "labelFontSize": 11.5,
+        "titleFontSize": 11.5,
+        "labelColor": "#1b2330",
+        "titleColor": "#1b2330",
+        "titleFontWeight": "normal",
+    },
+}
 
 
 def pictures(document: Document, progress: Progress | None = None) -> dict[str, bytes]:
@@ -157,9 +179,6 @@ def _h(text: str) -> str:
     return html.escape(str(text))
 
 
-# -- Markdown ----------------------------------------------------------------------------------------------------
-
-
 def to_markdown(document: Document) -> str:
     """The same page for docs; figures are files beside it, see `file_name`."""
     numbers, lines = (
@@ -214,9 +233,6 @@ def _m(text: str) -> str:
     )
 
 
-# -- files -------------------------------------------------------------------------------------------------------
-
-
 def check(out: str | Path, markdown: str | Path | None = None) -> None:
     """That both can be written, before minutes of work. Raises StoreError."""
     out = Path(out)
@@ -259,3 +275,43 @@ def _whole(path: Path, content: bytes) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def spec(figure: Figure) -> dict:
+    """The chart's Vega-Lite, of a fixed width: a static picture has no container."""
+    found = figure.chart.to_dict()
+    if found.get("width") == "container":
+        found["width"] = WIDTH - 100
+    found["config"] = _merged(CONFIG, found.get("config", {}))
+    return found
+
+
+def svg(figure: Figure) -> str:
+    """The figure as an <svg> element whose ids are its own, with its text for readers who do not see it."""
+    import vl_convert
+
+    return named(vl_convert.vegalite_to_svg(spec(figure)), figure.name)
+
+
+def png(figure: Figure, scale: float = 1.2) -> bytes:
+    import vl_convert
+
+    return vl_convert.vegalite_to_png(spec(figure), scale=scale)
+
+
+def named(text: str, name: str) -> str:
+    """An SVG whose ids begin with `name`: two pictures in one page would otherwise clip each other's marks."""
+    return re.sub(r"<[^>]+>", lambda tag: _tag(tag.group(), name), text)
+
+
+def _tag(tag: str, name: str) -> str:
+    tag = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', tag)
+    tag = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", tag)
+    return re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', tag)
+
+
+def _merged(base: dict, more: dict) -> dict:
+    out = dict(base)
+    for key, value in more.items():
+        out[key] = _merged(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+    return out

@@ -11,13 +11,14 @@ import synthetic
 
 import qkstore
 from qkstore import __main__ as cli
-from qkstore import analysis, page, report_attribution, report_boxes, report_heads, report_lists, report_swaps
-from qkstore import report as whole
-from qkstore.document import Figure, Table
+from qkstore import analysis
 from qkstore.errors import ContrastError, RunError
 from qkstore.interval import wilson
-from qkstore.report import report
-from qkstore.study import MOST_HEADS, Study
+from qkstore.report import attribution, heads, ranks, render, swaps
+from qkstore.report import report as whole
+from qkstore.report.document import Figure, Table
+from qkstore.report.report import report
+from qkstore.report.study import MOST_HEADS, Study
 from qkstore.text import estimate, number
 
 ABSENT = "section is absent"
@@ -37,7 +38,7 @@ def test_a_run_of_one_kind_says_what_is_absent(tmp_path):
     (why,) = found.chapters[0].sections[0].parts
     assert "L1–L4 are absent" in why
     assert "Figures 6, 7" in why
-    text = page.to_markdown(found)
+    text = render.to_markdown(found)
     assert why.replace("_", "\\_") in text
     assert "Order and lexical space" in text
 
@@ -74,7 +75,7 @@ def test_runs_of_another_kind_are_refused(tmp_path):
     ],
 )
 def test_a_place_that_cannot_be_written_is_told_before_any_work(tmp_path, capsys, monkeypatch, out, markdown, said):
-    monkeypatch.setattr("qkstore.report.report", lambda *_: pytest.fail("worked for nothing"))
+    monkeypatch.setattr("qkstore.report.report.report", lambda *_: pytest.fail("worked for nothing"))
     (tmp_path / "file").write_text("mine")
     more = ["--markdown", str(tmp_path / markdown)] if markdown else []
     assert cli.main(["report", "--store", str(tmp_path), "--run", "a", "--out", str(tmp_path / out), *more]) == 2
@@ -149,17 +150,17 @@ def test_at_most_twelve_selected_heads_are_shown_and_the_text_says_of_how_many(b
     assert len(many.selected) == 20
     assert len(many.heads) == MOST_HEADS == 12
     assert many.best.head == 19
-    assert " Of 20 selected heads the first 12 are shown." in report_heads.heads(many).parts[0]
+    assert " Of 20 selected heads the first 12 are shown." in heads.heads(many).parts[0]
     few = scored(boxes, (0.5, 0.4, 0.2))
     assert [s.head for s in few.heads] == [0, 1]
-    assert "are shown" not in report_heads.heads(few).parts[0]
+    assert "are shown" not in heads.heads(few).parts[0]
 
 
 def test_without_a_selected_head_the_best_is_shown_all_the_same(boxes):
     none = scored(boxes, (0.1, 0.2, 0.15))
     assert none.selected == []
     assert [s.head for s in none.heads] == [1]
-    section = report_heads.heads(none)
+    section = heads.heads(none)
     assert "No head reaches the rule" in section.parts[0]
     assert section.claims[0].here.startswith("0 of 3 heads, 0.000 [0.000,")
 
@@ -183,8 +184,8 @@ def test_the_five_categories_are_the_papers_first_then_the_others_by_name(lists)
 
 def test_results_are_computed_once(boxes, monkeypatch):
     first, variants = boxes.evidence("order", boxes.best), boxes.variants(boxes.best)
-    monkeypatch.setattr("qkstore.study.evidence", lambda *_: pytest.fail("again"))
-    monkeypatch.setattr("qkstore.study.variants", lambda *_: pytest.fail("again"))
+    monkeypatch.setattr("qkstore.report.study.evidence", lambda *_: pytest.fail("again"))
+    monkeypatch.setattr("qkstore.report.study.variants", lambda *_: pytest.fail("again"))
     assert boxes.evidence("order", boxes.best) is first
     assert boxes.variants(boxes.best) is variants
     with pytest.raises(pytest.fail.Exception):  # the control: another contrast is another result
@@ -225,7 +226,7 @@ def by_hand(at) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def test_the_heads_figure_and_table_are_those_of_a_loop(boxes):
-    section = report_heads.heads(boxes)
+    section = heads.heads(boxes)
     (table,) = [p for p in section.parts if isinstance(p, Table)]
     points = {p["name"]: p for p in drawn(figures(section)["heads-intervals"])}
     assert len(points) == 8
@@ -246,7 +247,7 @@ def test_the_heads_figure_and_table_are_those_of_a_loop(boxes):
 
 
 def test_the_swap_figures_befores_are_the_attention_that_was_stored(boxes):
-    section = report_swaps.swaps(boxes)
+    section = swaps.swaps(boxes)
     for s in boxes.heads:
         logit, whole_row, place = by_hand((s.layer, s.head))
         before = np.exp(logit[np.arange(len(place)), place] - whole_row).mean()
@@ -258,7 +259,7 @@ def test_the_swap_figures_befores_are_the_attention_that_was_stored(boxes):
 
 
 def test_the_gap_that_is_shared_out_is_that_of_the_logits(boxes):
-    section = report_attribution.attributions(boxes)
+    section = attribution.attributions(boxes)
     logit, _, place = by_hand((boxes.best.layer, boxes.best.head))
     sought = np.arange(synthetic.BOXES) == place[:, None]
     gap = logit[sought] - (logit * ~sought).sum(axis=1) / (synthetic.BOXES - 1)
@@ -282,9 +283,9 @@ def test_the_gap_that_is_shared_out_is_that_of_the_logits(boxes):
 
 
 def test_ranks_of_binding_have_a_row_a_head_and_contrast_with_n(boxes):
-    section = report_boxes.ranks(boxes)
+    section = ranks.binding_ranks(boxes)
     (table,) = [p for p in section.parts if isinstance(p, Table)]
-    assert len(table.rows) == len(boxes.heads) * len([n for n in report_boxes.RANKED if n in boxes.named])
+    assert len(table.rows) == len(boxes.heads) * len([n for n in ranks.RANKED if n in boxes.named])
     n_fixed = boxes.run.table(
         "SELECT count(*) AS n FROM prompt WHERE variant = 'fixed' AND split = 'train'"
     ).to_pylist()[0]["n"]
@@ -299,14 +300,14 @@ def test_too_few_queries_leave_the_tested_ranks_out_with_a_dash(boxes):
     made = Study(boxes.store, boxes.run)
     few = boxes.one("order").replace(where=f"({boxes.one('order').where}) and (q.split = 'test' or q.prompt_id < 24)")
     made.named, made.scores = boxes.named | {"order": (few,)}, boxes.scores
-    section = report_boxes.ranks(made)
+    section = ranks.binding_ranks(made)
     rows = [row for p in section.parts if isinstance(p, Table) for row in p.rows if row["contrast"] == "order"]
     assert {(row["statistical"], row["cross-validated"], row["queries"]) for row in rows} == {("–", "–", "6")}
     assert [p["group"] for p in drawn(figures(section)["ranks-best"]) if p["name"] == "order"] == ["99 % of ‖ΔC‖²"]
 
 
 def test_ranks_of_categories_have_a_row_each_with_their_queries(lists):
-    section = report_lists.ranks(lists)
+    section = ranks.category_ranks(lists)
     (table,) = [p for p in section.parts if isinstance(p, Table)]
     asked = lists.run.table(
         "SELECT queried_category AS c, count(*) AS n FROM prompt WHERE split = 'train' GROUP BY 1"
@@ -334,7 +335,7 @@ def test_facts_count_prompts_by_split_and_variant(boxes):
 
 
 def test_without_a_live_result_the_command_that_makes_one_is_named(boxes):
-    (said,) = report_swaps.lived(boxes).parts
+    (said,) = swaps.lived(boxes).parts
     assert "keeps no live result" in said
     assert "python -m ingest intervene" in said
-    assert report_swaps.lived(boxes).claims == ()
+    assert swaps.lived(boxes).claims == ()

@@ -11,9 +11,10 @@ import re
 
 import pytest
 
-from qkstore import charts, page
-from qkstore.document import Chapter, Claim, Document, Figure, Section, Table
+from qkstore import charts
 from qkstore.errors import StoreError
+from qkstore.report import render
+from qkstore.report.document import Chapter, Claim, Document, Figure, Section, Table
 
 SVG = b'<svg width="1"><g/></svg>'
 
@@ -45,7 +46,7 @@ def document() -> Document:
 @pytest.fixture
 def drawn(monkeypatch, document):
     found = {"f": SVG, "g": b"\x89PNG"}
-    monkeypatch.setattr(page, "pictures", lambda *_: found)
+    monkeypatch.setattr(render, "pictures", lambda *_: found)
     return found
 
 
@@ -54,7 +55,7 @@ def drawn(monkeypatch, document):
 
 def test_figures_are_numbered_through_all_chapters_and_say_whose_they_stand_beside(document, drawn):
     assert [f.name for f in document.figures] == ["f", "g"]
-    for text in (page.to_html(document, drawn), page.to_markdown(document)):
+    for text in (render.to_html(document, drawn), render.to_markdown(document)):
         plain = re.sub(r"<[^>]+>|\*", "", text)
         assert "Figure 1. Title f. Seen in f. Beside the paper's Figure 6a." in plain.replace("&#x27;", "'")
         assert "Figure 2. Title g. Seen in g." in plain
@@ -63,54 +64,54 @@ def test_figures_are_numbered_through_all_chapters_and_say_whose_they_stand_besi
 
 
 def test_a_table_has_its_heads_once_and_a_row_for_each(document, drawn):
-    text = page.to_html(document, drawn)
+    text = render.to_html(document, drawn)
     assert text.count('<th scope="col">head</th><th scope="col">n</th>') == 1
     assert "<tr><td>L0 H0</td><td>12</td></tr>\n<tr><td>L1 H1</td><td>13</td></tr>" in text
     assert "<caption>Rows.</caption>" in text
-    assert "| head | n |\n| --- | --- |\n| L0 H0 | 12 |\n| L1 H1 | 13 |" in page.to_markdown(document)
+    assert "| head | n |\n| --- | --- |\n| L0 H0 | 12 |\n| L1 H1 | 13 |" in render.to_markdown(document)
 
 
 def test_a_table_without_rows_is_nothing(drawn):
     empty = Document("t", (), (chapter("a", Table("Nobody.", [])),))
-    assert "<table" not in page.to_html(empty, {})
-    assert "Nobody" not in page.to_html(empty, {}) + page.to_markdown(empty)
+    assert "<table" not in render.to_html(empty, {})
+    assert "Nobody" not in render.to_html(empty, {}) + render.to_markdown(empty)
 
 
 def test_the_closing_table_has_every_claim_and_is_absent_without_any(document, drawn):
-    text = page.to_html(document, drawn)
+    text = render.to_html(document, drawn)
     assert 'href="#claims"' in text
     assert text.count('id="claims"') == 1
     assert (
         "<td>first</td><td>run, head</td><td>paper</td><td>authors</td><td>0.5 [0.4, 0.6]</td><td>7 queries</td>"
         in text
     )
-    assert page.to_markdown(document).count("\n## Paper beside measurement\n") == 1
+    assert render.to_markdown(document).count("\n## Paper beside measurement\n") == 1
     without = Document("t", (), (chapter("a", "x"),))
-    assert "claims" not in page.to_html(without, {})
-    assert "Paper beside" not in page.to_markdown(without)
+    assert "claims" not in render.to_html(without, {})
+    assert "Paper beside" not in render.to_markdown(without)
 
 
 def test_the_contents_lead_to_every_chapter_and_section_and_no_two_share_a_place(drawn):
     """A run may be called `claims`, or as a section of another run is."""
     claim = Claim("c", "", "", "", "", "")
     awkward = Document("t", (), (chapter("claims", "x", claims=(claim,)), chapter("a", "y"), chapter("a-s", "z")))
-    text = page.to_html(awkward, {})
+    text = render.to_html(awkward, {})
     ids, links = re.findall(r'\bid="([^"]+)"', text), re.findall(r'href="#([^"]+)"', text)
     assert len(set(ids)) == len(ids) == 7
     assert sorted(ids) == sorted(links)
 
 
 def test_text_for_those_who_do_not_see_a_figure_is_title_and_sentence(document, drawn):
-    text = page.to_html(document, drawn)
+    text = render.to_html(document, drawn)
     assert '<svg role="img" aria-label="Title f. Seen in f." width="1">' in text
     assert '<img alt="Title g. Seen in g." src="data:image/png;base64,iVBORw=="' in text  # its bytes
-    assert "![Title f. Seen in f.](f.svg)" in page.to_markdown(document)
-    assert "](g.png)" in page.to_markdown(document)
+    assert "![Title f. Seen in f.](f.svg)" in render.to_markdown(document)
+    assert "](g.png)" in render.to_markdown(document)
 
 
 def test_progress_counts_the_pictures(document):
     said = []
-    found = page.pictures(document, lambda *what: said.append(what))
+    found = render.pictures(document, lambda *what: said.append(what))
     assert said == [(0, 2, "figure: Title f"), (1, 2, "figure: Title g")]
     assert list(found) == ["f", "g"]
     assert found["f"].startswith(b"<svg")
@@ -121,9 +122,9 @@ def test_progress_counts_the_pictures(document):
 
 
 def test_files_are_those_that_are_named(document, drawn, tmp_path):
-    assert page.write(document, tmp_path / "r.html") == [tmp_path / "r.html"]
+    assert render.write(document, tmp_path / "r.html") == [tmp_path / "r.html"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["r.html"]
-    assert page.write(document, str(tmp_path / "r.html"), str(tmp_path / "x/y")) == [
+    assert render.write(document, str(tmp_path / "r.html"), str(tmp_path / "x/y")) == [
         tmp_path / "r.html",
         tmp_path / "x/y/report.md",
     ]
@@ -131,19 +132,19 @@ def test_files_are_those_that_are_named(document, drawn, tmp_path):
 
 
 def drawn_files(document, drawn) -> dict[str, bytes]:
-    return {"f.svg": drawn["f"], "g.png": drawn["g"], "report.md": page.to_markdown(document).encode()}
+    return {"f.svg": drawn["f"], "g.png": drawn["g"], "report.md": render.to_markdown(document).encode()}
 
 
 def test_other_files_of_a_folder_are_left_alone(document, drawn, tmp_path):
     (tmp_path / "mine.svg").write_text("mine")
-    page.write(document, tmp_path / "r.html", tmp_path)
+    render.write(document, tmp_path / "r.html", tmp_path)
     assert (tmp_path / "mine.svg").read_text() == "mine"
     assert len(list(tmp_path.iterdir())) == 5
 
 
 @pytest.mark.parametrize("after", [0, 1, 2, 3])
 def test_a_full_disk_leaves_the_last_files_whole_and_no_parts(document, drawn, tmp_path, monkeypatch, after):
-    page.write(document, tmp_path / "r.html", tmp_path / "md")
+    render.write(document, tmp_path / "r.html", tmp_path / "md")
     for file in (tmp_path / "r.html", *(tmp_path / "md").iterdir()):
         file.write_text("the last one")
     write, written = type(tmp_path).write_bytes, []
@@ -157,7 +158,7 @@ def test_a_full_disk_leaves_the_last_files_whole_and_no_parts(document, drawn, t
 
     monkeypatch.setattr(type(tmp_path), "write_bytes", full)
     with pytest.raises(StoreError, match="was not written: No space left on device") as error:
-        page.write(document, tmp_path / "r.html", tmp_path / "md")
+        render.write(document, tmp_path / "r.html", tmp_path / "md")
     assert "\n" not in str(error.value)
     assert (tmp_path / "r.html").read_text() == "the last one", "the page comes last"
     left = [p.name for p in [*tmp_path.iterdir(), *(tmp_path / "md").iterdir()]]
@@ -167,9 +168,9 @@ def test_a_full_disk_leaves_the_last_files_whole_and_no_parts(document, drawn, t
 
 def test_a_page_that_cannot_be_drawn_leaves_the_last_one(document, tmp_path, monkeypatch):
     (tmp_path / "r.html").write_text("the last one")
-    monkeypatch.setattr(page, "svg", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(render, "svg", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        page.write(document, tmp_path / "r.html", tmp_path / "md")
+        render.write(document, tmp_path / "r.html", tmp_path / "md")
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("r.html", "the last one")]
 
 
@@ -178,7 +179,7 @@ def test_a_report_that_is_cancelled_leaves_the_last_one_whole(document, drawn, t
     out.write_text("the last one")
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        page.write(document, out)
+        render.write(document, out)
     assert out.read_text() == "the last one"
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
 
@@ -187,7 +188,7 @@ def test_a_folder_that_cannot_be_made_is_one_line_and_the_page_is_not_touched(do
     (tmp_path / "file").write_text("mine")
     (tmp_path / "r.html").write_text("the last one")
     with pytest.raises(StoreError, match="file/md was not written: Not a directory"):
-        page.write(document, tmp_path / "r.html", tmp_path / "file" / "md")
+        render.write(document, tmp_path / "r.html", tmp_path / "file" / "md")
     assert (tmp_path / "r.html").read_text() == "the last one"
 
 
@@ -202,15 +203,15 @@ def test_a_folder_that_cannot_be_made_is_one_line_and_the_page_is_not_touched(do
     ],
 )
 def test_a_place_that_cannot_be_is_told_before_anything_is_drawn(document, tmp_path, monkeypatch, out, markdown, said):
-    monkeypatch.setattr(page, "pictures", lambda *_: pytest.fail("drawn for nothing"))
+    monkeypatch.setattr(render, "pictures", lambda *_: pytest.fail("drawn for nothing"))
     (tmp_path / "file").write_text("mine")
     with pytest.raises(StoreError, match=re.escape(said)) as error:
-        page.write(document, tmp_path / out, tmp_path / markdown if markdown else None)
+        render.write(document, tmp_path / out, tmp_path / markdown if markdown else None)
     assert "\n" not in str(error.value)
     assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_control_good_places_are_not_refused(tmp_path):
-    page.check(tmp_path / "r.html", tmp_path / "not" / "yet")
+    render.check(tmp_path / "r.html", tmp_path / "not" / "yet")
     (tmp_path / "r.html").write_text("old")
-    page.check(str(tmp_path / "r.html"), str(tmp_path))
+    render.check(str(tmp_path / "r.html"), str(tmp_path))

@@ -7,10 +7,9 @@ from statistics import median
 from qkstore import charts
 from qkstore.analysis import heads as analysis_heads
 from qkstore.analysis.heads import HeadScore
-from qkstore.document import Claim, Figure, Section, Table
 from qkstore.interval import wilson
-from qkstore.quoted import head
-from qkstore.study import LISTS, Study
+from qkstore.report.document import Claim, Figure, Section, Table
+from qkstore.report.study import LISTS, Study, head
 from qkstore.text import estimate, number
 
 MOST = 16  # heads with their interval in a figure

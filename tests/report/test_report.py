@@ -15,14 +15,14 @@ import torch
 import qkstore
 from ingest import paper
 from qkstore import __main__ as cli
-from qkstore import analysis, page
+from qkstore import analysis
 from qkstore.analysis import live
 from qkstore.analysis.evidence import evidence, growth
 from qkstore.analysis.live import Live, Outcome, Replies, answers
-from qkstore.document import Figure, Table
-from qkstore.quoted import after, head
-from qkstore.report import report
-from qkstore.study import Study
+from qkstore.report import render
+from qkstore.report.document import Figure, Table
+from qkstore.report.report import report
+from qkstore.report.study import Study, after, head
 from qkstore.text import estimate, sized
 
 torch.set_num_threads(1)
@@ -92,7 +92,7 @@ def document(store, told):
 @pytest.fixture(scope="module")
 def written(document, tmp_path_factory):
     folder = tmp_path_factory.mktemp("out")
-    page.write(document, folder / "report.html", folder / "docs")
+    render.write(document, folder / "report.html", folder / "docs")
     return folder
 
 
@@ -358,8 +358,8 @@ def test_every_link_of_the_markdown_leads_to_a_file_and_tables_are_whole(written
 
 
 def test_the_command_writes_and_says_what(store, tmp_path, capsys, monkeypatch, document):
-    monkeypatch.setattr("qkstore.report.report", lambda *_: document)
-    monkeypatch.setattr("qkstore.page.pictures", lambda *_: {f.name: b"<svg></svg>" for f in document.figures})
+    monkeypatch.setattr("qkstore.report.report.report", lambda *_: document)
+    monkeypatch.setattr("qkstore.report.render.pictures", lambda *_: {f.name: b"<svg></svg>" for f in document.figures})
     out = ["--out", str(tmp_path / "r.html"), "--markdown", str(tmp_path / "md")]
     assert cli.main(["report", "--store", str(store.path), "--run", BOXES, LISTS, *out]) == 0
     assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == [

@@ -14,10 +14,11 @@ import pytest
 import stores
 
 import qkstore
-from qkstore import charts, page
+from qkstore import charts
 from qkstore.analysis import attribute
-from qkstore.document import Chapter, Claim, Document, Figure, Section, Table
-from qkstore.drawing import named, png, svg
+from qkstore.report import render
+from qkstore.report.document import Chapter, Claim, Document, Figure, Section, Table
+from qkstore.report.render import named, png, svg
 
 HOSTILE = '<script>alert("x")</script> "><img src=x onerror=y> | [a](http://b) `c` *d* & \\ $e$'
 
@@ -55,11 +56,11 @@ def document(text: str) -> Document:
 
 @pytest.fixture(scope="module")
 def drawn():
-    return page.pictures(document(HOSTILE))
+    return render.pictures(document(HOSTILE))
 
 
 def test_hostile_text_is_text_in_the_html(drawn):
-    text = page.to_html(document(HOSTILE), drawn)
+    text = render.to_html(document(HOSTILE), drawn)
     assert "<script" not in text
     assert "<img src=x" not in text
     assert text.count("&lt;script&gt;alert") > 15
@@ -72,7 +73,7 @@ def test_hostile_text_is_text_in_the_html(drawn):
 
 
 def test_hostile_text_is_text_in_the_markdown():
-    text = page.to_markdown(document(HOSTILE))
+    text = render.to_markdown(document(HOSTILE))
     assert "<script" not in text
     assert "<img" not in text
     assert not re.search(r"(?<!\\)\]\(http", text), "no link of its own"
@@ -83,7 +84,7 @@ def test_hostile_text_is_text_in_the_markdown():
 
 
 def test_markdown_at_the_start_of_a_line_stays_text():
-    assert [page._m(t) for t in ("- a", "1. b", "0.5 c", "# d", "> e", "a\nb", "")] == [
+    assert [render._m(t) for t in ("- a", "1. b", "0.5 c", "# d", "> e", "a\nb", "")] == [
         "\\- a",
         "1\\. b",
         "0.5 c",

@@ -8,10 +8,9 @@ from qkstore.analysis.attribution import gaps
 from qkstore.analysis.heads import HeadScore
 from qkstore.attribution import Distribution, Shares
 from qkstore.contrast.example import prompts
-from qkstore.document import Claim, Figure, Section, Table
 from qkstore.errors import RunError
-from qkstore.quoted import head
-from qkstore.study import Study
+from qkstore.report.document import Claim, Figure, Section, Table
+from qkstore.report.study import Study, head
 from qkstore.text import estimate, number, size, visible
 
 

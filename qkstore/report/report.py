@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from qkstore.document import Chapter, Document, Section
 from qkstore.errors import ContrastError, RunError
-from qkstore.report_attribution import attributions
-from qkstore.report_boxes import growths
-from qkstore.report_boxes import pictures as box_pictures
-from qkstore.report_boxes import ranks as box_ranks
-from qkstore.report_heads import heads
-from qkstore.report_leak import leak
-from qkstore.report_lists import pictures, ranks
-from qkstore.report_swaps import dosed, lived, queried, swaps, varied
+from qkstore.report.attribution import attributions
+from qkstore.report.document import Chapter, Document, Section
+from qkstore.report.heads import heads
+from qkstore.report.leak import leak
+from qkstore.report.pictures import binding_pictures as box_pictures
+from qkstore.report.pictures import category_pictures
+from qkstore.report.ranks import binding_ranks as box_ranks
+from qkstore.report.ranks import category_ranks, growths
+from qkstore.report.study import BOXES, LISTS, Study
+from qkstore.report.swaps import lived, swaps
+from qkstore.report.variations import dosed, queried, varied
 from qkstore.store import Store
 from qkstore.store.overview import query_tokens
-from qkstore.study import BOXES, LISTS, Study
 
 SECTIONS: dict[str, tuple[Callable[[Study], Section], ...]] = {
-    LISTS: (heads, ranks, pictures, swaps, lived, queried, dosed, varied),
+    LISTS: (heads, category_ranks, category_pictures, swaps, lived, queried, dosed, varied),
     BOXES: (heads, box_ranks, leak, box_pictures, swaps, lived, growths, attributions, queried, dosed, varied),
 }
 MAKE = "The command python -m ingest paper makes such a run."

@@ -7,10 +7,9 @@ from qkstore.analysis import conditions, judge_split, subspace, swapper
 from qkstore.analysis import swaps as analysis_swaps
 from qkstore.analysis.evidence import Evidence
 from qkstore.charts import swap_bars
-from qkstore.document import Claim, Figure, Section
 from qkstore.intervention import Condition
-from qkstore.quoted import after, head, named
-from qkstore.study import Study
+from qkstore.report.document import Claim, Figure, Section
+from qkstore.report.study import Study, after, head, named
 from qkstore.text import estimate, number, sized
 
 ORDERS = ("order", "order-centred", "order-elsewhere")

@@ -1,4 +1,4 @@
-"""The report's sections on binding features (section 5.2): ranks (L6, L7), pictures (L8) and growth (L10)."""
+"""The sections on ranks (L2, L6, L7, L10): what ΔC has, with intervals, beside its null, and how it grows."""
 
 from __future__ import annotations
 
@@ -6,21 +6,27 @@ import numpy as np
 import polars as pl
 
 from qkstore import charts
+from qkstore.analysis import covariance
 from qkstore.analysis.evidence import Evidence, growth
 from qkstore.analysis.heads import HeadScore
-from qkstore.analysis.points import cloud, drawn, matches
-from qkstore.document import Claim, Figure, Section, Table
-from qkstore.quoted import head, ranked
-from qkstore.study import Study
-from qkstore.text import SPACE, estimate, number, size, sized
+from qkstore.contrast.builtin import authors_category
+from qkstore.interval import wilson
+from qkstore.report.document import Claim, Figure, Section, Table
+from qkstore.report.pictures import LABELS
+from qkstore.report.study import Study, head, ranked
+from qkstore.text import SPACE, estimate, number, size, sized, spread
 
 RANKED = ("order", "order-centred", "order-elsewhere", "lexical", "reflexive")
 STUDENT = 2.776  # 97.5 % of Student's t with four degrees of freedom: five draws
 PAPER = {"order": "2 or 3", "lexical": "9 or 10"}
-LABELS = {"order": ("queried_order", "order_id"), "lexical": ("queried_entity", "entity")}
+
+MEAN_QUERY = (
+    "Within one category the query hardly varies, so that ΔC ≈ q̄ (k̄+ − k̄−)ᵀ: "
+    "where that term is all of it, its rank is 1 by construction."
+)
 
 
-def ranks(study: Study) -> Section:
+def binding_ranks(study: Study) -> Section:
     """L6, L7: three ranks of every binding contrast at every selected head."""
     names = [n for n in RANKED if n in study.named]
     rows, points = [], []
@@ -48,7 +54,7 @@ def ranks(study: Study) -> Section:
         ),
         rows,
     )
-    claims = tuple(_rank_claim(study, study.best, name) for name in PAPER)
+    claims = tuple(_binding_claim(study, study.best, name) for name in PAPER)
     return Section(f"{study.run.name}-ranks", "Ranks of order and lexical (L6, L7)", (note, figure, table), claims)
 
 
@@ -82,7 +88,7 @@ def _evidence(e: Evidence) -> dict[str, str]:
     }
 
 
-def _rank_claim(study: Study, h: HeadScore, name: str) -> Claim:
+def _binding_claim(study: Study, h: HeadScore, name: str) -> Claim:
     e = study.evidence(name, h)
     twin = f"authors/{name}"
     authors = "–"
@@ -97,63 +103,6 @@ def _rank_claim(study: Study, h: HeadScore, name: str) -> Claim:
         _ranked(e),
         f"{e.n:,} queries",
     )
-
-
-# -- pictures ----------------------------------------------------------------------------------------------------
-
-
-def pictures(study: Study) -> Section:
-    """L8: PCA and UMAP in the order and lexical subspaces (Fig. 8), raw PCA without them (Fig. 17)."""
-    at = head(study.best.layer, study.best.head)
-    parts: list = [
-        (
-            f"Queries on U and keys on V at {at}, then both together; a triangle is a query, a circle a key, of the "
-            f"{study.judged} split. UMAP has three components and 15 neighbours; the paper names no number. A query or "
-            "key matches where the nearest group of keys, of other prompts, is its own; by cosine, each side centred."
-        )
-    ]
-    claims = []
-    for name, (q_label, k_label) in LABELS.items():
-        points = cloud(study.run, study.named[name], study.best.layer, study.best.head, q_label, k_label)
-        inside, outside = matches(points), matches(points, raw=True)
-        for method, of in (("pca", "Figure 8"), ("umap", "Figure 8"), ("raw", "Figure 17")):
-            found = outside if method == "raw" else inside
-            table, explained = drawn(points, method)
-            projected = f"{method.upper()} in its subspace of rank {points.rank}"
-            title = f"{name.capitalize()}: {'PCA without projecting' if method == 'raw' else projected}, {at}"
-            where = "In all dimensions" if method == "raw" else "In the subspace"
-            parts.append(
-                Figure(
-                    f"{study.run.name}-pictures-{name}-{method}",
-                    title,
-                    f"{where}, {_matched(found)}.",
-                    charts.point_pairs(table, charts.axes(method, explained), f"{q_label} / {k_label}", size=330),
-                    of,
-                    points=True,
-                )
-            )
-        claims.append(
-            Claim(
-                f"L8 {name}: clusters, queries aligned with keys",
-                f"{study.run.name}, {at}",
-                "clear clusters and alignment (by eye)",
-                "as the text",
-                f"{_matched(inside)}; without projecting {estimate(outside['query'].share, outside['query'].ci)}",
-                f"{inside['query'].n:,} queries, {inside['key'].n:,} keys",
-            )
-        )
-    return Section(f"{study.run.name}-pictures", "Order and lexical space (L8)", tuple(parts), tuple(claims))
-
-
-def _matched(found) -> str:
-    q, k = found["query"], found["key"]
-    return (
-        f"{estimate(q.share, q.ci)} of {q.n:,} queries and {estimate(k.share, k.ci)} of {k.n:,} keys "
-        f"lie nearest to their own group; chance is 1 in {k.groups}"
-    )
-
-
-# -- growth ------------------------------------------------------------------------------------------------------
 
 
 def growths(study: Study) -> Section:
@@ -216,4 +165,69 @@ def _plateau(study: Study, name: str, h: HeadScore, label: str, found) -> tuple[
         f"{head(h.layer, h.head)} {name}",
         here,
         f"{len(ranks)} draws of half the values; {every['queries'][0]:,} queries in all",
+    )
+
+
+def category_ranks(study: Study) -> Section:
+    """L2: ΔC of every category at each filter head."""
+    best = study.best
+    found = {name: study.evidence(c.name, best) for name, c in study.categories.items()}
+    rows = [
+        {
+            "category": name,
+            "rank, 99 %": estimate(e.moments.rank.value, e.moments.rank.interval, 0),
+            "statistical": ranked(e.rank, "statistical"),
+            "cross-validated": ranked(e.rank, "cross_validated"),
+            "‖ΔC‖": sized(e.moments.norm.value, e.moments.norm.interval),
+            "null, 95 %": "–" if e.null is None else size(e.null),
+            "mean query explains": estimate(e.moments.mean_query.value, e.moments.mean_query.interval, 5),
+            "queries": f"{e.n:,}",
+        }
+        for name, e in found.items()
+    ]
+    share = [e.moments.mean_query for e in found.values()]
+    least = min(share, key=lambda s: s.value)
+    seen = (
+        f"At {head(best.layer, best.head)} the mean query explains {spread([s.value for s in share], 5)} "
+        f"of ‖ΔC‖² over {len(share)} categories (the least: {estimate(least.value, least.interval, 5)}); "
+        f"n = {spread([e.n for e in found.values()], 0)} queries a category."
+    )
+    points = [
+        {"name": name, "group": "share", "value": s.value, "low": s.low, "high": s.high}
+        for name, s in zip(found, share)
+    ]
+    figure = Figure(
+        f"{study.run.name}-ranks-share",
+        "Share of ‖ΔC‖² that the mean query explains, by category",
+        seen,
+        charts.head_intervals(points, "share of ‖ΔC‖²", zero=False, reference=1.0),
+    )
+    claims = tuple(_category_claim(study, h) for h in study.heads)
+    title = (
+        f"ΔC of every category at {head(best.layer, best.head)}, {study.built} prompts; "
+        "95 % intervals by jackknife over queries."
+    )
+    return Section(
+        f"{study.run.name}-ranks", "Rank of every category (L2)", (MEAN_QUERY, figure, Table(title, rows)), claims
+    )
+
+
+def _category_claim(study: Study, h) -> Claim:
+    found = [study.evidence(c.name, h) for c in study.categories.values()]
+    ones, n = sum(e.moments.rank.value == 1 for e in found), len(found)
+    least = min((e.moments.mean_query for e in found), key=lambda share: share.value)
+    summed = [covariance(study.run, authors_category(name), h.layer, h.head).subspace.rank for name in study.categories]
+    alike = sum(r == 1 for r in summed)
+    authors = f"summed: {alike} of {n} of rank 1, share {estimate(alike / n, wilson(alike, n))}"
+    here = (
+        f"{ones} of {n} of rank 1, share {estimate(ones / n, wilson(ones, n))}; "
+        f"the mean query explains {estimate(least.value, least.interval, 5)} of ‖ΔC‖² at least"
+    )
+    return Claim(
+        "L2 ΔC of a category has rank 1",
+        f"{study.run.name}, {head(h.layer, h.head)}",
+        "each rank 1",
+        authors,
+        here,
+        f"{n} categories, {spread([e.n for e in found], 0)} queries each",
     )

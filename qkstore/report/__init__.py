@@ -1,0 +1,1 @@
+"""The report on runs of the paper's language-model programme."""

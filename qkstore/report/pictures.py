@@ -1,0 +1,116 @@
+"""The sections of pictures (L3, L8): queries and keys in a feature's coordinates."""
+
+from __future__ import annotations
+
+from qkstore import charts
+from qkstore.analysis.points import Cloud, cloud, drawn, matches
+from qkstore.report.document import Claim, Figure, Section
+from qkstore.report.study import Study, head
+from qkstore.text import estimate
+
+LABELS = {"order": ("queried_order", "order_id"), "lexical": ("queried_entity", "entity")}
+
+
+def binding_pictures(study: Study) -> Section:
+    """L8: PCA and UMAP in the order and lexical subspaces (Fig. 8), raw PCA without them (Fig. 17)."""
+    at = head(study.best.layer, study.best.head)
+    parts: list = [
+        (
+            f"Queries on U and keys on V at {at}, then both together; a triangle is a query, a circle a key, of the "
+            f"{study.judged} split. UMAP has three components and 15 neighbours; the paper names no number. A query or "
+            "key matches where the nearest group of keys, of other prompts, is its own; by cosine, each side centred."
+        )
+    ]
+    claims = []
+    for name, (q_label, k_label) in LABELS.items():
+        points = cloud(study.run, study.named[name], study.best.layer, study.best.head, q_label, k_label)
+        inside, outside = matches(points), matches(points, raw=True)
+        for method, of in (("pca", "Figure 8"), ("umap", "Figure 8"), ("raw", "Figure 17")):
+            found = outside if method == "raw" else inside
+            table, explained = drawn(points, method)
+            projected = f"{method.upper()} in its subspace of rank {points.rank}"
+            title = f"{name.capitalize()}: {'PCA without projecting' if method == 'raw' else projected}, {at}"
+            where = "In all dimensions" if method == "raw" else "In the subspace"
+            parts.append(
+                Figure(
+                    f"{study.run.name}-pictures-{name}-{method}",
+                    title,
+                    f"{where}, {_matched(found)}.",
+                    charts.point_pairs(table, charts.axes(method, explained), f"{q_label} / {k_label}", size=330),
+                    of,
+                    points=True,
+                )
+            )
+        claims.append(
+            Claim(
+                f"L8 {name}: clusters, queries aligned with keys",
+                f"{study.run.name}, {at}",
+                "clear clusters and alignment (by eye)",
+                "as the text",
+                f"{_matched(inside)}; without projecting {estimate(outside['query'].share, outside['query'].ci)}",
+                f"{inside['query'].n:,} queries, {inside['key'].n:,} keys",
+            )
+        )
+    return Section(f"{study.run.name}-pictures", "Order and lexical space (L8)", tuple(parts), tuple(claims))
+
+
+def _matched(found) -> str:
+    q, k = found["query"], found["key"]
+    return (
+        f"{estimate(q.share, q.ci)} of {q.n:,} queries and {estimate(k.share, k.ci)} of {k.n:,} keys "
+        f"lie nearest to their own group; chance is 1 in {k.groups}"
+    )
+
+
+def category_pictures(study: Study) -> Section:
+    """L3: five categories and all of them, with queries and keys alone (Fig. 6a, 6b)."""
+    inside = ", ".join("'" + name.replace("'", "''") + "'" for name in study.five)
+    five = tuple(c.replace(where=f"{c.where} and k.category in ({inside})") for c in study.five.values())
+    parts, claims = [], []
+    for few, contrasts in ((True, five), (False, study.named["category:*"])):
+        points = cloud(study.run, contrasts, study.best.layer, study.best.head, "queried_category", "category")
+        made, claim = _pictures(study, points, len(contrasts), few)
+        parts, claims = parts + made, [*claims, claim]
+    note = (
+        "Queries on U and keys on V of the span of the categories' directions at "
+        f"{head(study.best.layer, study.best.head)}, built on the {study.built} split, "
+        f"drawn from the {study.judged} split. A query or key matches where the nearest group of keys, "
+        "of other prompts, is its own; by cosine, each side centred."
+    )
+    return Section(f"{study.run.name}-pictures", "Category space (L3)", (note, *parts), tuple(claims))
+
+
+def _pictures(study: Study, points: Cloud, n: int, few: bool) -> tuple[list[Figure], Claim]:
+    found = matches(points)
+    told = {
+        side: f"{estimate(m.share, m.ci)} of {m.n:,} {'queries' if side == 'query' else 'keys'}"
+        for side, m in found.items()
+    }
+    chance = f"chance is 1 in {found['key'].groups}"
+    figures = []
+    for queries in (True, False):
+        table, explained = drawn(points, "pca", queries)
+        seen = f"{told['query']} and {told['key']}" if queries else told["key"]
+        of = "Figure 6a" if few and queries else "Figure 6b" if not few and not queries else ""
+        title = (
+            f"{n} categories, {'queries and keys' if queries else 'keys only'}: PCA in the span of rank {points.rank}"
+        )
+        figures.append(
+            Figure(
+                f"{study.run.name}-pictures-{n}{'' if queries else '-keys'}",
+                title,
+                f"{seen} lie nearest to their own category; {chance}.",
+                charts.clusters(table, charts.axes("pca", explained)),
+                of,
+                points=True,
+            )
+        )
+    claim = Claim(
+        f"L3 {n} categories: clusters, queries aligned with keys",
+        f"{study.run.name}, {head(study.best.layer, study.best.head)}",
+        "clear clusters and alignment (by eye)",
+        "as the text" if few else "not in the scripts",
+        f"own category nearest: {told['query']}, {told['key']}; {chance}",
+        f"{found['query'].n:,} queries, {found['key'].n:,} keys",
+    )
+    return figures, claim
