@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from qkstore.argument import count, positive
+from qkstore.cli.terminal import count, positive
 from qkstore.errors import ModelError, QKStoreError
 from qkstore.store import DEFAULT
 

@@ -13,9 +13,9 @@ from ingest import demo, live, model
 from ingest.bars import Bars
 from qkstore.analysis import heads as analysis_heads
 from qkstore.analysis.live import SHARES, Answers, Features, Live, Outcome, kept
+from qkstore.cli.terminal import print_json, print_table
 from qkstore.errors import ContrastError, QKStoreError
 from qkstore.intervention import Condition
-from qkstore.output import print_json, print_table
 from qkstore.run import Run
 from qkstore.store import Store
 

@@ -6,9 +6,9 @@ import os
 import sys
 
 import qkstore
+from qkstore.cli.terminal import print_json, print_table
 from qkstore.errors import ContrastError, QKStoreError, StoreError
 from qkstore.files import write
-from qkstore.output import print_json, print_table
 
 MOST_ILL = 10  # findings in the one line of `check`
 
@@ -57,9 +57,6 @@ def _one(store, run, options) -> qkstore.Contrast:
             f"{name!r} is the span of {len(contrasts)} contrasts; this command takes one, such as {contrasts[0].name!r}"
         )
     return contrasts[0]
-
-
-# -- commands ----------------------------------------------------------------------------------------------------
 
 
 def runs(options) -> None:
