@@ -32,7 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
     import torch
 
     import qkstore
-    from ingest import boxes, job, model
+    from ingest import job
+    from ingest.model import model
+    from ingest.prompts import boxes
 
     torch.set_num_threads(1)  # a forked process has no other threads to wait for
     small, prompts = model.load(o.model), boxes.build(o.n, "ent", 0, o.n // 3)

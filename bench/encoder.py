@@ -25,10 +25,10 @@ sys.path.insert(0, str(ROOT))
 
 import qkstore
 from bench.page import write
-from ingest import job, lists, model
-from ingest.passage import Passage
-from ingest.prompts import Prompt
-from ingest.words import PLURALS
+from ingest import job, model
+from ingest.prompts import Prompt, lists
+from ingest.prompts.passage import Passage
+from ingest.prompts.words import PLURALS
 from qkstore import analysis
 from qkstore.analysis.heads import filter_heads, heads
 from qkstore.contrast import pairs

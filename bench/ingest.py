@@ -28,10 +28,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from bench.page import write
-from ingest import boxes, demo, job, model
-from ingest.batch import Batch
-from ingest.capture import Capture
-from ingest.corpus import Corpus
+from ingest import demo, job, model
+from ingest.model.batch import Batch
+from ingest.model.capture import Capture
+from ingest.prompts import boxes
+from ingest.prompts.corpus import Corpus
 
 GROUPED = dict(model_type="llama", head_dim=128, rms_norm_eps=1e-5, rope_theta=5e5)
 CONFIGS = {  # name: (shape, dtype, what it is)

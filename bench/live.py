@@ -17,9 +17,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import qkstore
-from ingest import demo, live, model
+from ingest import demo, model
 from ingest.bars import Bars
 from ingest.intervene import SAME
+from ingest.model import live
 from qkstore.analysis.live import Live
 
 JOINT = "order+lexical"

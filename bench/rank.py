@@ -34,8 +34,8 @@ import polars as pl
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import qkstore
-from ingest.payload import Payload
-from ingest.sample import Sample
+from ingest.toy.payload import Payload
+from ingest.toy.sample import Sample
 from qkstore import rank
 
 KINDS = ("trained", "room", "crowded", "random")

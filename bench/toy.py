@@ -19,10 +19,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ingest.payload import Payload
-from ingest.recipe import BATCH, RECIPES, WEIGHT_DECAY, Training
-from ingest.stack import NAMES, initial
-from ingest.stream import Batch, Stream
+from ingest.toy.payload import Payload
+from ingest.toy.recipe import BATCH, RECIPES, WEIGHT_DECAY, Training
+from ingest.toy.stack import NAMES, initial
+from ingest.toy.stream import Batch, Stream
 
 
 class Head(torch.nn.Module):

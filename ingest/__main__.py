@@ -182,8 +182,10 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _model(options: argparse.Namespace) -> None:
-    from ingest import job, model, task  # after the options are checked: torch takes seconds to import
+    from ingest import job
     from ingest.bars import Bars
+    from ingest.model import model
+    from ingest.prompts import task  # after the options are checked: torch takes seconds to import
 
     _quiet()
     job.check_new(options.store, options.run)
@@ -244,7 +246,8 @@ def _intervene(options: argparse.Namespace) -> None:
 
 
 def _toy(options: argparse.Namespace) -> None:
-    from ingest import job, toy
+    from ingest import job
+    from ingest.toy import toy
 
     tasks, how = _tasks(options, options.variant, [(options.r1, options.r2)])
     name = options.run or toy.run_name(tasks[0], how)
@@ -267,8 +270,9 @@ def _tasks(options: argparse.Namespace, variant: str, ranks: list[tuple[int, int
 
     All that is asked for is checked before anything is begun.
     """
-    from ingest import model, recipe
-    from ingest.payload import Payload
+    from ingest.model import model
+    from ingest.toy import recipe
+    from ingest.toy.payload import Payload
 
     model.check_device("float32", options.device)
     return [
@@ -277,8 +281,8 @@ def _tasks(options: argparse.Namespace, variant: str, ranks: list[tuple[int, int
 
 
 def _train(options: argparse.Namespace, tasks: list, how, names: list[str] | None = None) -> list[str]:
-    from ingest import toy
     from ingest.bars import Bars
+    from ingest.toy import toy
 
     sizes = toy.Sizes(options.n, options.n_exact, options.n_test)
     with Bars() as progress:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from ingest import boxes, lists
-from ingest.words import BOXES, CATEGORIES, ENTITIES
+from ingest.prompts import boxes, lists
+from ingest.prompts.words import BOXES, CATEGORIES, ENTITIES
 
 # A kind of text is how it lists its pairs, and how it asks for one.
 PAIRS = "pairs+pair"

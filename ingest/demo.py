@@ -6,7 +6,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ingest import job, model, task
+from ingest import job, model
+from ingest.prompts import task
 from qkstore.errors import RunError
 
 MODEL = Path(__file__).parent / "demo_model"

@@ -9,8 +9,9 @@ import argparse
 import sys
 
 import qkstore
-from ingest import demo, live, model
+from ingest import demo, model
 from ingest.bars import Bars
+from ingest.model import live
 from qkstore.analysis import heads as analysis_heads
 from qkstore.analysis.live import SHARES, Answers, Features, Live, Outcome, kept
 from qkstore.cli.terminal import print_json, print_table

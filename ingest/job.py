@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 
 import qkstore
-from ingest.capture import Capture, ranges
-from ingest.corpus import ANSWER_SLOT, Corpus
 from ingest.model import Model
+from ingest.model.capture import Capture, ranges
 from ingest.prompts import Prompt
+from ingest.prompts.corpus import ANSWER_SLOT, Corpus
 from qkstore.errors import ModelError, PromptError, QKStoreError, RunError
 from qkstore.run.incoming import Incoming
 from qkstore.run.schema import check_run_name

@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 
 import qkstore
-from ingest import demo, job, model, task
-from ingest.boxes import QUESTIONS
+from ingest import demo, job, model
+from ingest.prompts import task
+from ingest.prompts.boxes import QUESTIONS
 from qkstore.errors import PromptError, RunError, near
 from qkstore.run.schema import check_run_name
 

@@ -23,12 +23,11 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 
-from ingest import boxes, lists
 from ingest.curriculum import Curriculum, Text
-from ingest.prompts import Prompt
+from ingest.prompts import Prompt, boxes, lists
+from ingest.prompts.words import BOXES
 from ingest.vocabulary import BOS, words
 from ingest.vocabulary import tokenizer as new_tokenizer
-from ingest.words import BOXES
 
 STEPS = 1600
 BATCH = 64

@@ -5,9 +5,9 @@ from __future__ import annotations
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from ingest import boxes, lists
-from ingest.passage import PUNCTUATION
-from ingest.words import BOXES, CATEGORIES, ENTITIES, ORDINALS, PLURALS
+from ingest.prompts import boxes, lists
+from ingest.prompts.passage import PUNCTUATION
+from ingest.prompts.words import BOXES, CATEGORIES, ENTITIES, ORDINALS, PLURALS
 
 PAD, BOS, UNKNOWN = "<pad>", "<bos>", "<unk>"
 

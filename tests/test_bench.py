@@ -14,8 +14,9 @@ from conftest import ROOT
 
 import qkstore
 from bench import page
-from ingest import job, lists, model
-from ingest.words import CATEGORIES, PLURALS
+from ingest import job, model
+from ingest.prompts import lists
+from ingest.prompts.words import CATEGORIES, PLURALS
 from qkstore.contrast import pairs
 from qkstore.contrast.builtin import CATEGORY
 
@@ -77,7 +78,7 @@ def test_the_passes_that_count_stop_before_the_last_layers_mlp_and_no_sooner(tin
     assert stopped == seen[:-1]
     assert seen[-1] == ("mlp", 2)
     seen.clear()
-    from ingest.capture import Capture
+    from ingest.model.capture import Capture
 
     capture = Capture(loaded.net)
     seen.clear()

@@ -20,7 +20,7 @@ import torch
 from conftest import ROOT
 
 import qkstore
-from ingest.payload import Payload
+from ingest.toy.payload import Payload
 from qkstore import analysis
 from qkstore.analysis.live import Live, Outcome, Replies, answers
 from qkstore.contrast import pairs

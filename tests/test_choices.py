@@ -31,8 +31,8 @@ def boxes(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def only(tmp_path_factory) -> Path:
     """Toy runs and nothing else: two seeds of one discrete head, and one continuous."""
-    from ingest.payload import Payload
     from ingest.toy import build
+    from ingest.toy.payload import Payload
 
     path = toys.write(tmp_path_factory.mktemp("only") / "store", ranks=((2, 3),))
     build(path, [Payload("discrete", 8, 2, 3, seed=1)], toys.SHORT, toys.SIZES)

@@ -14,7 +14,7 @@ import torch
 import transformers as tf
 from conftest import ROOT
 
-from ingest import boxes
+from ingest.prompts import boxes
 
 
 def test_ten_kills(tmp_path):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ingest.payload import Payload
-from ingest.recipe import Recipe
 from ingest.toy import Sizes, build
+from ingest.toy.payload import Payload
+from ingest.toy.recipe import Recipe
 
 SHORT = Recipe("short", 3e-2, 400, cosine=True)
 RANKS = ((2, 3), (3, 2), (6, 6))  # room for both latents, and superposition

@@ -8,7 +8,7 @@ import models
 import numpy as np
 import pytest
 
-from ingest import live
+from ingest.model import live
 from qkstore.analysis.live import Replies, answers
 
 

@@ -8,7 +8,7 @@ from labelled import labelled
 from synthetic import write
 
 import qkstore
-from ingest import boxes, lists
+from ingest.prompts import boxes, lists
 from qkstore.analysis import swaps
 from qkstore.contrast import Contrast, builtin, pairs
 from qkstore.run import Layer

@@ -8,7 +8,7 @@ from labelled import labelled
 from synthetic import BOXES, synthetic, write
 
 import qkstore
-from ingest import lists
+from ingest.prompts import lists
 from qkstore import analysis
 from qkstore.contrast import Contrast, pairs
 

@@ -8,8 +8,8 @@ from labelled import labelled
 from synthetic import SCALING, D, write
 
 import qkstore
-from ingest import boxes
-from ingest.words import BOXES, ENTITIES
+from ingest.prompts import boxes
+from ingest.prompts.words import BOXES, ENTITIES
 from qkstore import analysis
 from qkstore.analysis.heads import heads
 from qkstore.contrast import builtin

@@ -8,7 +8,8 @@ import torch
 from transformers import AttentionInterface, AutoModelForCausalLM
 
 import qkstore
-from ingest import boxes, demo, job, model
+from ingest import demo, job, model
+from ingest.prompts import boxes
 from qkstore import intervention
 from qkstore.analysis import subspace, swaps
 from qkstore.contrast.builtin import LEXICAL

@@ -8,7 +8,7 @@ from labelled import labelled
 from synthetic import synthetic, write
 
 import qkstore
-from ingest import lists
+from ingest.prompts import lists
 from qkstore.analysis.variations import variants
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError

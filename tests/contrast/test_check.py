@@ -10,7 +10,7 @@ from labelled import labelled
 from synthetic import BOXES, synthetic, write
 
 import qkstore
-from ingest import boxes, lists
+from ingest.prompts import boxes, lists
 from qkstore.contrast import Contrast, builtin
 from qkstore.contrast.check import check
 from qkstore.errors import ContrastError

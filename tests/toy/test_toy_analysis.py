@@ -13,8 +13,8 @@ import toys
 from toys import SHORT
 
 import qkstore
-from ingest.payload import Payload
-from ingest.sample import Sample
+from ingest.toy.payload import Payload
+from ingest.toy.sample import Sample
 from qkstore import toy
 from qkstore.errors import RunError
 from qkstore.interaction import Interaction, closed_form, interaction

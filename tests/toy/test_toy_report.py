@@ -13,8 +13,8 @@ import toys
 from conftest import ROOT
 
 import qkstore
-from ingest.payload import Payload
 from ingest.toy import Sizes, build
+from ingest.toy.payload import Payload
 from qkstore import __main__ as cli
 from qkstore import toy
 from qkstore.errors import QKStoreError

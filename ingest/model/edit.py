@@ -1,0 +1,207 @@
+"""Edits inside the forward pass: in one query head, two keys swap their coordinates in a subspace.
+
+The layer's own kernel computes its output as ever. For an edited head attention is computed once with its keys as they
+are and once as edited, and the difference times the values is added to that head's output. Editing the shared key
+instead would, under grouped queries, change every head of the group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ingest.model.batch import Batch
+from ingest.model.capture import LOGITS_BYTES, Capture, kernel_of, mask_rows, with_sinks
+from ingest.model.layer import Layer
+from qkstore.errors import ModelError, PromptError, near
+
+ROWS = ("last", "all")
+Edits = Mapping[tuple[int, int], np.ndarray]  # {(layer, query head): V (d_head, r)}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A prompt's token ids, and the positions of the query and of the two keys that swap.
+
+    Raises PromptError where they cannot swap.
+    """
+
+    ids: list[int]
+    query: int
+    original: int
+    target: int
+
+    def __post_init__(self):
+        beyond = [p for p in (self.query, self.original, self.target) if not 0 <= p < len(self.ids)]
+        if beyond:
+            raise PromptError(f"there is no position {beyond[0]} in a prompt of {len(self.ids)} tokens")
+        if self.original == self.target:
+            raise PromptError(f"original and target are both at position {self.target}; a swap takes two keys")
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What a pass showed of each prompt's query row.
+
+    attention: {layer: (n, heads, 2)} on the original and the target key. logits: (n, vocabulary) of the next token,
+    None for a model without an LM head.
+    """
+
+    attention: dict[int, Tensor]
+    logits: Tensor | None
+
+    def first(self, n: int) -> Pass:
+        """The same of the first n prompts."""
+        return Pass(
+            {layer: values[:n] for layer, values in self.attention.items()},
+            None if self.logits is None else self.logits[:n],
+        )
+
+
+class Editor:
+    """Runs a model with edits: `editor(cases, edits) -> Pass`, attention of layers from `first` on.
+
+    rows: 'last' edits the query's row alone, 'all' every row that sees both keys. Edits of several layers take effect
+    one after the other: a later layer swaps the keys that it then has, V Vᵀ(k' − k) of the edited pass. Raises
+    ModelError as Capture does.
+    """
+
+    def __init__(self, net, first: int = 0, rows: str = "last"):
+        if rows not in ROWS:
+            raise ModelError(f"no rows {rows!r}; {near(rows, ROWS)}")
+        self.capture = Capture(net, [first])
+        self.first, self.rows, self.layers = first, rows, self.capture.every
+
+    def __call__(
+        self, cases: Sequence[Case], edits: Edits | None = None, padding: str = "right", kernel: str | None = None
+    ) -> Pass:
+        """One pass.
+
+        padding: 'right' or 'left'. kernel: another than the model's own ('eager'), for a pass that ought to be equal.
+        """
+        edits = edits or {}
+        places = [[c.query] for c in cases], [[c.original, c.target] for c in cases]
+        batch = self.capture.batch([c.ids for c in cases], *places, padding)
+        editing = _Editing(
+            self, batch, {number: self._of(number, edits) for number in {layer for layer, _ in edits}}, kernel
+        )
+        wanted, at = batch.columns[:, 0].unique(return_inverse=True)
+        few = "logits_to_keep" in self.capture.accepts
+        output = self.capture.run(batch, editing, **({"logits_to_keep": wanted} if few else {}))
+        logits = getattr(output, "logits", None)
+        if logits is not None:
+            logits = logits[torch.arange(len(cases), device=logits.device), at if few else batch.columns[:, 0]]
+        return Pass(editing.attention, logits)
+
+    def _of(self, number: int, edits: Edits) -> tuple[list[int], Tensor]:
+        """The heads that are edited in a layer, and their projectors V Vᵀ (E, d_head, d_head)."""
+        if number not in self.layers:
+            raise ModelError(f"there is no layer {number}; {near(str(number), map(str, self.layers))}")
+        layer, heads = self.layers[number], sorted(head for n, head in edits if n == number)
+        for head in heads:
+            if not 0 <= head < layer.n_heads:
+                raise ModelError(f"layer {number} has no head {head}; its heads are 0 to {layer.n_heads - 1}")
+            if len(edits[number, head]) != layer.d_head:
+                raise ModelError(
+                    f"layer {number} head {head}: a basis of {len(edits[number, head])} dimensions, "
+                    f"its keys have {layer.d_head}"
+                )
+        projectors = np.stack([edits[number, head] @ edits[number, head].T for head in heads])
+        return heads, torch.from_numpy(projectors).double().to(self.capture.net.device)
+
+
+class _Editing:
+    """One pass: answers every attention call with the model's own kernel, and edits those that are to be edited."""
+
+    def __init__(self, editor: Editor, batch: Batch, edits: dict[int, tuple[list[int], Tensor]], kernel: str | None):
+        self.kernel, self.numbers, self.layers, self.first = (
+            kernel or editor.capture.kernel,
+            editor.capture.numbers,
+            editor.layers,
+            editor.first,
+        )
+        self.batch, self.edits, self.calls, self.attention = batch, edits, 0, {}
+        self.keys = batch.keys[1].reshape(-1, 2)  # (B, 2), the columns of original and target
+        every = torch.arange(batch.ids.shape[1], device=batch.ids.device).expand(len(batch.ids), -1)
+        self.rows = batch if editor.rows == "last" else replace(batch, columns=every)
+        self.slot = (
+            torch.zeros_like(batch.columns[:, 0]) if editor.rows == "last" else batch.columns[:, 0]
+        )  # the query's among the rows
+
+    def attend(self, module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict):
+        number, self.calls = self.numbers[self.calls], self.calls + 1
+        output, weights = kernel_of(self.kernel, module)(module, query, key, value, mask, **options)
+        if number < self.first:
+            return output, weights
+        layer, sinks = self.layers[number], options.get("s_aux")
+        seen = mask_rows(self.kernel, module, self.batch, mask, options)
+        found = self._pair(_weights(layer, _rows(query, self.batch.columns), key, seen, sinks)[:, :, 0])
+        if number in self.edits:
+            heads, P = self.edits[number]
+            seen = mask_rows(self.kernel, module, self.rows, mask, options)
+            change, found[:, heads] = self._change(layer, heads, P, query, key, value, seen, sinks)
+            output = self._add(output, heads, change)
+        self.attention[number] = found
+        return output, weights
+
+    def _change(
+        self, layer: Layer, heads: list[int], P: Tensor, query, key, value, seen, sinks
+    ) -> tuple[Tensor, Tensor]:
+        """What the edit adds to the heads' output, and the query row's attention after it.
+
+        Shapes (B, E, Q, d_value) and (B, E, 2).
+        """
+        group = [head // (layer.n_heads // layer.n_kv_heads) for head in heads]
+        q, k, v = _rows(query, self.rows.columns)[:, heads], key[:, group], value[:, group]
+        seen = seen if seen.shape[1] == 1 else seen[:, heads]
+        sinks = None if sinks is None else sinks[heads]
+        swapped = self._swap(k.double(), P)
+        step, changes, found = max(1, LOGITS_BYTES // (8 * q[0, :, :, 0].numel() * k.shape[2])), [], []
+        for i in range(0, len(q), step):
+            part = slice(i, i + step)
+            both = (
+                seen[part].gather(3, self.keys[part, None, None].expand(-1, *seen.shape[1:3], -1)).all(-1, keepdim=True)
+            )
+            before = _weights(layer, q[part], k[part], seen[part], sinks)
+            after = torch.where(both, _weights(layer, q[part], swapped[part], seen[part], sinks), before)
+            changes.append(torch.where(both, after - before, 0.0) @ v[part].double())
+            rows = self.slot[part, None, None, None].expand(-1, len(heads), 1, after.shape[3])
+            found.append(self._pair(after.gather(2, rows)[:, :, 0], part))
+        return torch.cat(changes), torch.cat(found)
+
+    def _swap(self, k: Tensor, P: Tensor) -> Tensor:
+        """Keys (B, E, T, d) with k̃ = k + V Vᵀ(k' − k) at the two columns (eq. 8–10)."""
+        at = self.keys[:, None, :, None].expand(-1, k.shape[1], -1, k.shape[3])
+        original, target = k.gather(2, at).unbind(2)  # (B, E, d)
+        moved = ((target - original)[:, :, None] @ P)[:, :, 0]
+        return k.scatter(2, at, torch.stack([original + moved, target - moved], dim=2))
+
+    def _pair(self, weights: Tensor, part: slice = slice(None)) -> Tensor:
+        """(B, E, T) → (B, E, 2), of the original and the target."""
+        return weights.gather(2, self.keys[part, None].expand(-1, weights.shape[1], -1))
+
+    def _add(self, output: Tensor, heads: list[int], change: Tensor) -> Tensor:
+        """The kernel's output with the change at the edited rows and heads; what is not edited keeps every bit."""
+        B, E, Q, d = change.shape
+        edited = output.reshape(B, -1, output.shape[2:].numel() // d, d).clone()  # (B, T, H, d_value)
+        prompt = torch.arange(B, device=output.device)[:, None, None]
+        at = prompt, self.rows.columns[:, :, None], torch.tensor(heads, device=output.device)
+        edited[at] = (edited[at].double() + change.transpose(1, 2)).to(output.dtype)
+        return edited.reshape(output.shape)
+
+
+def _rows(query: Tensor, columns: Tensor) -> Tensor:
+    """Queries (B, H, T, d) at columns (B, Q): (B, H, Q, d)."""
+    return query.gather(2, columns[:, None, :, None].expand(-1, query.shape[1], -1, query.shape[3]))
+
+
+def _weights(layer: Layer, q: Tensor, k: Tensor, seen: Tensor, sinks: Tensor | None) -> Tensor:
+    """Attention (B, H, Q, T) in float64 of q (B, H, Q, d) over k (B, KV, T, d), as the layer makes it.
+
+    It is NaN for a row that sees nothing.
+    """
+    return with_sinks(layer.logits(q, k).masked_fill(~seen, -torch.inf), sinks).softmax(-1)[..., : k.shape[2]]

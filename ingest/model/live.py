@@ -1,0 +1,352 @@
+"""Live interventions: the paper's swaps inside the running model, over the closed form's queries and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+import torch
+
+from ingest.model.edit import Case, Editor, Edits, Pass
+from ingest.model.model import Model
+from qkstore import analysis, intervention
+from qkstore.analysis import live
+from qkstore.analysis import swaps as analysis_swaps
+from qkstore.analysis.live import Features, Live, Outcome, Replies
+from qkstore.errors import ContrastError, ModelError
+from qkstore.run import Run
+from qkstore.store import Store
+from qkstore.subspace import Subspace, random
+
+Progress = Callable[[str, int, int], None]
+Head = tuple[int, int]  # layer, query head
+EQUAL = 32  # prompts of the two passes that ought to be equal
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One condition: a basis V for every edited head; several such for a random condition."""
+
+    name: str
+    bases: list[Edits]
+    random: bool
+
+
+def intervene(
+    store: Store,
+    run: Run,
+    model: Model,
+    features: Features,
+    heads: Sequence[Head],
+    rows: str = "last",
+    bases: int = 10,
+    most: int = 1000,
+    seed: int = 0,
+    batch_size: int = 32,
+    progress: Progress | None = None,
+) -> Live:
+    """Swap keys (eq. 8–10) of all `heads` together in the running model.
+
+    They swap in each feature's subspace, in all together, and in random ones. `model` is loaded with its LM head;
+    queries, originals and targets are those of qkstore.analysis.intervene with the same most and seed, random bases
+    too. A result that is in the catalogue already is not computed again. Raises ModelError for a model of other weights
+    than the run's, RunError for heads that are not there, ContrastError where there is nothing to swap.
+    """
+    heads = sorted(set(heads))
+    asked = question(run, model, features, heads, rows, bases, most, seed)
+    found = live.kept(store, asked)
+    if found is None:
+        found = _Work(run, model, features, heads, asked, batch_size, progress or (lambda *_: None)).result()
+        live.keep(store, found)
+    return found
+
+
+def question(
+    run: Run, model: Model, features: Features, heads: Sequence[Head], rows: str, bases: int, most: int, seed: int
+) -> Live:
+    """All that decides a result, checked before anything slow is begun."""
+    check(run, heads, bases)
+    if model.weights_hash != run.weights_hash:
+        raise ModelError(
+            f"run {run.name!r} was made with {run.model!r} of weights {run.weights_hash[:12]}, "
+            f"model {model.name!r} has {model.weights_hash[:12]}: give --model the one the run was made with"
+        )
+    return Live(
+        run.name,
+        list(run.identity),
+        model.weights_hash,
+        live.keys(features),
+        [f"{layer}:{head}" for layer, head in heads],
+        rows,
+        model.dtype,
+        model.net.device.type,
+        analysis.judge_split(run),
+        most,
+        seed,
+        bases,
+    )
+
+
+def check(run: Run, heads: Sequence[Head], bases: int) -> None:
+    """What can be said without a model; raises ModelError without a head, RunError, ContrastError."""
+    if not heads:
+        raise ModelError("no head to edit; choose --heads 1:0,1:2 or --layer 1")
+    for layer, head in heads:
+        run.layer(layer, head)
+    if bases < intervention.LEAST_BASES:
+        raise ContrastError(f"a random baseline needs {intervention.LEAST_BASES} or more random subspaces, not {bases}")
+
+
+class _Work:
+    """One result in the making."""
+
+    def __init__(
+        self,
+        run: Run,
+        model: Model,
+        features: Features,
+        heads: list[Head],
+        asked: Live,
+        batch_size: int,
+        progress: Progress,
+    ):
+        self.run, self.model, self.heads, self.asked, self.batch_size, self.progress = (
+            run,
+            model,
+            heads,
+            asked,
+            batch_size,
+            progress,
+        )
+        self.editor = Editor(model.net, heads[0][0], asked.rows)
+        drawn = analysis_swaps.draw(
+            run, tuple(c for cs in features.values() for c in cs), asked.split, asked.most, asked.seed
+        )
+        self.targets = drawn
+        for layer in {layer for layer, _ in heads}:
+            self.targets = self.targets.visible(run, run.layer(layer))
+        if not len(self.targets):
+            raise ContrastError(
+                f"the edited layers see none of the {len(drawn)} pairs of keys: their windows are too narrow"
+            )
+        self.hidden = len(drawn) - len(self.targets)
+        self.spaces = {head: analysis.subspaces(run, features, *head) for head in heads}
+        self.plans = _plans(run.d_head, self.spaces, asked.bases, asked.seed)
+        self.cases, self.ids = _cases(run, self.targets)
+        self.unanswered = _unanswered(run, model, self.targets, self.cases, self.ids)
+        every = [(n, head) for n, layer in sorted(self.editor.layers.items()) for head in range(layer.n_heads)]
+        self.later = [(n, head) for n, head in every if n > heads[0][0] and (n, head) not in heads]
+
+    def result(self) -> Live:
+        order = np.argsort([len(c.ids) for c in self.cases], kind="stable")
+        batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
+        noise, done = self.noise(), 0
+        passes = [{}, *(edits for plan in self.plans for edits in plan.bases)]
+        seen = [_Seen(len(self.cases), self.heads, self.later) for _ in passes]
+        for chosen in batches:
+            for edits, into in zip(passes, seen, strict=True):
+                self.progress("intervene", done, len(batches) * len(passes))
+                into.put(chosen, self.pass_over(chosen, edits), None if self.unanswered else self.ids)
+                done += 1
+        self.progress("intervene", done, done)
+        before, after = seen[0], iter(seen[1:])
+        conditions, gap = [], 0.0
+        for plan in self.plans:
+            found, difference = self.outcome(plan, before, [next(after) for _ in plan.bases])
+            conditions.append(found)
+            gap = max(gap, difference)
+        return replace(
+            self.asked,
+            n=len(self.cases),
+            hidden=self.hidden,
+            gap=gap,
+            noise=noise,
+            unanswered=self.unanswered,
+            conditions=tuple(conditions),
+        )
+
+    def pass_over(self, chosen: np.ndarray, edits: Edits) -> Pass:
+        cases = [self.cases[i] for i in chosen]
+        try:
+            return self.editor(cases, edits)
+        except torch.OutOfMemoryError:
+            size = f"{len(cases)} prompts of up to {max(len(c.ids) for c in cases)} tokens"
+            raise ModelError(f"{size} need more memory than there is; use a smaller --batch-size") from None
+
+    def outcome(self, plan: Plan, before: _Seen, after: list[_Seen]) -> tuple[Outcome, float]:
+        """One condition, and the largest |live − closed form| of its attention in the first edited layer."""
+        closed = {
+            head: [analysis.swapper(self.run, self.targets, *head)(edits[head]) for edits in plan.bases]
+            for head in self.heads
+        }
+        swaps = {head: [_swap(before.edited[:, i], a.edited[:, i]) for a in after] for i, head in enumerate(self.heads)}
+        ranks = {name_of(head): plan.bases[0][head].shape[1] for head in self.heads}
+
+        def told(found: dict[Head, list[intervention.Swap]]) -> dict[str, intervention.Condition]:
+            return {name_of(head): self.summary(plan, each, ranks[name_of(head)]) for head, each in found.items()}
+
+        first = [head for head in self.heads if head[0] == self.heads[0][0]]
+        gap = max(_gap(a, b) for head in first for a, b in zip(swaps[head], closed[head], strict=True))
+        down = self.summary(plan, [_swap(before.downstream, a.downstream) for a in after], 0) if self.later else None
+        said = None if self.unanswered else live.answers(before.replies, [a.replies for a in after], self.asked.seed)
+        each = _later(self.later, before, after)
+        return Outcome(
+            plan.name, len(after) if plan.random else None, ranks, told(swaps), told(closed), down, each, said
+        ), gap
+
+    def summary(self, plan: Plan, swaps: list[intervention.Swap], rank: int) -> intervention.Condition:
+        if plan.random:
+            return intervention.random_summary(plan.name, swaps, rank, self.asked.seed)
+        return intervention.summary(plan.name, swaps[0], rank, self.asked.seed)
+
+    def noise(self) -> dict[str, float | None]:
+        """The largest differences between two passes without edits that ought to be equal.
+
+        One of them runs beside a longer prompt, by the eager kernel. Whatever an edit does below these is rounding.
+        """
+        chosen = np.arange(min(EQUAL, len(self.cases)))
+        cases = [self.cases[i] for i in chosen]
+        longer = replace(cases[0], ids=cases[0].ids + cases[0].ids[-1:] * 5)
+        pair = [_Seen(len(chosen), self.heads, self.later) for _ in range(2)]
+        for found, into in zip(
+            (self.editor(cases), self.editor([*cases, longer], kernel="eager").first(len(cases))), pair, strict=True
+        ):
+            into.put(chosen, found, None if self.unanswered else self.ids)
+        attention = np.abs(pair[0].edited - pair[1].edited).max()
+        difference = (
+            None if self.unanswered else float(np.abs(pair[0].replies.difference - pair[1].replies.difference).max())
+        )
+        return {"attention": float(attention), "difference": difference}
+
+
+class _Seen:
+    """What one set of edits did to n prompts, filled batch by batch.
+
+    edited: (n, heads, 2) attention on original and target. downstream: (n, 2), its mean over the later heads. later:
+    (later heads, 2), their sums over prompts.
+    """
+
+    def __init__(self, n: int, heads: list[Head], later: list[Head]):
+        self.heads, self.places = heads, later
+        self.edited, self.downstream, self.later = (
+            np.zeros((n, len(heads), 2)),
+            np.zeros((n, 2)),
+            np.zeros((len(later), 2)),
+        )
+        self.replies = Replies(np.zeros(n), np.zeros(n, bool), np.zeros(n, bool))
+
+    def put(self, chosen: np.ndarray, found: Pass, ids: np.ndarray | None) -> None:
+        """ids: (all prompts, 2) tokens of original and target, to read the answers; None where they are not known."""
+        attention = {layer: values.cpu().numpy() for layer, values in found.attention.items()}
+        self.edited[chosen] = np.stack([attention[layer][:, head] for layer, head in self.heads], axis=1)
+        if self.places:
+            later = np.stack(
+                [attention[layer][:, head] for layer, head in self.places], axis=1
+            )  # (batch, later heads, 2)
+            self.downstream[chosen] = later.mean(axis=1)
+            self.later += later.sum(axis=0)
+        if ids is not None:
+            pair = torch.from_numpy(ids[chosen]).to(found.logits.device)
+            original, aimed = found.logits.gather(1, pair).double().cpu().numpy().T
+            top = found.logits.argmax(dim=1).cpu().numpy()
+            self.replies.difference[chosen] = aimed - original
+            self.replies.original[chosen], self.replies.target[chosen] = top == ids[chosen, 0], top == ids[chosen, 1]
+
+
+def _plans(d_head: int, spaces: dict[Head, dict[str, Subspace]], bases: int, seed: int) -> list[Plan]:
+    """Every feature, all together, and random bases of each one's rank.
+
+    In each head the random ones are those that the closed form draws.
+    """
+    names = list(next(iter(spaces.values())))
+    plans = [Plan(name, [{head: own[name].V for head, own in spaces.items()}], False) for name in names]
+    dice = {head: np.random.default_rng(seed) for head in spaces}
+    for name in names:
+        title = "random" if name == names[-1] else f"random of {name}'s rank"
+        plans.append(
+            Plan(
+                title,
+                [
+                    {head: random(d_head, own[name].rank, dice[head]).V for head, own in spaces.items()}
+                    for _ in range(bases)
+                ],
+                True,
+            )
+        )
+    return plans
+
+
+def _cases(run: Run, targets: analysis_swaps.Targets) -> tuple[list[Case], np.ndarray]:
+    """The prompt of every query with its positions, and (n, 2) token ids of its original and target key."""
+    prompts, places = run.query_places[0][targets.query], run.key_places[1]
+    sql = "SELECT prompt_id, pos, token_id FROM token WHERE prompt_id IN (SELECT unnest(?)) ORDER BY prompt_id, pos"
+    tokens = pl.from_arrow(run.table(sql, [np.unique(prompts).tolist()]))
+    ids = {int(prompt): part["token_id"].to_list() for (prompt,), part in tokens.group_by("prompt_id")}
+    each = zip(
+        prompts, run.query_places[1][targets.query], places[targets.original], places[targets.target], strict=True
+    )
+    cases = [Case(ids[int(prompt)], int(query), int(original), int(aimed)) for prompt, query, original, aimed in each]
+    return cases, np.array([(c.ids[c.original], c.ids[c.target]) for c in cases], np.int64)
+
+
+def _unanswered(
+    run: Run, model: Model, targets: analysis_swaps.Targets, cases: list[Case], ids: np.ndarray
+) -> str | None:
+    """Why the answers cannot be read, or None.
+
+    The original key's token must be the one with which the prompt's answer begins.
+    """
+    prompts = run.table("SELECT prompt_id, text, answer FROM prompt ORDER BY prompt_id").to_pylist()
+    for number, case, (original, aimed) in zip(run.query_places[0][targets.query], cases, ids, strict=True):
+        prompt = prompts[number]
+        if prompt["answer"] is None:
+            return f"prompt {number} has no answer"
+        if case.query != len(case.ids) - 1:
+            return f"the query of prompt {number} is not its last token, after which the answer stands"
+        token = next_token(model.tokenizer, prompt["text"], prompt["answer"], case.ids)
+        if token != original:
+            said = "cannot be told from its text" if token is None else f"is {model.tokenizer.decode([token])!r}"
+            return (
+                f"the first token of prompt {number}'s answer {said}, "
+                f"its original key is {model.tokenizer.decode([int(original)])!r}"
+            )
+        if aimed == original:
+            return f"original and target of prompt {number} are the same token"
+    return None
+
+
+def next_token(tokenizer, text: str, answer: str, ids: list[int]) -> int | None:
+    """The token after the prompt's when its answer is written behind it.
+
+    The whole is tokenised, never the answer alone.
+    """
+    for gap in ("",) if text[-1:].isspace() else (" ", ""):
+        for special in (True, False):  # a chat's text holds its special tokens already
+            whole = tokenizer(text + gap + answer, add_special_tokens=special, verbose=False)["input_ids"]
+            if whole[: len(ids)] == ids and len(whole) > len(ids):
+                return whole[len(ids)]
+    return None
+
+
+def _swap(before: np.ndarray, after: np.ndarray) -> intervention.Swap:
+    """From (n, 2) attention on original and target before and after."""
+    return intervention.Swap(*before.T, *after.T)
+
+
+def _gap(one: intervention.Swap, other: intervention.Swap) -> float:
+    return max(float(np.abs(getattr(one, name) - getattr(other, name)).max()) for name in live.SHARES)
+
+
+def _later(places: list[Head], before: _Seen, after: list[_Seen]) -> list[dict]:
+    """Mean attention of every later head, over prompts (and bases)."""
+    n, moved = len(before.edited), np.mean([a.later for a in after], axis=0)
+    return [
+        {"layer": layer, "head": head} | dict(zip(live.SHARES, map(float, (*before.later[i] / n, *moved[i] / n))))
+        for i, (layer, head) in enumerate(places)
+    ]
+
+
+def name_of(head: Head) -> str:
+    return f"{head[0]}:{head[1]}"

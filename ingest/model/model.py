@@ -1,0 +1,168 @@
+"""A model and its tokenizer, from a local folder or a hub id, with the facts that identify them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import transformers
+from huggingface_hub import HfApi
+from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+from transformers.utils import cached_file
+
+from qkstore.errors import ModelError, near
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+HUB_SECONDS = 10  # for the one question whether the hub is there; its own downloads retry for longer
+UNUSED = ("pooler",)  # weights that a base model has, a checkpoint may lack, and no attention layer reads
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model ready to run, without its LM head unless that was asked for, its tokenizer, and where both came from."""
+
+    net: transformers.PreTrainedModel
+    tokenizer: transformers.PreTrainedTokenizerBase
+    name: str
+    weights_hash: str
+    revision: str | None = None
+
+    @property
+    def architecture(self) -> str:
+        return (self.net.config.architectures or [type(self.net).__name__])[0]
+
+    @property
+    def dtype(self) -> str:
+        return str(self.net.dtype).removeprefix("torch.")
+
+    @property
+    def n_layers(self) -> int:
+        return self.net.config.get_text_config().num_hidden_layers
+
+
+def load(where: str, dtype: str = "float32", device: str = "cpu", answers: bool = False) -> Model:
+    """The model in the folder `where`, or of that hub id; an encoder-decoder gives its encoder.
+
+    answers: with the LM head, so that its logits of the next token can be read.
+    Raises ModelError, in one line, for a folder or id that is not there or not allowed, a hub that does not answer,
+    a tokenizer without offsets, and a device that this machine does not have.
+    """
+    check_device(dtype, device)
+    where = os.path.expanduser(where)
+    local, revision = _find(where)
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(where, revision=revision, local_files_only=local)
+        kind = transformers.AutoModelForCausalLM if answers else transformers.AutoModel
+        net, report = kind.from_pretrained(
+            where, revision=revision, local_files_only=local, dtype=DTYPES[dtype], output_loading_info=True
+        )
+        net = (net if answers else _encoder(net)).to(device)
+        folder = Path(cached_file(where, "config.json", revision=revision, local_files_only=True)).parent
+    except Exception as error:  # a dozen kinds, by what is wrong with the files; none of them is a bug of ours to trace
+        raise ModelError(_why(where, error, local)) from None
+    missing = sorted(k for k in report["missing_keys"] if not any(part in k for part in UNUSED))
+    if missing:
+        raise ModelError(f"model {where!r}: {len(missing)} weights are not in its files, {missing[0]} for one")
+    revision = revision or (None if Path(where).is_dir() else getattr(net.config, "_commit_hash", None))
+    return wrap(net, tokenizer, where, _hash_files(folder), revision, answers)
+
+
+def wrap(
+    net, tokenizer, name: str, weights_hash: str | None = None, revision: str | None = None, answers: bool = False
+) -> Model:
+    """A model in memory, for scripts and training; it is hashed by its weights.
+
+    Its LM head, if any, is left out unless `answers`.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        raise ModelError(
+            f"the tokenizer of {name!r} gives no character offsets; a fast tokenizer is needed (tokenizer.json)"
+        )
+    return Model(
+        (net if answers else _encoder(net.base_model)).eval(),
+        tokenizer,
+        name,
+        weights_hash or _hash_weights(net),
+        revision,
+    )
+
+
+def check_device(dtype: str, device: str) -> None:
+    if dtype not in DTYPES:
+        raise ModelError(f"no dtype {dtype!r}; {near(dtype, DTYPES)}")
+    try:
+        asked = torch.device(device)
+    except RuntimeError:
+        asked = torch.device("meta")
+    if asked.type not in ("cpu", "cuda"):
+        raise ModelError(f"no device {device!r}; {near(device, ('cpu', 'cuda'))}")
+    if asked.type == "cuda" and not torch.cuda.is_available():
+        raise ModelError(f"device {device!r}: this machine, or its torch, has no CUDA; use --device cpu")
+    if asked.type == "cuda" and (asked.index or 0) >= torch.cuda.device_count():
+        raise ModelError(
+            f"device {device!r}: this machine has {torch.cuda.device_count()} CUDA devices, numbered from 0"
+        )
+
+
+def _encoder(net):
+    return net.get_encoder() if net.config.is_encoder_decoder and hasattr(net, "get_encoder") else net
+
+
+def _find(where: str) -> tuple[bool, str | None]:
+    """Whether only files of this machine may be used, and the hub's commit of the model.
+
+    One short question tells whether the hub answers. Its downloads would ask, wait and ask again for every file.
+    """
+    path = Path(where)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelError(f"folder {where} holds no model: there is no config.json in it")
+        return True, None
+    if path.exists() or where.startswith((".", "/")) or where.count("/") > 1:
+        raise ModelError(f"there is no model folder {where}")
+    try:
+        return False, HfApi().model_info(where, timeout=HUB_SECONDS).sha
+    except HFValidationError:
+        raise ModelError(f"model {where!r} is neither a folder here nor a hub id (owner/name)") from None
+    except RepositoryNotFoundError:
+        raise ModelError(
+            f"model {where!r} is neither a folder here nor on the hub (or it is private: log in with 'hf auth login')"
+        ) from None
+    except Exception:  # the transport's own errors, which change with its versions: no network, or told to be offline
+        return True, None  # what was downloaded before will do
+
+
+def _why(where: str, error: Exception, local: bool) -> str:
+    """One line for a model that could not be loaded."""
+    causes, cause = [], error
+    while cause is not None:
+        causes, cause = [*causes, cause], cause.__cause__
+    if any(isinstance(c, GatedRepoError) for c in causes):
+        return f"model {where!r} is gated: accept its terms on its hub page, then log in with 'hf auth login'"
+    if local and not Path(where).is_dir():
+        return (
+            f"model {where!r} is neither a folder nor downloaded here before, "
+            "and the hub cannot be reached (no network)"
+        )
+    return f"model {where!r} cannot be loaded: {str(error).strip().splitlines()[0][:300]}"
+
+
+def _hash_files(folder: Path) -> str:
+    """sha256 over the weight files' content, in the order of their names."""
+    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
+    digest = hashlib.sha256()
+    for file in files:
+        with open(file, "rb") as handle:
+            digest.update(hashlib.file_digest(handle, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _hash_weights(net) -> str:
+    digest = hashlib.sha256()
+    for name, weight in sorted(net.state_dict().items()):
+        digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}\n".encode())
+        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

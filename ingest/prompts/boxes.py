@@ -1,0 +1,164 @@
+"""Binding prompts: nine entity-box pairs and a question that names one of them (paper, section 5.2).
+
+    The jam is in box Z. The hat is in box O. … Which box is the jam in? Answer: box
+
+Three kinds of question name the pair by its entity ('ent': "the jam"), by its place in the list ('ord': "the third"),
+or by both ('both': "the third jam"). The place is a word of the prompt: the demo model was never seen to look an
+entity's place up from the context.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ingest.prompts.passage import Passage
+from ingest.prompts.prompts import Label, Prompt
+from ingest.prompts.words import BOXES, ORDINALS, entities
+from qkstore.errors import PromptError, near
+
+Question = Literal["ent", "ord", "both"]
+QUESTIONS: tuple[Question, ...] = ("ent", "ord", "both")
+
+# A pair's sentence: BEFORE entity BETWEEN box AFTER.
+BEFORE, BETWEEN, AFTER = "The", ("is", "in", "box"), "."
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Entities and boxes in the order of the list, and the index of the pair that is asked for."""
+
+    entities: tuple[str, ...]
+    boxes: tuple[str, ...]
+    queried: int
+
+    def swapped(self, entity: str) -> Pairs:
+        """The counterfactual: another entity in the queried pair, all else as it was."""
+        return replace(self, entities=self._put(self.entities, entity))
+
+    def reboxed(self, box: str) -> Pairs:
+        """The reflexive counterfactual: another box in the queried pair, all else as it was."""
+        return replace(self, boxes=self._put(self.boxes, box))
+
+    def _put(self, words: tuple[str, ...], word: str) -> tuple[str, ...]:
+        return words[: self.queried] + (word,) + words[self.queried + 1 :]
+
+    @property
+    def entity(self) -> str:
+        return self.entities[self.queried]
+
+    @property
+    def box(self) -> str:
+        return self.boxes[self.queried]
+
+
+def build(
+    n: int, question: Question, seed: int, n_test: int = 1000, n_pairs: int = 9, reflexive: bool = False
+) -> list[Prompt]:
+    """Prompts of one kind of question, with every variant that the binding contrasts need.
+
+    n: base prompts of the train split, each followed by its counterfactual (the queried entity replaced in its clause
+    and, where the question names it, in the question); then n 'fixed' prompts: one set of entities in all of them, in
+    shuffled order, and one query entity where the question names one (the paper's order-ID design).
+    n_test: base prompts of the test split, of entities that no train prompt contains, each with its counterfactual.
+    reflexive: in the end, for every base prompt, one whose queried pair has another box, which is then the answer. The
+    prompts before them are the same with and without.
+    Raises PromptError for an unknown question, or for a number of pairs outside 2 … 9.
+    """
+    _check(n, question, n_test, n_pairs)
+    rng = random.Random(f"boxes {question} {seed}")
+    drawn = [
+        (split, i, *_draw(rng, split, n_pairs))
+        for split, count in (("train", n), ("test", n_test))
+        for i in range(count)
+    ]
+    prompts = [p for base in drawn for p in _with_counterfactual(question, *base)]
+    fixed = tuple(rng.sample(entities("train"), n_pairs))
+    prompts += [_fixed(rng, question, fixed, i) for i in range(n)]
+    if reflexive:
+        prompts += [_reflexive(rng, question, split, i, pairs) for split, i, pairs, _ in drawn]
+    return prompts
+
+
+def _check(n: int, question: str, n_test: int, n_pairs: int) -> None:
+    if question not in QUESTIONS:
+        raise PromptError(f"no question {question!r}: {near(str(question), QUESTIONS)}")
+    if not 2 <= n_pairs <= len(ORDINALS):
+        raise PromptError(f"{n_pairs} pairs: a boxes prompt has 2 to {len(ORDINALS)}")
+    if n < 0 or n_test < 0:
+        raise PromptError(f"{min(n, n_test)} prompts: the numbers of prompts are 0 or more")
+
+
+def _draw(rng: random.Random, split: str, n_pairs: int) -> tuple[Pairs, str]:
+    """The pairs of a base prompt, and the entity that its counterfactual has in place of the queried one."""
+    drawn = rng.sample(entities(split), n_pairs + 1)
+    return Pairs(tuple(drawn[:n_pairs]), tuple(rng.sample(BOXES, n_pairs)), rng.randrange(n_pairs)), drawn[-1]
+
+
+def _with_counterfactual(question: Question, split: str, i: int, pairs: Pairs, other: str) -> list[Prompt]:
+    name = _base(question, split, i)
+    variants = (
+        (pairs, {"id": name, "variant": "base"}),
+        (
+            pairs.swapped(other),
+            {"id": f"{question}-{split}-counterfactual-{i}", "variant": "counterfactual", "counterfactual_of": name},
+        ),
+    )
+    return [prompt(p, question, split=split, **fields) for p, fields in variants]
+
+
+def _base(question: Question, split: str, i: int) -> str:
+    return f"{question}-{split}-base-{i}"
+
+
+def _fixed(rng: random.Random, question: Question, fixed: tuple[str, ...], i: int) -> Prompt:
+    words = tuple(rng.sample(fixed, len(fixed)))
+    queried = rng.randrange(len(fixed)) if question == "ord" else words.index(fixed[0])
+    pairs = Pairs(words, tuple(rng.sample(BOXES, len(fixed))), queried)
+    return prompt(pairs, question, id=f"{question}-train-fixed-{i}", split="train", variant="fixed")
+
+
+def _reflexive(rng: random.Random, question: Question, split: str, i: int, pairs: Pairs) -> Prompt:
+    box = rng.choice([b for b in BOXES if b not in pairs.boxes])
+    return prompt(
+        pairs.reboxed(box),
+        question,
+        id=f"{question}-{split}-reflexive-{i}",
+        split=split,
+        variant="reflexive",
+        counterfactual_of=_base(question, split, i),
+    )
+
+
+def prompt(pairs: Pairs, question: Question, **fields: str) -> Prompt:
+    """One prompt: a clause a pair, then the question, then the answer slot "box" whose next word is the box."""
+    passage = Passage()
+    for i, (entity, box) in enumerate(zip(pairs.entities, pairs.boxes, strict=True)):
+        labels: dict[str, Label] = {"entity": entity, "order_id": i + 1}
+        passage.say(BEFORE).mark(entity, "entity", **labels).say(*BETWEEN)
+        passage.mark(box, "box", **labels, box=box, is_answer=i == pairs.queried).say(AFTER)
+    passage.say(*ask(question, pairs.entity, pairs.queried)).mark("box", "answer_slot")
+    return Prompt(
+        text=passage.text,
+        spans=tuple(passage.spans),
+        answer=pairs.box,
+        labels={
+            "question": question,
+            "queried_entity": pairs.entity,
+            "queried_order": pairs.queried + 1,
+            "queried_box": pairs.box,
+        },
+        **fields,
+    )
+
+
+def clause(entity: str, box: str) -> list[str]:
+    """The words of one pair's sentence."""
+    return [BEFORE, entity, *BETWEEN, box, AFTER]
+
+
+def ask(question: Question, entity: str, place: int) -> list[str]:
+    """The words of a question up to, and without, its answer slot; `place` is the 0-based index in the list."""
+    named = {"ent": [entity], "ord": [ORDINALS[place]], "both": [ORDINALS[place], entity]}[question]
+    return ["Which", "box", "is", "the", *named, "in", "?", "Answer", ":"]

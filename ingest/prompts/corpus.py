@@ -1,0 +1,163 @@
+"""A corpus: tokenised prompts, which of their tokens are stored as queries and keys, and the tables that say so."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+
+import polars as pl
+
+from ingest.prompts.prompts import Prompt, check, name_of
+from ingest.prompts.spans import Tokens, tokenise
+from qkstore.errors import PromptError, near
+
+ANSWER_SLOT = "answer_slot"
+POSITIONS = ("labelled", "all")
+POLARS = {str: pl.String, int: pl.Int64, float: pl.Float64, bool: pl.Boolean}
+
+
+class Corpus:
+    """Prompts as a model's tokenizer sees them.
+
+    `queries[p]` and `keys[p]` are the stored positions of prompt p, ascending. Stored rows are numbered through the
+    prompts in their order, so a row's number does not depend on how prompts are batched.
+    positions: 'labelled' stores a key at every token with a role and a query at every token whose role is among
+    `query_roles`; 'all' stores both at every token. Where 'answer_slot' is asked for and a prompt labels none, its
+    last token is the slot.
+    """
+
+    def __init__(
+        self,
+        tokenizer,
+        prompts: Sequence[Prompt],
+        positions: str = "labelled",
+        query_roles: Sequence[str] = (ANSWER_SLOT,),
+        chat: bool = False,
+        progress: Callable[[str, int, int], None] | None = None,
+    ):
+        if positions not in POSITIONS:
+            raise PromptError(f"no positions {positions!r}; {near(positions, POSITIONS)}")
+        self.types, self.prompts = check(prompts), prompts
+        self.tokens: list[Tokens] = []
+        for i, prompt in enumerate(prompts):
+            self.tokens.append(tokenise(tokenizer, prompt, name_of(prompt, i), chat))
+            if progress:
+                progress("tokenise", i + 1, len(prompts))
+        self.roles = [
+            _roles(t, p, name_of(p, i), positions, query_roles)
+            for i, (t, p) in enumerate(zip(self.tokens, prompts, strict=True))
+        ]
+        _check_roles(self.roles, query_roles)
+        every = positions == "all"
+        self.queries = [[i for i, r in enumerate(roles) if every or r in query_roles] for roles in self.roles]
+        self.keys = [[i for i, r in enumerate(roles) if every or r is not None] for roles in self.roles]
+        self.query_start, self.key_start = _starts(self.queries), _starts(self.keys)
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    @property
+    def bos(self) -> str:
+        """Who gave the first special token: 'template', 'tokenizer' or 'none'."""
+        return ", ".join(sorted({t.bos for t in self.tokens}))
+
+    def digest(self) -> str:
+        """sha256 of everything in the prompts, their tokens and the stored positions."""
+        digest = hashlib.sha256()
+        for prompt, tokens, queries, keys in zip(self.prompts, self.tokens, self.queries, self.keys, strict=True):
+            digest.update(repr((prompt, tokens.ids, queries, keys)).encode())
+        return digest.hexdigest()
+
+    # -- the tables of a run -------------------------------------------------------------------------------------
+
+    def prompt_frame(self) -> pl.DataFrame:
+        columns = {
+            "prompt_id": pl.Series(range(len(self)), dtype=pl.Int32),
+            "id": pl.Series([p.id or None for p in self.prompts], dtype=pl.String),
+            "text": pl.Series([t.text for t in self.tokens], dtype=pl.String),
+            "split": pl.Series([p.split for p in self.prompts], dtype=pl.String),
+            "variant": pl.Series([p.variant for p in self.prompts], dtype=pl.String),
+            "counterfactual_id": pl.Series(self._partners(), dtype=pl.Int32),
+            "answer": pl.Series([p.answer for p in self.prompts], dtype=pl.String),
+        }
+        return pl.DataFrame(columns | _labels(self.types.prompt, [p.labels for p in self.prompts]))
+
+    def _partners(self) -> list[int | None]:
+        """Each prompt's partner: the first counterfactual made of it, or the prompt that it is a counterfactual of."""
+        number = {p.id: i for i, p in enumerate(self.prompts) if p.id}
+        partner: list[int | None] = [number.get(p.counterfactual_of) for p in self.prompts]
+        for i, original in list(enumerate(partner)):
+            if original is not None and partner[original] is None:
+                partner[original] = i
+        return partner
+
+    def token_frame(self) -> pl.DataFrame:
+        each = [(p, i, t) for p, t in enumerate(self.tokens) for i in range(len(t))]
+        columns = {
+            "prompt_id": pl.Series([p for p, _, _ in each], dtype=pl.Int32),
+            "pos": pl.Series([i for _, i, _ in each], dtype=pl.Int32),
+            "token_id": pl.Series([t.ids[i] for _, i, t in each], dtype=pl.Int32),
+            "text": pl.Series([t.words[i] for _, i, t in each], dtype=pl.String),
+            "char_start": pl.Series([t.offsets[i][0] for _, i, t in each], dtype=pl.Int32),
+            "char_end": pl.Series([t.offsets[i][1] for _, i, t in each], dtype=pl.Int32),
+            "role": pl.Series([self.roles[p][i] for p, i, _ in each], dtype=pl.String),
+            "span": pl.Series([t.span[i] for _, i, t in each], dtype=pl.Int32),
+            "span_last": pl.Series(
+                [t.span_last[i] or (t.span[i] is None and self.roles[p][i] is not None) for p, i, t in each],
+                dtype=pl.Boolean,
+            ),
+        }
+        labels = [self.prompts[p].spans[t.span[i]].labels if t.span[i] is not None else {} for p, i, t in each]
+        return pl.DataFrame(columns | _labels(self.types.token, labels))
+
+    def row_frame(self, side: str) -> pl.DataFrame:
+        """The `query` or `key` rows: row number, prompt_id, pos."""
+        positions = self.queries if side == "query" else self.keys
+        each = [(p, i) for p, row in enumerate(positions) for i in row]
+        return pl.DataFrame(
+            {
+                f"{side}_row": pl.Series(range(len(each)), dtype=pl.Int32),
+                "prompt_id": pl.Series([p for p, _ in each], dtype=pl.Int32),
+                "pos": pl.Series([i for _, i in each], dtype=pl.Int32),
+            }
+        )
+
+    def rows(self, side: str, prompts: Sequence[int]) -> list[int]:
+        """Row numbers of the stored positions of some prompts, in the order of these prompts."""
+        start, positions = (self.query_start, self.queries) if side == "query" else (self.key_start, self.keys)
+        return [start[p] + i for p in prompts for i in range(len(positions[p]))]
+
+
+def _roles(tokens: Tokens, prompt: Prompt, where: str, positions: str, query_roles: Sequence[str]) -> list[str | None]:
+    """Each token's role: its span's, or the answer slot at the end of a prompt that labels none."""
+    roles = [None if s is None else prompt.spans[s].role for s in tokens.span]
+    if ANSWER_SLOT in query_roles and ANSWER_SLOT not in roles:
+        if roles[-1] is None:
+            roles[-1] = ANSWER_SLOT
+        elif positions == "labelled":
+            raise PromptError(
+                f"{where}: its last token has the role {roles[-1]!r} and none is the {ANSWER_SLOT!r}; "
+                "give a span that role, or name the queries' roles with --queries"
+            )
+    return roles
+
+
+def _check_roles(roles: list[list[str | None]], query_roles: Sequence[str]) -> None:
+    there = {r for row in roles for r in row if r is not None}
+    for role in query_roles:
+        if role not in there and role != ANSWER_SLOT:
+            raise PromptError(f"no token has the role {role!r}; {near(role, there)}")
+    if not query_roles:
+        raise PromptError(f"no role is named for the queries; {near('', there)}")
+
+
+def _starts(positions: list[list[int]]) -> list[int]:
+    return list(accumulate((len(row) for row in positions), initial=0))[:-1]
+
+
+def _labels(types: dict[str, type], rows: list[dict]) -> dict[str, pl.Series]:
+    return {
+        name: pl.Series([row.get(name) for row in rows], dtype=POLARS[kind], strict=False)
+        for name, kind in types.items()
+    }

@@ -1,0 +1,75 @@
+"""Filter prompts: a list with five items of each of five categories, then one category (paper, section 5.1).
+
+    List: oak, piano, lime, … Find the fruits. Answer:
+
+The answer is any listed item of the queried category, so `answer` stays empty and the items carry `is_answer`.
+The category is named after the list: named before it, the items themselves could carry "I am asked for", and there
+would be one direction for all categories.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+
+from ingest.prompts.passage import Passage
+from ingest.prompts.prompts import Prompt
+from ingest.prompts.words import CATEGORIES, PLURALS, items
+from qkstore.errors import PromptError
+
+N_CATEGORIES = 5
+N_ITEMS = 5
+
+
+def build(n: int, seed: int, n_test: int = 1000) -> list[Prompt]:
+    """n prompts of the train split, then n_test of held-out words: none of their items is in a train prompt.
+
+    Raises PromptError for a negative number.
+    """
+    if n < 0 or n_test < 0:
+        raise PromptError(f"{min(n, n_test)} prompts: the numbers of prompts are 0 or more")
+    rng = random.Random(f"lists {seed}")
+    prompts: list[Prompt] = []
+    for split, count in (("train", n), ("test", n_test)):
+        words = {name: items(name, split) for name in CATEGORIES}
+        prompts += [prompt(*draw(rng, words), id=f"lists-{split}-{i}", split=split) for i in range(count)]
+    return prompts
+
+
+def draw(
+    rng: random.Random, words: Mapping[str, tuple[str, ...]], n_categories: int = N_CATEGORIES, n_items: int = N_ITEMS
+) -> tuple[list[tuple[str, str]], str]:
+    """The (item, category) pairs of one list, shuffled, and the category asked for; `words` is what to draw from."""
+    categories = rng.sample(sorted(words), n_categories)
+    listed = [(item, name) for name in categories for item in rng.sample(words[name], n_items)]
+    rng.shuffle(listed)
+    return listed, rng.choice(categories)
+
+
+def prompt(listed: list[tuple[str, str]], queried: str, **fields: str) -> Prompt:
+    """One prompt whose last word, the answer slot ":", is followed by any item of the queried category."""
+    category_of = dict(listed)
+    passage = Passage()
+    for word in listing(item for item, _ in listed):
+        if category := category_of.get(word):
+            passage.mark(word, "item", item=word, category=category, is_answer=category == queried)
+        else:
+            passage.say(word)
+    passage.say(*ask(queried)).mark(":", "answer_slot")
+    return Prompt(
+        text=passage.text,
+        spans=tuple(passage.spans),
+        labels={"question": "list", "queried_category": queried},
+        **fields,
+    )
+
+
+def listing(words: Iterable[str]) -> list[str]:
+    """The words of a list of items, with its punctuation."""
+    tight = [mark for word in words for mark in (word, ",")]
+    return ["List", ":", *tight[:-1], "."]
+
+
+def ask(category: str) -> list[str]:
+    """The words of a question up to, and without, its answer slot."""
+    return ["Find", "the", PLURALS[category], ".", "Answer"]

@@ -1,0 +1,149 @@
+"""Spans to tokens: a prompt is tokenised once, whole, and its character spans find their tokens by offsets.
+
+Searching for a word's token ids, or tokenising the text up to a span, goes wrong wherever a token reaches across the
+border; the tokenizer's own offsets do not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ingest.prompts.prompts import Prompt, Span
+from qkstore.errors import ModelError, PromptError
+
+SENTINEL = "qkstore-content-7f3a91"
+REPLY = "Answer:"  # a built-in prompt's question ends here; a chat model is given the rest as the start of its reply
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Characters [start, end) of a prompt's text stand at `at` of the text that is tokenised."""
+
+    start: int
+    end: int
+    at: int
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One tokenised prompt. `offsets` are characters of `text`; `span` is the index of the span a token belongs to."""
+
+    text: str
+    ids: list[int]
+    words: list[str]
+    offsets: list[tuple[int, int]]
+    span: list[int | None]
+    span_last: list[bool]
+    bos: str
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def tokenise(tokenizer, prompt: Prompt, where: str, chat: bool = False) -> Tokens:
+    """The tokens of `prompt`, each with the span it belongs to.
+
+    chat: put a plain text through the tokenizer's chat template, as one user message; what follows the last "Answer:"
+    (and that word) becomes the start of the reply. A prompt with `messages` always goes through the template.
+    A token belongs to a span if they share a character, blanks at the span's ends not counted.
+    Raises PromptError, which starts with `where`, if a span has no token or two spans share one.
+    """
+    if not tokenizer.is_fast:
+        raise ModelError(
+            f"{type(tokenizer).__name__} gives no character offsets; a fast tokenizer is needed (tokenizer.json)"
+        )
+    templated = chat or prompt.messages is not None
+    text, pieces = render(tokenizer, prompt, where) if templated else (prompt.text, [Piece(0, len(prompt.text), 0)])
+    # A rendered chat holds its own special tokens, BOS too: adding them again would shift every position by one.
+    encoded = tokenizer(text, add_special_tokens=not templated, return_offsets_mapping=True, verbose=False)
+    ids, offsets = encoded["input_ids"], [tuple(o) for o in encoded["offset_mapping"]]
+    if not ids:
+        raise PromptError(f"{where}: the text has no tokens")
+    span = _assign(prompt, where, offsets, pieces)
+    last = {s: i for i, s in enumerate(span) if s is not None}
+    return Tokens(
+        text,
+        ids,
+        [text[a:b] if b > a else tokenizer.decode([t]) for t, (a, b) in zip(ids, offsets, strict=True)],
+        offsets,
+        span,
+        [s is not None and last[s] == i for i, s in enumerate(span)],
+        _bos(tokenizer, ids, where, templated),
+    )
+
+
+def render(tokenizer, prompt: Prompt, where: str) -> tuple[str, list[Piece]]:
+    """The chat template's text for `prompt`, ready for the model's reply, and where the prompt's own text went."""
+    if tokenizer.chat_template is None:
+        raise PromptError(f"{where}: it has messages, but the model's tokenizer has no chat template; use 'text'")
+    cut = prompt.text.rfind(REPLY) if prompt.messages is None else -1
+    content, reply = (prompt.text, "") if cut <= 0 else (prompt.text[:cut].rstrip(), prompt.text[cut:])
+    before = list(prompt.messages[:-1]) if prompt.messages else []
+    role = prompt.messages[-1]["role"] if prompt.messages else "user"
+    head, found, tail = _template(tokenizer, [*before, {"role": role, "content": SENTINEL}], where).partition(SENTINEL)
+    actual = _template(tokenizer, [*before, {"role": role, "content": content}], where)
+    skipped = len(content) - len(content.lstrip())
+    for kept, skip in ((content, 0), (content.strip(), skipped)):  # some templates trim a message
+        if found and actual == head + kept + tail:
+            pieces = [Piece(skip, skip + len(kept), len(head))]
+            if reply:
+                pieces.append(Piece(cut, len(prompt.text), len(actual)))
+            return actual + reply, pieces
+    raise PromptError(f"{where}: the chat template changes the message's content, so that its spans cannot be found")
+
+
+def _template(tokenizer, messages: list[dict], where: str) -> str:
+    own_words = messages[-1]["role"] == "assistant"
+    try:
+        return tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=not own_words, continue_final_message=own_words
+        )
+    except Exception as error:  # templates are programs, and raise what they like
+        raise PromptError(f"{where}: the chat template refuses it: {str(error).splitlines()[0]}") from None
+
+
+def _assign(prompt: Prompt, where: str, offsets: list[tuple[int, int]], pieces: list[Piece]) -> list[int | None]:
+    owner: list[int | None] = [None] * len(offsets)
+    for s, span in enumerate(prompt.spans):
+        start, end = _locate(prompt, where, span, pieces)
+        hit = [i for i, (a, b) in enumerate(offsets) if a < end and start < b]
+        if not hit:
+            raise PromptError(f"{where}: the span {_quote(prompt, span)} has no token of its own")
+        for i in hit:
+            if owner[i] is not None:
+                other = prompt.spans[owner[i]]
+                raise PromptError(
+                    f"{where}: the spans {_quote(prompt, other)} and {_quote(prompt, span)} share a token"
+                )
+            owner[i] = s
+    return owner
+
+
+def _locate(prompt: Prompt, where: str, span: Span, pieces: list[Piece]) -> tuple[int, int]:
+    """The span's characters in the text that is tokenised, without blanks at its ends (if there is anything else)."""
+    word = prompt.text[span.start : span.end]
+    start, end = (
+        (span.start + len(word) - len(word.lstrip()), span.start + len(word.rstrip()))
+        if word.strip()
+        else (span.start, span.end)
+    )
+    for piece in pieces:
+        if piece.start <= start and end <= piece.end:
+            return start - piece.start + piece.at, end - piece.start + piece.at
+    raise PromptError(f"{where}: the span {_quote(prompt, span)} is cut by the chat template")
+
+
+def _quote(prompt: Prompt, span: Span) -> str:
+    return f"{prompt.text[span.start : span.end]!r} ({span.start}–{span.end})"
+
+
+def _bos(tokenizer, ids: list[int], where: str, templated: bool) -> str:
+    """Who gave the first token that marks a beginning: 'template', 'tokenizer' or 'none'. Two of them are an error."""
+    marks = {tokenizer.bos_token_id, tokenizer.cls_token_id} - {None}
+    if ids[0] not in marks:
+        return "none"
+    if len(ids) > 1 and ids[1] == ids[0]:
+        raise PromptError(
+            f"{where}: it begins with two {tokenizer.decode([ids[0]])!r} tokens: leave out the one in the text"
+        )
+    return "template" if templated else "tokenizer"
