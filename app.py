@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import guard, state
+from dashboard import shell, state
 
 st.set_page_config(page_title="qkstore", layout="wide", initial_sidebar_state=220)
-st.session_state[guard.STARTED] = True
-page = st.navigation(guard.pages(), position="hidden")
-guard.frame(page.run, state.carried())
+st.session_state[shell.STARTED] = True
+page = st.navigation(shell.pages(), position="hidden")
+shell.frame(page.run, state.carried())

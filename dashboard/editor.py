@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import streamlit as st
 
-from dashboard import guard, panel, results, state
+from dashboard import panel, results, shell, state
 from dashboard.state import View
 from dashboard.text import line, plain, tokens
 from qkstore.analysis import build_split
@@ -108,7 +108,7 @@ def _help(choices: dict[str, str]) -> str:
 def _save(view: View, draft: Contrast) -> None:
     """Save what holds on this run: an empty side or bad SQL raises before anything is written."""
     results.findings(view.run, draft, build_split(view.run))
-    saved = view.store.catalog.save(draft.replace(author=guard.user()))
+    saved = view.store.catalog.save(draft.replace(author=shell.user()))
     state.put(contrast=saved.name)
     st.session_state["saved"] = f"Saved {saved.name}, version {saved.version}."
     st.rerun()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from dashboard import guard
+from dashboard import shell
 from dashboard.text import plain
 from qkstore import analysis, contrast, toy
 from qkstore.analysis import evidence, variations
@@ -74,7 +74,7 @@ def heads(run: Run, asked: Contrast) -> list[HeadScore]:
                 place.info("Cancelled. Choose a run and a contrast to score its heads.")
                 st.stop()
         try:
-            _scores()[key] = guard.store().heads(
+            _scores()[key] = shell.store().heads(
                 run, asked, progress=lambda i, n: bar.progress(i / n, f"Scored {i:,} of {n:,} heads")
             )
         except QKStoreError:

@@ -13,7 +13,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import guard, results
+from dashboard import results, shell
 from dashboard.text import plain
 from qkstore.analysis import heads as analysis_heads
 from qkstore.contrast import Contrast
@@ -130,7 +130,7 @@ def view(head: bool = True, extra: Sequence[float] = (), without: bool = False) 
 
     Raises ContrastError where the run has no contrast, unless `without` says that the page does without one.
     """
-    store = guard.store()
+    store = shell.store()
     st.session_state[NOTES] = st.container()
     run_place, contrast_place, *rest = st.columns(
         [2.6, 2.6, *([1, 1] if head else []), *extra], vertical_alignment="bottom"
@@ -209,7 +209,7 @@ def prompt(view: View, listed: Sequence[dict], split: str | None) -> dict:
 
 def _forget() -> None:
     """After another run is chosen: drop what it has not, as those choices were made for the run before."""
-    run = guard.store().run(st.query_params["run"])
+    run = shell.store().run(st.query_params["run"])
     kept = {
         "contrast": store_names(run),
         "and": store_names(run),
@@ -222,7 +222,7 @@ def _forget() -> None:
 
 
 def store_names(run: Run) -> set[str]:
-    return set(guard.store().features(run))
+    return set(shell.store().features(run))
 
 
 def nothing(store: Store, errors: Sequence = ()) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dashboard import guard, panel, results, state
+from dashboard import panel, results, shell, state
 from dashboard.text import line, tokens
 from qkstore import charts
 from qkstore.analysis import attribution, build_split, judge_split
 from qkstore.text import visible
 
-guard.enter()
+shell.enter()
 
 import streamlit as st
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dashboard import editor, guard, panel, state
+from dashboard import editor, panel, shell, state
 from dashboard.text import line, plain
 from qkstore.analysis import build_split
 
-guard.enter()
+shell.enter()
 
 import streamlit as st
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dashboard import guard, panel, results, state
+from dashboard import panel, results, shell, state
 from dashboard.text import line
 from qkstore import charts
 from qkstore.analysis import heads
 
-guard.enter()
+shell.enter()
 
 import streamlit as st
 
@@ -90,13 +90,13 @@ with detail:
             ("Rank", f"{chosen.rank}", f"of {view.run.d_head}"),
         ]
     )
-    with guard.told():
+    with shell.told():
         fitted = results.covariance(view.run, view.contrast, view.layer, view.head)
         line("Singular values of ΔC; blue ones hold 99 % of ‖ΔC‖²")
         st.altair_chart(charts.singular_values(fitted.subspace.S, fitted.subspace.rank, panel.dark(), height=150))
     with st.container(horizontal=True):
-        for page in guard.GROUPS["Explain"]:
-            guard.link(
+        for page in shell.GROUPS["Explain"]:
+            shell.link(
                 page,
                 page.capitalize(),
                 **state.carried()

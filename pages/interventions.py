@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dashboard import guard, panel, results, state
+from dashboard import panel, results, shell, state
 from dashboard.text import line, plain
 from qkstore import charts
 from qkstore.analysis import live, swaps
 
-guard.enter()
+shell.enter()
 
 import streamlit as st
 
@@ -72,7 +72,7 @@ with st.container(border=True):
         st.code(live.command(view.store, view.run, list(features), view.layer), language="shell", wrap_lines=True)
     else:
         line("This run is of no language model, so there is none to edit; the swaps above need none.")
-with st.container(border=True), guard.told():
+with st.container(border=True), shell.told():
     st.subheader(f"Keys, little by little: {plain(view.name)}", anchor=False)
     response = results.doses(view.run, view.contrasts, view.layer, view.head)
     st.altair_chart(charts.dose_curves(response.table, panel.dark()))

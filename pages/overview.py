@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dashboard import guard, panel, state
+from dashboard import panel, shell, state
 from dashboard.text import line, plain
 from qkstore.store.overview import overview
 
-guard.enter()
+shell.enter()
 
 import streamlit as st
 
 panel.title("Overview", "Queries and keys of transformer heads, and the contrasts that tell what they carry.")
-store = guard.store()
+store = shell.store()
 found = overview(store)
 for error in found.damaged:
     st.warning(plain(error))
@@ -49,17 +49,17 @@ left, right = st.columns([3, 2], border=True)
 with left:
     st.subheader("Start with a run", anchor=False)
     for run in found.starts:
-        guard.link("heads", f"{run}: which heads carry a feature?", run=run)
+        shell.link("heads", f"{run}: which heads carry a feature?", run=run)
     if found.n_toys:
-        guard.link("toy", f"{found.n_toys} toy runs: does the method find the ranks that were put in?")
+        shell.link("toy", f"{found.n_toys} toy runs: does the method find the ranks that were put in?")
 with right:
     st.subheader("What next", anchor=False)
     line(
         "Heads shows which heads carry a contrast. Click one, then look at its subspace, its points, "
         "what a swap does, and where its logits come from."
     )
-    guard.link("contrasts", "Write a contrast of your own", **state.carried())
-    guard.link("interventions", "Swap a feature and see attention move", **state.carried())
+    shell.link("contrasts", "Write a contrast of your own", **state.carried())
+    shell.link("interventions", "Swap a feature and see attention move", **state.carried())
 panel.reproduce(
     f"python -m qkstore runs --store {store.path}",
     (

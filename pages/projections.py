@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dashboard import guard, panel, results, space, state
+from dashboard import panel, results, shell, space, state
 from dashboard.text import line
 from qkstore import charts, contrast
 from qkstore.analysis import points
 
-guard.enter()
+shell.enter()
 
 import streamlit as st
 

@@ -5,12 +5,12 @@ How many dimensions it takes, whether it beats chance, and what it shares with a
 
 from __future__ import annotations
 
-from dashboard import guard, panel, results, state
+from dashboard import panel, results, shell, state
 from dashboard.text import line, plain
 from qkstore import charts
 from qkstore.analysis import head
 
-guard.enter()
+shell.enter()
 
 import streamlit as st
 
@@ -23,10 +23,10 @@ with view.extra[0]:
 fitted = results.covariance(view.run, view.contrast, view.layer, view.head)
 null = results.permuted(view.run, view.contrast, view.layer, view.head)
 found = compared = None
-with guard.told():
+with shell.told():
     found = results.dimensions(view.run, view.contrast, view.layer, view.head)
 if other:
-    with guard.told():
+    with shell.told():
         compared = results.compared(view.run, view.contrasts, view.named[other], view.layer, view.head)
 
 panel.figures(
@@ -92,7 +92,7 @@ with detail:
         )
         st.altair_chart(charts.angles(compared.angles, panel.dark()))
     st.subheader("As more goes in", anchor=False)
-    with guard.told():
+    with shell.told():
         grown = results.grown(view.run, view.contrast, view.layer, view.head)
         line(
             f"99 % rank from the queries with 2, 4, … of the {grown.total:,} values of {grown.label}, drawn five times"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dashboard import guard, panel, results, space, state
+from dashboard import panel, results, shell, space, state
 from dashboard.text import line, plain
 from qkstore import charts, toy
 from qkstore.analysis import swaps
 from qkstore.toy import tallies
 
-guard.enter()
+shell.enter()
 
 import streamlit as st
 
@@ -39,7 +39,7 @@ panel.title(
         "A cell is a head: click one to see it."
     ),
 )
-store = guard.store()
+store = shell.store()
 st.session_state[state.NOTES] = st.container()
 with st.spinner("Opening the runs"):
     toys = toy.toys(store)
@@ -192,8 +192,8 @@ with st.container(key="panels"):  # one above the other on a narrow screen
         )
 line(f"{head.name} on the other pages")
 with st.container(horizontal=True):
-    for page in ("heads", *guard.GROUPS["Explain"]):
-        guard.link(page, page.capitalize(), run=head.name, contrast=name, layer=toy.LAYER, head=toy.HEAD)
+    for page in ("heads", *shell.GROUPS["Explain"]):
+        shell.link(page, page.capitalize(), run=head.name, contrast=name, layer=toy.LAYER, head=toy.HEAD)
 panel.reproduce(
     f"python -m qkstore toy --store {store.path}",
     "import qkstore\nfrom qkstore import toy\n\n"

@@ -14,7 +14,7 @@ import toys
 from test_browser import CHROMIUM, FLAGS, Server, Tab, playwright
 
 import qkstore
-from dashboard import guard, results
+from dashboard import results, shell
 from ingest import __main__ as ingest
 from qkstore import __main__ as cli
 from qkstore import toy
@@ -102,7 +102,7 @@ def test_three_dimensions_and_the_balanced_basis(show, store):
     assert charts(deep) == charts(flat) - 1 == CHARTS - 1
 
 
-@pytest.mark.parametrize("page", ["heads", *guard.GROUPS["Explain"]])
+@pytest.mark.parametrize("page", ["heads", *shell.GROUPS["Explain"]])
 def test_a_toy_head_opens_on_the_ordinary_pages(show, store, page):
     app = show(store, page, run=NAME.format(2, 3), contrast="z1", layer=0, head=0)
     assert not app.error
@@ -133,7 +133,7 @@ def test_ranks_are_counted_while_they_are_recovered_and_kept(show, store, monkey
     def slow(run):
         asked.append(run.name)
         if len(asked) == 3:
-            guard.st.stop()
+            shell.st.stop()
         return toy.Recovered((2, 3), (2, 3))
 
     monkeypatch.setattr(toy, "recovered", slow)
@@ -148,7 +148,7 @@ def test_ranks_are_counted_while_they_are_recovered_and_kept(show, store, monkey
 
 
 def test_recovering_can_be_cancelled(show, store, monkeypatch):
-    monkeypatch.setattr(toy, "recovered", lambda run: guard.st.stop())
+    monkeypatch.setattr(toy, "recovered", lambda run: shell.st.stop())
     app = show(store, "toy")
     next(b for b in app.button if b.label == "Cancel").click()
     app.run()

@@ -13,13 +13,13 @@ import toys
 from streamlit.testing.v1 import AppTest
 
 import qkstore
-from dashboard import guard, results
+from dashboard import results, shell
 from qkstore import analysis, toy
 from qkstore.analysis import heads, swaps
 from qkstore.analysis.heads import heads as heads_heads
 from qkstore.toy import points as toy_points
 
-PAGES = [name for names in guard.GROUPS.values() for name in names]
+PAGES = [name for names in shell.GROUPS.values() for name in names]
 TOY = "toy-{}-d8-{}-{}-short"
 
 

@@ -14,7 +14,7 @@ import pytest
 import stores
 from conftest import ROOT
 
-from dashboard import guard
+from dashboard import shell
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 FLAGS = (
@@ -22,7 +22,7 @@ FLAGS = (
     "--disable-component-update --disable-sync"
 ).split()
 PAGES = [
-    name for names in guard.GROUPS.values() for name in names if name != "toy"
+    name for names in shell.GROUPS.values() for name in names if name != "toy"
 ]  # it needs toy runs: test_toy_page.py
 IDLE = (
     "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning' "
@@ -129,7 +129,7 @@ def test_the_first_request_of_a_fresh_server_may_be_a_deep_link(tab):
     """A page's file then runs without app.py; the guard goes there first. Nothing before this test opens the server."""
     tab.open("heads?run=boxes&contrast=lexical&layer=0&head=3")
     assert tab.title() == "Heads"
-    assert tab.page.locator("[data-testid=stSidebar] .qk-group").all_inner_texts() == list(guard.GROUPS)
+    assert tab.page.locator("[data-testid=stSidebar] .qk-group").all_inner_texts() == list(shell.GROUPS)
     assert tab.page.get_by_text("Layer 0, head 3").count() == 1
 
 

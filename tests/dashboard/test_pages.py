@@ -13,13 +13,13 @@ import stores
 from streamlit.testing.v1 import AppTest
 
 import qkstore
-from dashboard import guard
+from dashboard import shell
 from qkstore import __main__ as cli
 from qkstore.analysis.heads import best
 from qkstore.contrast import Contrast
 
 PAGES = [
-    name for names in guard.GROUPS.values() for name in names if name != "toy"
+    name for names in shell.GROUPS.values() for name in names if name != "toy"
 ]  # it needs toy runs: test_toy_page.py
 SCRIPT = "<script>window.harm=1</script>"
 IMAGE = "![x](http://example.com/x.png)"
@@ -74,9 +74,9 @@ def test_every_page_of_an_empty_store_says_what_to_do(show, tmp_path, page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_no_page_goes_around_the_guard(show, store, page, monkeypatch):
-    monkeypatch.setattr(guard, "access", guard.st.stop)
+    monkeypatch.setattr(shell, "access", shell.st.stop)
     assert not show(store, page).title
-    monkeypatch.setattr(guard, "access", lambda: None)
+    monkeypatch.setattr(shell, "access", lambda: None)
     assert show(store, page).title
 
 
@@ -213,7 +213,7 @@ def test_a_head_without_any_contrast_leaves_the_rest_of_the_page(show, tmp_path)
 def test_scoring_counts_and_can_be_cancelled(show, own, monkeypatch):
     def slow(store, run, contrast, progress):
         progress(1, 8)
-        guard.st.stop()
+        shell.st.stop()
 
     monkeypatch.setattr("qkstore.store.Store.heads", slow)
     app = show(own, "heads")
