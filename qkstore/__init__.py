@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from qkstore.analysis import heads
     from qkstore.contrast import Contrast
     from qkstore.covariance import ContrastiveCovariance
     from qkstore.run import Run
@@ -14,12 +15,13 @@ if TYPE_CHECKING:
     from qkstore.subspace import Subspace
 
 _WHERE = {
-    "open": "qkstore.store",
-    "Store": "qkstore.store",
-    "Run": "qkstore.run",
-    "Contrast": "qkstore.contrast",
-    "ContrastiveCovariance": "qkstore.covariance",
-    "Subspace": "qkstore.subspace",
+    "open": "qkstore.store:open",
+    "Store": "qkstore.store:Store",
+    "Run": "qkstore.run:Run",
+    "Contrast": "qkstore.contrast:Contrast",
+    "ContrastiveCovariance": "qkstore.covariance:ContrastiveCovariance",
+    "Subspace": "qkstore.subspace:Subspace",
+    "heads": "qkstore.analysis.heads:",
 }
 __all__ = list(_WHERE)
 
@@ -27,7 +29,7 @@ __all__ = list(_WHERE)
 def __getattr__(name: str):
     # Loaded on first use: the SQL worker process imports one module of this package and should start at once.
     if name in _WHERE:
-        import importlib
+        import pkgutil
 
-        return getattr(importlib.import_module(_WHERE[name]), name)
+        return pkgutil.resolve_name(_WHERE[name])
     raise AttributeError(f"module 'qkstore' has no attribute {name!r}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import pkgutil
 import re
 import shlex
 
@@ -68,7 +69,7 @@ def test_a_command_with_an_option_that_is_not_there_would_be_seen():
     sorted(
         set(
             re.findall(
-                r"python -m (?:qkstore|ingest) [a-z]+", " ".join(p.read_text() for p in (ROOT / "qkstore").glob("*.py"))
+                r"python -m (?:qkstore|ingest) [a-z]+", " ".join(p.read_text() for p in (ROOT / "qkstore").rglob("*.py"))
             )
         )
     ),
@@ -99,11 +100,7 @@ def test_every_link_and_file_is_there(page):
     "name", sorted({n for p in PAGES for n in re.findall(r"`(qkstore(?:\.\w+)+)`", p.read_text())})
 )
 def test_every_function_that_a_page_names_is_there(name):
-    import importlib
-
-    module, rest = importlib.import_module(".".join(name.split(".")[:2])), name.split(".")[2:]
-    for part in rest:
-        module = getattr(module, part)
+    assert pkgutil.resolve_name(name) is not None
 
 
 @pytest.mark.parametrize(
@@ -111,7 +108,7 @@ def test_every_function_that_a_page_names_is_there(name):
 )
 def test_every_short_name_of_the_method_is_somewhere(name):
     word = next(filter(None, name)).split(".")[-1]
-    sources = " ".join(p.read_text() for p in (ROOT / "qkstore").glob("*.py"))
+    sources = " ".join(p.read_text() for p in (ROOT / "qkstore").rglob("*.py"))
     assert re.search(rf"\b{word}\b", sources), word
 
 

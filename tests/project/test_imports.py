@@ -86,8 +86,8 @@ def run_without(absent: set[str], code: str) -> subprocess.CompletedProcess:
 
 
 EVERY_MODULE = (
-    "import importlib, pathlib\nfor p in sorted(pathlib.Path('qkstore').glob('*.py')):\n"
-    "    importlib.import_module('qkstore.' + p.stem) if p.stem != '__init__' else None"
+    "import importlib, pathlib\nfor p in sorted(pathlib.Path('qkstore').rglob('*.py')):\n"
+    "    importlib.import_module('.'.join(p.with_suffix('').parts)) if p.stem != '__init__' else None"
 )
 
 
