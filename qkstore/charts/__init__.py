@@ -2,6 +2,7 @@
 
 from qkstore.charts.attribution import QUANTILES, attribution_bars, logit_distribution
 from qkstore.charts.covariance import (
+    MOST_CELLS,
     angles,
     canonical_correlations,
     matrix,
@@ -11,8 +12,8 @@ from qkstore.charts.covariance import (
     shrunk,
     singular_values,
 )
-from qkstore.charts.heads import FEW_CELLS, FORMATS, MOST_CELLS, head_intervals, head_map
-from qkstore.charts.points import CLUSTER_COLOURS, MOST_GROUPS, ORDINAL, OTHERS, axes, clusters, grouped, point_pairs
+from qkstore.charts.heads import FEW_CELLS, FORMATS, head_intervals, head_map
+from qkstore.charts.points import MOST_GROUPS, ORDINAL, OTHERS, axes, clusters, grouped, point_pairs
 from qkstore.charts.swaps import (
     LIVE_COLOURS,
     LIVE_MEASURES,
@@ -27,7 +28,6 @@ from qkstore.charts.toy import CELL, FAR, LOW, accuracy_map, cell_table, interac
 
 __all__ = [
     "CELL",
-    "CLUSTER_COLOURS",
     "FAR",
     "FEW_CELLS",
     "FORMATS",

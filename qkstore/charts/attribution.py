@@ -76,12 +76,12 @@ def _short(text: str, most: int = 12) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def logit_distribution(found: Distribution) -> alt.LayerChart:
+def logit_distribution(distribution: Distribution) -> alt.LayerChart:
     """Box plots of the gap and of every part of it.
 
     The box goes from quartile to quartile, whiskers from 5 to 95 %; a stroke is the median, a dot the mean.
     """
-    values = {"whole gap": found.gap} | found.parts
+    values = {"whole gap": distribution.gap} | distribution.parts
     rows = pl.DataFrame(
         [
             {"part": visible(name), "mean": float(v.mean())}
@@ -90,7 +90,7 @@ def logit_distribution(found: Distribution) -> alt.LayerChart:
         ]
     )
     names = rows["part"].to_list()
-    colours = alt.Scale(domain=names, range=[palette.GREY, *palette.features(list(found.parts))])
+    colours = alt.Scale(domain=names, range=[palette.GREY, *palette.features(list(distribution.parts))])
     base = alt.Chart(rows).encode(
         y=alt.Y("part:N", title=None, sort=names, axis=alt.Axis(domain=False, ticks=False, labelLimit=220)),
         color=alt.Color("part:N", scale=colours, legend=None),

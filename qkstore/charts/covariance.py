@@ -7,29 +7,18 @@ import numpy as np
 import polars as pl
 
 from qkstore.charts import palette
-from qkstore.charts.heads import MOST_CELLS, _sparse
-from qkstore.charts.points import CLUSTER_COLOURS
-from qkstore.charts.swaps import _faceted
+from qkstore.charts.curves import band, by_feature
+from qkstore.charts.heads import sparse_axis
 
 alt.data_transformers.disable_max_rows()
+
+MOST_CELLS = 64  # a side of a drawn matrix
 
 
 def singular_values(S: np.ndarray, rank: int, dark: bool = False, height: int = 190) -> alt.LayerChart:
     """The singular values of ΔC; those that hold 99 % of ‖ΔC‖² in blue, the others grey; not all of the small ones."""
-    most = max(16, 2 * rank + 8)
-    rows = pl.DataFrame({"index": np.arange(1, len(S) + 1), "value": S, "kept": np.arange(len(S)) < rank}).head(most)
-    bars = (
-        alt.Chart(rows)
-        .mark_bar()
-        .encode(
-            x=alt.X("index:O", title="Singular value", axis=_sparse(rows["index"].to_list())),
-            y=alt.Y("value:Q", title=None, axis=alt.Axis(tickCount=4)),
-            color=alt.condition(
-                "datum.kept", alt.value(palette.BLUE if not dark else palette.SKY), alt.value(palette.quiet(dark))
-            ),
-            tooltip=[alt.Tooltip("index:O", title="number"), alt.Tooltip("value:Q", format=".4g")],
-        )
-    )
+    y = alt.Y("value:Q", title=None, axis=alt.Axis(tickCount=4))
+    bars = _descending(S, np.arange(len(S)) < rank, "Singular value", y, ".4g", dark)
     return alt.layer(bars).properties(height=height, width="container")
 
 
@@ -38,26 +27,31 @@ def canonical_correlations(values: np.ndarray, chance: float, dark: bool = False
 
     Those above the largest that chance gives (a line) are blue, the others grey.
     """
-    most = max(16, 2 * int(np.sum(values > chance)) + 8)
-    rows = pl.DataFrame({"index": np.arange(1, len(values) + 1), "value": values, "above": values > chance}).head(most)
-    bars = (
-        alt.Chart(rows)
-        .mark_bar()
-        .encode(
-            x=alt.X("index:O", title="Canonical correlation", axis=_sparse(rows["index"].to_list())),
-            y=alt.Y("value:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(values=[0, 0.5, 1])),
-            color=alt.condition(
-                "datum.above", alt.value(palette.BLUE if not dark else palette.SKY), alt.value(palette.quiet(dark))
-            ),
-            tooltip=[alt.Tooltip("index:O", title="number"), alt.Tooltip("value:Q", format=".3f")],
-        )
-    )
+    y = alt.Y("value:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(values=[0, 0.5, 1]))
+    bars = _descending(values, values > chance, "Canonical correlation", y, ".3f", dark)
     rule = (
         alt.Chart(pl.DataFrame({"chance": [chance]}))
         .mark_rule(color=palette.CHOSEN, strokeWidth=1.5)
         .encode(y="chance:Q", tooltip=[alt.Tooltip("chance:Q", title="largest by chance", format=".3f")])
     )
     return alt.layer(bars, rule).properties(height=height, width="container")
+
+
+def _descending(values: np.ndarray, kept: np.ndarray, title: str, y: alt.Y, form: str, dark: bool) -> alt.Chart:
+    """A bar a value, blue where it is kept (n,) bool; of many only the first, about twice as many as are kept."""
+    rows = pl.DataFrame({"index": np.arange(1, len(values) + 1), "value": values, "kept": kept})
+    rows = rows.head(max(16, 2 * int(kept.sum()) + 8))
+    blue = alt.value(palette.SKY if dark else palette.BLUE)
+    return (
+        alt.Chart(rows)
+        .mark_bar()
+        .encode(
+            x=alt.X("index:O", title=title, axis=sparse_axis(rows["index"].to_list())),
+            y=y,
+            color=alt.condition("datum.kept", blue, alt.value(palette.quiet(dark))),
+            tooltip=[alt.Tooltip("index:O", title="number"), alt.Tooltip("value:Q", format=form)],
+        )
+    )
 
 
 def matrix(C: np.ndarray, title: str, dark: bool = False, size: int = 210) -> alt.Chart:
@@ -123,34 +117,24 @@ def null_strip(norm: float, norms: np.ndarray, dark: bool = False) -> alt.LayerC
 
 
 def angles(rows: pl.DataFrame, dark: bool = False) -> alt.Chart:
-    """Principal angles between two subspaces, in degrees: 0 is shared, 90 has nothing in common. ▲ query, ● key."""
+    """Principal angles between two subspaces, in degrees: 0 is shared, 90 has nothing in common. ▲ query, ● key.
+
+    rows: side, index, angle.
+    """
+    sides, legend = list(palette.SHAPES), alt.Legend(orient="top")
+    colours = alt.Scale(domain=sides, range=[palette.RED, palette.BLUE])
+    shapes = alt.Scale(domain=sides, range=list(palette.SHAPES.values()))
     return (
         alt.Chart(rows)
         .mark_point(filled=True, size=90, opacity=1)
         .encode(
             x=alt.X("index:O", title="Principal angle", axis=alt.Axis(labelAngle=0)),
             y=alt.Y("angle:Q", title="degrees", scale=alt.Scale(domain=[0, 90]), axis=alt.Axis(values=[0, 30, 60, 90])),
-            color=_side("color"),
-            shape=_side("shape"),
+            color=alt.Color("side:N", title=None, scale=colours, legend=legend),
+            shape=alt.Shape("side:N", title=None, scale=shapes, legend=legend),
             tooltip=["side:N", "index:O", alt.Tooltip("angle:Q", format=".1f")],
         )
         .properties(height=230, width="container")
-    )
-
-
-def _side(what: str):
-    if what == "color":
-        return alt.Color(
-            "side:N",
-            title=None,
-            scale=alt.Scale(domain=["query", "key"], range=[palette.RED, palette.BLUE]),
-            legend=alt.Legend(orient="top"),
-        )
-    return alt.Shape(
-        "side:N",
-        title=None,
-        scale=alt.Scale(domain=["query", "key"], range=["triangle-up", "circle"]),
-        legend=alt.Legend(orient="top"),
     )
 
 
@@ -181,23 +165,22 @@ def rank_growth(table: pl.DataFrame, label: str, dark: bool = False) -> alt.Laye
 
 
 def rank_growths(table: pl.DataFrame, title: str) -> alt.FacetChart:
-    """Rank against the number of values: the mean over draws, and their range as a band.
+    """Rank against the number of values, for paper: a panel a feature, a line a head.
 
-    table: feature, head, values, rank, low, high.
+    The line is the mean over draws, the band their range. table: feature, head, values, rank, low, high.
     """
     heads = table["head"].unique(maintain_order=True).to_list()
     colour = alt.Color(
         "head:N",
         title=None,
         sort=heads,
-        scale=alt.Scale(domain=heads, range=list(CLUSTER_COLOURS[: len(heads)])),
+        scale=alt.Scale(domain=heads, range=palette.clusters(len(heads))),
         legend=alt.Legend(orient="top", columns=8, symbolOpacity=1),
     )
-    base = alt.Chart(table).encode(
-        x=alt.X("values:Q", title=title, axis=alt.Axis(tickCount=6, format="d")), color=colour
+    x = alt.X("values:Q", title=title, axis=alt.Axis(tickCount=6, format="d"))
+    base, rank = alt.Chart(table).encode(x=x, color=colour), "rank, 99 %"
+    lines = base.mark_line(point=alt.OverlayMarkDef(size=34), strokeWidth=1.8).encode(
+        y=alt.Y("rank:Q", title=rank, axis=alt.Axis(tickMinStep=1))
     )
-    band = base.mark_area(opacity=0.15, line=False).encode(y=alt.Y("low:Q", title="rank, 99 %"), y2="high:Q")
-    line = base.mark_line(point=alt.OverlayMarkDef(size=34), strokeWidth=1.8).encode(
-        y=alt.Y("rank:Q", title="rank, 99 %", axis=alt.Axis(tickMinStep=1))
-    )
-    return _faceted(alt.layer(band, line), table["feature"].unique(maintain_order=True).to_list(), free_x=True)
+    features = table["feature"].unique(maintain_order=True).to_list()
+    return by_feature(alt.layer(band(base, rank), lines), features, free_x=True)

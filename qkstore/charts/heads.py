@@ -10,12 +10,10 @@ import polars as pl
 from qkstore.analysis.heads import MEASURES
 from qkstore.charts import palette
 from qkstore.charts.palette import WIDTH
-from qkstore.charts.points import CLUSTER_COLOURS
 from qkstore.text import visible
 
 FORMATS = {"accuracy": ".0%", "selectivity": ",.1f", "strength": ",.1f", "rank": "d"}
 FEW_CELLS = 80  # up to this many heads, each cell has room for its value
-MOST_CELLS = 64  # a side of a drawn matrix
 
 
 def head_map(scores: pl.DataFrame, by: str, chosen: tuple[int, int], dark: bool = False) -> alt.LayerChart:
@@ -41,8 +39,8 @@ def head_map(scores: pl.DataFrame, by: str, chosen: tuple[int, int], dark: bool 
     )
     pick = alt.selection_point(name="pick", fields=["layer", "head"], toggle=False, empty=False)
     at = dict(
-        x=alt.X("head:O", title="Head", axis=_sparse(sorted(set(scores["head"])))),
-        y=alt.Y("layer:O", title="Layer", sort=layers, axis=_sparse(layers[::-1])),
+        x=alt.X("head:O", title="Head", axis=sparse_axis(sorted(set(scores["head"])))),
+        y=alt.Y("layer:O", title="Layer", sort=layers, axis=sparse_axis(layers[::-1])),
     )
     tooltip = [
         "layer:O",
@@ -68,7 +66,7 @@ def head_map(scores: pl.DataFrame, by: str, chosen: tuple[int, int], dark: bool 
     )
 
 
-def _sparse(values: Sequence[int]) -> alt.Axis:
+def sparse_axis(values: Sequence[int]) -> alt.Axis:
     """Every label where there are few, every fourth or so where there are many."""
     return alt.Axis(values=values[:: max(1, len(values) // 8)], labelAngle=0, domain=False, ticks=False, labelPadding=6)
 
@@ -109,7 +107,7 @@ def head_intervals(
             "group:N",
             title=legend,
             sort=groups,
-            scale=alt.Scale(domain=groups, range=list(CLUSTER_COLOURS[: len(groups)])),
+            scale=alt.Scale(domain=groups, range=palette.clusters(len(groups))),
             legend=alt.Legend(orient="top", labelLimit=260, columns=4) if len(groups) > 1 else None,
         ),
     )

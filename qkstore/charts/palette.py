@@ -1,11 +1,28 @@
-"""Colours: Okabe–Ito for categories, the same on every page; one blue ramp for sizes; orange–white–blue about zero."""
+"""Colours and shapes that mean the same in every chart.
+
+Okabe–Ito for categories, one blue ramp for sizes, orange–white–blue about zero; a triangle is a query, a circle a key.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 BLUE, ORANGE, GREEN, PINK, RED, SKY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"
 CATEGORIES = (BLUE, ORANGE, GREEN, PINK, RED, SKY)
+CLUSTERS = (
+    *CATEGORIES,
+    "#7B5EA7",
+    "#8C6D31",
+    "#4D7A8C",
+    "#B5485D",
+    "#5F8F3E",
+    "#A0522D",
+    "#33475B",
+    "#B8860B",
+    "#6B6BD6",
+    "#2F6F62",
+)
 CHOSEN = RED
 GREY = "#9AA5B1"
 FEATURES = {
@@ -16,7 +33,9 @@ FEATURES = {
     "authors/lexical": ORANGE,
     "rest": GREEN,
 }
-WIDTH = 640
+Side = Literal["query", "key"]
+SHAPES: dict[Side, str] = {"query": "triangle-up", "key": "circle"}
+WIDTH = 640  # of a figure on paper or in a notebook, in pixels
 
 
 def ramp(dark: bool = False) -> list[str]:
@@ -35,6 +54,7 @@ def quiet(dark: bool = False) -> str:
 
 
 def ink(dark: bool = False) -> str:
+    """The text's colour."""
     return "#eef2f7" if dark else "#1b2330"
 
 
@@ -43,3 +63,8 @@ def features(names: Sequence[str]) -> list[str]:
     taken = {FEATURES[n] for n in names if n in FEATURES}
     free = [c for c in CATEGORIES if c not in taken and c != GREEN] * len(names)
     return [FEATURES[n] if n in FEATURES else free.pop(0) for n in names]
+
+
+def clusters(n: int) -> list[str]:
+    """n colours of the 16 there are; from the 17th on they repeat."""
+    return [CLUSTERS[i % len(CLUSTERS)] for i in range(n)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 from operator import and_
 
@@ -18,19 +19,6 @@ ORDINAL = {
     False: ["#e69f00", "#e16462", "#b12a90", "#6a00a8", "#0d0887"],
     True: ["#fdf06b", "#fdb32f", "#ed7953", "#d14e8f", "#a97bea"],
 }
-CLUSTER_COLOURS = (
-    *palette.CATEGORIES,
-    "#7B5EA7",
-    "#8C6D31",
-    "#4D7A8C",
-    "#B5485D",
-    "#5F8F3E",
-    "#A0522D",
-    "#33475B",
-    "#B8860B",
-    "#6B6BD6",
-    "#2F6F62",
-)
 
 
 def point_pairs(
@@ -57,14 +45,15 @@ def point_pairs(
     return alt.hconcat(*charts, spacing=28).resolve_legend(color="shared", shape="shared")
 
 
-def axes(method: str, explained: list[float] | None) -> tuple[str, str, str]:
-    """Titles of x, y, z: components with the share of the variance they hold."""
+def axes(method: str, explained: Sequence[float] | None) -> tuple[str, str, str]:
+    """Titles of x, y, z: PC1 (42%) with the share of the variance it holds; UMAP 1 where there is none."""
     if not explained:
         return tuple(f"{method.upper()} {i}" for i in (1, 2, 3))
     return tuple(f"PC{i + 1} ({explained[i]:.0%})" if i < len(explained) else f"PC{i + 1}" for i in range(3))
 
 
 def _scatter(rows, a: str, b: str, names, colour, lit, width: int, height: int, dark: bool) -> alt.Chart:
+    """One of the linked plots: points outside the brush, or of a group that is not picked, are dimmed."""
     title = dict(zip("xyz", names)) | {"group": None}
     grid = alt.Axis(tickCount=5, domain=False, ticks=False)
     y = (
@@ -72,30 +61,42 @@ def _scatter(rows, a: str, b: str, names, colour, lit, width: int, height: int, 
         if b == "group"
         else alt.Y(f"{b}:Q", title=title[b], axis=grid, scale=alt.Scale(zero=False))
     )
+    x = alt.X(f"{a}:Q", title=title[a], axis=grid, scale=alt.Scale(zero=False))
     legend = alt.Legend(orient="bottom", symbolSize=90, symbolFillColor=palette.ink(dark), symbolStrokeWidth=0)
-    shape = alt.Shape(
-        "side:N", title=None, scale=alt.Scale(domain=["query", "key"], range=["triangle-up", "circle"]), legend=legend
-    )
-    query = "datum.side == 'query'"  # queries are few: larger, outlined, and on top of the keys
+    tooltip = [
+        "side:N",
+        alt.Tooltip("group:N", title="label"),
+        alt.Tooltip("text:N", title="token"),
+        alt.Tooltip("prompt_id:Q", title="prompt", format="d"),
+    ]
+    opacity = alt.condition(lit, alt.value(0.75), alt.value(0.06))
+    dots = _dots(rows, x, y, colour, legend, sizes=(75, 28), dark=dark).encode(opacity=opacity, tooltip=tooltip)
+    return dots.properties(width=width, height=height * 0.8)
+
+
+def _dots(
+    rows: pl.DataFrame,
+    x: alt.X,
+    y: alt.Y,
+    colour: alt.Color,
+    legend: alt.Legend | None,
+    sizes: tuple[int, int],
+    dark: bool = False,
+) -> alt.Chart:
+    """A triangle a query, a circle a key. sizes: of queries and of keys; queries are few, so larger and outlined."""
+    query = "datum.side == 'query'"
+    shape = alt.Scale(domain=list(palette.SHAPES), range=list(palette.SHAPES.values()))
     return (
         alt.Chart(rows)
         .mark_point(filled=True, strokeWidth=0.7)
         .encode(
-            x=alt.X(f"{a}:Q", title=title[a], axis=grid, scale=alt.Scale(zero=False)),
+            x=x,
             y=y,
             color=colour,
-            shape=shape,
-            size=alt.condition(query, alt.value(75), alt.value(28)),
+            shape=alt.Shape("side:N", title=None, scale=shape, legend=legend),
+            size=alt.condition(query, *map(alt.value, sizes)),
             stroke=alt.condition(query, alt.value(palette.ink(dark)), alt.value("transparent")),
-            opacity=alt.condition(lit, alt.value(0.75), alt.value(0.06)),
-            tooltip=[
-                "side:N",
-                alt.Tooltip("group:N", title="label"),
-                alt.Tooltip("text:N", title="token"),
-                alt.Tooltip("prompt_id:Q", title="prompt", format="d"),
-            ],
         )
-        .properties(width=width, height=height * 0.8)
     )
 
 
@@ -143,22 +144,16 @@ def _ramp(n: int, dark: bool = False) -> list[str]:
 
 
 def clusters(points: pl.DataFrame, names: tuple[str, str, str], size: int = 330) -> alt.HConcatChart:
-    """Coordinates x–y and y–z of points (side, x, y, z, group), a colour a group, which is named where its keys lie."""
+    """Coordinates x–y and y–z of points (side, x, y, z, group), for paper.
+
+    A colour a group, which is named at the mean of its keys in place of a legend.
+    """
     shown = points.with_columns(group=column(points["group"])).drop("text")
     groups = sorted(shown["group"].unique())
-    centres = shown.filter(pl.col("side") == "key").group_by("group").agg(pl.col(c).mean() for c in "xyz")
-    colour = alt.Color(
-        "group:N",
-        scale=alt.Scale(domain=groups, range=[CLUSTER_COLOURS[i % len(CLUSTER_COLOURS)] for i in range(len(groups))]),
-        legend=None,
-    )
-    sides = shown["side"].unique().sort(descending=True).to_list()
-    shape = alt.Shape(
-        "side:N",
-        title=None,
-        scale=alt.Scale(domain=["query", "key"], range=["triangle-up", "circle"]),
-        legend=alt.Legend(orient="bottom") if len(sides) > 1 else None,
-    )
+    keys = shown.filter(pl.col("side") == "key").group_by("group", maintain_order=True)
+    centres = keys.agg(pl.col(c).mean() for c in "xyz")
+    colour = alt.Color("group:N", scale=alt.Scale(domain=groups, range=palette.clusters(len(groups))), legend=None)
+    legend = alt.Legend(orient="bottom") if shown["side"].n_unique() > 1 else None
     title = dict(zip("xyz", names))
 
     def plot(a: str, b: str) -> alt.LayerChart:
@@ -166,22 +161,9 @@ def clusters(points: pl.DataFrame, names: tuple[str, str, str], size: int = 330)
             alt.X(f"{a}:Q", title=title[a], scale=alt.Scale(zero=False)),
             alt.Y(f"{b}:Q", title=title[b], scale=alt.Scale(zero=False)),
         )
-        dots = (
-            alt.Chart(shown)
-            .mark_point(filled=True, strokeWidth=0.5)
-            .encode(
-                x=x,
-                y=y,
-                color=colour,
-                shape=shape,
-                opacity=alt.value(0.55),
-                size=alt.condition("datum.side == 'query'", alt.value(46), alt.value(18)),
-                stroke=alt.condition("datum.side == 'query'", alt.value(palette.ink()), alt.value("transparent")),
-            )
-        )
         words = alt.Chart(centres).encode(x=x, y=y, text="group:N")
         return alt.layer(
-            dots,
+            _dots(shown, x, y, colour, legend, sizes=(46, 18)).encode(opacity=alt.value(0.55)),
             words.mark_text(fontSize=11, fontWeight="bold", stroke="white", strokeWidth=3.5),
             words.mark_text(fontSize=11, fontWeight="bold").encode(color=colour),
         ).properties(width=size, height=size * 0.85)

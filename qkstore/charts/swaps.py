@@ -12,8 +12,7 @@ from qkstore.analysis import swaps as analysis_swaps
 from qkstore.analysis.live import Live, Outcome
 from qkstore.analysis.variations import ALL, RANDOM
 from qkstore.charts import palette
-from qkstore.charts.palette import WIDTH
-from qkstore.charts.points import CLUSTER_COLOURS
+from qkstore.charts.curves import band, by_feature
 from qkstore.text import visible
 
 LIVE_MEASURES = {
@@ -23,123 +22,89 @@ LIVE_MEASURES = {
     "answers": "Answers",
 }
 LIVE_COLOURS = {"closed": palette.GREY, "live": palette.BLUE, "later": palette.GREEN, "answers": palette.ORANGE}
-
 SWAP_KEYS = {"original": "original key", "target": "target key"}
 
 
 def swap_bars(conditions: Sequence[dict], dark: bool = False) -> alt.LayerChart:
-    """Attention on the original and the target key, before (pale) and after each swap, with 95 % intervals."""
+    """Attention on the original and the target key, before (pale) and after each swap, with 95 % intervals.
+
+    conditions: of Intervention.to_dict(); each feature stands beside the random subspaces of its rank.
+    """
     told = analysis_swaps.beside(conditions)
-    rows = pl.DataFrame(
-        [
-            {
-                "condition": str(i),
-                "name": c["name"],
-                "rank": c["rank"],
-                "key": title,
-                "when": when,
-                "bar": f"{key} {when}",
-                "attention": c[f"{key}_{when}"],
-                "low": c["ci"][f"{key}_{when}"][0],
-                "high": c["ci"][f"{key}_{when}"][1],
-            }
-            for i, c in enumerate(told)
-            for key, title in SWAP_KEYS.items()
-            for when in ("before", "after")
-        ]
-    )
-    titles = json.dumps(
-        [[f"random × {c['bases']}" if c["bases"] else visible(c["name"]), f"rank {c['rank']}"] for c in told]
-    )
-    axis = alt.Axis(
-        labelExpr=f"{titles}[+datum.value]", labelAngle=0, ticks=False, domain=False, labelPadding=8, labelLimit=190
-    )
+    rows = _swap_rows(told)
     order = [f"{key} {when}" for key in SWAP_KEYS for when in ("before", "after")]
-    base = alt.Chart(rows).encode(
-        x=alt.X(
-            "condition:N",
-            title=None,
-            sort=[str(i) for i in range(len(told))],
-            axis=axis,
-            scale=alt.Scale(paddingInner=0.3, paddingOuter=0.15),
-        ),
-        xOffset=alt.XOffset("bar:N", sort=order, scale=alt.Scale(paddingInner=0.08)),
+    y = alt.Y(
+        "attention:Q",
+        title="Attention",
+        scale=alt.Scale(domain=[0, min(1, 1.05 * rows["high"].max())]),
+        axis=alt.Axis(format=".0%", tickCount=5),
     )
-    legend = alt.Legend(orient="top", symbolFillColor=palette.ink(dark), symbolStrokeWidth=0)
-    bars = base.mark_bar().encode(
-        y=alt.Y(
-            "attention:Q",
-            title="Attention",
-            scale=alt.Scale(domain=[0, min(1, 1.05 * rows["high"].max())]),
-            axis=alt.Axis(format=".0%", tickCount=5),
-        ),
-        color=alt.Color(
-            "key:N",
-            title=None,
-            scale=alt.Scale(domain=[*SWAP_KEYS.values()], range=[palette.ORANGE, palette.BLUE]),
-            legend=alt.Legend(orient="top"),
-        ),
-        opacity=alt.Opacity(
-            "when:N",
-            title=None,
-            sort=["before", "after"],
-            scale=alt.Scale(domain=["before", "after"], range=[0.4, 1]),
-            legend=legend,
-        ),
-        tooltip=[
-            "name:N",
-            "rank:Q",
-            "key:N",
-            "when:N",
-            *(alt.Tooltip(f"{v}:Q", format=".3f") for v in ("attention", "low", "high")),
-        ],
+    colour = alt.Color(
+        "key:N",
+        title=None,
+        scale=alt.Scale(domain=[*SWAP_KEYS.values()], range=[palette.ORANGE, palette.BLUE]),
+        legend=alt.Legend(orient="top"),
     )
-    whisker = base.mark_rule(color=palette.ink(dark), strokeWidth=1.2).encode(y="low:Q", y2="high:Q")
-    return alt.layer(bars, whisker).properties(width="container", height=350)
+    opacity = alt.Opacity(
+        "when:N",
+        title=None,
+        sort=["before", "after"],
+        scale=alt.Scale(domain=["before", "after"], range=[0.4, 1]),
+        legend=alt.Legend(orient="top", symbolFillColor=palette.ink(dark), symbolStrokeWidth=0),
+    )
+    tooltip = ["name:N", "rank:Q", "key:N", "when:N", *_figures("attention", "low", "high")]
+    titles = [(c["name"], c["bases"], c["rank"]) for c in told]
+    bars = _beside(rows, titles, "bar", order).mark_bar().encode(y=y, color=colour, opacity=opacity, tooltip=tooltip)
+    return _whiskered(bars, 350, dark)
 
 
-def dose_curves(table: pl.DataFrame, dark: bool = False) -> alt.LayerChart:
-    """Attention on the target against the dose: all coordinates, each of the first alone, and random subspaces."""
-    singles = [c for c in table["coordinate"].unique(maintain_order=True) if c not in (ALL, RANDOM)]
-    names = {ALL: "all coordinates", RANDOM: "random, same rank"} | {c: f"coordinate {c}" for c in singles}
-    shown = table.with_columns(curve=pl.col("coordinate").replace_strict(names))
-    order, fade = [names[c] for c in (ALL, *singles, RANDOM)], palette.ramp(dark)
-    blues = [fade[1 + (2 * i >= len(singles))] for i in range(len(singles))][::-1]
-    colours = alt.Scale(domain=order, range=[palette.RED, *blues, palette.quiet(dark)])
-    legend = alt.Legend(orient="top", symbolOpacity=1, symbolStrokeWidth=3, columns=5)
-    base = alt.Chart(shown).encode(
-        x=alt.X("dose:Q", title="Dose (1: the coordinates are exchanged)", scale=alt.Scale(nice=False)),
-        color=alt.Color("curve:N", title=None, scale=colours, sort=order, legend=legend),
-    )
+def _swap_rows(told: Sequence[dict]) -> pl.DataFrame:
+    """A row a bar: condition, key and time, with the mean attention and its interval."""
+    rows = [
+        {
+            "condition": str(i),
+            "name": c["name"],
+            "rank": c["rank"],
+            "key": title,
+            "when": when,
+            "bar": f"{key} {when}",
+            "attention": c[f"{key}_{when}"],
+            "low": c["ci"][f"{key}_{when}"][0],
+            "high": c["ci"][f"{key}_{when}"][1],
+        }
+        for i, c in enumerate(told)
+        for key, title in SWAP_KEYS.items()
+        for when in ("before", "after")
+    ]
+    return pl.DataFrame(rows)
+
+
+def live_bars(live: Live, head: str, dark: bool = False) -> alt.LayerChart:
+    """What the target has after each swap: this head's and the later heads' attention, and the answers.
+
+    head: '1:0' for layer 1, head 0; its attention is given in closed form and live.
+    """
+    rows, told = live_rows(live, head), _live_beside(live)
+    here = [name for name, title in LIVE_MEASURES.items() if title in set(rows["measure"])]
+    measures = [LIVE_MEASURES[name] for name in here]
     y = alt.Y(
         "target:Q",
-        title="Attention on the target",
+        title="Target, after the swap",
+        scale=alt.Scale(domain=[0, 1]),
         axis=alt.Axis(format=".0%", tickCount=5),
-        scale=alt.Scale(zero=True),
     )
-    tooltip = [
-        "curve:N",
-        alt.Tooltip("dose:Q", format=".3g"),
-        *(alt.Tooltip(f"{v}:Q", format=".3f") for v in ("original", "target", "low", "high")),
-    ]
-    lines = base.mark_line(point=alt.OverlayMarkDef(size=28)).encode(
-        y=y,
-        tooltip=tooltip,
-        strokeWidth=alt.condition(alt.datum.coordinate == ALL, alt.value(3), alt.value(1.5)),
-        strokeDash=alt.condition(alt.datum.coordinate == RANDOM, alt.value([5, 4]), alt.value([0])),
-    )
-    bands = (
-        base.mark_area(opacity=0.15)
-        .encode(y=alt.Y("low:Q", title=""), y2="high:Q")
-        .transform_filter(alt.FieldOneOfPredicate("coordinate", [ALL, RANDOM]))
-    )
-    return alt.layer(bands, lines).properties(width="container", height=340)
+    colours = alt.Scale(domain=measures, range=[LIVE_COLOURS[name] for name in here])
+    colour = alt.Color("measure:N", title=None, scale=colours, legend=alt.Legend(orient="top", labelLimit=220))
+    tooltip = ["name:N", "measure:N", *_figures("before", "target", "low", "high")]
+    titles = [(c.name, c.bases, c.ranks[head]) for c in told]
+    bars = _beside(rows, titles, "measure", measures).mark_bar().encode(y=y, color=colour, tooltip=tooltip)
+    return _whiskered(bars, 300, dark)
 
 
-def live_rows(found: Live, head: str) -> pl.DataFrame:
+def live_rows(live: Live, head: str) -> pl.DataFrame:
     """A row a condition and measure: the mean share that the target has after the swap, with its 95 % interval."""
-    out = []
-    for i, c in enumerate(_live_beside(found)):
+    rows = []
+    for i, c in enumerate(_live_beside(live)):
         parts = {"closed": c.closed[head], "live": c.attention[head], "later": c.downstream, "answers": c.answers}
         for name, part in parts.items():
             if part is not None:
@@ -151,81 +116,103 @@ def live_rows(found: Live, head: str) -> pl.DataFrame:
                     "bases": c.bases,
                     "measure": LIVE_MEASURES[name],
                 }
-                out.append(told | {"before": part.target_before, "target": part.target_after, "low": low, "high": high})
-    return pl.DataFrame(out, infer_schema_length=None)
+                rows.append(
+                    told | {"before": part.target_before, "target": part.target_after, "low": low, "high": high}
+                )
+    return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def _live_beside(found: Live) -> list[Outcome]:
+def _live_beside(live: Live) -> list[Outcome]:
     """Each feature's condition, followed by the random one of its rank."""
-    features, randoms = [c for c in found.conditions if not c.bases], [c for c in found.conditions if c.bases]
+    features, randoms = [c for c in live.conditions if not c.bases], [c for c in live.conditions if c.bases]
     return [c for pair in zip(features, randoms, strict=True) for c in pair]
 
 
-def live_bars(found: Live, head: str, dark: bool = False) -> alt.LayerChart:
-    """What the target has after each swap: this head's and the later heads' attention, and the answers.
+def _beside(
+    rows: pl.DataFrame, titles: Sequence[tuple[str, int | None, int]], within: str, order: Sequence[str]
+) -> alt.Chart:
+    """Rows at their condition along x, side by side there by the column `within`.
 
-    This head's attention is given in closed form and live.
+    titles: (name, number of random bases or None, rank) of each condition, numbered as in the column `condition`.
     """
-    table = live_rows(found, head)
-    here = [name for name, title in LIVE_MEASURES.items() if title in set(table["measure"])]
-    titles = json.dumps(
-        [[f"random × {c.bases}" if c.bases else visible(c.name), f"rank {c.ranks[head]}"] for c in _live_beside(found)]
-    )
+    told = [[f"random × {bases}" if bases else visible(name), f"rank {rank}"] for name, bases, rank in titles]
     axis = alt.Axis(
-        labelExpr=f"{titles}[+datum.value]", labelAngle=0, ticks=False, domain=False, labelPadding=8, labelLimit=190
+        labelExpr=f"{json.dumps(told)}[+datum.value]",
+        labelAngle=0,
+        ticks=False,
+        domain=False,
+        labelPadding=8,
+        labelLimit=190,
     )
-    order = [str(i) for i in range(len(found.conditions))]
-    base = alt.Chart(table).encode(
-        x=alt.X("condition:N", title=None, sort=order, axis=axis, scale=alt.Scale(paddingInner=0.3, paddingOuter=0.15)),
-        xOffset=alt.XOffset("measure:N", sort=[LIVE_MEASURES[n] for n in here], scale=alt.Scale(paddingInner=0.08)),
+    places = [str(i) for i in range(len(titles))]
+    scale = alt.Scale(paddingInner=0.3, paddingOuter=0.15)
+    return alt.Chart(rows).encode(
+        x=alt.X("condition:N", title=None, sort=places, axis=axis, scale=scale),
+        xOffset=alt.XOffset(f"{within}:N", sort=list(order), scale=alt.Scale(paddingInner=0.08)),
     )
-    colours = alt.Scale(domain=[LIVE_MEASURES[n] for n in here], range=[LIVE_COLOURS[n] for n in here])
-    bars = base.mark_bar().encode(
-        y=alt.Y(
-            "target:Q",
-            title="Target, after the swap",
-            scale=alt.Scale(domain=[0, 1]),
-            axis=alt.Axis(format=".0%", tickCount=5),
-        ),
-        color=alt.Color("measure:N", title=None, scale=colours, legend=alt.Legend(orient="top", labelLimit=220)),
-        tooltip=[
-            "name:N",
-            "measure:N",
-            *(alt.Tooltip(f"{v}:Q", format=".3f") for v in ("before", "target", "low", "high")),
-        ],
+
+
+def _whiskered(bars: alt.Chart, height: int, dark: bool) -> alt.LayerChart:
+    """Bars with their intervals, as wide as their place."""
+    whisker = alt.Chart(bars.data).mark_rule(color=palette.ink(dark), strokeWidth=1.2)
+    whisker = whisker.encode(x=bars.encoding.x, xOffset=bars.encoding.xOffset, y="low:Q", y2="high:Q")
+    return alt.layer(bars, whisker).properties(width="container", height=height)
+
+
+def _figures(*names: str) -> list[alt.Tooltip]:
+    return [alt.Tooltip(f"{name}:Q", format=".3f") for name in names]
+
+
+def dose_curves(table: pl.DataFrame, dark: bool = False) -> alt.LayerChart:
+    """Attention on the target against the dose: all coordinates, each of the first alone, and random subspaces.
+
+    table: of variations.response. All coordinates and random ones have 95 % bands.
+    """
+    singles = [c for c in table["coordinate"].unique(maintain_order=True) if c not in (ALL, RANDOM)]
+    names = {ALL: "all coordinates", RANDOM: "random, same rank"} | {c: f"coordinate {c}" for c in singles}
+    shown = table.with_columns(curve=pl.col("coordinate").replace_strict(names))
+    order, fade = [names[c] for c in (ALL, *singles, RANDOM)], palette.ramp(dark)
+    blues = [fade[1 + (2 * i >= len(singles))] for i in range(len(singles))][::-1]
+    colours = alt.Scale(domain=order, range=[palette.RED, *blues, palette.quiet(dark)])
+    legend = alt.Legend(orient="top", symbolOpacity=1, symbolStrokeWidth=3, columns=5)
+    base = alt.Chart(shown).encode(
+        x=alt.X("dose:Q", title="Dose (1: the coordinates are exchanged)", scale=alt.Scale(nice=False)),
+        color=alt.Color("curve:N", title=None, scale=colours, sort=order, legend=legend),
     )
-    whisker = base.mark_rule(color=palette.ink(dark), strokeWidth=1.2).encode(y="low:Q", y2="high:Q")
-    return alt.layer(bars, whisker).properties(width="container", height=300)
+    title = "Attention on the target"
+    lines = base.mark_line(point=alt.OverlayMarkDef(size=28)).encode(
+        y=_share(title),
+        tooltip=["curve:N", alt.Tooltip("dose:Q", format=".3g"), *_figures("original", "target", "low", "high")],
+        strokeWidth=alt.condition(alt.datum.coordinate == ALL, alt.value(3), alt.value(1.5)),
+        strokeDash=alt.condition(alt.datum.coordinate == RANDOM, alt.value([5, 4]), alt.value([0])),
+    )
+    bands = band(base, title).transform_filter(alt.FieldOneOfPredicate("coordinate", [ALL, RANDOM]))
+    return alt.layer(bands, lines).properties(width="container", height=340)
 
 
 def dose_panels(table: pl.DataFrame) -> alt.FacetChart:
-    """The target's attention against the dose, one line for each coordinate, with 95 % bands.
+    """The target's attention against the dose, for paper: a panel a feature, a line a coordinate, with 95 % bands.
 
     table: feature, coordinate, dose, target, low, high.
     """
     names = table["coordinate"].unique(maintain_order=True).to_list()
-    colours = [palette.GREY if n == "random" else c for n, c in zip(names, CLUSTER_COLOURS * 2)]
-    colour = alt.Color(
-        "coordinate:N",
-        title="coordinates swapped",
-        sort=names,
-        scale=alt.Scale(domain=names, range=colours),
-        legend=alt.Legend(orient="top", symbolOpacity=1),
-    )
+    colours = [palette.GREY if name == RANDOM else c for name, c in zip(names, palette.clusters(len(names)))]
+    legend = alt.Legend(orient="top", symbolOpacity=1)
     base = alt.Chart(table).encode(
-        x=alt.X("dose:Q", title="dose (1 is the whole swap)", axis=alt.Axis(values=[0, 0.5, 1, 1.5])), color=colour
+        x=alt.X("dose:Q", title="dose (1 is the whole swap)", axis=alt.Axis(values=[0, 0.5, 1, 1.5])),
+        color=alt.Color(
+            "coordinate:N",
+            title="coordinates swapped",
+            sort=names,
+            scale=alt.Scale(domain=names, range=colours),
+            legend=legend,
+        ),
     )
-    band = base.mark_area(opacity=0.15, line=False).encode(y=alt.Y("low:Q", title="target's attention"), y2="high:Q")
-    line = base.mark_line(strokeWidth=1.8).encode(
-        y=alt.Y("target:Q", title="target's attention", axis=alt.Axis(format=".0%", tickCount=5))
-    )
-    return _faceted(alt.layer(band, line), table["feature"].unique(maintain_order=True).to_list())
+    title = "target's attention"
+    lines = base.mark_line(strokeWidth=1.8).encode(y=_share(title))
+    return by_feature(alt.layer(band(base, title), lines), table["feature"].unique(maintain_order=True).to_list())
 
 
-def _faceted(chart: alt.LayerChart, features: Sequence[str], free_x: bool = False) -> alt.FacetChart:
-    width = (WIDTH - 60 * len(features)) // max(2, len(features))
-    header = alt.Header(title=None, labelFontSize=12, labelFontWeight="bold")
-    faceted = chart.properties(width=width, height=200).facet(
-        column=alt.Column("feature:N", sort=list(features), header=header)
-    )
-    return faceted.resolve_scale(x="independent") if free_x else faceted
+def _share(title: str) -> alt.Y:
+    """The target's attention, in percent from 0."""
+    return alt.Y("target:Q", title=title, axis=alt.Axis(format=".0%", tickCount=5), scale=alt.Scale(zero=True))

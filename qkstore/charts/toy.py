@@ -17,21 +17,21 @@ LOW = 0.5  # the accuracy at which it is empty
 CELL = 46  # pixels, at least
 
 
-def cell_table(toys: Sequence[Toy], found: Sequence[Recovered]) -> pl.DataFrame:
+def cell_table(toys: Sequence[Toy], recovered: Sequence[Recovered]) -> pl.DataFrame:
     """One row for each toy run: true and recovered ranks, how far they are apart, its accuracy and the bound."""
     rows = [
         {
             "run": t.name,
             "r1": t.r1,
             "r2": t.r2,
-            "found_r1": f.found[0],
-            "found_r2": f.found[1],
-            "distance": f.distance,
+            "found_r1": ranks.found[0],
+            "found_r2": ranks.found[1],
+            "distance": ranks.distance,
             "accuracy": t.accuracy,
             "bound": t.bound,
             "superposed": t.room < 0,
         }
-        for t, f in zip(toys, found, strict=True)
+        for t, ranks in zip(toys, recovered, strict=True)
     ]
     return pl.DataFrame(rows)
 
@@ -49,7 +49,7 @@ def rank_map(rows: pl.DataFrame, chosen: tuple[int, int], dark: bool = False) ->
 
 
 def accuracy_map(rows: pl.DataFrame, chosen: tuple[int, int], dark: bool = False) -> alt.LayerChart:
-    """The accuracy of each head over the bound that none can beat, in percent. Otherwise as `ranks`."""
+    """The accuracy of each head over the bound that none can beat, in percent. Otherwise as `rank_map`."""
     scale = alt.Scale(range=palette.ramp(dark), domain=[LOW, 1], clamp=True, interpolate="rgb")
     colour = alt.Color("accuracy:Q", title="Accuracy", scale=scale, legend=_legend(".0%", [LOW, (1 + LOW) / 2, 1]))
     text = rows.with_columns(
@@ -102,15 +102,15 @@ def _legend(form: str, values: Sequence[float]) -> alt.Legend:
     return alt.Legend(orient="top", titleOrient="left", format=form, values=values, titleLimit=220, **more)
 
 
-def interaction_matrix(found: Interaction, dark: bool = False, size: int = 300) -> alt.LayerChart:
+def interaction_matrix(interaction: Interaction, dark: bool = False, size: int = 300) -> alt.LayerChart:
     """G (Fig. 5, 13): coordinates of the query's latents down, of the key's across.
 
     Blue is above zero, orange below; the blocks of z1 and z2 are framed.
     """
-    G, r = found.G, len(found.G)
+    G, r = interaction.G, len(interaction.G)
     limit = float(np.abs(G).max()) or 1.0
     row, column = np.divmod(np.arange(r * r), r)
-    names = np.array(found.names)
+    names = np.array(interaction.names)
     cells = pl.DataFrame(
         {
             "row": row,
@@ -123,7 +123,7 @@ def interaction_matrix(found: Interaction, dark: bool = False, size: int = 300) 
         }
     )
     blocks = pl.DataFrame(
-        [{"row": a, "column": a, "row_end": b, "column_end": b} for a, b in ((0, found.r1), (found.r1, r))]
+        [{"row": a, "column": a, "row_end": b, "column_end": b} for a, b in ((0, interaction.r1), (interaction.r1, r))]
     )
     at = dict(x=_side("column", "key", names), x2="column_end", y=_side("row", "query", names), y2="row_end")
     colour = alt.Color(

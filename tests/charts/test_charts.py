@@ -11,6 +11,7 @@ import pytest
 import vl_convert
 
 from qkstore import charts
+from qkstore.analysis import swaps
 from qkstore.charts import palette
 
 RNG = np.random.default_rng(0)
@@ -178,7 +179,7 @@ def test_hostile_tokens_are_drawn_as_text():
 
 
 def test_random_bars_stand_beside_their_feature():
-    told = charts.digest.beside(
+    told = swaps.beside(
         [
             condition("a", 1, 0.5),
             condition("b", 2, 0.5),

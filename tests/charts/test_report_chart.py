@@ -5,6 +5,7 @@ Every whisker, name and order is as given.
 
 from __future__ import annotations
 
+import json
 from xml.etree import ElementTree
 
 import numpy as np
@@ -204,7 +205,7 @@ def test_lines_and_bands_are_of_every_row(chart, table):
 def test_heads_have_their_colours_in_the_order_given_and_random_is_grey():
     colour = qkstore_charts.rank_growths(GROWN, "values").to_dict()["spec"]["layer"][1]["encoding"]["color"]["scale"]
     assert colour["domain"] == ["L1", "L0"]
-    assert colour["range"] == list(qkstore_charts.CLUSTER_COLOURS[:2])
+    assert colour["range"] == palette.clusters(2)
     dosed = qkstore_charts.dose_panels(DOSED).to_dict()["spec"]["layer"][1]["encoding"]["color"]["scale"]
     assert dict(zip(dosed["domain"], dosed["range"])) == {"all": palette.BLUE, "random": palette.GREY}
 
@@ -242,12 +243,18 @@ def test_queries_and_keys_are_told_apart_and_keys_alone_need_no_legend():
     assert keys["legend"] is None
 
 
+def test_the_same_points_give_the_same_clusters_every_time():
+    many = points(60).with_columns(group=pl.Series([f"g{i % 30}" for i in range(60)]))
+    first, *more = (json.dumps(qkstore_charts.clusters(many, ("a", "b", "c")).to_dict()) for _ in range(5))
+    assert all(spec == first for spec in more), "names stand in one order, so a report is the same file twice"
+
+
 def test_more_groups_than_colours_are_drawn_all_the_same():
     many = points(60).with_columns(group=pl.Series([f"g{i}" for i in range(60)]))
     plot = qkstore_charts.clusters(many, ("a", "b", "c")).to_dict()["hconcat"][0]
     scale = plot["layer"][0]["encoding"]["color"]["scale"]
     assert len(scale["domain"]) == len(scale["range"]) == 60
-    assert scale["range"][16:32] == scale["range"][:16] == list(qkstore_charts.CLUSTER_COLOURS)
+    assert scale["range"][16:32] == scale["range"][:16] == list(palette.CLUSTERS)
 
 
 # -- on paper ----------------------------------------------------------------------------------------------------
@@ -273,7 +280,7 @@ def test_a_figure_is_drawn_on_white_with_ink(name):
 
 
 def test_a_chart_that_fills_its_place_gets_a_width_and_keeps_its_own_settings():
-    from qkstore.charts import covariance as charts
+    from qkstore import charts
 
     heads = pl.DataFrame(
         [{"layer": 0, "head": h, "accuracy": h / 2, "selectivity": 1.0, "strength": 1.0, "rank": 1} for h in range(2)]
