@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -246,18 +248,53 @@ class Incoming:
 
 
 class Spool:
-    """The spooled batches of one ingest, read head by head; memory is that of one head."""
+    """The spooled batches of one ingest, read head by head; memory is that of one head, and one file is open at a time.
+
+    Where each array begins in its file is looked up once: maps that stay open would take five descriptors a batch.
+    """
 
     def __init__(self, batches: list[Path]):
-        self.batches = [{name: np.load(b / f"{name}.npy", mmap_mode="r") for name in PARTS} for b in batches]
+        self.arrays = {name: [_Stored.at(b / f"{name}.npy") for b in batches] for name in PARTS}
+        self.order = {rows: self._order(rows) for rows in ("query_rows", "key_rows")}
 
     def head(self, part: str, rows: str, layer: int, head: int) -> tuple[np.ndarray, np.ndarray]:
         """Row ids (n,) ascending and values (n, …) of one layer and head."""
-        ids = np.concatenate([b[rows] for b in self.batches])
-        values = np.concatenate([b[part][layer, head] for b in self.batches])
+        order = self.order[rows]
+        values = np.concatenate([a.read(layer, head) for a in self.arrays[part]])
+        return np.arange(len(order), dtype=PARTS[rows]), values[order]
+
+    def _order(self, rows: str) -> np.ndarray:
+        ids = np.concatenate([a.read() for a in self.arrays[rows]])
         order = np.argsort(ids, kind="stable")
         assert np.array_equal(ids[order], np.arange(len(ids))), f"{rows} of the spool are not 0…{len(ids) - 1}"
-        return ids[order], values[order]
+        return order
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Where an array lies in an .npy file."""
+
+    path: str
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @classmethod
+    def at(cls, path: Path) -> _Stored:
+        array = np.load(path, mmap_mode="r")  # raises where the file is cut off
+        return cls(str(path), array.offset, array.shape, array.dtype)
+
+    def read(self, *index: int) -> np.ndarray:
+        """array[index] of leading axes."""
+        shape, place = self.shape[len(index) :], 0
+        for i, size in zip(index, self.shape):
+            place = place * size + i
+        length = math.prod(shape) * self.dtype.itemsize
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            return np.frombuffer(os.pread(handle, length, self.offset + place * length), self.dtype).reshape(shape)
+        finally:
+            os.close(handle)
 
 
 def _insert(con, table: str, head_column: str, layer: int, head: int, rows: np.ndarray, v: np.ndarray) -> None:

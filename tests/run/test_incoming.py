@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
+import sys
 
 import numpy as np
 import polars as pl
 import pytest
+from conftest import ROOT
 from synthetic import synthetic, write
 
 import qkstore
@@ -179,3 +183,56 @@ def test_types_of_labels_are_kept(store):
         "VARCHAR",
         "BIGINT",
     )
+
+
+# Of 64 descriptors the process has about ten for itself; each batch is one prompt.
+FEW_DESCRIPTORS = """
+import resource, sys
+from synthetic import synthetic
+from qkstore.incoming import Incoming
+{planted}
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+data = synthetic()
+with Incoming(sys.argv[1], "r", data.plan) as incoming:
+    for batch in data.batches(1):
+        incoming.put(*batch)
+    incoming.publish(data.manifest, data.layers, data.prompts, data.tokens, data.query_rows, data.key_rows)
+"""
+MAPPED = """
+import numpy as np
+from qkstore import incoming as module
+find, maps = module._Stored.at, []
+module._Stored.at = lambda path: maps.append(np.load(path, mmap_mode="r")) or find(path)
+"""
+
+
+def with_few_descriptors(store, planted: str = "") -> subprocess.CompletedProcess:
+    code = FEW_DESCRIPTORS.format(planted=planted)
+    where = {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
+    return subprocess.run([sys.executable, "-c", code, store], capture_output=True, text=True, env=os.environ | where)
+
+
+def test_more_batches_than_the_process_may_open_files(store):
+    done = with_few_descriptors(store)
+    assert done.returncode == 0, done.stderr
+    data, run = synthetic(), qkstore.open(store).run("r")
+    for layer in range(2):
+        assert all(np.array_equal(run.queries(layer, head), data.q[layer, head]) for head in range(4))
+        assert all(np.array_equal(run.keys(layer, 2 * head), data.k[layer, head]) for head in range(2))
+
+
+def test_a_file_that_stays_open_for_each_batch_would_be_noticed(store):
+    done = with_few_descriptors(store, MAPPED)
+    assert done.returncode != 0 and "Too many open files" in done.stderr
+
+
+def test_a_batch_that_was_cut_off_is_not_published(store):
+    data = synthetic()
+    with Incoming(store, "r", data.plan) as incoming:
+        for batch in data.batches():
+            incoming.put(*batch)
+        file = incoming.folder / "batch-000002" / "k.npy"
+        file.write_bytes(file.read_bytes()[:-4])
+        with pytest.raises(ValueError, match="mmap length is greater than file size"):
+            publish(incoming, data)
+    assert qkstore.open(store).runs() == []
