@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from qkstore.score import student
 from qkstore.subspace import rank
 
 PARTS = 20
-STUDENT = 2.093  # 97.5 % of Student's t with PARTS − 1 degrees of freedom
 
 RESAMPLES = 1000
 CHUNK = 1024  # pairs at a time: gathered queries and keys stay in the processor's cache
@@ -45,9 +45,9 @@ class Moments:
 def moments(x: np.ndarray, c: np.ndarray, seed: int = 0, parts: int = PARTS) -> Moments:
     """Moments with intervals, from units x, c: (n, d) with mean x cᵀ = ΔC (qkstore.rank.units).
 
-    The queries are dealt at random into parts of about n / parts. The interval is value ± t · s, s from the values with
-    one part left out (Quenouille 1949): a bootstrap would add noise to ΔC and so raise its rank. Where every part gives
-    the same rank, the interval is that rank alone.
+    The interval is value ± t · s, s from the values with one part left out (Quenouille 1949), t for as many parts as
+    there are: fewer than `parts` where queries are fewer. A bootstrap would add noise to ΔC and so raise its rank.
+    Where every part gives the same rank, the interval is that rank alone.
     """
     n, deal = len(x), np.array_split(np.random.default_rng(seed).permutation(len(x)), min(parts, len(x)))
     x, c = np.asarray(x, np.float64), np.asarray(c, np.float64)
@@ -63,7 +63,7 @@ def moments(x: np.ndarray, c: np.ndarray, seed: int = 0, parts: int = PARTS) -> 
             for p in deal
         ]
     )
-    half = STUDENT * np.sqrt((len(deal) - 1) * left.var(axis=0))
+    half = student(len(deal)) * np.sqrt((len(deal) - 1) * left.var(axis=0))
     return Moments(*(_estimate(v, h, least) for v, h, least in zip(whole, half, (0, 0, -np.inf, -np.inf))))
 
 

@@ -14,23 +14,20 @@ from qkstore.analysis.swaps import swapper
 from qkstore.errors import ContrastError
 from qkstore.intervention import LEAST_BASES, Condition, Swap, summary
 from qkstore.run import Run
+from qkstore.score import margin
 from qkstore.subspace import overlap, random, union
 
 DOSES = tuple(np.linspace(0, 1.5, 13).tolist())
 ALL, RANDOM = "all", "random"
-NORMAL = 1.959964
 
 AUTHORS = "authors/"
 
 
 @dataclass(frozen=True)
 class Response:
-    """table: one row for each coordinate and dose, with the mean attention at that dose.
-
-    Its columns: coordinate ("1", "2", … of V in order of singular value, "all", "random"); dose (1 is the whole swap);
-    original and target (mean attention); low and high, the target's 95 % interval (normal, over queries; for random:
-    Student's t, over bases).
-    """
+    """table: a row a coordinate and dose: coordinate ("1", "2", … of V in order of singular value, "all", "random"),
+    dose (1 is the whole swap), original and target (mean attention), and the target's 95 % interval low, high
+    (Student's t, over queries; random: over bases)."""
 
     table: pl.DataFrame
     n: int
@@ -82,16 +79,12 @@ def response(
 
 def _row(name: str, dose: float, found: Swap) -> dict:
     after = found.target_after
-    half = NORMAL * after.std(ddof=1) / np.sqrt(len(after)) if len(after) > 1 else 0.0
-    return _told(name, dose, found.original_after.mean(), after.mean(), half)
+    return _told(name, dose, found.original_after.mean(), after.mean(), margin(after))
 
 
 def _random_row(dose: float, found: list[Swap]) -> dict:
-    from scipy.special import stdtrit
-
     means = np.array([s.target_after.mean() for s in found])
-    half = stdtrit(len(means) - 1, 0.975) * means.std(ddof=1) / np.sqrt(len(means))  # Student's t: bases are few
-    return _told(RANDOM, dose, np.mean([s.original_after.mean() for s in found]), means.mean(), half)
+    return _told(RANDOM, dose, np.mean([s.original_after.mean() for s in found]), means.mean(), margin(means))
 
 
 def _told(name: str, dose: float, original: float, aimed: float, half: float) -> dict:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import polars as pl
 
 from qkstore import charts
@@ -14,10 +13,10 @@ from qkstore.interval import wilson
 from qkstore.report.document import Claim, Figure, Section, Table
 from qkstore.report.pictures import LABELS
 from qkstore.report.study import Study, head, ranked
+from qkstore.score import margin
 from qkstore.text import SPACE, estimate, number, size, sized, spread
 
 RANKED = ("order", "order-centred", "order-elsewhere", "lexical", "reflexive")
-STUDENT = 2.776  # 97.5 % of Student's t with four degrees of freedom: five draws
 PAPER = {"order": "2 or 3", "lexical": "9 or 10"}
 
 MEAN_QUERY = (
@@ -155,11 +154,11 @@ def _plateau(study: Study, name: str, h: HeadScore, label: str, found) -> tuple[
     half = max((n for n in found.table["values"].unique() if n <= found.total / 2), default=found.total)
     some, every = (found.table.filter(pl.col("values") == n) for n in (half, found.total))
     ranks = some["rank"].to_numpy()
-    margin = STUDENT * ranks.std(ddof=1) / np.sqrt(len(ranks)) if len(ranks) > 1 else 0.0
+    mean, off = float(ranks.mean()), margin(ranks)
     whole = study.evidence(name, h).moments.rank
     here = (
-        f"{estimate(float(ranks.mean()), (ranks.mean() - margin, ranks.mean() + margin), 1)} from {half} values "
-        f"of {label}, {estimate(whole.value, whole.interval, 0)} from all {found.total}"
+        f"{estimate(mean, (mean - off, mean + off), 1)} from {half} values of {label}, "
+        f"{estimate(whole.value, whole.interval, 0)} from all {found.total}"
     )
     return (
         f"{head(h.layer, h.head)} {name}",

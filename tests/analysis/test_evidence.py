@@ -203,7 +203,7 @@ def test_the_interval_is_that_of_deltas_computed_anew_without_each_part(run, dat
         kept = np.setdiff1d(np.arange(TRAIN), part)
         without = delta(q[kept], k[kept], place[kept])
         left.append((np.linalg.norm(without), np.trace(without)))
-    half = interval.STUDENT * np.sqrt((interval.PARTS - 1) * np.var(left, axis=0))
+    half = 2.093024 * np.sqrt((interval.PARTS - 1) * np.var(left, axis=0))
     found = evidence(run, ORDER, *PLANTED).moments
     for e, h in zip((found.norm, found.trace), half):
         assert (e.high - e.value, e.value - e.low) == (pytest.approx(h, rel=1e-5), pytest.approx(h, rel=1e-5))

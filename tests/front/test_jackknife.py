@@ -99,3 +99,14 @@ def test_the_mean_query_explains_all_where_the_query_never_varies():
 def test_fewer_queries_than_parts_and_the_same_seed():
     assert moments(*sample(7, 0)).norm.value > 0
     assert moments(*sample(100, 0), seed=4) == moments(*sample(100, 0), seed=4)
+
+
+@pytest.mark.parametrize("n", [3, 4, 6])
+def test_intervals_cover_the_truth_where_queries_are_fewer_than_parts(n):
+    """One unit of queries and normal keys: the gap is a mean of n normal values, for which Student's t is exact."""
+    x, rng = np.ones((n, 1)), np.random.default_rng(n)
+    found = [moments(x, 1 + rng.standard_normal((n, 1))).trace for _ in range(1500)]
+    half, off = np.array([e.high - e.value for e in found]), np.array([abs(e.value - 1) for e in found])
+    assert abs(np.mean(off <= half) - 0.95) < 0.02
+    twenty = 2.093 / {3: 4.302653, 4: 3.182446, 6: 2.570582}[n]
+    assert np.mean(off <= twenty * half) < 0.92, "the control: the t of twenty parts covers too seldom"

@@ -8,7 +8,7 @@ import pytest
 from qkstore import score as module
 from qkstore.covariance import Pairs
 from qkstore.interval import bootstrap, ratio_interval, wilson
-from qkstore.score import logits, pair_logits, score
+from qkstore.score import logits, margin, pair_logits, score, student
 
 
 @pytest.fixture
@@ -152,3 +152,24 @@ def test_a_missing_side_is_left_out_of_its_mean():
     assert low < 2 < high
     assert high - low < 0.6
     assert bootstrap(np.ones((4, 2)), 0).shape == (1000, 2)
+
+
+TABLE = {2: 12.706205, 3: 4.302653, 4: 3.182446, 5: 2.776445, 8: 2.364624, 10: 2.262157, 20: 2.093024, 1000: 1.962341}
+
+
+@pytest.mark.parametrize("n", TABLE)
+def test_students_t_is_that_of_the_tables(n):
+    assert student(n) == pytest.approx(TABLE[n], abs=1e-6)
+
+
+@pytest.mark.parametrize("n", [3, 5, 30])
+def test_the_interval_of_a_mean_covers_it_however_few_the_values(n):
+    drawn = np.random.default_rng(n).standard_normal((4000, n))
+    covered = np.mean([abs(row.mean()) <= margin(row) for row in drawn])
+    assert abs(covered - 0.95) < 0.015
+    normal = np.mean([abs(row.mean()) <= 1.96 * margin(row) / student(n) for row in drawn])
+    assert normal < 0.90 or n == 30, "the control: few values under the normal's 1.96"
+
+
+def test_one_value_has_no_interval():
+    assert margin(np.array([3.0])) == 0
