@@ -19,8 +19,11 @@ def visible(text: str) -> str:
 
 
 def column(texts: pl.Series) -> pl.Series:
-    """`visible` of every text, nulls kept: a list, for Python called by polars' threads waits for the interpreter, and whoever
-    has that may be waiting for polars' threads (two sessions of the dashboard hung so)."""
+    """`visible` of every text, nulls kept.
+
+    Not by map_elements: Python called by polars' threads waits for the interpreter, and whoever has that may be waiting
+    for polars' threads. Two sessions of the dashboard hung so.
+    """
     return pl.Series(texts.name, [None if text is None else visible(text) for text in texts.to_list()], pl.String)
 
 

@@ -121,17 +121,9 @@ class _Work:
             progress,
         )
         self.editor = Editor(model.net, heads[0][0], asked.rows)
-        drawn = analysis_swaps.draw(
-            run, tuple(c for cs in features.values() for c in cs), asked.split, asked.most, asked.seed
-        )
-        self.targets = drawn
-        for layer in {layer for layer, _ in heads}:
-            self.targets = self.targets.visible(run, run.layer(layer))
-        if not len(self.targets):
-            raise ContrastError(
-                f"the edited layers see none of the {len(drawn)} pairs of keys: their windows are too narrow"
-            )
-        self.hidden = len(drawn) - len(self.targets)
+        contrasts = tuple(c for cs in features.values() for c in cs)
+        edited = [run.layer(layer) for layer in sorted({layer for layer, _ in heads})]
+        self.targets = analysis_swaps.drawn(run, contrasts, edited, asked.split, asked.most, asked.seed)
         self.spaces = {head: analysis.subspaces(run, features, *head) for head in heads}
         self.plans = _plans(run.d_head, self.spaces, asked.bases, asked.seed)
         self.cases, self.ids = _cases(run, self.targets)
@@ -160,7 +152,7 @@ class _Work:
         return replace(
             self.asked,
             n=len(self.cases),
-            hidden=self.hidden,
+            hidden=self.targets.hidden,
             gap=gap,
             noise=noise,
             unanswered=self.unanswered,

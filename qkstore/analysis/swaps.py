@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -63,13 +63,10 @@ def intervene(
     {name: contrasts}; targets are drawn once from the judged split.
     """
     facts, split = run.layer(layer, head), judge_split(run)
-    drawn = draw(run, tuple(c for cs in features.values() for c in cs), split, most, seed)
-    targets = drawn.visible(run, facts)
-    if not len(targets):
-        raise ContrastError(f"layer {layer} sees none of the {len(drawn)} pairs of keys: its window is {facts.window}")
+    targets = drawn(run, tuple(c for cs in features.values() for c in cs), [facts], split, most, seed)
     spaces = subspaces(run, features, layer, head, ranks)
     found = conditions(spaces, swapper(run, targets, layer, head), run.d_head, n_random, seed)
-    return Intervention(len(targets), split, found, len(drawn) - len(targets), seed)
+    return Intervention(len(targets), split, found, targets.hidden, seed)
 
 
 def conditions(
@@ -107,11 +104,15 @@ def swapper(run: Run, targets: Targets, layer: int, head: int) -> Callable[[np.n
 
 @dataclass(frozen=True)
 class Targets:
-    """(n,) store rows: query, original key, target key. Drawn once, so that all conditions move the same attention."""
+    """(n,) store rows: query, original key, target key. Drawn once, so that all conditions move the same attention.
+
+    hidden: how many more were drawn and left out, since a window hides one of their keys.
+    """
 
     query: np.ndarray
     original: np.ndarray
     target: np.ndarray
+    hidden: int = 0
 
     def __len__(self) -> int:
         return len(self.query)
@@ -120,6 +121,23 @@ class Targets:
         """Those whose two keys the query sees in this layer (a sliding window may hide one)."""
         seen = run.attended(layer, self.query, self.original) & run.attended(layer, self.query, self.target)
         return Targets(self.query[seen], self.original[seen], self.target[seen])
+
+
+def drawn(
+    run: Run,
+    contrasts: tuple[Contrast, ...],
+    layers: Sequence[Layer],
+    split: str | None,
+    most: int = 1000,
+    seed: int = 0,
+) -> Targets:
+    """`draw`, less those of which a layer sees one key only or none. Raises ContrastError where nothing is left."""
+    every = seen = draw(run, contrasts, split, most, seed)
+    for layer in layers:
+        seen = seen.visible(run, layer)
+    if not len(seen):
+        raise ContrastError(f"{_see_none(layers)} of the {len(every)} pairs of keys: {_windows(layers)}")
+    return replace(seen, hidden=len(every) - len(seen))
 
 
 def draw(run: Run, contrasts: tuple[Contrast, ...], split: str | None, most: int = 1000, seed: int = 0) -> Targets:
@@ -147,6 +165,16 @@ def draw(run: Run, contrasts: tuple[Contrast, ...], split: str | None, most: int
     if len(drawn) > most:
         drawn = drawn[np.sort(rng.permutation(len(drawn))[:most])]
     return Targets(*(drawn[name].to_numpy().astype(np.int64) for name in ("query", "key", "target")))
+
+
+def _see_none(layers: Sequence[Layer]) -> str:
+    numbers = ", ".join(str(layer.layer) for layer in layers)
+    return f"layers {numbers} together see none" if len(layers) > 1 else f"layer {numbers} sees none"
+
+
+def _windows(layers: Sequence[Layer]) -> str:
+    sizes = ", ".join(str(layer.window) for layer in layers)
+    return f"their windows are {sizes}" if len(layers) > 1 else f"its window is {sizes}"
 
 
 def _positive(run: Run, contrast: Contrast, split: str | None) -> pl.DataFrame:
@@ -190,7 +218,7 @@ def intervene_queries(
     """
     facts, split = run.layer(layer, head), judge_split(run)
     contrasts = tuple(c for members in features.values() for c in members)
-    targets = draw(run, contrasts, split, most, seed).visible(run, facts)
+    targets = drawn(run, contrasts, [facts], split, most, seed)
     other, kept = _partners(
         run, targets, {contrast.labels(run, members[0]) for members in features.values()}, split, seed
     )

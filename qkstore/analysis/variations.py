@@ -58,9 +58,7 @@ def response(
     if n_random < LEAST_BASES:
         raise ContrastError(f"a random baseline needs {LEAST_BASES} or more random subspaces, not {n_random}")
     facts, split = run.layer(layer, head), judge_split(run)
-    targets = swaps.draw(run, contrasts, split, most, seed).visible(run, facts)
-    if not len(targets):
-        raise ContrastError(f"layer {layer} sees none of the pairs of keys: its window is {facts.window}")
+    targets = swaps.drawn(run, contrasts, [facts], split, most, seed)
     q, original = run.queries(layer, head, targets.query), run.keys(layer, head, targets.original)
     aimed, logsumexp = run.keys(layer, head, targets.target), run.logsumexp(layer, head, targets.query)
     space, rng = subspace(run, contrasts, layer, head), np.random.default_rng(seed)
@@ -160,10 +158,5 @@ class _Targets:
 
     def of(self, contrasts: Contrasts):
         facts = self.run.layer(self.layer)
-        drawn = swaps.draw(self.run, contrasts, judge_split(self.run), self.most, self.seed)
-        targets = drawn.visible(self.run, facts)
-        if not len(targets):
-            raise ContrastError(
-                f"layer {self.layer} sees none of the {len(drawn)} pairs of keys: its window is {facts.window}"
-            )
+        targets = swaps.drawn(self.run, contrasts, [facts], judge_split(self.run), self.most, self.seed)
         return swapper(self.run, targets, self.layer, self.head)

@@ -7,6 +7,7 @@ from statistics import median
 from qkstore import charts
 from qkstore.analysis import heads as analysis_heads
 from qkstore.analysis.heads import HeadScore
+from qkstore.errors import ContrastError
 from qkstore.interval import wilson
 from qkstore.report.document import Claim, Figure, Section, Table
 from qkstore.report.study import LISTS, Study, head
@@ -19,6 +20,8 @@ def heads(study: Study) -> Section:
     """The map of all heads, the selected ones with intervals."""
     by = "selectivity" if study.kind == LISTS else "accuracy"
     scores, chosen = study.scores, study.heads
+    if all(getattr(s, by) is None for s in scores):
+        raise ContrastError(f"no head has a {by} under contrast {study.contrast.name!r}: no layer sees its keys")
     title = "Filter heads (L1)" if study.kind == LISTS else "Binding heads (L5)"
     table = Table("The selected heads.", [_row(s) for s in chosen])
     return Section(

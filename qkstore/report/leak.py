@@ -72,7 +72,7 @@ def leak(study: Study) -> Section:
 def _leak_swaps(study: Study, names: list[str]) -> tuple[list[Condition], int]:
     """Swaps of one set of targets in the subspaces of all; (conditions, number of queries)."""
     run, at = study.run, (study.best.layer, study.best.head)
-    targets = analysis_swaps.draw(run, study.named["order"], judge_split(run)).visible(run, run.layer(*at))
+    targets = analysis_swaps.drawn(run, study.named["order"], [run.layer(*at)], judge_split(run))
     spaces = {name: subspace(run, study.named[name], *at) for name in names}
     return conditions(spaces, swapper(run, targets, *at), run.d_head, 10, 0), len(targets)
 
