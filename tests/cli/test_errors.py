@@ -16,10 +16,10 @@ from conftest import ROOT
 from synthetic import synthetic, write
 
 import qkstore
-from qkstore import contrast as contrast_module
 from qkstore import errors
 from qkstore.__main__ import main
 from qkstore.contrast import Contrast, pairs
+from qkstore.contrast import contrast as contrast_module
 from qkstore.errors import ContrastError, GuardError, QKStoreError, near
 
 WITHIN = Contrast(
@@ -111,7 +111,9 @@ def test_the_scan_would_see_a_line_break():
     assert sum(len(raised(p.read_text())) for p in SOURCES) > 80
 
 
-@pytest.mark.parametrize("path", [p for p in SOURCES if (ROOT / "qkstore") in p.parents], ids=lambda p: f"{p.parent.name}/{p.name}")
+@pytest.mark.parametrize(
+    "path", [p for p in SOURCES if (ROOT / "qkstore") in p.parents], ids=lambda p: f"{p.parent.name}/{p.name}"
+)
 def test_no_catch_all_hides_a_bug(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ExceptHandler) and (

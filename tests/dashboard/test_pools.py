@@ -30,8 +30,8 @@ CALLBACKS = {
 TWO_SESSIONS = """
 import faulthandler, threading, time
 import polars as pl
-from qkstore import scatter
-from qkstore.visible import visible
+from qkstore import charts
+from qkstore.text import visible
 from streamlit.dataframe_util import convert_anything_to_pandas_df
 
 N = 3000
@@ -65,7 +65,7 @@ def two_sessions(drawing: str, seconds: float) -> subprocess.CompletedProcess:
 
 
 def test_two_sessions_do_not_wait_for_each_other():
-    done = two_sessions("scatter.grouped(POINTS)", seconds=3)
+    done = two_sessions("charts.grouped(POINTS)", seconds=3)
     assert done.stdout == "both ended\n", done.stderr
 
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import qkstore
-from ingest import toy
 from ingest.__main__ import main
 from ingest.toy import recipe as module
+from ingest.toy import toy
 from ingest.toy.payload import Payload, collision_bound
 from ingest.toy.recipe import Recipe, Training, judge, recipe
 from ingest.toy.sample import Sample

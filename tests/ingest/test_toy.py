@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import qkstore
-from ingest import toy
 from ingest.__main__ import main
+from ingest.toy import toy
 from ingest.toy.payload import Payload
 from ingest.toy.recipe import Recipe, judge
 from ingest.toy.sample import Sample

@@ -69,7 +69,8 @@ def test_a_command_with_an_option_that_is_not_there_would_be_seen():
     sorted(
         set(
             re.findall(
-                r"python -m (?:qkstore|ingest) [a-z]+", " ".join(p.read_text() for p in (ROOT / "qkstore").rglob("*.py"))
+                r"python -m (?:qkstore|ingest) [a-z]+",
+                " ".join(p.read_text() for p in (ROOT / "qkstore").rglob("*.py")),
             )
         )
     ),

@@ -42,7 +42,7 @@ PUBLISH = """
 import resource, sys
 sys.path[:0] = [{root!r}, {tests!r}]
 import synthetic
-from qkstore.incoming import Incoming
+from qkstore.run.incoming import Incoming
 from qkstore.errors import QKStoreError
 data = synthetic.synthetic(300)
 with Incoming(sys.argv[1], "r", data.plan) as incoming:
@@ -86,7 +86,7 @@ def test_a_full_disk_loses_no_saved_contrast(store):
     store.catalog.save(ORDER)
     size = (store.path / "catalog.duckdb").stat().st_size
     code = (
-        "import sys, resource; from qkstore.catalog import Catalog; from qkstore.contrast import Contrast; "
+        "import sys, resource; from qkstore.store.catalog import Catalog; from qkstore.contrast import Contrast; "
         "from qkstore.errors import QKStoreError\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size // 4},) * 2)\n"
         f"catalog, big = Catalog({str(store.path / 'catalog.duckdb')!r}), 'x' * {size}\n"

@@ -219,7 +219,7 @@ def test_more_files_than_a_worker_keeps_open_all_answer(tmp_path):
 PARENT = """
 import sys, threading, time
 sys.path.insert(0, sys.argv[1])
-from qkstore import worker
+from qkstore.sql import worker
 worker.query(sys.argv[2], "SELECT 1")
 if sys.argv[3] == "busy":
     threading.Thread(target=worker.query, args=(sys.argv[2], sys.argv[4], 60), daemon=True).start()
@@ -247,7 +247,7 @@ def test_no_worker_outlives_its_parent(state, path):
 FORKED = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from qkstore import worker
+from qkstore.sql import worker
 value = lambda: worker.query(sys.argv[2], f"SELECT {os.getpid()}").column(0)[0].as_py()
 value()
 pid = os.fork()

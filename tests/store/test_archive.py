@@ -116,7 +116,7 @@ def test_a_full_disk_leaves_no_half_backup(store, tmp_path, monkeypatch):
 
 def test_a_backup_beside_a_writer_is_of_one_moment(store, tmp_path):
     code = (
-        "import sys; from qkstore.catalog import Catalog; from qkstore.contrast import Contrast\n"
+        "import sys; from qkstore.store.catalog import Catalog; from qkstore.contrast import Contrast\n"
         f"catalog = Catalog({str(store.path / 'catalog.duckdb')!r})\n"
         "for i in range(25): catalog.save(Contrast(name='w', positive='k.a = 1', negative='k.a = 2'))"
     )

@@ -112,7 +112,7 @@ def test_threads_of_one_process_share_the_file(catalog):
 def test_processes_racing_for_a_version_each_get_one(tmp_path):
     path = tmp_path / "catalog.duckdb"
     code = (
-        "import sys; from qkstore.catalog import Catalog; from qkstore.contrast import Contrast\n"
+        "import sys; from qkstore.store.catalog import Catalog; from qkstore.contrast import Contrast\n"
         f"for i in range(10): Catalog({str(path)!r}).save(Contrast(name='race', positive='k.a = q.b', "
         "negative='k.a <> q.b'))"
     )
@@ -125,8 +125,8 @@ def test_older_file_is_migrated_once_even_by_a_reader(catalog, monkeypatch):
     catalog.save(ORDER)
     monkeypatch.setattr(
         module,
-        "CATALOG_MIGRATIONS",
-        [*module.CATALOG_MIGRATIONS, "ALTER TABLE note ADD COLUMN mood VARCHAR DEFAULT 'calm'"],
+        "MIGRATIONS",
+        [*module.MIGRATIONS, "ALTER TABLE note ADD COLUMN mood VARCHAR DEFAULT 'calm'"],
     )
     assert catalog.contrasts()[0].name == "mine"
     assert catalog.version() == 2

@@ -165,8 +165,9 @@ def test_a_stored_sample_nears_the_closed_form_of_its_own_latent(run):
 
 def test_all_triplets_are_what_the_method_takes(run):
     from qkstore.analysis import covariance
+    from qkstore.contrast import builtin
 
-    (contrast,) = qkstore.builtin.feature(run, "z1")
+    (contrast,) = builtin.feature(run, "z1")
     assert np.allclose(toy.sampled(run, "z1", [512])[0], covariance(run, contrast, 0, 0).delta, rtol=1e-9)
 
 
