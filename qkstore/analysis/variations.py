@@ -12,9 +12,9 @@ from qkstore.analysis import swaps
 from qkstore.analysis.head import Contrasts, judge_split, subspace
 from qkstore.analysis.swaps import swapper
 from qkstore.errors import ContrastError
+from qkstore.interval import margin
 from qkstore.intervention import LEAST_BASES, Condition, Swap, summary
 from qkstore.run import Run
-from qkstore.score import margin
 from qkstore.subspace import overlap, random, union
 
 DOSES = tuple(np.linspace(0, 1.5, 13).tolist())

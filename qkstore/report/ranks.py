@@ -9,11 +9,10 @@ from qkstore.analysis import covariance
 from qkstore.analysis.evidence import Evidence, growth
 from qkstore.analysis.heads import HeadScore
 from qkstore.contrast.builtin import authors_category
-from qkstore.interval import wilson
+from qkstore.interval import margin, wilson
 from qkstore.report.document import Claim, Figure, Section, Table
 from qkstore.report.pictures import LABELS
 from qkstore.report.study import Study, head, ranked
-from qkstore.score import margin
 from qkstore.text import SPACE, estimate, number, size, sized, spread
 
 RANKED = ("order", "order-centred", "order-elsewhere", "lexical", "reflexive")

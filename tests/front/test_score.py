@@ -7,8 +7,8 @@ import pytest
 
 from qkstore import score as module
 from qkstore.covariance import Pairs
-from qkstore.interval import bootstrap, ratio_interval, wilson
-from qkstore.score import logits, margin, pair_logits, score, student
+from qkstore.interval import bootstrap, margin, ratio_interval, student, wilson
+from qkstore.score import logits, pair_logits, score
 
 
 @pytest.fixture
