@@ -5,7 +5,7 @@ from __future__ import annotations
 from dashboard import panel, results, shell, space, state
 from dashboard.text import line
 from qkstore import charts, contrast
-from qkstore.analysis import points
+from qkstore.analysis.points import held
 
 shell.enter()
 
@@ -42,7 +42,7 @@ panel.figures(
         ("Rank", f"{points.rank}", f"of {view.run.d_head} dimensions"),
         (
             "Variance in three axes",
-            panel.percent(points.held(points.explained)),
+            panel.percent(held(points.explained)),
             "of the points drawn" if points.explained else "UMAP has no axes of variance",
         ),
     ]

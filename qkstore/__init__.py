@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from qkstore.analysis import heads
+    from qkstore.charts.show import show
     from qkstore.contrast import Contrast
     from qkstore.covariance import ContrastiveCovariance
     from qkstore.run import Run
@@ -22,6 +23,7 @@ _WHERE = {
     "ContrastiveCovariance": "qkstore.covariance:ContrastiveCovariance",
     "Subspace": "qkstore.subspace:Subspace",
     "heads": "qkstore.analysis.heads:",
+    "show": "qkstore.charts.show:show",
 }
 __all__ = list(_WHERE)
 
