@@ -99,7 +99,8 @@ def _named(p: Prompt) -> Prompt:
 
 
 def tested(run: Run, split: str, nulls: int, seed: int = 0) -> Tested:
-    query, key, local = pairs(run, CATEGORY, split).localise()
+    rows = analysis.Rows.of(run, CATEGORY, split)
+    query, key = rows.query, rows.key
     names, items = (
         run.labels("q", ["queried_category"], query)["queried_category"],
         run.labels("k", ["item", "category"], key),
@@ -108,17 +109,17 @@ def tested(run: Run, split: str, nulls: int, seed: int = 0) -> Tested:
     words, word = np.unique(np.array(items["item"].to_pylist()), return_inverse=True)
     category = category[np.unique(word, return_index=True)[1]]
     dealt = [np.random.default_rng([seed, i]).permutation(category) for i in range(nulls)]
-    signs, found = CATEGORY.null(local, SIGNS, seed), []
+    signs, found = CATEGORY.null(rows.local, SIGNS, seed), []
     for layer, facts in run.layers.items():
         for head in range(run.n_heads):
-            q, k = run.queries(layer, head, query), run.keys(layer, head, key)
+            data = rows.read(analysis.Head(run, layer, head))
+            q, k = data.q, data.k
             kinds = np.unique(category)
             logit = (
                 facts.scaling * np.stack([q[asked == c].mean(axis=0) for c in kinds]) @ _means(k, word, len(words)).T
             )
             gains = [gain(logit, np.searchsorted(kinds, c)) for c in (category, *dealt)]
-            norm = np.linalg.norm(analysis.fit(run, CATEGORY, layer, head, query, key, local).delta)
-            found.append((gains[0], gains[1:], norm, signs.norms(q, k)))
+            found.append((gains[0], gains[1:], data.norm, signs.norms(q, k)))
     return Tested(*(np.array(column) for column in zip(*found)))
 
 

@@ -80,6 +80,10 @@ class Pairs:
         total = np.bincount(group, self.weight)[group]
         return replace(self, weight=np.divide(self.weight, total, out=np.zeros(len(self)), where=total > 0))
 
+    def where(self, kept: np.ndarray) -> Pairs:
+        """The pairs of which kept: (p,) bool is true, with the weights they have."""
+        return Pairs(self.query[kept], self.key[kept], self.sign[kept], self.weight[kept])
+
     def localise(self) -> tuple[np.ndarray, np.ndarray, Pairs]:
         """The distinct query rows (n,) and key rows (m,), ascending, and the same pairs as positions in those two."""
         query_rows, query = _distinct(self.query)

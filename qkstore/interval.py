@@ -8,10 +8,50 @@ import numpy as np
 
 from qkstore.subspace import rank
 
-PARTS = 20
-
 RESAMPLES = 1000
-CHUNK = 1024  # pairs at a time: gathered queries and keys stay in the processor's cache
+PARTS = 20  # of the jackknife
+
+
+def wilson(successes: float, n: int) -> tuple[float, float]:
+    """95 % interval of a proportion (Wilson 1927): it stays in 0…1 and is not empty at 0 or 1."""
+    p, z = successes / n, 1.959964
+    middle, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    return float(max(0.0, (middle - half) / (1 + z**2 / n))), float(min(1.0, (middle + half) / (1 + z**2 / n)))
+
+
+def bootstrap(rows: np.ndarray, seed: int) -> np.ndarray:
+    """(RESAMPLES, c) means of rows: (n, c) drawn anew with replacement, about a million draws at a time."""
+    rng, n = np.random.default_rng(seed), len(rows)
+    step = max(1, 1_000_000 // n)
+    means = []
+    for start in range(0, RESAMPLES, step):
+        size = min(step, RESAMPLES - start)
+        drawn = rng.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
+        means.append(np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n) @ rows / n)
+    return np.concatenate(means)
+
+
+def ratio_interval(sums: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """95 % bootstrap interval of the ratio of two means, over the rows of sums: (n, 2); NaN is left out of a mean."""
+    there = ~np.isnan(sums)
+    means = bootstrap(np.hstack([np.where(there, sums, 0.0), there]), seed)  # (draws, 4)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = (means[:, 0] * means[:, 3]) / (means[:, 1] * means[:, 2])
+    low, high = np.nanquantile(ratios, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def student(n: int) -> float:
+    """Standard errors to either side in a 95 % interval from n ≥ 2 values: Student's t, n − 1 degrees of freedom."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(n - 1, 0.975))
+
+
+def margin(values: np.ndarray) -> float:
+    """Half the 95 % interval of the mean of values: (n,), by Student's t; 0 for one value, whose error is not known."""
+    n = len(values)
+    return student(n) * float(np.std(values, ddof=1)) / np.sqrt(n) if n > 1 else 0.0
 
 
 def student(n: int) -> float:
@@ -94,41 +134,3 @@ def _statistics(delta: np.ndarray, q_mean: np.ndarray, difference: np.ndarray) -
             1 - rest / energy if energy else 0.0,
         ]
     )
-
-
-def ratio_interval(sums: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """95 % bootstrap interval of the ratio of two means, over the rows of sums: (n, 2); NaN is left out of a mean."""
-    there = ~np.isnan(sums)
-    means = bootstrap(np.hstack([np.where(there, sums, 0.0), there]), seed)  # (draws, 4)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = (means[:, 0] * means[:, 3]) / (means[:, 1] * means[:, 2])
-    low, high = np.nanquantile(ratios, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def wilson(successes: float, n: int) -> tuple[float, float]:
-    """95 % interval of a proportion (Wilson 1927): it stays in 0…1 and is not empty at 0 or 1."""
-    p, z = successes / n, 1.959964
-    middle, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    return float(max(0.0, (middle - half) / (1 + z**2 / n))), float(min(1.0, (middle + half) / (1 + z**2 / n)))
-
-
-def bootstrap(rows: np.ndarray, seed: int) -> np.ndarray:
-    """(RESAMPLES, c) means of rows: (n, c) drawn anew with replacement, about a million draws at a time."""
-    rng, n = np.random.default_rng(seed), len(rows)
-    step = max(1, 1_000_000 // n)
-    means = []
-    for start in range(0, RESAMPLES, step):
-        size = min(step, RESAMPLES - start)
-        drawn = rng.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
-        means.append(np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n) @ rows / n)
-    return np.concatenate(means)
-
-
-def _sums(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """(n,) sum of each query's values, NaN left out; NaN where it has none."""
-    if not len(starts):
-        return np.empty(0)
-    there = ~np.isnan(values)
-    sums = np.add.reduceat(np.where(there, values, 0.0), starts)
-    return np.where(np.add.reduceat(there.astype(int), starts) > 0, sums, np.nan)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from qkstore.covariance import Pairs
-from qkstore.interval import CHUNK, _sums, ratio_interval, wilson
+from qkstore.interval import ratio_interval, wilson
+
+CHUNK = 1024  # pairs at a time: gathered queries and keys stay in the processor's cache
 
 
 def logits(q: np.ndarray, k: np.ndarray, scaling: float, softcap: float | None = None) -> np.ndarray:
@@ -75,3 +77,12 @@ def score(logit: np.ndarray, attention: np.ndarray, pairs: Pairs, resample: bool
 def _largest(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """(n,) largest value of each query."""
     return np.maximum.reduceat(values, starts) if len(starts) else np.empty(0)
+
+
+def _sums(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """(n,) sum of each query's values, NaN left out; NaN where it has none."""
+    if not len(starts):
+        return np.empty(0)
+    there = ~np.isnan(values)
+    sums = np.add.reduceat(np.where(there, values, 0.0), starts)
+    return np.where(np.add.reduceat(there.astype(int), starts) > 0, sums, np.nan)

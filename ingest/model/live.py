@@ -13,8 +13,8 @@ from ingest.model.edit import Case, Editor, Edits, Pass
 from ingest.model.model import Model
 from qkstore import analysis, intervention
 from qkstore.analysis import live
-from qkstore.analysis import swaps as analysis_swaps
 from qkstore.analysis.live import Features, Live, Outcome, Replies
+from qkstore.analysis.targets import Targets, visible_targets
 from qkstore.errors import ContrastError, ModelError
 from qkstore.run import Run
 from qkstore.store import Store
@@ -123,7 +123,7 @@ class _Work:
         self.editor = Editor(model.net, heads[0][0], asked.rows)
         contrasts = tuple(c for cs in features.values() for c in cs)
         edited = [run.layer(layer) for layer in sorted({layer for layer, _ in heads})]
-        self.targets = analysis_swaps.drawn(run, contrasts, edited, asked.split, asked.most, asked.seed)
+        self.targets = visible_targets(run, contrasts, edited, asked.split, asked.most, asked.seed)
         self.spaces = {head: analysis.subspaces(run, features, *head) for head in heads}
         self.plans = _plans(run.d_head, self.spaces, asked.bases, asked.seed)
         self.cases, self.ids = _cases(run, self.targets)
@@ -170,7 +170,7 @@ class _Work:
     def outcome(self, plan: Plan, before: _Seen, after: list[_Seen]) -> tuple[Outcome, float]:
         """One condition, and the largest |live − closed form| of its attention in the first edited layer."""
         closed = {
-            head: [analysis.swapper(self.run, self.targets, *head)(edits[head]) for edits in plan.bases]
+            head: [analysis.swapper(analysis.Head(self.run, *head), self.targets)(edits[head]) for edits in plan.bases]
             for head in self.heads
         }
         swaps = {head: [_swap(before.edited[:, i], a.edited[:, i]) for a in after] for i, head in enumerate(self.heads)}
@@ -270,7 +270,7 @@ def _plans(d_head: int, spaces: dict[Head, dict[str, Subspace]], bases: int, see
     return plans
 
 
-def _cases(run: Run, targets: analysis_swaps.Targets) -> tuple[list[Case], np.ndarray]:
+def _cases(run: Run, targets: Targets) -> tuple[list[Case], np.ndarray]:
     """The prompt of every query with its positions, and (n, 2) token ids of its original and target key."""
     prompts, places = run.query_places[0][targets.query], run.key_places[1]
     sql = "SELECT prompt_id, pos, token_id FROM token WHERE prompt_id IN (SELECT unnest(?)) ORDER BY prompt_id, pos"
@@ -283,9 +283,7 @@ def _cases(run: Run, targets: analysis_swaps.Targets) -> tuple[list[Case], np.nd
     return cases, np.array([(c.ids[c.original], c.ids[c.target]) for c in cases], np.int64)
 
 
-def _unanswered(
-    run: Run, model: Model, targets: analysis_swaps.Targets, cases: list[Case], ids: np.ndarray
-) -> str | None:
+def _unanswered(run: Run, model: Model, targets: Targets, cases: list[Case], ids: np.ndarray) -> str | None:
     """Why the answers cannot be read, or None.
 
     The original key's token must be the one with which the prompt's answer begins.

@@ -5,22 +5,35 @@ prompts it comes from, and how many.
 """
 
 from qkstore.analysis.attribution import PromptAttribution, PromptShares, attribute, shares
-from qkstore.analysis.head import Contrasts, Covariance, build_split, covariance, fit, judge_split, subspace, subspaces
+from qkstore.analysis.head import (
+    Contrasts,
+    Covariance,
+    Head,
+    HeadData,
+    Rows,
+    build_split,
+    covariance,
+    judge_split,
+    subspace,
+    subspaces,
+)
 from qkstore.analysis.points import Points, project
 from qkstore.analysis.swaps import Intervention, conditions, intervene, swapper
 
 __all__ = [
     "Contrasts",
     "Covariance",
+    "Head",
+    "HeadData",
     "Intervention",
     "Points",
     "PromptAttribution",
     "PromptShares",
+    "Rows",
     "attribute",
     "build_split",
     "conditions",
     "covariance",
-    "fit",
     "intervene",
     "judge_split",
     "project",

@@ -1,4 +1,4 @@
-"""Distribution: each query's logit gap, positive key less the mean of its others, split by feature (eq. 13–15)."""
+"""Attribution in one head: one prompt's logits, shares of the gap over many prompts, and each query's gap (eq. 13–15)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import numpy as np
 import polars as pl
 
 from qkstore import attribution
-from qkstore.analysis.head import Contrasts, fit, judge_split, subspace
+from qkstore.analysis.head import Contrasts, Head
 from qkstore.attribution import Distribution, distribution
-from qkstore.contrast import Contrast, pairs
+from qkstore.contrast import Contrast
 from qkstore.covariance import Counts
 from qkstore.errors import RunError
-from qkstore.rank import units
 from qkstore.run import Run
 from qkstore.score import capped
 from qkstore.text import visible
@@ -51,17 +50,33 @@ def attribute(
     soft-cap these are the logits before the cap, as only they are linear in q. Raises RunError for a prompt without a
     stored query or keys.
     """
-    facts = run.layer(layer, head)
+    at = Head(run, layer, head)
     row, keys = _prompt_rows(run, prompt_id, query_row)
-    keys = keys[run.attended(facts, np.full(len(keys), row), keys)]
+    keys = keys[at.attended(np.full(len(keys), row), keys)]
     if not len(keys):
         raise RunError(f"prompt {prompt_id} of run {run.name!r} has no stored key that its query sees in layer {layer}")
-    spaces = {name: subspace(run, contrasts, layer, head) for name, contrasts in features.items()}
-    q = run.queries(layer, head, np.array([row]))[0]
-    split = attribution.attribute(q, run.keys(layer, head, keys), spaces, facts.scaling, order)
-    weight = np.exp(capped(split.logit, facts.softcap) - run.logsumexp(layer, head, np.array([row])))
+    spaces = {name: at.subspace(contrasts) for name, contrasts in features.items()}
+    query = np.array([row])
+    split = attribution.attribute(at.queries(query)[0], at.keys(keys), spaces, at.facts.scaling, order)
+    weight = np.exp(capped(split.logit, at.facts.softcap) - at.logsumexp(query))
     text = {t["pos"]: t for t in run.tokens(prompt_id)}
-    tokens = [
+    pos = int(run.query_places[1][row])
+    ranks = {name: spaces[name].U.shape[1] for name in split.parts if name in spaces}  # of query space: q is split
+    return PromptAttribution(
+        prompt_id,
+        {"pos": pos, "text": text[pos]["text"], "row": int(row)},
+        _tokens(text, run.key_places[1][keys], split, weight),
+        list(ranks),
+        ranks,
+        at.facts.softcap,
+    )
+
+
+def _tokens(
+    text: dict[int, dict], places: np.ndarray, split: attribution.Attribution, weight: np.ndarray
+) -> list[dict]:
+    """A dict for each key token: where and what it is, its logit, attention and parts."""
+    return [
         {
             "pos": int(pos),
             "text": text[pos]["text"],
@@ -70,15 +85,8 @@ def attribute(
             "attention": float(weight[i]),
             "parts": {name: float(part[i]) for name, part in split.parts.items()},
         }
-        for i, pos in enumerate(run.key_places[1][keys])
+        for i, pos in enumerate(places)
     ]
-    pos = int(run.query_places[1][row])
-    ranks = {
-        name: spaces[name].U.shape[1] for name in split.parts if name in spaces
-    }  # of query space, where q is split
-    return PromptAttribution(
-        prompt_id, {"pos": pos, "text": text[pos]["text"], "row": int(row)}, tokens, list(ranks), ranks, facts.softcap
-    )
 
 
 def _prompt_rows(run: Run, prompt_id: int, query_row: int | None) -> tuple[int, np.ndarray]:
@@ -116,14 +124,13 @@ def shares(
 
     The pairs are of the judged split, the subspaces are built on the other one.
     """
-    facts, split = run.layer(layer, head), judge_split(run)
-    spaces = {name: subspace(run, contrasts, layer, head) for name, contrasts in features.items()}
-    found = pairs(run, over, split)
-    means = over.replace(
-        centring="none", weighting="query" if over.weighting == "query" else "pair"
-    )  # a gap is one of means
-    delta = fit(run, means, layer, head, *found.localise()).delta
-    return PromptShares(attribution.shares(delta, spaces, facts.scaling, seed=seed, order=order), found.counts, split)
+    at = Head(run, layer, head)
+    spaces = {name: at.subspace(contrasts) for name, contrasts in features.items()}
+    # a gap is one of means
+    means = over.replace(centring="none", weighting="query" if over.weighting == "query" else "pair")
+    data = at.read(means, "judge")
+    split = attribution.shares(data.covariance.delta, spaces, at.facts.scaling, seed=seed, order=order)
+    return PromptShares(split, data.counts, data.split)
 
 
 def table(tokens: Sequence[dict]) -> pl.DataFrame:
@@ -159,8 +166,7 @@ def gaps(
 
     Raises ContrastError for an empty side.
     """
-    facts, split = run.layer(layer, head), judge_split(run)
-    spaces = {name: subspace(run, contrasts, layer, head) for name, contrasts in features.items()}
-    query_rows, key_rows, local = pairs(run, over.replace(weighting="query", centring="none"), split).localise()
-    x, c = units(run.queries(layer, head, query_rows), run.keys(layer, head, key_rows), local)
-    return distribution(x, c, spaces, facts.scaling, order, seed, split)
+    at = Head(run, layer, head)
+    spaces = {name: at.subspace(contrasts) for name, contrasts in features.items()}
+    data = at.read(over.replace(weighting="query", centring="none"), "judge")
+    return distribution(*data.units, spaces, at.facts.scaling, order, seed, data.split)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
-from qkstore import contrast as qkstore_contrast
-from qkstore.analysis.head import Contrasts, build_split, subspace
-from qkstore.contrast import Contrast, pairs
-from qkstore.covariance import Counts, Pairs, p_value
+from qkstore.analysis.head import Contrasts, Head
+from qkstore.contrast import Contrast, labels
+from qkstore.covariance import Counts, p_value
 from qkstore.errors import ContrastError
 from qkstore.interval import Moments, moments
-from qkstore.rank import LEAST, Canonical, Rank, canonical, ranks, units
+from qkstore.rank import LEAST, Canonical, Rank, canonical, ranks
 from qkstore.run import Run
 from qkstore.subspace import overlap, principal_angles, rank
 
@@ -55,23 +54,17 @@ class Evidence:
 
 def evidence(run: Run, contrast: Contrast, layer: int, head: int, seed: int = 0) -> Evidence:
     """On the split that subspaces are built on. Raises ContrastError on an empty side."""
-    facts, split = run.layer(layer, head), build_split(run)
-    found = pairs(run, contrast, split)
-    query_rows, key_rows, local = found.localise()
-    q, k = run.queries(layer, head, query_rows), run.keys(layer, head, key_rows)
-    x, c = units(q, k, local, centred=contrast.centring == "queries", summed=contrast.weighting == "sum")
-    both = np.intersect1d(local.query[local.positive], local.query[local.negative])
-    norms = contrast.null(local, DEALS, seed).norms(q, k) if len(both) else None
-    norm = float(np.linalg.norm(contrast.fitter(run.d_head).update(q, k, local).delta))
-    high, p = (None, None) if norms is None else (float(np.quantile(norms, 0.95)), p_value(norm, norms))
+    at = Head(run, layer, head)
+    data = at.read(contrast)
+    norms = data.null(DEALS, seed) if data.dealt else None
     return Evidence(
-        ranks(x, c, seed=seed) if len(x) >= LEAST else None,
-        moments(x, c, seed),
-        high,
-        p,
-        facts.scaling,
-        found.counts,
-        split,
+        ranks(*data.units, seed=seed) if len(data.q) >= LEAST else None,
+        moments(*data.units, seed),
+        None if norms is None else float(np.quantile(norms, 0.95)),
+        None if norms is None else p_value(data.norm, norms),
+        at.facts.scaling,
+        data.counts,
+        data.split,
     )
 
 
@@ -88,16 +81,21 @@ class Dimension:
     def to_dict(self) -> dict:
         """What `python -m qkstore rank --json` prints."""
         r = self.rank
-        found = {
+        return {
             "energy": r.energy,
             "statistical": r.statistical,
             "cross_validated": r.cross_validated,
             "weak": r.weak,
             "sentence": r.sentence,
+            "level": r.level,
+            "p_values": list(r.p_values),
+            "n": r.n,
+            "seed": self.seed,
+            "canonical": self.canonical.values.tolist(),
+            "chance": self.canonical.chance,
+            **self.counts._asdict(),
+            "split": self.split,
         }
-        found |= {"level": r.level, "p_values": list(r.p_values), "n": r.n, "seed": self.seed}
-        found |= {"canonical": self.canonical.values.tolist(), "chance": self.canonical.chance}
-        return found | self.counts._asdict() | {"split": self.split}
 
 
 def dimension(run: Run, contrast: Contrast, layer: int, head: int, seed: int = 0) -> Dimension:
@@ -105,13 +103,8 @@ def dimension(run: Run, contrast: Contrast, layer: int, head: int, seed: int = 0
 
     Raises ContrastError for an empty side and for too few queries.
     """
-    run.layer(layer, head)
-    split = build_split(run)
-    found = pairs(run, contrast, split)
-    query_rows, key_rows, local = found.localise()
-    q, k = run.queries(layer, head, query_rows), run.keys(layer, head, key_rows)
-    x, c = units(q, k, local, centred=contrast.centring == "queries", summed=contrast.weighting == "sum")
-    return Dimension(ranks(x, c, seed=seed), canonical(x, c), found.counts, split, seed)
+    data = Head(run, layer, head).read(contrast)
+    return Dimension(ranks(*data.units, seed=seed), canonical(*data.units), data.counts, data.split, seed)
 
 
 @dataclass(frozen=True)
@@ -130,15 +123,10 @@ def null(run: Run, contrast: Contrast, layer: int, head: int, n: int = 99, seed:
 
     ratio: the norm over the null's 95 % quantile.
     """
-    run.layer(layer, head)
-    found = pairs(run, contrast, build_split(run))
-    query_rows, key_rows, local = found.localise()
-    q, k = run.queries(layer, head, query_rows), run.keys(layer, head, key_rows)
-    norms = contrast.null(local, n, seed).norms(q, k)
-    norm = float(np.linalg.norm(contrast.fitter(run.d_head).update(q, k, local).delta))
+    data = Head(run, layer, head).read(contrast)
+    norms = data.null(n, seed)
     high = float(np.quantile(norms, 0.95))
-    both = np.intersect1d(local.query[local.positive], local.query[local.negative])
-    return Null(norm, norms, p_value(norm, norms), norm / high if high else None, len(both) > 0)
+    return Null(data.norm, norms, p_value(data.norm, norms), data.norm / high if high else None, data.dealt)
 
 
 @dataclass(frozen=True)
@@ -169,39 +157,32 @@ def growth(
 
     by: a label of queries; the contrast's own by default. Raises ContrastError where it has fewer than two values.
     """
-    by, split = by or qkstore_contrast.labels(run, contrast)[0], build_split(run)
-    query_rows, key_rows, local = pairs(run, contrast, split).localise()
-    q, k = run.queries(layer, head, query_rows), run.keys(layer, head, key_rows)
-    values, of_query = np.unique(
-        run.labels("q", [by], query_rows)[by].to_numpy(zero_copy_only=False).astype(str), return_inverse=True
-    )
-    if len(values) < 2:
+    by, data = by or labels(run, contrast)[0], Head(run, layer, head).read(contrast)
+    told = run.labels("q", [by], data.rows.query)[by].to_numpy(zero_copy_only=False)
+    values, of_query = np.unique(told.astype(str), return_inverse=True)
+    sizes = _sizes(contrast, by, len(values), data.split, sizes)
+    rows = []
+    for draw in range(draws):
+        # one order a draw: each size holds the smaller one
+        place = np.random.default_rng([seed, draw]).permutation(len(values))
+        for n in sizes:
+            part = data.pairs.where((place[of_query] < n)[data.pairs.query])
+            S = np.linalg.svd(data.fit(part).delta, compute_uv=False)
+            rows.append({"values": n, "draw": draw, "rank": rank(S), "queries": part.counts.n_q})
+    return Growth(pl.DataFrame(rows), by, len(values), data.split)
+
+
+def _sizes(contrast: Contrast, by: str, total: int, split: str | None, wanted: list[int] | None) -> list[int]:
+    """The numbers of values that are tried: those wanted, or 2, 4, 8, … and all."""
+    if total < 2:
         raise ContrastError(
             f"the queries of contrast {contrast.name!r} have one value of {by!r} "
             f"on the {split or 'whole'} split: nothing grows"
         )
-    sizes = sizes or [*(2**i for i in range(1, len(values).bit_length()) if 2**i < len(values)), len(values)]
-    wrong = [n for n in sizes if not 1 <= n <= len(values)]
+    wrong = [n for n in wanted or [] if not 1 <= n <= total]
     if wrong:
-        raise ContrastError(f"{wrong[0]} values of {by!r}: there are 1 to {len(values)}")
-    rows = []
-    for draw in range(draws):
-        place = np.random.default_rng([seed, draw]).permutation(
-            len(values)
-        )  # one order a draw: each size holds the smaller one
-        for n in sizes:
-            part = _kept(local, place[of_query] < n)
-            S = np.linalg.svd(contrast.fitter(run.d_head).update(q, k, part).delta, compute_uv=False)
-            rows.append({"values": n, "draw": draw, "rank": rank(S), "queries": part.counts.n_q})
-    return Growth(pl.DataFrame(rows), by, len(values), split)
-
-
-def _kept(every: Pairs, kept: np.ndarray) -> Pairs:
-    """The pairs of the queries that are kept: (n,) bool."""
-    chosen = kept[every.query]
-    return replace(
-        every, query=every.query[chosen], key=every.key[chosen], sign=every.sign[chosen], weight=every.weight[chosen]
-    )
+        raise ContrastError(f"{wrong[0]} values of {by!r}: there are 1 to {total}")
+    return wanted or [*(2**i for i in range(1, total.bit_length()) if 2**i < total), total]
 
 
 @dataclass(frozen=True)
@@ -220,7 +201,8 @@ class Comparison:
 
 def compare(run: Run, a: Contrasts, b: Contrasts, layer: int, head: int) -> Comparison:
     """The subspaces of two features, each built on the train split with its 99 % rank."""
-    A, B = subspace(run, a, layer, head), subspace(run, b, layer, head)
+    at = Head(run, layer, head)
+    A, B = at.subspace(a), at.subspace(b)
     rows = [
         {"side": side, "index": i + 1, "angle": float(angle)}
         for side, left, right in (("query", A.U, B.U), ("key", A.V, B.V))

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import polars as pl
 
-from qkstore import score
-from qkstore.analysis.head import build_split, judge_split
-from qkstore.contrast import Contrast, pairs
+from qkstore.analysis.head import Head, HeadData, Rows, build_split, judge_split
+from qkstore.contrast import Contrast
 from qkstore.covariance import PermutationNull, p_value
 from qkstore.run import Run
+from qkstore.score import Score, score
 from qkstore.subspace import rank
 
 # {column of `table`: (title, what it is)}; larger is better, but for rank, which is only a size.
@@ -73,77 +73,61 @@ def heads(
     `nulls` sign permutations give ‖ΔC‖ its null; delta_null is its 95 % quantile. Memory is that of one head.
     """
     built, judged = build_split(run), judge_split(run)
-    train = _Rows(run, contrast, built)
-    test = train if judged == built else _Rows(run, contrast, judged)
-    null = contrast.null(train.local, nulls, seed) if nulls else None
+    train = _Reader(Rows.of(run, contrast, built))
+    test = train if judged == built else _Reader(Rows.of(run, contrast, judged))
+    null = contrast.null(train.rows.local, nulls, seed) if nulls else None
     scores, total = [], len(run.layers) * run.n_heads
     for layer in run.layers:
-        for head in range(run.n_heads):
-            scores.append(_head_score(contrast, layer, head, train, test, null))
+        for number in range(run.n_heads):
+            scores.append(_head_score(Head(run, layer, number), train, test, null))
             if progress:
                 progress(len(scores), total)
     return scores
 
 
-class _Rows:
-    """The rows of a contrast on one split, and where they lie."""
+class _Reader:
+    """Reads one head after another; the keys read last are held for the heads that share them."""
 
-    def __init__(self, run: Run, contrast: Contrast, split: str | None):
-        self.run, self.split = run, split
-        self.pairs = pairs(run, contrast, split)
-        self.query_rows, self.key_rows, self.local = self.pairs.localise()
+    def __init__(self, rows: Rows):
+        self.rows = rows
         self._group, self._keys = None, None
 
-    def queries(self, layer: int, head: int) -> np.ndarray:
-        return self.run.queries(layer, head, self.query_rows)
-
-    def keys(self, layer: int, head: int) -> np.ndarray:
-        """The keys that a head reads; those read last are held for the heads that share them."""
-        if (group := (layer, self.run.kv_head(head))) != self._group:
-            self._group, self._keys = group, self.run.keys(layer, head, self.key_rows)
-        return self._keys
-
-    def score(self, layer: int, head: int, q: np.ndarray, k: np.ndarray, resample: bool) -> score.Score:
-        """What a head, of these queries and keys, attends to."""
-        facts = self.run.layer(layer)
-        logit = score.pair_logits(q, k, self.local, facts.scaling, facts.softcap)
-        seen = self.run.attended(facts, self.pairs.query, self.pairs.key)
-        attention = np.where(seen, np.exp(logit - self.run.logsumexp(layer, head, self.pairs.query)), np.nan)
-        return score.score(logit, attention, self.local, resample)
+    def read(self, head: Head) -> HeadData:
+        if (group := (head.layer, head.run.kv_head(head.head))) != self._group:
+            self._group, self._keys = group, head.keys(self.rows.key)
+        return self.rows.read(head, self._keys)
 
 
-def _head_score(
-    contrast: Contrast, layer: int, head: int, train: _Rows, test: _Rows, null: PermutationNull | None
-) -> HeadScore:
-    q, k = train.queries(layer, head), train.keys(layer, head)
-    delta = contrast.fitter(train.run.d_head).update(q, k, train.local).delta
-    norm = float(np.linalg.norm(delta))
-    norms = null.norms(q, k) if null else None
-    built = train.score(layer, head, q, k, resample=test is train)
-    found = (
-        built
-        if test is train
-        else test.score(layer, head, test.queries(layer, head), test.keys(layer, head), resample=True)
-    )
+def _head_score(head: Head, train: _Reader, test: _Reader, null: PermutationNull | None) -> HeadScore:
+    data = train.read(head)
+    norms = null.norms(data.q, data.k) if null else None
+    built = _score(data, resample=test is train)
+    judged = built if test is train else _score(test.read(head), resample=True)
     return HeadScore(
-        layer,
-        head,
-        found.accuracy,
-        found.accuracy_ci,
-        found.selectivity,
-        found.attention_positive,
-        found.attention_negative,
-        norm,
-        None if null is None else float(np.quantile(norms, 0.95)),
-        None if null is None else p_value(norm, norms),
-        rank(np.linalg.svd(delta, compute_uv=False)),
-        found.n,
-        train.split,
-        test.split,
-        found.selectivity_ci,
-        built.accuracy,
-        built.selectivity,
+        layer=head.layer,
+        head=head.head,
+        accuracy=judged.accuracy,
+        accuracy_ci=judged.accuracy_ci,
+        selectivity=judged.selectivity,
+        attention_positive=judged.attention_positive,
+        attention_negative=judged.attention_negative,
+        delta_norm=data.norm,
+        delta_null=None if norms is None else float(np.quantile(norms, 0.95)),
+        p_value=None if norms is None else p_value(data.norm, norms),
+        rank=rank(np.linalg.svd(data.covariance.delta, compute_uv=False)),
+        n_queries=judged.n,
+        built_on=train.rows.split,
+        judged_on=test.rows.split,
+        selectivity_ci=judged.selectivity_ci,
+        built_accuracy=built.accuracy,
+        built_selectivity=built.selectivity,
     )
+
+
+def _score(data: HeadData, resample: bool) -> Score:
+    """What a head attends to, of the queries and keys that were read."""
+    logits = data.logits()
+    return score(logits, data.attention(logits), data.pairs, resample)
 
 
 @dataclass(frozen=True)
@@ -170,7 +154,7 @@ def scored_by(named: dict[str, tuple[Contrast, ...]], name: str) -> Contrast:
 def table(scores: Sequence[HeadScore], by: str = "accuracy") -> pl.DataFrame:
     """One row for each head, best first by a column of MEASURES; heads without that measure come last.
 
-    `selected`: see qkstore.selection.
+    `selected`: the rule that selects the head (see `selected`), or nothing.
     """
     kinds = selected(scores)
     rows = pl.DataFrame(
@@ -230,8 +214,8 @@ def binding_heads(scores: Sequence[HeadScore], least: float = LEAST_ACCURACY) ->
 
     Accuracy: the share of queries whose largest logit is on the positive key (the right box).
     """
-    found = [s for s in scores if s.built_accuracy is not None and s.built_accuracy >= least]
-    return sorted(found, key=lambda s: -s.built_accuracy)
+    there = [s for s in scores if s.built_accuracy is not None and s.built_accuracy >= least]
+    return sorted(there, key=lambda s: -s.built_accuracy)
 
 
 def selected(scores: Sequence[HeadScore]) -> dict[tuple[int, int], str]:
@@ -246,7 +230,8 @@ def selected(scores: Sequence[HeadScore]) -> dict[tuple[int, int], str]:
 def statement(scores: Sequence[HeadScore]) -> str:
     """What the selected heads of a table are, and which prompts chose and judged them."""
     rules = (
-        f"Filter heads are the top {MOST_FILTER_HEADS} by selectivity, binding heads have an accuracy of {LEAST_ACCURACY:.0%} or more"
+        f"Filter heads are the top {MOST_FILTER_HEADS} by selectivity, "
+        f"binding heads have an accuracy of {LEAST_ACCURACY:.0%} or more"
     ).replace("%", " %")
     built, judged = scores[0].built_on or "whole", scores[0].judged_on or "whole"
     if built == judged:
@@ -260,8 +245,10 @@ def statement(scores: Sequence[HeadScore]) -> str:
     )
 
 
-def sentence(score: HeadScore) -> str:
+def sentence(chosen: HeadScore) -> str:
     """What the choice of one head rested on."""
-    ratio = "no ratio" if score.built_selectivity is None else f"selectivity {score.built_selectivity:.2f}"
-    share = "no accuracy" if score.built_accuracy is None else f"accuracy {score.built_accuracy:.0%}".replace("%", " %")
-    return f"by {ratio}, {share} on the {score.built_on or 'whole'} split"
+    ratio = "no ratio" if chosen.built_selectivity is None else f"selectivity {chosen.built_selectivity:.2f}"
+    share = (
+        "no accuracy" if chosen.built_accuracy is None else f"accuracy {chosen.built_accuracy:.0%}".replace("%", " %")
+    )
+    return f"by {ratio}, {share} on the {chosen.built_on or 'whole'} split"

@@ -1,22 +1,24 @@
-"""The keys that a swap exchanges: per query the original, a positive key, and a target, another key of the prompt."""
+"""Swaps in closed form: two keys exchange coordinates in a feature's subspace, or a query takes on another's."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import polars as pl
 
-from qkstore import contrast, intervention
-from qkstore.analysis.head import Contrasts, judge_split, subspaces
-from qkstore.contrast import Contrast, pairs
+from qkstore.analysis.head import Contrasts, Head, judge_split
+from qkstore.analysis.targets import Targets, visible_targets
+from qkstore.contrast import labels
 from qkstore.errors import ContrastError
-from qkstore.intervention import swap_query
-from qkstore.run import Layer, Run
+from qkstore.intervention import Condition, Swap, random_summary, summary, swap, swap_query
+from qkstore.run import Run
 from qkstore.score import capped
 from qkstore.subspace import Subspace, random
 
+Side = Literal["keys", "queries"]
 TITLES = {
     "original_before": "Original before",
     "target_before": "Target before",
@@ -29,11 +31,14 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Intervention:
-    """Swaps of one head: every condition moves the attention of the same n queries between the same two keys."""
+    """Swaps of one head: every condition moves the attention of the same n queries between the same two keys.
+
+    hidden: queries that were left out (see `left_out`).
+    """
 
     n: int
     split: str | None
-    conditions: list[intervention.Condition]
+    conditions: list[Condition]
     hidden: int = 0
     seed: int = 0
 
@@ -45,6 +50,20 @@ class Intervention:
             "seed": self.seed,
             "conditions": [c.to_dict() for c in self.conditions],
         }
+
+
+@dataclass(frozen=True)
+class QueryIntervention(Intervention):
+    """Swaps of queries, as Intervention has them of keys.
+
+    stored: mean share of a query's attention that falls on stored keys, among which attention is taken; 1 where every
+    key is stored.
+    """
+
+    stored: float = 1.0
+
+    def to_dict(self) -> dict:
+        return super().to_dict() | {"stored": self.stored}
 
 
 def intervene(
@@ -59,152 +78,49 @@ def intervene(
 ) -> Intervention:
     """Swap key coordinates (eq. 8–10) in each feature's subspace, in all together, and in random ones of each rank.
 
-    Closed form, from the stored vectors and log-sum-exps: it equals a re-run of the model with the edit. `features` is
-    {name: contrasts}; targets are drawn once from the judged split.
+    Closed form, from the stored vectors and log-sum-exps: it equals a re-run of the model with the edit. features:
+    {name: contrasts}; most: queries at most, drawn once from the judged split; ranks: {name: where to cut that
+    feature's SVD}, 99 % by default. Raises ContrastError where there is nothing to swap.
     """
-    facts, split = run.layer(layer, head), judge_split(run)
-    targets = drawn(run, tuple(c for cs in features.values() for c in cs), [facts], split, most, seed)
-    spaces = subspaces(run, features, layer, head, ranks)
-    found = conditions(spaces, swapper(run, targets, layer, head), run.d_head, n_random, seed)
-    return Intervention(len(targets), split, found, targets.hidden, seed)
+    at = Head(run, layer, head)
+    targets = visible_targets(run, _members(features), [at.facts], judge_split(run), most, seed)
+    spaces = at.subspaces(features, ranks)
+    swapped = conditions(spaces, swapper(at, targets), run.d_head, n_random, seed)
+    return Intervention(len(targets), judge_split(run), swapped, targets.hidden, seed)
 
 
 def conditions(
     spaces: dict[str, Subspace],
-    swap: Callable[[np.ndarray], intervention.Swap],
+    swap_in: Callable[[np.ndarray], Swap],
     d_head: int,
     n_random: int,
     seed: int,
-    side: str = "V",
-) -> list[intervention.Condition]:
+    basis: Literal["U", "V"] = "V",
+) -> list[Condition]:
     """One condition for each subspace, then one of each rank that averages `n_random` random subspaces.
 
-    The last condition, "random", is the random baseline of the widest subspace.
+    basis: V swaps keys, U queries. The last condition, "random", is the random baseline of the widest subspace.
     """
-    bases = {name: getattr(space, side) for name, space in spaces.items()}
-    found = [intervention.summary(name, swap(basis), basis.shape[1], seed) for name, basis in bases.items()]
+    bases = {name: getattr(space, basis) for name, space in spaces.items()}
+    swapped = [summary(name, swap_in(B), B.shape[1], seed) for name, B in bases.items()]
     rng, last = np.random.default_rng(seed), list(spaces)[-1]
-    for name, basis in bases.items():
-        rank = basis.shape[1]
-        swaps = [swap(getattr(random(d_head, rank, rng), side)) for _ in range(n_random)]
-        found.append(
-            intervention.random_summary("random" if name == last else f"random of {name}'s rank", swaps, rank, seed)
-        )
-    return found
+    for name, B in bases.items():
+        rank = B.shape[1]
+        drawn = [swap_in(getattr(random(d_head, rank, rng), basis)) for _ in range(n_random)]
+        called = "random" if name == last else f"random of {name}'s rank"
+        swapped.append(random_summary(called, drawn, rank, seed))
+    return swapped
 
 
-def swapper(run: Run, targets: Targets, layer: int, head: int) -> Callable[[np.ndarray], intervention.Swap]:
-    """V → Swap of the targets in one head."""
-    facts = run.layer(layer)
-    q = run.queries(layer, head, targets.query)
-    original, aimed = run.keys(layer, head, targets.original), run.keys(layer, head, targets.target)
-    logsumexp = run.logsumexp(layer, head, targets.query)
-    return lambda V: intervention.swap(q, original, aimed, logsumexp, V, facts.scaling, facts.softcap)
+def swapper(head: Head, targets: Targets) -> Callable[[np.ndarray], Swap]:
+    """V → Swap of the targets' keys in one head; vectors are read once."""
+    q, logsumexp = head.queries(targets.query), head.logsumexp(targets.query)
+    original, aimed = head.keys(targets.original), head.keys(targets.target)
+    return lambda V: swap(q, original, aimed, logsumexp, V, head.facts.scaling, head.facts.softcap)
 
 
-@dataclass(frozen=True)
-class Targets:
-    """(n,) store rows: query, original key, target key. Drawn once, so that all conditions move the same attention.
-
-    hidden: how many more were drawn and left out, since a window hides one of their keys.
-    """
-
-    query: np.ndarray
-    original: np.ndarray
-    target: np.ndarray
-    hidden: int = 0
-
-    def __len__(self) -> int:
-        return len(self.query)
-
-    def visible(self, run: Run, layer: Layer) -> Targets:
-        """Those whose two keys the query sees in this layer (a sliding window may hide one)."""
-        seen = run.attended(layer, self.query, self.original) & run.attended(layer, self.query, self.target)
-        return Targets(self.query[seen], self.original[seen], self.target[seen])
-
-
-def drawn(
-    run: Run,
-    contrasts: tuple[Contrast, ...],
-    layers: Sequence[Layer],
-    split: str | None,
-    most: int = 1000,
-    seed: int = 0,
-) -> Targets:
-    """`draw`, less those of which a layer sees one key only or none. Raises ContrastError where nothing is left."""
-    every = seen = draw(run, contrasts, split, most, seed)
-    for layer in layers:
-        seen = seen.visible(run, layer)
-    if not len(seen):
-        raise ContrastError(f"{_see_none(layers)} of the {len(every)} pairs of keys: {_windows(layers)}")
-    return replace(seen, hidden=len(every) - len(seen))
-
-
-def draw(run: Run, contrasts: tuple[Contrast, ...], split: str | None, most: int = 1000, seed: int = 0) -> Targets:
-    """At most `most` queries of a split, each with one of its positive keys and one other key of its prompt.
-
-    The target has the original's role and place in its span and is no positive key of that query. Raises ContrastError
-    where no query has both.
-    """
-    positive = pl.concat([_positive(run, c, split) for c in contrasts]).unique(maintain_order=True)
-    keys = pl.from_arrow(run.table("SELECT key_row AS target, prompt_id, role, span_last FROM k ORDER BY key_row"))
-    original = positive.join(keys.rename({"target": "key"}), on="key")
-    here = pl.from_arrow(run.table("SELECT query_row AS query, prompt_id FROM query_row"))
-    original = original.join(here, on=["query", "prompt_id"])
-    rng = np.random.default_rng(seed)
-    original = _one_a_query(original.sort("query", "key"), rng)
-    candidate = original.join(keys, on=["prompt_id", "role", "span_last"], nulls_equal=True)
-    candidate = candidate.join(positive.rename({"key": "target"}), on=["query", "target"], how="anti")
-    drawn = _one_a_query(candidate.sort("query", "target"), rng)
-    if not len(drawn):
-        names = ", ".join(c.name for c in contrasts)
-        raise ContrastError(
-            f"contrast {names!r} leaves no key to move attention to: "
-            f"no query of the {split or 'whole'} split has a positive key and another one in its prompt"
-        )
-    if len(drawn) > most:
-        drawn = drawn[np.sort(rng.permutation(len(drawn))[:most])]
-    return Targets(*(drawn[name].to_numpy().astype(np.int64) for name in ("query", "key", "target")))
-
-
-def _see_none(layers: Sequence[Layer]) -> str:
-    numbers = ", ".join(str(layer.layer) for layer in layers)
-    return f"layers {numbers} together see none" if len(layers) > 1 else f"layer {numbers} sees none"
-
-
-def _windows(layers: Sequence[Layer]) -> str:
-    sizes = ", ".join(str(layer.window) for layer in layers)
-    return f"their windows are {sizes}" if len(layers) > 1 else f"its window is {sizes}"
-
-
-def _positive(run: Run, contrast: Contrast, split: str | None) -> pl.DataFrame:
-    found = pairs(run, contrast, split)
-    keep = found.positive
-    return pl.DataFrame({"query": found.query[keep].astype(np.int32), "key": found.key[keep].astype(np.int32)})
-
-
-def _one_a_query(rows: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
-    """One row at random for each query, in query order."""
-    return (
-        rows.with_columns(dice=rng.random(len(rows)))
-        .sort("query", "dice")
-        .unique("query", keep="first", maintain_order=True)
-        .drop("dice")
-    )
-
-
-@dataclass(frozen=True)
-class QueryIntervention(Intervention):
-    """Swaps of queries, as qkstore.analysis.Intervention has them of keys.
-
-    stored: mean share of a query's attention that falls on stored keys, among which attention is taken; 1 where every
-    key is stored.
-    """
-
-    stored: float = 1.0
-
-    def to_dict(self) -> dict:
-        return super().to_dict() | {"stored": self.stored}
+def _members(features: dict[str, Contrasts]) -> Contrasts:
+    return tuple(contrast for contrasts in features.values() for contrast in contrasts)
 
 
 def intervene_queries(
@@ -213,66 +129,70 @@ def intervene_queries(
     """Swap query coordinates in each feature's subspace, in all together, and in random ones of each rank.
 
     The other query looks for what the target key is: its labels say of itself what the target's labels say of the
-    target, in every feature. Queries, originals and targets are those of qkstore.analysis.intervene, as far as such a
-    query exists. Raises ContrastError where none does.
+    target, in every feature. Queries, originals and targets are those of `intervene`, as far as such a query exists.
+    Raises ContrastError where none does.
     """
-    facts, split = run.layer(layer, head), judge_split(run)
-    contrasts = tuple(c for members in features.values() for c in members)
-    targets = drawn(run, contrasts, [facts], split, most, seed)
-    other, kept = _partners(
-        run, targets, {contrast.labels(run, members[0]) for members in features.values()}, split, seed
-    )
-    targets = Targets(targets.query[kept], targets.original[kept], targets.target[kept])
-    swap_in, stored = _query_swapper(run, facts, targets, other, layer, head)
-    found = conditions(subspaces(run, features, layer, head), swap_in, run.d_head, n_random, seed, side="U")
-    return QueryIntervention(len(targets), split, found, int((~kept).sum()), seed, stored)
+    at, split = Head(run, layer, head), judge_split(run)
+    targets = visible_targets(run, _members(features), [at.facts], split, most, seed)
+    asked = {labels(run, contrasts[0]) for contrasts in features.values()}
+    other, kept = _partners(run, targets, asked, split, seed)
+    targets = targets.where(kept)
+    swap_in, stored = _query_swapper(at, targets, other)
+    swapped = conditions(at.subspaces(features), swap_in, run.d_head, n_random, seed, basis="U")
+    return QueryIntervention(len(targets), split, swapped, int((~kept).sum()), seed, stored)
 
 
 def _partners(
-    run: Run, targets: Targets, pairs: set[tuple[str, str]], split: str | None, seed: int
+    run: Run, targets: Targets, asked: set[tuple[str, str]], split: str | None, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """A query row for each target whose labels fit it, drawn at random, and which targets (n,) bool have one."""
-    q_labels, k_labels = zip(*sorted(pairs))
-    every = np.arange(run.n_queries)
-    queries = pl.from_arrow(run.labels("q", [*dict.fromkeys(q_labels), "split"], every)).with_columns(
-        other=pl.Series(every)
-    )
-    queries = queries.filter(pl.col("split") == split) if split else queries
-    wanted = pl.from_arrow(run.labels("k", list(dict.fromkeys(k_labels)), targets.target)).with_row_index("place")
+    q_labels, k_labels = zip(*sorted(asked))
     names = [f"label{i}" for i in range(len(q_labels))]
+    every = np.arange(run.n_queries)
+    queries = pl.from_arrow(run.labels("q", [*dict.fromkeys(q_labels), "split"], every))
+    queries = queries.with_columns(other=pl.Series(every))
+    queries = queries.filter(pl.col("split") == split) if split else queries
     queries = queries.select("other", **{name: pl.col(q).cast(pl.String) for name, q in zip(names, q_labels)})
+    wanted = pl.from_arrow(run.labels("k", list(dict.fromkeys(k_labels)), targets.target)).with_row_index("place")
     wanted = wanted.select("place", **{name: pl.col(k).cast(pl.String) for name, k in zip(names, k_labels)})
-    found = wanted.join(queries, on=names)
-    found = found.with_columns(dice=np.random.default_rng(seed).random(len(found))).sort("place", "dice")
-    found = found.unique("place", keep="first", maintain_order=True)
+    fitting = wanted.join(queries, on=names)
+    fitting = fitting.with_columns(dice=np.random.default_rng(seed).random(len(fitting))).sort("place", "dice")
+    fitting = fitting.unique("place", keep="first", maintain_order=True)
     kept = np.zeros(len(targets), bool)
-    kept[found["place"].to_numpy()] = True
+    kept[fitting["place"].to_numpy()] = True
     if not kept.any():
-        said = ", ".join(f"{q} = {k}" for q, k in sorted(pairs))
+        said = ", ".join(f"{q} = {k}" for q, k in sorted(asked))
         raise ContrastError(
             f"no query of the {split or 'whole'} split looks for any target key ({said}), "
             "so there is nothing to swap queries with"
         )
-    return found["other"].to_numpy(), kept
+    return fitting["other"].to_numpy(), kept
 
 
-def _query_swapper(run: Run, facts: Layer, targets: Targets, other: np.ndarray, layer: int, head: int):
-    """U → Swap, and the mean share of attention on stored keys."""
+def _query_swapper(head: Head, targets: Targets, other: np.ndarray) -> tuple[Callable[[np.ndarray], Swap], float]:
+    """U → Swap of queries that take on those of the rows `other`, and the mean share of attention on stored keys."""
+    rows, first, there = _own_keys(head.run, targets.query)
+    queries = np.repeat(targets.query, rows.shape[1])
+    seen = there & head.attended(queries, rows.ravel()).reshape(rows.shape)
+    distinct, place = np.unique(rows, return_inverse=True)
+    K = head.keys(distinct)[place.reshape(rows.shape)]
+    q, q_other = head.queries(targets.query), head.queries(other)
+    scaling, softcap = head.facts.scaling, head.facts.softcap
+    logits = capped(scaling * np.einsum("nd,nmd->nm", q, K, dtype=np.float64), softcap)
+    stored = np.where(seen, np.exp(logits - head.logsumexp(targets.query)[:, None]), 0).sum(axis=1)
+    columns = targets.original - first, targets.target - first
+    return lambda U: swap_query(q, q_other, K, seen, *columns, U, scaling, softcap), float(stored.mean())
+
+
+def _own_keys(run: Run, query: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows (n, m) of the stored keys of each query's prompt, the first (n,) of each, and which (n, m) there are."""
     prompts = run.key_places[0]
     assert (np.diff(prompts) >= 0).all(), "key rows run through the prompts in order"
-    own = run.query_places[0][targets.query]
+    own = run.query_places[0][query]
     first, last = np.searchsorted(prompts, own), np.searchsorted(prompts, own, side="right")
-    rows = first[:, None] + np.arange((last - first).max())  # (n, m)
+    rows = first[:, None] + np.arange((last - first).max())
     there = rows < last[:, None]
-    rows = np.where(there, rows, first[:, None])
-    seen = there & run.attended(facts, np.repeat(targets.query, rows.shape[1]), rows.ravel()).reshape(rows.shape)
-    every, place = np.unique(rows, return_inverse=True)
-    K = run.keys(layer, head, every)[place.reshape(rows.shape)]
-    q, q_other = run.queries(layer, head, targets.query), run.queries(layer, head, other)
-    logits = capped(facts.scaling * np.einsum("nd,nmd->nm", q, K, dtype=np.float64), facts.softcap)
-    held = np.where(seen, np.exp(logits - run.logsumexp(layer, head, targets.query)[:, None]), 0).sum(axis=1)
-    columns = targets.original - first, targets.target - first
-    return lambda U: swap_query(q, q_other, K, seen, *columns, U, facts.scaling, facts.softcap), float(held.mean())
+    return np.where(there, rows, first[:, None]), first, there
 
 
 def table(conditions: Sequence[dict]) -> pl.DataFrame:
@@ -292,7 +212,7 @@ def beside(conditions: Sequence[dict]) -> list[dict]:
     return [c for pair in zip(features, randoms, strict=True) for c in pair]
 
 
-def left_out(side: str) -> str:
+def left_out(side: Side) -> str:
     """Why a swap of keys or of queries leaves queries out."""
     return {"keys": "their keys are outside the layer's window", "queries": "no other query looks for their target"}[
         side

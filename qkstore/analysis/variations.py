@@ -1,16 +1,17 @@
-"""Dose and response: attention as two keys exchange their coordinates step by step, all of them or one at a time."""
+"""Variations of a swap: little by little or one coordinate at a time, and in the subspaces of the authors' scripts."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import polars as pl
 
-from qkstore import intervention
-from qkstore.analysis import swaps
-from qkstore.analysis.head import Contrasts, judge_split, subspace
+from qkstore.analysis.head import Contrasts, Head, judge_split
 from qkstore.analysis.swaps import swapper
+from qkstore.analysis.targets import visible_targets
 from qkstore.errors import ContrastError
 from qkstore.interval import margin
 from qkstore.intervention import LEAST_BASES, Condition, Swap, summary
@@ -41,7 +42,7 @@ def response(
     contrasts: Contrasts,
     layer: int,
     head: int,
-    doses=DOSES,
+    doses: Sequence[float] = DOSES,
     n_random: int = 10,
     most: int = 1000,
     seed: int = 0,
@@ -57,32 +58,28 @@ def response(
         raise ContrastError(f"dose {wrong[0]}: a dose is 0 (no swap) or more, 1 is the whole swap")
     if n_random < LEAST_BASES:
         raise ContrastError(f"a random baseline needs {LEAST_BASES} or more random subspaces, not {n_random}")
-    facts, split = run.layer(layer, head), judge_split(run)
-    targets = swaps.drawn(run, contrasts, [facts], split, most, seed)
-    q, original = run.queries(layer, head, targets.query), run.keys(layer, head, targets.original)
-    aimed, logsumexp = run.keys(layer, head, targets.target), run.logsumexp(layer, head, targets.query)
-    space, rng = subspace(run, contrasts, layer, head), np.random.default_rng(seed)
+    at, split = Head(run, layer, head), judge_split(run)
+    targets = visible_targets(run, contrasts, [at.facts], split, most, seed)
+    swap, space, rng = swapper(at, targets), at.subspace(contrasts), np.random.default_rng(seed)
 
-    def swap(V: np.ndarray, dose: float) -> Swap:
-        return intervention.swap(
-            q, original, aimed, logsumexp, np.sqrt(dose) * V, facts.scaling, facts.softcap
-        )  # P is quadratic in V
+    def dosed(V: np.ndarray, dose: float) -> Swap:
+        return swap(np.sqrt(dose) * V)  # P is quadratic in V
 
     named = {ALL: space.V} | {str(i + 1): space.V[:, i : i + 1] for i in range(min(coordinates, space.rank))}
-    rows = [_row(name, dose, swap(V, dose)) for name, V in named.items() for dose in doses]
+    rows = [_row(name, dose, dosed(V, dose)) for name, V in named.items() for dose in doses]
     bases = [random(run.d_head, space.rank, rng).V for _ in range(n_random)]
-    rows += [_random_row(dose, [swap(V, dose) for V in bases]) for dose in doses]
+    rows += [_random_row(dose, [dosed(V, dose) for V in bases]) for dose in doses]
     return Response(pl.DataFrame(rows), len(targets), space.rank, n_random, split)
 
 
-def _row(name: str, dose: float, found: Swap) -> dict:
-    after = found.target_after
-    return _told(name, dose, found.original_after.mean(), after.mean(), margin(after))
+def _row(name: str, dose: float, swapped: Swap) -> dict:
+    after = swapped.target_after
+    return _told(name, dose, swapped.original_after.mean(), after.mean(), margin(after))
 
 
-def _random_row(dose: float, found: list[Swap]) -> dict:
-    means = np.array([s.target_after.mean() for s in found])
-    return _told(RANDOM, dose, np.mean([s.original_after.mean() for s in found]), means.mean(), margin(means))
+def _random_row(dose: float, swapped: list[Swap]) -> dict:
+    means = np.array([s.target_after.mean() for s in swapped])
+    return _told(RANDOM, dose, np.mean([s.original_after.mean() for s in swapped]), means.mean(), margin(means))
 
 
 def _told(name: str, dose: float, original: float, aimed: float, half: float) -> dict:
@@ -98,7 +95,7 @@ class Variant:
     """
 
     name: str
-    whose: str
+    whose: Literal["text", "scripts"]
     overlap: float
     swap: Condition
 
@@ -114,27 +111,20 @@ def variants(
     both = [name for name in named if AUTHORS + name in named]
     if not both:
         raise ContrastError(f"run {run.name!r} has no contrast that the authors' scripts define otherwise")
-    targets = _Targets(run, layer, head, most, seed)
-    found = []
+    at = Head(run, layer, head)
+    rows = []
     for name in both:
-        swap = targets.of(named[name])
-        text = subspace(run, named[name], layer, head)
-        for whose, space in (("text", text), ("scripts", subspace(run, named[AUTHORS + name], layer, head))):
-            found.append(Variant(name, whose, overlap(text.V, space.V), summary(name, swap(space.V), space.rank, seed)))
-    if {"order", "lexical"} <= set(both):
-        found += _together(run, named, layer, head, targets, seed)
-    return found
+        swap, text = _swapper(at, named[name], most, seed), at.subspace(named[name])
+        for whose, space in (("text", text), ("scripts", at.subspace(named[AUTHORS + name]))):
+            rows.append(Variant(name, whose, overlap(text.V, space.V), summary(name, swap(space.V), space.rank, seed)))
+    return rows + (_together(at, named, most, seed) if {"order", "lexical"} <= set(both) else [])
 
 
-def _together(
-    run: Run, named: dict[str, Contrasts], layer: int, head: int, targets: _Targets, seed: int
-) -> list[Variant]:
-    swap = targets.of((*named["order"], *named["lexical"]))
-    parts = [subspace(run, named[name], layer, head) for name in ("order", "lexical")]
-    span, added = (
-        union(parts).V,
-        np.hstack([s.V for s in parts]),
-    )  # V Vᵀ of the columns side by side is the sum of the projectors
+def _together(at: Head, named: dict[str, Contrasts], most: int, seed: int) -> list[Variant]:
+    swap = _swapper(at, (*named["order"], *named["lexical"]), most, seed)
+    parts = [at.subspace(named[name]) for name in ("order", "lexical")]
+    # V Vᵀ of the columns side by side is the sum of the projectors
+    span, added = union(parts).V, np.hstack([s.V for s in parts])
     return [
         Variant(
             "order+lexical",
@@ -146,17 +136,6 @@ def _together(
     ]
 
 
-@dataclass
-class _Targets:
-    """Swaps of one head, the targets of each set of contrasts drawn once."""
-
-    run: Run
-    layer: int
-    head: int
-    most: int
-    seed: int
-
-    def of(self, contrasts: Contrasts):
-        facts = self.run.layer(self.layer)
-        targets = swaps.drawn(self.run, contrasts, [facts], judge_split(self.run), self.most, self.seed)
-        return swapper(self.run, targets, self.layer, self.head)
+def _swapper(at: Head, contrasts: Contrasts, most: int, seed: int) -> Callable[[np.ndarray], Swap]:
+    """V → Swap of the targets of these contrasts, drawn from the judged split."""
+    return swapper(at, visible_targets(at.run, contrasts, [at.facts], judge_split(at.run), most, seed))

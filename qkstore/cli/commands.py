@@ -340,8 +340,7 @@ def sql(options) -> None:
 def export(options) -> None:
     import numpy as np
 
-    from qkstore.analysis.head import pair_arrays as arrays
-    from qkstore.analysis.head import pair_table as table
+    from qkstore.analysis.export import arrays, table
 
     store = _store(options)
     run = store.run(options.run)

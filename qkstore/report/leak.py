@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from qkstore import charts
-from qkstore.analysis import conditions, judge_split, subspace, swapper
-from qkstore.analysis import swaps as analysis_swaps
+from qkstore.analysis import Head, conditions, judge_split, swapper
 from qkstore.analysis.evidence import Evidence
+from qkstore.analysis.targets import visible_targets
 from qkstore.charts import swap_bars
 from qkstore.intervention import Condition
 from qkstore.report.document import Claim, Figure, Section
@@ -71,10 +71,10 @@ def leak(study: Study) -> Section:
 
 def _leak_swaps(study: Study, names: list[str]) -> tuple[list[Condition], int]:
     """Swaps of one set of targets in the subspaces of all; (conditions, number of queries)."""
-    run, at = study.run, (study.best.layer, study.best.head)
-    targets = analysis_swaps.drawn(run, study.named["order"], [run.layer(*at)], judge_split(run))
-    spaces = {name: subspace(run, study.named[name], *at) for name in names}
-    return conditions(spaces, swapper(run, targets, *at), run.d_head, 10, 0), len(targets)
+    run, at = study.run, Head(study.run, study.best.layer, study.best.head)
+    targets = visible_targets(run, study.named["order"], [at.facts], judge_split(run))
+    spaces = {name: at.subspace(study.named[name]) for name in names}
+    return conditions(spaces, swapper(at, targets), run.d_head, 10, 0), len(targets)
 
 
 def _after(swapped: list[Condition]) -> str:

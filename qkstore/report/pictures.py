@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qkstore import charts
-from qkstore.analysis.points import Cloud, cloud, drawn, matches
+from qkstore.analysis.points import Cloud, cloud, matches
 from qkstore.report.document import Claim, Figure, Section
 from qkstore.report.study import Study, head
 from qkstore.text import estimate
@@ -27,7 +27,7 @@ def binding_pictures(study: Study) -> Section:
         inside, outside = matches(points), matches(points, raw=True)
         for method, of in (("pca", "Figure 8"), ("umap", "Figure 8"), ("raw", "Figure 17")):
             found = outside if method == "raw" else inside
-            table, explained = drawn(points, method)
+            drawn = points.draw(method)
             projected = f"{method.upper()} in its subspace of rank {points.rank}"
             title = f"{name.capitalize()}: {'PCA without projecting' if method == 'raw' else projected}, {at}"
             where = "In all dimensions" if method == "raw" else "In the subspace"
@@ -36,7 +36,9 @@ def binding_pictures(study: Study) -> Section:
                     f"{study.run.name}-pictures-{name}-{method}",
                     title,
                     f"{where}, {_matched(found)}.",
-                    charts.point_pairs(table, charts.axes(method, explained), f"{q_label} / {k_label}", size=330),
+                    charts.point_pairs(
+                        drawn.table, charts.axes(method, drawn.explained), f"{q_label} / {k_label}", size=330
+                    ),
                     of,
                     points=True,
                 )
@@ -89,7 +91,7 @@ def _pictures(study: Study, points: Cloud, n: int, few: bool) -> tuple[list[Figu
     chance = f"chance is 1 in {found['key'].groups}"
     figures = []
     for queries in (True, False):
-        table, explained = drawn(points, "pca", queries)
+        drawn = points.draw("pca", queries)
         seen = f"{told['query']} and {told['key']}" if queries else told["key"]
         of = "Figure 6a" if few and queries else "Figure 6b" if not few and not queries else ""
         title = (
@@ -100,7 +102,7 @@ def _pictures(study: Study, points: Cloud, n: int, few: bool) -> tuple[list[Figu
                 f"{study.run.name}-pictures-{n}{'' if queries else '-keys'}",
                 title,
                 f"{seen} lie nearest to their own category; {chance}.",
-                charts.clusters(table, charts.axes("pca", explained)),
+                charts.clusters(drawn.table, charts.axes("pca", drawn.explained)),
                 of,
                 points=True,
             )

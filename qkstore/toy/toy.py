@@ -10,8 +10,7 @@ import numpy as np
 
 from qkstore import analysis
 from qkstore import interaction as latents
-from qkstore.contrast import Contrast, builtin, pairs
-from qkstore.covariance import Pairs
+from qkstore.contrast import builtin, pairs
 from qkstore.errors import RunError, near
 from qkstore.run import Run
 from qkstore.store import Store
@@ -178,9 +177,12 @@ def sampled(run: Run, factor: str, sizes: Sequence[int], variant: str = "triplet
     """
     number(run, factor)
     contrast = builtin.latent(factor, variant)
-    found = pairs(run, contrast, analysis.build_split(run))
-    queries = np.unique(found.query)
-    return [_delta(run, contrast, found, np.isin(found.query, queries[:n])) for n in sizes]
+    split = analysis.build_split(run)
+    every = pairs(run, contrast, split)
+    queries = np.unique(every.query)
+    parts = (every.where(np.isin(every.query, queries[:n])) for n in sizes)
+    head = analysis.Head(run, LAYER, HEAD)
+    return [analysis.Rows.these(run, contrast, split, part).read(head).covariance.delta for part in parts]
 
 
 def number(run: Run, factor: str) -> int:
@@ -189,11 +191,6 @@ def number(run: Run, factor: str) -> int:
     if factor not in FACTORS:
         raise RunError(f"run {run.name!r} has no latent {factor!r}; {near(factor, FACTORS)}")
     return FACTORS.index(factor) + 1
-
-
-def _delta(run: Run, contrast: Contrast, found: Pairs, keep: np.ndarray) -> np.ndarray:
-    kept = Pairs(found.query[keep], found.key[keep], found.sign[keep])
-    return analysis.fit(run, contrast, LAYER, HEAD, *kept.localise()).delta
 
 
 def numerical_rank(delta: np.ndarray) -> int:

@@ -11,7 +11,7 @@ import stores
 
 import qkstore
 from qkstore import analysis
-from qkstore.analysis.points import Cloud, Side, cloud, drawn, matches
+from qkstore.analysis.points import Cloud, Side, cloud, matches
 from qkstore.errors import ContrastError
 
 
@@ -31,7 +31,8 @@ def test_every_query_and_key_of_the_judged_split_is_there(store):
     assert len(found.query.group) + len(found.key.group) == whole.total
     assert found.split == whole.split == "test"
     assert found.rank == whole.rank
-    table, explained = drawn(found, "pca", most=10_000)
+    drawn = found.draw("pca", most=10_000)
+    table, explained = drawn.table, drawn.explained
     assert len(table) == whole.total
     assert explained == pytest.approx(whole.explained)
     assert np.allclose(table.select("x", "y", "z").to_numpy(), whole.table.select("x", "y", "z").to_numpy(), atol=1e-4)
@@ -39,10 +40,10 @@ def test_every_query_and_key_of_the_judged_split_is_there(store):
 
 def test_a_drawing_is_sampled_and_may_be_of_keys_alone(store):
     found = points(store, 0)
-    table, _ = drawn(found, "pca", most=60)
+    table = found.draw("pca", most=60).table
     assert len(table) <= 60
     assert set(table["side"]) == {"query", "key"}
-    keys, _ = drawn(found, "raw", queries=False, most=60)
+    keys = found.draw("raw", queries=False, most=60).table
     assert set(keys["side"]) == {"key"}
     assert len(keys) == 60
     assert set(keys["group"].value_counts()["count"]) == {15}
@@ -114,7 +115,7 @@ def test_coordinates_are_those_in_the_subspace_and_raw_points_the_vectors(store)
     assert np.allclose(found.key.coordinates, found.key.vectors @ space.V, atol=1e-5)
     assert found.rank == space.rank < 8
     inside, outside = (
-        drawn(found, method, most=10_000)[0].select("x", "y", "z").to_numpy() for method in ("pca", "raw")
+        found.draw(method, most=10_000).table.select("x", "y", "z").to_numpy() for method in ("pca", "raw")
     )
     assert np.var(outside, axis=0).sum() > np.var(inside, axis=0).sum()
     assert not np.allclose(inside, outside, atol=0.1)
@@ -123,7 +124,8 @@ def test_coordinates_are_those_in_the_subspace_and_raw_points_the_vectors(store)
 def test_two_dimensions_are_drawn_with_a_flat_third(store):
     found = points(store, 0)
     flat = [Side(s.vectors, s.coordinates[:, :2], s.group, s.prompt, s.text) for s in (found.query, found.key)]
-    table, explained = drawn(Cloud(*flat, 2, "test"), "pca")
+    drawn = Cloud(*flat, 2, "test").draw("pca")
+    table, explained = drawn.table, drawn.explained
     assert set(table["z"]) == {0.0}
     assert table["x"].std() > 0
     assert sum(explained) == pytest.approx(1)
@@ -131,7 +133,7 @@ def test_two_dimensions_are_drawn_with_a_flat_third(store):
 
 def test_a_sample_is_the_same_for_a_seed_and_keeps_groups_and_texts_together(store):
     found = points(store, 0)
-    one, same, other = (drawn(found, "pca", most=80, seed=s)[0] for s in (0, 0, 1))
+    one, same, other = (found.draw("pca", most=80, seed=s).table for s in (0, 0, 1))
     assert one.equals(same)
     assert not one.equals(other)
     where = {(p, t): g for p, t, g in zip(found.key.prompt, found.key.text, found.key.group)}

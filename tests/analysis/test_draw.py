@@ -9,7 +9,7 @@ from synthetic import write
 
 import qkstore
 from ingest.prompts import boxes, lists
-from qkstore.analysis import swaps
+from qkstore.analysis import targets
 from qkstore.contrast import Contrast, builtin, pairs
 from qkstore.run import Layer
 
@@ -43,7 +43,7 @@ def test_the_target_has_the_originals_role_and_place_in_its_span(store, name, co
     run = store.run(name)
     every = keys(run, np.arange(run.n_keys))
     assert len({(k["role"], k["span_last"]) for k in every}) > 1, "there are keys of another kind to go wrong with"
-    drawn = swaps.draw(run, (contrast,), None)
+    drawn = targets.draw(run, (contrast,), None)
     for a, b in zip(keys(run, drawn.original), keys(run, drawn.target)):
         assert (a["role"], a["span_last"], a["prompt_id"]) == (b["role"], b["span_last"], b["prompt_id"])
         assert a["pos"] != b["pos"]
@@ -54,7 +54,7 @@ def test_a_positive_key_of_another_prompt_is_no_original(store):
     found = pairs(run, ACROSS)
     across = run.key_places[0][found.key] != run.query_places[0][found.query]
     assert (across & found.positive).any()
-    drawn = swaps.draw(run, (ACROSS,), None)
+    drawn = targets.draw(run, (ACROSS,), None)
     assert np.array_equal(run.key_places[0][drawn.original], run.query_places[0][drawn.query])
 
 
@@ -69,7 +69,7 @@ def test_a_key_may_be_one_querys_original_and_anothers_target(store):
             "where k.order_id is not null and k.box is not null"
         ),
     )
-    drawn = swaps.draw(run, (shared,), None)
+    drawn = targets.draw(run, (shared,), None)
     assert len(drawn) == run.n_queries
     assert all(k["role"] is None for k in keys(run, drawn.target))
 
@@ -92,13 +92,13 @@ def test_two_queries_of_one_prompt_have_their_own_targets(store, tmp_path):
     # between them every key is positive
     own = "(k.category = q.queried_category) = (q.role = 'answer_slot')"
     split = Contrast(name="split", where="k.prompt_id = q.prompt_id", positive=own, negative=f"not ({own})")
-    drawn = swaps.draw(run, (split,), None)
+    drawn = targets.draw(run, (split,), None)
     assert len(drawn) == 2 * 40
 
 
 def test_fewer_queries_than_there_are_are_drawn_from_all_of_them(store):
     run = store.run("boxes")
-    whole, few = swaps.draw(run, (builtin.ORDER,), None), swaps.draw(run, (builtin.ORDER,), None, most=10)
+    whole, few = targets.draw(run, (builtin.ORDER,), None), targets.draw(run, (builtin.ORDER,), None, most=10)
     assert len(few) == 10
     assert np.array_equal(few.query, np.sort(few.query))
     assert few.query.max() > whole.query[15]
@@ -110,7 +110,7 @@ def test_fewer_queries_than_there_are_are_drawn_from_all_of_them(store):
 
 def test_a_window_may_hide_the_target_alone(store):
     run = store.run("boxes")
-    drawn, window = swaps.draw(run, (builtin.ORDER,), None), Layer(0, 1.0, None, 22, True)
+    drawn, window = targets.draw(run, (builtin.ORDER,), None), Layer(0, 1.0, None, 22, True)
     near = {side: run.attended(window, drawn.query, getattr(drawn, side)) for side in ("original", "target")}
     assert (near["original"] & ~near["target"]).any()
     assert (~near["original"] & near["target"]).any()

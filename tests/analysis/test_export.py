@@ -8,7 +8,7 @@ import pytest
 from synthetic import BOXES, SCALING, synthetic, write
 
 import qkstore
-from qkstore.analysis import head as analysis_head
+from qkstore.analysis import export
 from qkstore.contrast import Contrast, pairs
 from qkstore.errors import RunError
 
@@ -48,7 +48,7 @@ def logit(data, head, query, key):
 @pytest.mark.parametrize("head", [1, 2])
 def test_a_table_equals_a_loop(made, head):
     data, store = made
-    table = analysis_head.pair_table(store.run("synthetic"), WITHIN, 1, head)
+    table = export.table(store.run("synthetic"), WITHIN, 1, head)
     assert len(table) == N * BOXES
     assert table.select(pl.struct("q_query_row", "k_key_row").n_unique()).item() == len(table)
     for row in table.iter_rows(named=True):
@@ -62,14 +62,12 @@ def test_a_table_equals_a_loop(made, head):
         token = data.tokens.filter((pl.col("prompt_id") == query) & (pl.col("pos") == row["k_pos"])).row(0, named=True)
         assert (row["k_token"], row["k_entity"], row["k_box"]) == (token["text"], token["entity"], token["box"])
         assert row["q_answer"] == data.prompts["answer"][query]
-    assert not np.allclose(
-        table["logit"], analysis_head.pair_table(store.run("synthetic"), WITHIN, 1, 3 - head)["logit"]
-    )
+    assert not np.allclose(table["logit"], export.table(store.run("synthetic"), WITHIN, 1, 3 - head)["logit"])
 
 
 def test_the_vectors_equal_a_loop(made):
     data, store = made
-    found = analysis_head.pair_arrays(store.run("synthetic"), CROSS, 1, 2, "train")
+    found = export.arrays(store.run("synthetic"), CROSS, 1, 2, "train")
     assert set(found) == {"q", "k", "query_rows", "key_rows", "query", "key", "sign", "weight"}
     assert np.array_equal(found["q"], data.q[1, 2, found["query_rows"]])
     assert np.array_equal(found["k"], data.k[1, 1, found["key_rows"]])
@@ -90,7 +88,7 @@ def test_the_vectors_equal_a_loop(made):
 
 
 def test_there_is_no_attention_across_prompts(made):
-    table = analysis_head.pair_table(made[1].run("synthetic"), CROSS, 1, 2)
+    table = export.table(made[1].run("synthetic"), CROSS, 1, 2)
     across = table["q_prompt_id"] != table["k_prompt_id"]
     assert across.sum() == N // 2
     assert table.filter(across)["attention"].null_count() == N // 2
@@ -101,16 +99,16 @@ def test_there_is_no_attention_across_prompts(made):
 
 def test_there_is_no_attention_outside_the_window(made):
     _, store = made
-    table = analysis_head.pair_table(store.run("windowed"), WITHIN, 1, 1)
+    table = export.table(store.run("windowed"), WITHIN, 1, 1)
     near = (table["q_pos"] - table["k_pos"]) < 20
     assert 0 < near.sum() < len(table)
     assert (table["attention"].is_not_null() == near).all()
-    assert analysis_head.pair_table(store.run("synthetic"), WITHIN, 1, 1)["attention"].null_count() == 0
+    assert export.table(store.run("synthetic"), WITHIN, 1, 1)["attention"].null_count() == 0
 
 
 def test_logits_are_capped_as_the_model_does(made):
     data, store = made
-    table = analysis_head.pair_table(store.run("capped"), WITHIN, 1, 1)
+    table = export.table(store.run("capped"), WITHIN, 1, 1)
     raw = np.array([logit(data, 1, q, k) for q, k in table.select("q_query_row", "k_key_row").iter_rows()])
     assert np.allclose(table["logit"], 2 * np.tanh(raw / 2), rtol=1e-12)
     assert not np.allclose(table["logit"], raw, rtol=1e-2)
@@ -119,7 +117,7 @@ def test_logits_are_capped_as_the_model_does(made):
 def test_a_split_and_weights_are_kept(made):
     run = made[1].run("synthetic")
     uneven = WITHIN.replace(weighting="query")
-    table = analysis_head.pair_table(run, uneven, 1, 1, "test")
+    table = export.table(run, uneven, 1, 1, "test")
     assert set(table["q_split"]) == {"test"}
     assert len(table) == N // 4 * BOXES
     by_sign = dict(table.group_by("sign").agg(pl.col("weight").unique().first()).iter_rows())
@@ -127,7 +125,7 @@ def test_a_split_and_weights_are_kept(made):
     assert np.array_equal(np.sort(table["weight"]), np.sort(pairs(run, uneven, "test").weight))
 
 
-@pytest.mark.parametrize("what", [analysis_head.pair_table, analysis_head.pair_arrays])
+@pytest.mark.parametrize("what", [export.table, export.arrays])
 @pytest.mark.parametrize(("layer", "head", "says"), [(7, 0, "no layer 7"), (0, 9, "no head 9")])
 def test_a_head_that_is_not_there(made, what, layer, head, says):
     with pytest.raises(RunError, match=says):
@@ -135,6 +133,6 @@ def test_a_head_that_is_not_there(made, what, layer, head, says):
 
 
 def test_a_parquet_file_holds_the_table(made, tmp_path):
-    table = analysis_head.pair_table(made[1].run("synthetic"), CROSS, 1, 2)
+    table = export.table(made[1].run("synthetic"), CROSS, 1, 2)
     table.write_parquet(tmp_path / "e.parquet")
     assert pl.read_parquet(tmp_path / "e.parquet").equals(table)

@@ -94,7 +94,7 @@ def test_points_have_as_many_axes_as_their_rank_and_say_so(store, rank):
     )
 
 
-@pytest.mark.parametrize(("split", "prompts"), [("judge", range(96, 128)), ("train", range(96)), (None, range(128))])
+@pytest.mark.parametrize(("split", "prompts"), [("judge", range(96, 128)), ("train", range(96)), ("whole", range(128))])
 def test_points_are_of_the_split_that_was_asked_for(store, split, prompts):
     points = analysis.project(store.run("plain"), (ORDER,), 1, 0, "queried_order", "order_id", split=split)
     assert set(points.table["prompt_id"]) == set(prompts)

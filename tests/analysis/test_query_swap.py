@@ -8,7 +8,7 @@ import pytest
 from synthetic import synthetic, write
 
 import qkstore
-from qkstore.analysis import swaps
+from qkstore.analysis import swaps, targets
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError
 from qkstore.intervention import swap_query
@@ -105,12 +105,10 @@ def test_the_entity_head_follows_the_others_entity(tmp_path, run):
 
 def test_the_other_query_looks_for_what_the_target_is(run):
 
-    targets = swaps.draw(run, (ORDER, LEXICAL), "test", 200, 0)
-    other, kept = swaps._partners(
-        run, targets, {("queried_order", "order_id"), ("queried_entity", "entity")}, "test", 0
-    )
+    chosen = targets.draw(run, (ORDER, LEXICAL), "test", 200, 0)
+    other, kept = swaps._partners(run, chosen, {("queried_order", "order_id"), ("queried_entity", "entity")}, "test", 0)
     asked = pl.from_arrow(run.labels("q", ["queried_order", "queried_entity", "split"], other))
-    aimed = pl.from_arrow(run.labels("k", ["order_id", "entity"], targets.target[kept]))
+    aimed = pl.from_arrow(run.labels("k", ["order_id", "entity"], chosen.target[kept]))
     assert (asked["queried_order"] == aimed["order_id"]).all()
     assert (asked["queried_entity"] == aimed["entity"]).all()
     assert set(asked["split"]) == {"test"}

@@ -11,7 +11,7 @@ import qkstore
 from ingest import demo, job, model
 from ingest.prompts import boxes
 from qkstore import intervention
-from qkstore.analysis import subspace, swaps
+from qkstore.analysis import subspace, targets
 from qkstore.contrast.builtin import LEXICAL
 
 LAYER = 1
@@ -67,7 +67,7 @@ class Rerun:
 
 @pytest.mark.parametrize("head", [0, 3])
 def test_closed_form_equals_a_rerun_and_other_heads_stay(run, net, head):
-    drawn = swaps.draw(run, (LEXICAL,), "test", most=20)
+    drawn = targets.draw(run, (LEXICAL,), "test", most=20)
     V = subspace(run, (LEXICAL,), LAYER, head).V
     q, original, aimed = (
         run.queries(LAYER, head, drawn.query),

@@ -7,7 +7,7 @@ import pytest
 from synthetic import BOXES, write
 
 import qkstore
-from qkstore.analysis import swaps
+from qkstore.analysis import targets
 from qkstore.contrast import Contrast, pairs
 from qkstore.errors import ContrastError
 from qkstore.run import Layer
@@ -36,7 +36,7 @@ def run(tmp_path_factory):
 @pytest.mark.parametrize("contrast", [ORDER, CROSS])
 @pytest.mark.parametrize("split", ["train", "test", None])
 def test_original_is_positive_and_target_another_key_of_the_prompt(run, contrast, split):
-    drawn = swaps.draw(run, (contrast,), split)
+    drawn = targets.draw(run, (contrast,), split)
     found = pairs(run, contrast, split)
     positive = set(zip(found.query[found.positive], found.key[found.positive]))
     assert len(drawn) == len({q for q, _ in positive})
@@ -48,28 +48,28 @@ def test_original_is_positive_and_target_another_key_of_the_prompt(run, contrast
 
 
 def test_one_seed_draws_the_same_and_another_does_not(run):
-    a, b, c = (swaps.draw(run, (ORDER,), None, seed=s) for s in (0, 0, 1))
+    a, b, c = (targets.draw(run, (ORDER,), None, seed=s) for s in (0, 0, 1))
     assert np.array_equal(a.target, b.target)
     assert not np.array_equal(a.target, c.target)
 
 
 def test_two_contrasts_of_one_feature_share_their_targets(run):
-    both = swaps.draw(run, (ORDER, CROSS), "test")
-    assert np.array_equal(both.target, swaps.draw(run, (ORDER,), "test").target)
+    both = targets.draw(run, (ORDER, CROSS), "test")
+    assert np.array_equal(both.target, targets.draw(run, (ORDER,), "test").target)
 
 
 def test_most_is_kept(run):
-    assert len(swaps.draw(run, (ORDER,), None, most=10)) == 10
+    assert len(targets.draw(run, (ORDER,), None, most=10)) == 10
 
 
 def test_targets_are_spread_over_the_other_keys(run):
-    drawn = swaps.draw(run, (ORDER,), None)
+    drawn = targets.draw(run, (ORDER,), None)
     places = np.bincount(drawn.target % BOXES, minlength=BOXES)
     assert (places > len(drawn) / BOXES / 3).all()
 
 
 def test_a_window_hides_targets(run):
-    drawn = swaps.draw(run, (ORDER,), None)
+    drawn = targets.draw(run, (ORDER,), None)
     assert len(drawn.visible(run, Layer(0, 1.0, None, None, True))) == len(drawn)
     near = drawn.visible(run, Layer(0, 1.0, None, 20, True))
     assert 0 < len(near) < len(drawn)
@@ -83,4 +83,4 @@ def test_no_other_key_is_one_line(run):
         pairs(run, every, None)
     alone = Contrast(name="alone", positive="k.prompt_id = q.prompt_id", negative="k.prompt_id = q.counterfactual_id")
     with pytest.raises(ContrastError, match="leaves no key to move attention to"):
-        swaps.draw(run, (alone,), None)
+        targets.draw(run, (alone,), None)

@@ -10,7 +10,7 @@ import stores
 
 import qkstore
 from qkstore import analysis
-from qkstore.analysis import swaps, variations
+from qkstore.analysis import swaps, targets, variations
 from qkstore.analysis.variations import variants
 from qkstore.errors import ContrastError
 from qkstore.report.leak import leak
@@ -56,11 +56,11 @@ def test_targets_that_are_hidden_are_counted_and_all_layers_must_see_the_rest(st
     run = store.run("boxes")
     order, far = store.feature(run, "order"), Layer(0, 1.0, None, None, True)
     near, blind = replace(far, layer=1, window=20), replace(far, layer=2, window=1)
-    every, seen = (swaps.drawn(run, order, layers, "test") for layers in ([far], [far, near]))
+    every, seen = (targets.visible_targets(run, order, layers, "test") for layers in ([far], [far, near]))
     assert every.hidden == 0 < seen.hidden and len(seen) + seen.hidden == len(every)
     assert np.isin(seen.query, every.query).all()
     with pytest.raises(ContrastError, match="layers 0, 2 together see none of the 75 pairs .* windows are None, 1"):
-        swaps.drawn(run, order, [far, blind], "test")
+        targets.visible_targets(run, order, [far, blind], "test")
 
 
 def absent(store, run: str) -> list[str]:

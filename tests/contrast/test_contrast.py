@@ -8,7 +8,7 @@ import pytest
 from synthetic import write
 
 import qkstore
-from qkstore.analysis import covariance, fit
+from qkstore.analysis import Head, Rows, covariance
 from qkstore.contrast import Contrast, pairs
 from qkstore.covariance import ContrastiveCovariance
 from qkstore.errors import ContrastError, GuardError, QKStoreError
@@ -84,10 +84,10 @@ def by_hand(run, condition, weight="1", layer=1, head=1, kv_head=0):
 )
 def test_delta_equals_numpy_from_selected_vectors(store, run, contrast, condition, weight):
     saved = store.catalog.save(contrast.replace(name=f"my-{contrast.name}"))
-    delta = covariance(run, store.catalog.contrast(saved.name), 1, 1, split=None).delta
+    delta = covariance(run, store.catalog.contrast(saved.name), 1, 1, split="whole").delta
     expected = by_hand(run, condition.replace("q, k ", ""), weight)
     assert np.linalg.norm(delta - expected) < 1e-6 * np.linalg.norm(expected)
-    wrong_head = covariance(run, contrast, 1, 0, split=None).delta
+    wrong_head = covariance(run, contrast, 1, 0, split="whole").delta
     assert np.linalg.norm(wrong_head - expected) > 1e-2 * np.linalg.norm(expected)
 
 
@@ -98,14 +98,14 @@ def test_delta_equals_numpy_from_selected_vectors(store, run, contrast, conditio
 )
 def test_partial_sums_merge_in_any_order(run, contrast):
     found = pairs(run, contrast)
-    whole = fit(run, contrast, 1, 1, *found.localise()).delta
+    head = Head(run, 1, 1)
+    whole = head.read(contrast, "whole").covariance.delta
     rng = np.random.default_rng(0)
     for _ in range(3):
         shard = rng.integers(0, 5, run.n_queries)[found.query]
         parts = []
         for s in rng.permutation(5):
-            part = type(found)(*(getattr(found, f)[shard == s] for f in ("query", "key", "sign", "weight")))
-            parts.append(fit(run, contrast, 1, 1, *part.localise()))
+            parts.append(Rows.these(run, contrast, None, found.where(shard == s)).read(head).covariance)
         merged = parts[0]
         for part in parts[1:]:
             merged = merged.merge(part)
