@@ -54,19 +54,6 @@ def margin(values: np.ndarray) -> float:
     return student(n) * float(np.std(values, ddof=1)) / np.sqrt(n) if n > 1 else 0.0
 
 
-def student(n: int) -> float:
-    """Standard errors to either side in a 95 % interval from n ≥ 2 values: Student's t, n − 1 degrees of freedom."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(n - 1, 0.975))
-
-
-def margin(values: np.ndarray) -> float:
-    """Half the 95 % interval of the mean of values: (n,), by Student's t; 0 for one value, whose error is not known."""
-    n = len(values)
-    return student(n) * float(np.std(values, ddof=1)) / np.sqrt(n) if n > 1 else 0.0
-
-
 @dataclass(frozen=True)
 class Estimate:
     """A value with its 95 % interval."""
