@@ -15,16 +15,20 @@ from qkstore.analysis.heads import HeadScore
 from qkstore.contrast import Contrast, check, example
 from qkstore.errors import QKStoreError
 from qkstore.run import Run
+from qkstore.source import code_key
 from qkstore.toy import points as toy_points
 
 
 def identity(run: Run) -> tuple:
-    """A run file that was replaced is another run; one that was removed is told by what reads it."""
+    """A run file that was replaced is another run; one that was removed is told by what reads it.
+
+    With the key of the code: Streamlit loads a changed source anew, and keeps results whose outermost function stayed.
+    """
     try:
         stat = run.path.stat()
     except OSError:
-        return (str(run.path.resolve()),)
-    return str(run.path.resolve()), stat.st_ino, stat.st_mtime_ns, stat.st_size
+        return str(run.path.resolve()), code_key()
+    return str(run.path.resolve()), code_key(), stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
 def _kept(function):

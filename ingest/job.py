@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from ingest.prompts.corpus import ANSWER_SLOT, Corpus
 from qkstore.errors import ModelError, PromptError, QKStoreError, RunError
 from qkstore.run.incoming import Incoming
 from qkstore.run.schema import check_run_name
+from qkstore.source import code_key
 
 Progress = Callable[[str, int, int], None]  # stage ('tokenise', 'capture', 'publish'), done, total
 LIBRARIES = ("torch", "transformers", "tokenizers", "duckdb", "numpy")
@@ -172,6 +172,7 @@ def _plan(model: Model, capture: Capture, corpus: Corpus, options: Options) -> d
         "device": model.net.device.type,
         "batch_size": options.batch_size,
         "memory": options.memory,
+        "code": code_version(),
         "libraries": libraries(),
     }
 
@@ -212,11 +213,8 @@ def _manifest(
 
 
 def code_version() -> str:
-    """The package's version and 12 digits of a hash of this folder's source: equal values, equal capture."""
-    digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(file.read_bytes())
-    return f"{qkstore.__version__} {digest.hexdigest()[:12]}"
+    """The package's version and 12 digits of a hash of ingest's source: equal values, equal capture."""
+    return f"{qkstore.__version__} {code_key('ingest')[:12]}"
 
 
 def libraries() -> str:

@@ -11,17 +11,19 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import polars as pl
 
-from qkstore import __version__
 from qkstore.contrast import Contrast
 from qkstore.errors import StoreError
 from qkstore.interval import bootstrap, wilson
 from qkstore.intervention import Condition
 from qkstore.run import Run
+from qkstore.source import code_key
 from qkstore.store import Store
 
 KIND = "live"
 SHARES = ("original_before", "target_before", "original_after", "target_after")
+CODE = ("qkstore", "ingest")  # the packages that compute a result
 ROWS = {"last": "the query's row", "all": "all rows that see both keys"}
+OTHER_CODE = "Another version of the code computed this; the same command computes it anew."
 Features = Mapping[str, tuple[Contrast, ...]]
 
 
@@ -108,7 +110,7 @@ class Live:
 
     gap: the largest |live − closed form| of the edited heads' attention, in the first edited layer, where both are the
     same by definition. noise: by how much two passes that are the same mathematically differ, at most, in attention and
-    in the logit difference.
+    in the logit difference. code: the key of what computed it (qkstore.source); None where that was not recorded.
     """
 
     run: str
@@ -130,6 +132,7 @@ class Live:
     unanswered: str | None = None
     conditions: tuple[Outcome, ...] = ()
     created: str | None = None
+    code: str | None = None
 
     @classmethod
     def of(cls, payload: dict) -> Live:
@@ -153,8 +156,9 @@ class Live:
             self.most,
             self.seed,
             self.bases,
+            self.code,
         )
-        return hashlib.sha256(repr((KIND, *parts, __version__)).encode()).hexdigest()
+        return hashlib.sha256(repr((KIND, *parts)).encode()).hexdigest()
 
     @property
     def title(self) -> str:
@@ -241,7 +245,8 @@ def statement(found: Live, head: str) -> str:
         f"Two passes that ought to be equal differ by up to {noise['attention']:.0e} in attention"
         + ("." if noise["difference"] is None else f" and {noise['difference']:.0e} in the answers' logit difference."),
     ]
-    return " ".join(told + ([f"Answers are left out: {found.unanswered}."] if found.unanswered else []))
+    told += [f"Answers are left out: {found.unanswered}."] if found.unanswered else []
+    return " ".join(told + ([] if found.code == code_key(*CODE) else [OTHER_CODE]))
 
 
 def possible(run: Run) -> bool:

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from qkstore import __version__
 from qkstore.analysis.heads import HeadScore, heads
 from qkstore.contrast import Contrast
 from qkstore.contrast.builtin import feature, features
 from qkstore.errors import RunError, StoreError, near
 from qkstore.run import Run
 from qkstore.run.schema import RUN_NAME, check_run_name
+from qkstore.source import code_key
 from qkstore.store.catalog import Catalog
 
 DEFAULT = "store"
@@ -110,13 +110,8 @@ class Store:
         seed: int = 0,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[HeadScore]:
-        """Every head's scores (see qkstore.heads.heads).
-
-        Computed once for all who use the store, and kept in its catalogue.
-        """
-        key = hashlib.sha256(
-            repr((run.identity, contrast.key, nulls, seed, __version__, HeadScore.__match_args__)).encode()
-        ).hexdigest()
+        """Every head's scores (see qkstore.heads.heads), computed once for all who use the store and kept in its catalogue."""
+        key = hashlib.sha256(repr((run.identity, contrast.key, nulls, seed, code_key())).encode()).hexdigest()
         kept = self.catalog.result(key)
         if kept is not None:
             return [HeadScore.of(row) for row in kept]

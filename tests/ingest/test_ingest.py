@@ -258,6 +258,18 @@ def test_an_ingest_is_not_resumed_differently(tmp_path, small, change, says):
         job.ingest(tmp_path, "a", small, how["prompts"], how["options"], task="boxes")
 
 
+@pytest.mark.parametrize(("began", "says"), [("0.1.0 0a0a0a0a0a0a", "0.1.0 0a0a0a0a0a0a"), (None, "None")])
+def test_an_ingest_that_other_code_began_is_not_resumed(tmp_path, small, monkeypatch, began, says):
+    """None: code from before plans named theirs."""
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(job, "code_version", lambda: began)
+        job.ingest(tmp_path, "a", small, BOXES, Options(batch_size=6), task="boxes", progress=stop_after(2))
+    with pytest.raises(
+        RunError, match=f"begun differently \\(code {says} → {job.code_version()}\\); repeat it as begun"
+    ):
+        job.ingest(tmp_path, "a", small, BOXES, Options(batch_size=6), task="boxes")
+
+
 def test_a_run_is_made_once(tmp_path, small):
     path = job.ingest(tmp_path, "a", small, BOXES[:2], task="boxes")
     before = path.read_bytes()

@@ -207,7 +207,7 @@ def test_results_of_a_run_are_found_newest_first_by_features_and_head(store, net
 
 def test_every_choice_is_in_the_key(both):
     changes = dict(identity=["x"], weights_hash="x", features={"order": ["x"]}, heads=["1:1"], rows="all")
-    changes |= dict(dtype="float64", device="cuda", most=1, seed=1, bases=11)
+    changes |= dict(dtype="float64", device="cuda", most=1, seed=1, bases=11, code="x")
     keys = {both.key, *(replace(both, **{name: value}).key for name, value in changes.items())}
     assert len(keys) == len(changes) + 1
     assert replace(both, gap=1.0, n=3, created="now").key == both.key
