@@ -11,6 +11,7 @@ import pkgutil
 import re
 import shlex
 
+import numpy as np
 import polars as pl
 import pytest
 import stores
@@ -195,6 +196,20 @@ def test_the_python_snippet_runs(here, capsys):
     first, second = capsys.readouterr().out.splitlines()[-2:]
     assert first == f"{names['found'].subspace.rank} (8, 8)"
     assert "fruits" in second
+
+
+def test_the_snippet_of_the_method_gives_what_one_pass_over_all_shards_gives():
+    (snippet,) = blocks((ROOT / "docs/method.md").read_text(), "python")
+    rng, n, d = np.random.default_rng(0), 30, 4
+    query, sign = np.arange(n).repeat(2), np.tile([1, -1], n)
+    shards = [(*rng.normal(size=(2, n, d)), query, rng.integers(0, n, 2 * n), sign) for _ in range(3)]
+    original, target = rng.normal(size=(2, 5, d))
+    names = {"d_head": d, "shards": shards, "original": original, "target": target}
+    exec(compile(snippet, "method.md", "exec"), names)  # noqa: S102 -- what a reader does with it
+    by_hand = sum(q[i].T @ (s[:, None] * k[j]) for q, k, i, j, s in shards) / (3 * n)
+    assert np.allclose(names["whole"].delta, by_hand) and not np.allclose(names["whole"].delta, by_hand * 3)
+    V = names["space"].V
+    assert np.allclose(names["swapped"] @ V, target @ V) and not np.allclose(original @ V, target @ V)
 
 
 def test_the_commands_run_as_they_stand(here, capsys):
