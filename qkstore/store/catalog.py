@@ -1,4 +1,4 @@
-"""The catalogue: contrasts, notes and cached results in one small DuckDB file, opened for one operation at a time."""
+"""The catalogue: contrasts and cached results, in one small DuckDB file that is opened for one operation at a time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import random
 import shutil
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -91,19 +90,6 @@ class Catalog:
                 f"{near(name, [c.name for c in self.contrasts()])}"
             )
         return found[-1]
-
-    # -- notes ---------------------------------------------------------------------------------------------------
-
-    def add_note(self, run: str, subject: str, text: str, author: str = "") -> str:
-        """Keep a note on a run and a subject (such as 'L1 H2'); returns its id."""
-        note = uuid.uuid4().hex
-        with self._open(write=True) as con:
-            con.execute("INSERT INTO note VALUES (?, ?, ?, ?, ?, ?)", [note, run, subject, text, author, now()])
-        return note
-
-    def notes(self, run: str) -> list[dict]:
-        """The notes on a run, oldest first."""
-        return self._select("SELECT * FROM note WHERE run = ? ORDER BY created, note_id", [run])
 
     # -- results -------------------------------------------------------------------------------------------------
 
@@ -223,6 +209,7 @@ def _migrate(con, path: Path) -> None:
 
 
 # The catalogue. A migration is never edited once released: the next change is the next entry.
+# Nothing reads or writes notes; their table stays, since dropping it would lose what older code may have kept there.
 MIGRATIONS = [
     """
     CREATE TABLE contrast (

@@ -30,10 +30,7 @@ def catalog(tmp_path):
 
 
 def test_reading_makes_no_file(catalog):
-    assert catalog.contrasts() == []
-    assert catalog.notes("r") == []
-    assert catalog.result("x") is None
-    assert catalog.version() == 0
+    assert catalog.contrasts() == [] and catalog.result("x") is None and catalog.version() == 0
     assert not catalog.path.exists()
 
 
@@ -63,10 +60,16 @@ def test_values_are_parameters(catalog):
     assert catalog.contrast(hostile).description == hostile
 
 
-def test_notes_and_results(catalog):
-    catalog.add_note("run", "L1 H2", "binds by entity", "ann")
-    catalog.add_note("other", "L0 H0", "nothing")
-    assert [n["text"] for n in catalog.notes("run")] == ["binds by entity"]
+def test_notes_that_older_code_kept_are_not_lost(catalog):
+    catalog.save(ORDER)
+    with duckdb.connect(str(catalog.path)) as con:
+        con.execute("INSERT INTO note VALUES ('1', 'run', 'L1 H2', 'binds by entity', 'ann', now()::TIMESTAMP)")
+    catalog.save(ORDER)
+    with duckdb.connect(str(catalog.path)) as con:
+        assert con.execute("SELECT text FROM note").fetchall() == [("binds by entity",)]
+
+
+def test_the_first_result_of_a_key_stays(catalog):
     catalog.keep_result("key", "heads", "run", "order", [{"head": 1}])
     catalog.keep_result("key", "heads", "run", "order", "another")
     assert catalog.result("key") == [{"head": 1}]

@@ -249,12 +249,6 @@ def test_the_next_version_is_newer_already(store):
             act()
 
 
-def test_notes_come_oldest_first(store):
-    for i in range(12):
-        store.catalog.add_note("a", "L1 H2", str(i))
-    assert [n["text"] for n in store.catalog.notes("a")] == [str(i) for i in range(12)]
-
-
 @pytest.mark.parametrize("name", ["two\nlines", "tab\t", "\x1b[31mred", "zero\u200bwidth"])
 def test_a_name_that_cannot_be_shown_is_not_saved(store, name):
     with pytest.raises(ContrastError, match="unprintable") as error:
