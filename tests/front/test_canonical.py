@@ -26,11 +26,16 @@ def gauge(rng, d, condition):
     return (P * np.geomspace(1, condition, d)) @ Q
 
 
-def by_moments(x, c):
-    """The same from second moments, as it is usually written."""
+def slipped(rng, array, relative=1e-11):
+    """The array, off by a planted error that is far above the rounding of any processor."""
+    return array + relative * np.abs(array).max() * rng.standard_normal(array.shape)
+
+
+def by_moments(x, c, slip=lambda M: M):
+    """The same from second moments, as it is usually written; slip: an error of the moments of either side."""
 
     def root(M):
-        values, vectors = np.linalg.eigh(M)
+        values, vectors = np.linalg.eigh(slip(M))
         return (vectors / np.sqrt(values)) @ vectors.T
 
     n = len(x)
@@ -65,9 +70,12 @@ def test_they_are_those_of_the_second_moments_and_stay_right_where_those_do_not(
     x, c = head(rng)
     assert np.allclose(canonical(x, c).values, by_moments(x, c), atol=1e-10)
     M = gauge(rng, 6, 1e5)
+    assert np.abs(canonical(x @ M.T, c @ np.linalg.inv(M)).values - canonical(x, c).values).max() < 1e-6
+    M = gauge(rng, 6, 1e4)  # an error of the vectors grows by that, one of their moments by its square
     moved = x @ M.T, c @ np.linalg.inv(M)
-    assert np.abs(canonical(*moved).values - canonical(x, c).values).max() < 1e-6
-    assert not np.allclose(by_moments(*moved), canonical(x, c).values, atol=1e-6, equal_nan=False)
+    assert np.abs(canonical(*(slipped(rng, m) for m in moved)).values - canonical(x, c).values).max() < 1e-6
+    off = by_moments(*moved, slip=lambda M: slipped(rng, M)) - canonical(x, c).values
+    assert np.abs(off).max() > 1e-5, "the control"
 
 
 def test_they_lie_in_0_to_1_and_say_what_is_shared(rng):
