@@ -15,7 +15,7 @@ from qkstore.analysis.heads import HeadScore
 from qkstore.contrast import Contrast, check, example
 from qkstore.errors import QKStoreError
 from qkstore.run import Run
-from qkstore.source import code_key
+from qkstore.store.source import code_key
 from qkstore.toy import points as toy_points
 
 

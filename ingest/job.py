@@ -18,7 +18,7 @@ from ingest.prompts.corpus import ANSWER_SLOT, Corpus
 from qkstore.errors import ModelError, PromptError, QKStoreError, RunError
 from qkstore.run.incoming import Incoming
 from qkstore.run.schema import check_run_name
-from qkstore.source import code_key
+from qkstore.store.source import code_key
 
 Progress = Callable[[str, int, int], None]  # stage ('tokenise', 'capture', 'publish'), done, total
 LIBRARIES = ("torch", "transformers", "tokenizers", "duckdb", "numpy")

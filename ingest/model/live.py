@@ -17,7 +17,7 @@ from qkstore.analysis.live import Features, Live, Outcome, Replies
 from qkstore.analysis.targets import Targets, visible_targets
 from qkstore.errors import ContrastError, ModelError
 from qkstore.run import Run
-from qkstore.source import code_key
+from qkstore.store.source import code_key
 from qkstore.store import Store
 from qkstore.subspace import Subspace, random
 

@@ -16,7 +16,7 @@ from qkstore.errors import StoreError
 from qkstore.interval import bootstrap, wilson
 from qkstore.intervention import Condition
 from qkstore.run import Run
-from qkstore.source import code_key
+from qkstore.store.source import code_key
 from qkstore.store import Store
 
 KIND = "live"
@@ -110,7 +110,7 @@ class Live:
 
     gap: the largest |live − closed form| of the edited heads' attention, in the first edited layer, where both are the
     same by definition. noise: by how much two passes that are the same mathematically differ, at most, in attention and
-    in the logit difference. code: the key of what computed it (qkstore.source); None where that was not recorded.
+    in the logit difference. code: the key of what computed it (qkstore.store.source); None where that was not recorded.
     """
 
     run: str

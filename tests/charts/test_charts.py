@@ -14,8 +14,6 @@ from qkstore import charts
 from qkstore.analysis import swaps
 from qkstore.charts import palette
 
-RNG = np.random.default_rng(0)
-
 
 def svg(chart: alt.Chart) -> str:
     """What a browser draws. Charts that fill their place get a width, as the page gives them one."""
@@ -64,7 +62,7 @@ TOKENS = [
 
 def points(groups: list[str], rank: int = 3) -> pl.DataFrame:
     n = len(groups)
-    xyz = RNG.normal(size=(n, 3)) * (np.arange(3) < rank)
+    xyz = np.random.default_rng(0).normal(size=(n, 3)) * (np.arange(3) < rank)
     sides = ["query" if i % 2 else "key" for i in range(n)]
     return pl.DataFrame(
         {
@@ -87,9 +85,9 @@ ALL = {
     ),
     "singular values": lambda dark: charts.singular_values(np.array([3.0, 1.0, 0.1]), 2, dark),
     "canonical": lambda dark: charts.canonical_correlations(np.array([0.9, 0.3, 0.1]), 0.25, dark),
-    "matrix": lambda dark: charts.matrix(RNG.normal(size=(16, 16)), "ΔC", dark),
+    "matrix": lambda dark: charts.matrix(np.random.default_rng(0).normal(size=(16, 16)), "ΔC", dark),
     "zero matrix": lambda dark: charts.matrix(np.zeros((4, 4)), "ΔC", dark),
-    "null": lambda dark: charts.null_strip(5.0, RNG.normal(2, 0.1, 99), dark),
+    "null": lambda dark: charts.null_strip(5.0, np.random.default_rng(0).normal(2, 0.1, 99), dark),
     "angles": lambda dark: charts.angles(
         pl.DataFrame({"side": ["query", "key"], "index": [1, 1], "angle": [10.0, 80.0]}), dark
     ),

@@ -22,7 +22,10 @@ from qkstore.projection import balanced
 from qkstore.toy import tallies
 from qkstore.toy.points import centroids, clusters, points
 
-RNG = np.random.default_rng(0)
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +42,9 @@ def run(store):
 
 def weights(r1: int = 2, r2: int = 3, d: int = 32, d_head: int = 8) -> dict[str, np.ndarray]:
     """Of a head that was never trained: what holds of ΔC and G holds for any weights."""
-    maps = {f"{side}{i}": RNG.normal(size=(d, r)) for side in "AB" for i, r in ((1, r1), (2, r2))}
-    return maps | {name: RNG.normal(size=(d_head, d)) for name in ("W_Q", "W_K")}
+    rng = np.random.default_rng(0)
+    maps = {f"{side}{i}": rng.normal(size=(d, r)) for side in "AB" for i, r in ((1, r1), (2, r2))}
+    return maps | {name: rng.normal(size=(d_head, d)) for name in ("W_Q", "W_K")}
 
 
 # -- which runs there are ----------------------------------------------------------------------------------------
@@ -180,7 +184,7 @@ def test_exact_triplets_have_exactly_the_latents_rank_and_the_others_have_not(st
 # -- G -----------------------------------------------------------------------------------------------------------
 
 
-def test_g_is_the_logit_between_single_coordinates():
+def test_g_is_the_logit_between_single_coordinates(rng):
     w = weights(2, 3)
     G = interaction(w).G
     A, B = (np.hstack([w[f"{side}1"], w[f"{side}2"]]) for side in "AB")
@@ -188,7 +192,7 @@ def test_g_is_the_logit_between_single_coordinates():
         for j in range(5):
             q, k = w["W_Q"] @ B[:, i], w["W_K"] @ A[:, j]
             assert G[i, j] == pytest.approx(sum(q[d] * k[d] for d in range(8)))
-    z_q, z_k = RNG.normal(size=5), RNG.normal(size=5)
+    z_q, z_k = rng.normal(size=5), rng.normal(size=5)
     assert (w["W_Q"] @ B @ z_q) @ (w["W_K"] @ A @ z_k) == pytest.approx(z_q @ G @ z_k)
 
 
@@ -227,22 +231,22 @@ def test_queries_find_the_keys_of_their_code_and_flipping_one_u_destroys_it(stor
         assert found.flipped < 0.6
 
 
-def test_nearest_depends_on_the_basis_that_training_left_open_and_balanced_does_not():
+def test_nearest_depends_on_the_basis_that_training_left_open_and_balanced_does_not(rng):
     signs = np.array([[a, b, c] for a in (-1, 1) for b in (-1, 1) for c in (-1, 1)], float)
-    code = RNG.integers(8, size=800)
-    q, k = signs[code] + 0.05 * RNG.normal(size=(800, 3)), signs[code[::-1]] + 0.05 * RNG.normal(size=(800, 3))
+    code = rng.integers(8, size=800)
+    q, k = signs[code] + 0.05 * rng.normal(size=(800, 3)), signs[code[::-1]] + 0.05 * rng.normal(size=(800, 3))
     M = np.array([[1.0, 3, 3], [0, 1, 3], [0, 0, 1]])
     upright, sheared = clusters(q, k, code, code[::-1]), clusters(q @ M, k @ np.linalg.inv(M).T, code, code[::-1])
     assert upright.nearest == upright.balanced == upright.attended == 1
     assert sheared.nearest < 0.7
     assert sheared.balanced == sheared.attended == 1
     assert upright.flipped == 0
-    shuffled = clusters(q, k, RNG.permutation(code), code[::-1])
+    shuffled = clusters(q, k, rng.permutation(code), code[::-1])
     assert max(shuffled.attended, shuffled.nearest, shuffled.balanced) < 0.25
 
 
-def test_balance_keeps_every_logit_and_evens_the_moments():
-    q, k = RNG.normal(size=(300, 4)) @ RNG.normal(size=(4, 4)), RNG.normal(size=(500, 4)) @ RNG.normal(size=(4, 4)) + 1
+def test_balance_keeps_every_logit_and_evens_the_moments(rng):
+    q, k = rng.normal(size=(300, 4)) @ rng.normal(size=(4, 4)), rng.normal(size=(500, 4)) @ rng.normal(size=(4, 4)) + 1
     a, b = balanced(q, k)
     assert np.allclose(a @ b.T, q @ k.T)
     assert np.allclose(a.T @ a / 300, b.T @ b / 500)
@@ -250,16 +254,16 @@ def test_balance_keeps_every_logit_and_evens_the_moments():
     again = balanced(a, b)
     assert np.allclose(again[0], a)
     assert np.allclose(again[1], b)
-    M = RNG.normal(size=(4, 4))
+    M = rng.normal(size=(4, 4))
     turned = balanced(q @ M, k @ np.linalg.inv(M).T)
     assert np.allclose(np.linalg.svd(turned[0], compute_uv=False), np.linalg.svd(a, compute_uv=False)), (
         "up to a rotation, of any basis"
     )
 
 
-def test_balance_leaves_what_has_no_basis_to_choose():
-    flat = RNG.normal(size=(50, 1)) @ np.ones((1, 2))
-    k = RNG.normal(size=(50, 2))
+def test_balance_leaves_what_has_no_basis_to_choose(rng):
+    flat = rng.normal(size=(50, 1)) @ np.ones((1, 2))
+    k = rng.normal(size=(50, 2))
     assert all(np.array_equal(a, b) for a, b in zip(balanced(flat, k), (flat, k)))
 
 

@@ -17,12 +17,12 @@ import qkstore
 from dashboard import results
 from qkstore.analysis import live
 from qkstore.analysis.live import Live
-from qkstore.source import code_key
+from qkstore.store.source import code_key
 
 SCORE = """
 import sys, qkstore
 from qkstore.contrast import Contrast
-from qkstore.source import code_key
+from qkstore.store.source import code_key
 order = Contrast("order", "k.prompt_id = q.prompt_id", "k.order_id = q.queried_order", "k.order_id <> q.queried_order")
 store = qkstore.open(sys.argv[1])
 store.heads(store.run("synthetic"), order, nulls=0)
