@@ -176,16 +176,16 @@ def keys(features: Features) -> dict[str, list[str]]:
     return {name: [c.key for c in contrasts] for name, contrasts in features.items()}
 
 
-def keep(store: Store, found: Live) -> None:
-    """Into the catalogue, where the first result of a key stays; nowhere in a store that one may only read."""
+def keep(store: Store, result: Live) -> None:
+    """Keep a result in the catalogue. The first of a key stays; a store that may only be read keeps nothing."""
     with suppress(StoreError):  # what took a model minutes is not lost for that
         store.catalog.keep_result(
-            found.key, KIND, found.run, "+".join(found.features), found.to_dict() | {"created": None}
+            result.key, KIND, result.run, "+".join(result.features), result.to_dict() | {"created": None}
         )
 
 
 def kept(store: Store, asked: Live) -> Live | None:
-    """The result that was kept of the same question: `asked` names all that decides it, and holds no conditions."""
+    """Return the kept result with the same key as `asked`, or None. Only `asked.key` is used."""
     payload = store.catalog.result(asked.key)
     return None if payload is None else Live.of(payload)
 
@@ -195,24 +195,24 @@ def results(store: Store, run: Run, features: Features | None = None, head: str 
 
     With `features`, those of exactly these, in any order; with `head`, those that edited it.
     """
-    found = [
+    every = [
         replace(Live.of(row["payload"]), created=str(row["created"])) for row in store.catalog.results(KIND, run.name)
     ]
     asked = None if features is None else keys(features)
     return [
         r
-        for r in found
+        for r in every
         if tuple(r.identity) == run.identity and asked in (None, r.features) and (head is None or head in r.heads)
     ]
 
 
-def table(found: Live, head: str) -> pl.DataFrame:
+def table(result: Live, head: str) -> pl.DataFrame:
     """One row for each condition: attention on the target in one edited head and downstream, and the answers.
 
     The head's attention is given in closed form and live.
     """
     rows = []
-    for c in found.conditions:
+    for c in result.conditions:
         live, closed, down, said = c.attention[head], c.closed[head], c.downstream, c.answers
         rows.append(
             {
@@ -231,12 +231,12 @@ def table(found: Live, head: str) -> pl.DataFrame:
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def statement(found: Live, head: str) -> str:
+def statement(result: Live, head: str) -> str:
     """What a chart of one head's result shows, and what it can be trusted for, in plain words."""
-    noise, first = found.noise, head.split(":")[0] == found.heads[0].split(":")[0]
+    noise, first = result.noise, head.split(":")[0] == result.heads[0].split(":")[0]
     told = [
-        f"What the target has after each swap, with 95 % intervals; {found.split or 'whole'} split; {found.title}.",
-        f"Live and closed form differ by {found.gap:.0e} at most in the first edited layer"
+        f"What the target has after each swap, with 95 % intervals; {result.split or 'whole'} split; {result.title}.",
+        f"Live and closed form differ by {result.gap:.0e} at most in the first edited layer"
         + (
             "."
             if first
@@ -245,8 +245,8 @@ def statement(found: Live, head: str) -> str:
         f"Two passes that ought to be equal differ by up to {noise['attention']:.0e} in attention"
         + ("." if noise["difference"] is None else f" and {noise['difference']:.0e} in the answers' logit difference."),
     ]
-    told += [f"Answers are left out: {found.unanswered}."] if found.unanswered else []
-    return " ".join(told + ([] if found.code == code_key(*CODE) else [OTHER_CODE]))
+    told += [f"Answers are left out: {result.unanswered}."] if result.unanswered else []
+    return " ".join(told + ([] if result.code == code_key(*CODE) else [OTHER_CODE]))
 
 
 def possible(run: Run) -> bool:
@@ -256,20 +256,8 @@ def possible(run: Run) -> bool:
 
 def command(store: Store, run: Run, names: Sequence[str], layer: int) -> str:
     """The command that makes a live result of one or two features, at every head of a layer."""
-    words = [
-        "python",
-        "-m",
-        "ingest",
-        "intervene",
-        "--store",
-        str(store.path),
-        "--run",
-        run.name,
-        "--model",
-        run.model,
-        "--contrast",
-        names[0],
-    ]
+    words = ["python", "-m", "ingest", "intervene", "--store", str(store.path), "--run", run.name]
+    words += ["--model", run.model, "--contrast", names[0]]
     words += [w for name in names[1:] for w in ("--and", name)]
     return shlex.join([*words, "--layer", str(layer)])
 
