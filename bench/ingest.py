@@ -80,7 +80,7 @@ class Times:
         return [a / b for a, b in zip(self.ingest, self.bare)]
 
 
-class _Stop(Exception):  # noqa: N818
+class _Stop(Exception):
     pass
 
 

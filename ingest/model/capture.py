@@ -167,7 +167,7 @@ def ranges(numbers) -> str:
 
 
 # Not an error: the last layer wanted has been read, and the rest of the pass is not needed.
-class _Done(Exception):  # noqa: N818
+class _Done(Exception):
     pass
 
 

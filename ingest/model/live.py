@@ -17,8 +17,8 @@ from qkstore.analysis.live import Features, Live, Outcome, Replies
 from qkstore.analysis.targets import Targets, visible_targets
 from qkstore.errors import ContrastError, ModelError
 from qkstore.run import Run
-from qkstore.store.source import code_key
 from qkstore.store import Store
+from qkstore.store.source import code_key
 from qkstore.subspace import Subspace, random
 
 Progress = Callable[[str, int, int], None]

@@ -1,28 +1,28 @@
 """Prompts with labelled spans: those of the paper, and a person's own."""
 
 from ingest.prompts.prompts import (
-    Label,
-    LabelTypes,
     PROMPT_FIELDS,
-    Prompt,
     SPAN_FIELDS,
     SPLITS,
-    Span,
     TYPE_NAMES,
+    Label,
+    LabelTypes,
+    Prompt,
+    Span,
     check,
     name_of,
     read_jsonl,
 )
 
 __all__ = [
-    "Label",
-    "LabelTypes",
     "PROMPT_FIELDS",
-    "Prompt",
     "SPAN_FIELDS",
     "SPLITS",
-    "Span",
     "TYPE_NAMES",
+    "Label",
+    "LabelTypes",
+    "Prompt",
+    "Span",
     "check",
     "name_of",
     "read_jsonl",

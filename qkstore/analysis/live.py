@@ -16,8 +16,8 @@ from qkstore.errors import StoreError
 from qkstore.interval import bootstrap, wilson
 from qkstore.intervention import Condition
 from qkstore.run import Run
-from qkstore.store.source import code_key
 from qkstore.store import Store
+from qkstore.store.source import code_key
 
 KIND = "live"
 SHARES = ("original_before", "target_before", "original_after", "target_after")

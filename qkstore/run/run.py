@@ -231,7 +231,7 @@ class Run:
             )
         return (
             out
-            if rows is None or len(rows) == len(out) and (rows == np.arange(first, last + 1)).all()
+            if rows is None or (len(rows) == len(out) and (rows == np.arange(first, last + 1)).all())
             else out[rows - first]
         )
 

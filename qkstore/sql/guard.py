@@ -159,7 +159,7 @@ def _check(node: object, scope: _Scope) -> None:
         for part in node:
             _check(part, scope)
     if not isinstance(node, dict):
-        return
+        return None
     kind = node.get("type", "")
     _check_kind(node, kind)
     if kind == "VALUE_CONSTANT":  # its value may hold any keys
@@ -238,7 +238,7 @@ def _check_column(node: dict, scope: _Scope) -> None:
     if alias not in scope.aliases:
         raise GuardError(f"no alias {names[0]!r}: {near(alias, scope.aliases)}")
     known = scope.aliases[alias]
-    if len(names) > 2 or known is not None and column.lower() not in map(str.lower, known):
+    if len(names) > 2 or (known is not None and column.lower() not in map(str.lower, known)):
         raise GuardError(f"no column {'.'.join(names[1:])!r} in {alias}: {near(names[1], known or ())}")
 
 

@@ -15,8 +15,8 @@ from qkstore.contrast.builtin import feature, features
 from qkstore.errors import RunError, StoreError, near
 from qkstore.run import Run
 from qkstore.run.schema import RUN_NAME, check_run_name
-from qkstore.store.source import code_key
 from qkstore.store.catalog import Catalog
+from qkstore.store.source import code_key
 
 DEFAULT = "store"
 

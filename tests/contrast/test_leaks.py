@@ -88,7 +88,7 @@ def test_few_begins_below_its_limit_on_either_side(run, queries, few):
         narrow = ORDER.replace(**{side: f"{getattr(ORDER, side)} and q.prompt_id < {queries}"})
         assert bool(texts(check(run, narrow), "few")) == few, side
         told = texts(check(run, narrow), "few")
-        assert not few or f"{queries} with a {side}" in told or f"{queries} with" in told and side == "positive"
+        assert not few or f"{queries} with a {side}" in told or (f"{queries} with" in told and side == "positive")
 
 
 @pytest.mark.parametrize("turned", [False, True])

@@ -38,7 +38,7 @@ DRAW = """async ([js, data, size]) => {
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("space")
-    texts = {pos: HOSTILE for pos in (5, 12, 19, 26, 35)}  # the keys and the query
+    texts = dict.fromkeys((5, 12, 19, 26, 35), HOSTILE)  # the keys and the query
     server = Server(stores.write(folder / "store", data=stores.hostile(texts)), folder / "server.log")
     yield server
     server.end()

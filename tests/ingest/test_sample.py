@@ -61,7 +61,7 @@ def test_exact_triplets_share_payload_and_noise(variant):
     keys = beside(made)
     assert (keys.filter(side="positive")["payload"] == keys.filter(side="negative")["payload"]).all()
     assert set(keys["variant"]) == {"exact"}
-    out = np.linalg.svd((initial(made.task)["W_K"] @ made.maps["A1"]))[0][
+    out = np.linalg.svd(initial(made.task)["W_K"] @ made.maps["A1"])[0][
         :, made.task.r1 :
     ]  # what latent 1 never reaches
     difference = made.k[0][0::2] - made.k[0][1::2]

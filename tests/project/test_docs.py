@@ -190,7 +190,7 @@ def here(mine, monkeypatch):
 
 def test_the_python_snippet_runs(here, capsys):
     (snippet,) = blocks(README, "python")
-    exec(compile(snippet, "README.md", "exec"), names := {})  # noqa: S102 -- what a reader does with it
+    exec(compile(snippet, "README.md", "exec"), names := {})
     assert names["best"].layer == 1, "the head that was planted"
     assert names["best"].head == 1, "the head that was planted"
     first, second = capsys.readouterr().out.splitlines()[-2:]
@@ -205,7 +205,7 @@ def test_the_snippet_of_the_method_gives_what_one_pass_over_all_shards_gives():
     shards = [(*rng.normal(size=(2, n, d)), query, rng.integers(0, n, 2 * n), sign) for _ in range(3)]
     original, target = rng.normal(size=(2, 5, d))
     names = {"d_head": d, "shards": shards, "original": original, "target": target}
-    exec(compile(snippet, "method.md", "exec"), names)  # noqa: S102 -- what a reader does with it
+    exec(compile(snippet, "method.md", "exec"), names)
     by_hand = sum(q[i].T @ (s[:, None] * k[j]) for q, k, i, j, s in shards) / (3 * n)
     assert np.allclose(names["whole"].delta, by_hand) and not np.allclose(names["whole"].delta, by_hand * 3)
     V = names["space"].V

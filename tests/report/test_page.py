@@ -103,7 +103,7 @@ def test_a_picture_is_xml_whose_text_is_the_text(drawn):
         e
         for e in root.iter()
         for key in e.attrib
-        if key.startswith("on") or key.endswith("href") and not e.attrib[key].startswith("#")
+        if key.startswith("on") or (key.endswith("href") and not e.attrib[key].startswith("#"))
     ]
 
 

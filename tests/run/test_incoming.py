@@ -80,9 +80,8 @@ def test_two_runs_of_one_name(store):
 
 
 def test_two_ingests_of_one_run_at_once(store):
-    with Incoming(store, "r", {}):
-        with pytest.raises(RunError, match="being ingested by another process"):
-            Incoming(store, "r", {})
+    with Incoming(store, "r", {}), pytest.raises(RunError, match="being ingested by another process"):
+        Incoming(store, "r", {})
     with Incoming(store, "r", {}):  # the first one let go
         pass
 

@@ -102,7 +102,7 @@ def test_threads_of_one_process_share_the_file(catalog):
             for _ in range(5):
                 catalog.save(ORDER.replace(name=f"c{i}"))
                 Catalog(catalog.path).contrasts()
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             errors.append(error)
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
