@@ -134,5 +134,5 @@ st.dataframe(
 panel.csv(view, table, "heads")
 panel.reproduce(
     panel.command("heads", view, view.contrast.name, head=False),
-    panel.python(view, "from qkstore.heads import heads", "scores = heads(run, contrast)"),
+    panel.python(view, "from qkstore.analysis.heads import heads", "scores = heads(run, contrast)"),
 )

@@ -98,12 +98,13 @@ st.dataframe(
     },
 )
 panel.csv(view, table, "swaps")
+call = "intervene_queries" if side == "queries" else "intervene"
 panel.reproduce(
     panel.command("intervene", view, **{"and": other, "side": side if side == "queries" else None}),
     panel.python(
         view,
-        f"from qkstore.{'query_swap' if side == 'queries' else 'analysis'} import intervene",
-        f"found = intervene(run, features, {view.layer}, {view.head})",
+        f"from qkstore.analysis.swaps import {call}",
+        f"found = {call}(run, features, {view.layer}, {view.head})",
         "for condition in found.conditions:",
         "    print(condition)",
         features=features,

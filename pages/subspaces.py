@@ -112,7 +112,7 @@ panel.reproduce(
     panel.command("covariance", view, view.contrast.name, out="covariance.npz"),
     panel.python(
         view,
-        "from qkstore.analysis import covariance\nfrom qkstore.dimension import dimension",
+        "from qkstore.analysis import covariance\nfrom qkstore.analysis.evidence import dimension",
         f"found = covariance(run, contrast, {view.layer}, {view.head})",
         "print(found.subspace.rank, found.delta.shape)",
         f"print(dimension(run, contrast, {view.layer}, {view.head}).rank)",

@@ -1,7 +1,8 @@
-"""Shared fixtures."""
+"""What all tests share: one thread a worker, a place for what is made once, pages opened without a browser."""
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from pathlib import Path
@@ -13,8 +14,37 @@ CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 
+def pytest_configure(config):
+    """Workers share the processors: one thread each, set before NumPy and torch are imported."""
+    if hasattr(config, "workerinput"):
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def made_once(tmp_path_factory):
+    """The folder of once.py: of this session, and the same one for its workers."""
+    import once
+
+    base = tmp_path_factory.getbasetemp()
+    once.place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "once"
+    once.place.mkdir(exist_ok=True)
+
+
+@pytest.fixture(scope="session")
+def components():
+    """Streamlit reads the metadata of every installed package for each AppTest run; they do not change meanwhile."""
+    from streamlit.components.v2 import manifest_scanner
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(
+            manifest_scanner, "scan_component_manifests", functools.cache(manifest_scanner.scan_component_manifests)
+        )
+        yield
+
+
 @pytest.fixture
-def show(monkeypatch):
+def show(monkeypatch, components):
     """show(store, page, **choices in the URL) -> the page after its run, without a browser."""
     from streamlit.runtime.pages_manager import PagesManager
     from streamlit.testing.v1 import AppTest
@@ -33,12 +63,21 @@ def show(monkeypatch):
 
     def run(store: Path, page: str, **choices) -> AppTest:
         monkeypatch.setenv("QKSTORE", str(store))
-        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
         for name, value in choices.items():
             app.query_params[name] = str(value)
-        return app.switch_page(f"pages/{page}.py").run()
+        return (app if page == "overview" else app.switch_page(f"pages/{page}.py")).run()
 
     return run
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Workers take whole files, so that what a module makes is made once; slow ones first, or one worker ends late."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{item.path.stem}"))
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import once
 import polars as pl
 import synthetic
 
@@ -85,6 +86,19 @@ def lists(n: int = 480, seed: int = 0) -> synthetic.Synthetic:
 
 
 def write(path: Path, name: str = "boxes", data: synthetic.Synthetic | None = None, **options) -> Path:
-    """A store directory with one run of this kind; returns the directory."""
-    synthetic.write(path, name, data or boxes(**options))
+    """A store directory with one run of boxes, or of `data`; returns the directory.
+
+    A run of `options` alone is made once and copied.
+    """
+    if data is not None:
+        synthetic.publish(path, name, data)
+    else:
+        made = synthetic.key(f"stores-{name}", options)
+        once.runs(made, path, lambda folder: synthetic.publish(folder, name, boxes(**options)))
+    return path
+
+
+def write_lists(path: Path) -> Path:
+    """A store directory with the run 'lists', made once and copied; returns the directory."""
+    once.runs("stores-lists", path, lambda folder: synthetic.publish(folder, "lists", lists()))
     return path

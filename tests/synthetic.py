@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import once
 import polars as pl
 
 import qkstore
@@ -168,14 +169,26 @@ def _vectors(rng, order, entity, n_layers: int, n_heads: int, n_kv_heads: int):
 
 
 def write(store: Path, name: str = "synthetic", data: Synthetic | None = None, **options) -> Synthetic:
-    """Publish a synthetic run into a store directory."""
-    data = data or synthetic(**options)
+    """Publish a synthetic run into a store directory; one of `options` alone is made once and copied."""
+    if data is not None:
+        publish(store, name, data)
+        return data
+    data = synthetic(**options)
+    once.runs(key(name, options), store, lambda path: publish(path, name, data))
+    return data
+
+
+def key(name: str, options: dict) -> str:
+    """The name of a run of these options, as a folder's."""
+    return "-".join([name, *(f"{option}={value}" for option, value in sorted(options.items()))])
+
+
+def publish(store: Path, name: str, data: Synthetic) -> None:
     (store / "runs").mkdir(parents=True, exist_ok=True)
     with Incoming(store, name, data.plan) as incoming:
         for batch in data.batches():
             incoming.put(*batch)
         incoming.publish(data.manifest, data.layers, data.prompts, data.tokens, data.query_rows, data.key_rows)
-    return data
 
 
 def two_runs(path: Path, contrast):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from pathlib import Path
+
+import once
 
 from ingest.toy import Sizes, build
 from ingest.toy.payload import Payload
@@ -16,7 +19,9 @@ SIZES = Sizes(n=512, n_exact=64, n_test=200)
 def write(
     path: Path, variants: tuple[str, ...] = ("discrete", "continuous"), ranks=RANKS, sizes: Sizes = SIZES
 ) -> Path:
-    """A store directory with a run of each variant and pair of ranks; returns the directory."""
+    """A store directory with a run of each variant and pair of ranks, trained once and copied; returns it."""
     for variant in variants:
-        build(path, [Payload(variant, 8, r1, r2) for r1, r2 in ranks], SHORT, sizes)
+        payloads = [Payload(variant, 8, r1, r2) for r1, r2 in ranks]
+        name = "-".join(["toys", variant, *(f"{r1}x{r2}" for r1, r2 in ranks), *map(str, astuple(sizes))])
+        once.runs(name, path, lambda folder, payloads=payloads: build(folder, payloads, SHORT, sizes))
     return path

@@ -30,7 +30,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def lists(tmp_path_factory):
-    path = stores.write(tmp_path_factory.mktemp("lists") / "store", "lists", stores.lists())
+    path = stores.write_lists(tmp_path_factory.mktemp("lists") / "store")
     return qkstore.open(path)
 
 

@@ -115,7 +115,7 @@ def store(tmp_path_factory):
     path = tmp_path_factory.mktemp("store")
     write(path, "plain", synthetic(256))
     write(path, "noise", synthetic(240, n_layers=1, n_heads=40, n_kv_heads=40, seed=5))
-    stores.write(path, "lists", stores.lists())
+    stores.write_lists(path)
     return qkstore.open(path)
 
 

@@ -44,7 +44,7 @@ def mixed(tmp_path_factory, only) -> Path:
     """The same beside a run of boxes and one of lists."""
     path = tmp_path_factory.mktemp("mixed") / "store"
     stores.write(path)
-    stores.write(path, "lists", stores.lists())
+    stores.write_lists(path)
     for file in (only / "runs").glob("*.duckdb"):
         (path / "runs" / file.name).symlink_to(file)
     return path

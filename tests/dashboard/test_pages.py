@@ -33,7 +33,7 @@ def store(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def lists(tmp_path_factory) -> Path:
-    return stores.write(tmp_path_factory.mktemp("lists") / "store", "lists", stores.lists())
+    return stores.write_lists(tmp_path_factory.mktemp("lists") / "store")
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_every_built_in_contrast_of_lists_shows_on_every_page(show, lists, name)
 
 
 def test_another_run_drops_what_it_has_not_and_keeps_what_it_has(show, own):
-    stores.write(own, "lists", stores.lists())
+    stores.write_lists(own)
     app = show(own, "subspaces", run="boxes", contrast="lexical", layer=0, head=3)
     app.selectbox(key="url-run").select("lists").run()
     assert "contrast" not in app.query_params

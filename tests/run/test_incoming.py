@@ -188,7 +188,7 @@ def test_types_of_labels_are_kept(store):
 FEW_DESCRIPTORS = """
 import resource, sys
 from synthetic import synthetic
-from qkstore.incoming import Incoming
+from qkstore.run.incoming import Incoming
 {planted}
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 data = synthetic()
@@ -199,7 +199,7 @@ with Incoming(sys.argv[1], "r", data.plan) as incoming:
 """
 MAPPED = """
 import numpy as np
-from qkstore import incoming as module
+from qkstore.run import incoming as module
 find, maps = module._Stored.at, []
 module._Stored.at = lambda path: maps.append(np.load(path, mmap_mode="r")) or find(path)
 """
