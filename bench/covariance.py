@@ -72,7 +72,10 @@ def make(store: Path, n: int, m: int, d: int, heads: int = 4) -> tuple[np.ndarra
             "queried_order": rng.integers(1, m + 1, n),
         }
     )
-    rows = lambda name, role: tokens.filter(pl.col("role") == role).select("prompt_id", "pos").with_row_index(name)
+
+    def rows(name: str, role: str) -> pl.DataFrame:
+        return tokens.filter(pl.col("role") == role).select("prompt_id", "pos").with_row_index(name)
+
     manifest = dict(
         model="bench",
         architecture="none",

@@ -90,7 +90,7 @@ def main() -> int:
 
     def plain() -> float:
         return statistics.mean(
-            _seconds(lambda: alone(t, t.r1, t.r2, steps, how.rate)) / steps for t in (tasks[0], tasks[-1])
+            _seconds(lambda t=t: alone(t, t.r1, t.r2, steps, how.rate)) / steps for t in (tasks[0], tasks[-1])
         )
 
     turns = [(stacked(tasks), stacked(tasks[:1]), plain()) for _ in range(options.rounds)]

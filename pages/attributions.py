@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import streamlit as st
+
 from dashboard import panel, results, shell, state
 from dashboard.text import line, tokens
 from qkstore import charts
@@ -9,8 +11,6 @@ from qkstore.analysis import attribution, build_split, judge_split
 from qkstore.text import visible
 
 shell.enter()
-
-import streamlit as st
 
 panel.title(
     "Attributions",

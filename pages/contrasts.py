@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import streamlit as st
+
 from dashboard import editor, panel, shell, state
 from dashboard.text import line, plain
 from qkstore.analysis import build_split
 
 shell.enter()
-
-import streamlit as st
 
 panel.title(
     "Contrasts", "Which query–key pairs share a feature, and which do not: a rule in SQL over queries q and keys k."

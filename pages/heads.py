@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import streamlit as st
+
 from dashboard import panel, results, shell, state
 from dashboard.text import line
 from qkstore import charts
 from qkstore.analysis import heads
 
 shell.enter()
-
-import streamlit as st
 
 panel.title(
     "Heads", "Which heads carry a feature? A cell is a head: click one to see it, then follow it to the other pages."

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import streamlit as st
+
 from dashboard import panel, results, shell, state
 from dashboard.text import line, plain
 from qkstore import charts
 from qkstore.analysis import live, swaps
 
 shell.enter()
-
-import streamlit as st
 
 SIDES = {"keys": "Keys", "queries": "Queries"}
 SAID = {

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import streamlit as st
+
 from dashboard import panel, shell, state
 from dashboard.text import line, plain
 from qkstore.store.overview import overview
 
 shell.enter()
-
-import streamlit as st
 
 panel.title("Overview", "Queries and keys of transformer heads, and the contrasts that tell what they carry.")
 store = shell.store()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import streamlit as st
+
 from dashboard import panel, results, shell, space, state
 from dashboard.text import line
 from qkstore import charts, contrast
 from qkstore.analysis.points import held
 
 shell.enter()
-
-import streamlit as st
 
 METHODS = {"pca": "PCA", "umap": "UMAP", "raw": "Raw PCA"}
 PLOTS = {"2d": "2-D", "3d": "3-D"}

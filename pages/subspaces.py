@@ -5,14 +5,14 @@ How many dimensions it takes, whether it beats chance, and what it shares with a
 
 from __future__ import annotations
 
+import streamlit as st
+
 from dashboard import panel, results, shell, state
 from dashboard.text import line, plain
 from qkstore import charts
 from qkstore.analysis import head
 
 shell.enter()
-
-import streamlit as st
 
 panel.title(
     "Subspaces", "How many dimensions does the feature take in this head, and what does it share with another feature?"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import streamlit as st
+
 from dashboard import panel, results, shell, space, state
 from dashboard.text import line, plain
 from qkstore import charts, toy
@@ -9,8 +11,6 @@ from qkstore.analysis import swaps
 from qkstore.toy import tallies
 
 shell.enter()
-
-import streamlit as st
 
 PLOTS = {"2d": "2-D", "3d": "3-D"}
 BASES = {"trained": "As trained", "balanced": "Balanced"}

@@ -171,7 +171,7 @@ def _blocks(x: np.ndarray, c: np.ndarray, rng: np.random.Generator) -> np.ndarra
 
 def _null(blocks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(REPLICATES, min(p, m)) norm of each replicate less its first j rows and columns, for every j."""
-    n, p, m = blocks.shape
+    _, p, m = blocks.shape
     j, out = np.arange(min(p, m)), np.empty((REPLICATES, min(p, m)))
     for start in range(0, REPLICATES, REPLICATES_AT_ONCE):
         part = out[start : start + REPLICATES_AT_ONCE]

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-place: Path  # the folder of what is made, which conftest.py names at the start
+place = Path()  # the folder of what is made, which conftest.py names at the start
 
 
 def made(name: str, make: Callable[[Path], object]) -> Path:

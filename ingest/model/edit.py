@@ -186,7 +186,7 @@ class _Editing:
 
     def _add(self, output: Tensor, heads: list[int], change: Tensor) -> Tensor:
         """The kernel's output with the change at the edited rows and heads; what is not edited keeps every bit."""
-        B, E, Q, d = change.shape
+        B, _, _, d = change.shape  # (B, E, Q, d_value)
         edited = output.reshape(B, -1, output.shape[2:].numel() // d, d).clone()  # (B, T, H, d_value)
         prompt = torch.arange(B, device=output.device)[:, None, None]
         at = prompt, self.rows.columns[:, :, None], torch.tensor(heads, device=output.device)

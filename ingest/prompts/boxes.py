@@ -42,7 +42,7 @@ class Pairs:
         return replace(self, boxes=self._put(self.boxes, box))
 
     def _put(self, words: tuple[str, ...], word: str) -> tuple[str, ...]:
-        return words[: self.queried] + (word,) + words[self.queried + 1 :]
+        return (*words[: self.queried], word, *words[self.queried + 1 :])
 
     @property
     def entity(self) -> str:

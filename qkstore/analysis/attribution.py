@@ -1,4 +1,4 @@
-"""Attribution in one head: one prompt's logits, shares of the gap over many prompts, and each query's gap (eq. 13–15)."""
+"""Attribution in one head: one prompt's logits, shares of the gap over many prompts, each query's gap (eq. 13–15)."""
 
 from __future__ import annotations
 

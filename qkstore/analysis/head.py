@@ -79,7 +79,7 @@ class Head:
         return Rows.of(self.run, contrast, split_of(self.run, split)).read(self)
 
     def subspace(self, contrasts: Contrasts, rank: int | None = None) -> Subspace:
-        """The subspace of a contrast, or the span of several; built on the train split, 99 % rank unless one is given."""
+        """The subspace of a contrast, or the span of several, of the train split; 99 % rank unless one is given."""
         parts = [Subspace.of(self.read(c).covariance.delta, rank) for c in contrasts]
         return parts[0] if len(parts) == 1 else union(parts)
 

@@ -107,7 +107,7 @@ def contrasts(options) -> None:
         )
         return
     run, rows = store.run(options.run), []
-    for name, members in store.features(run).items():
+    for members in store.features(run).values():
         for contrast in members if len(members) == 1 else ():
             try:
                 counts = pairs(run, contrast).counts

@@ -63,7 +63,7 @@ def print_table(rows: list[dict]) -> None:
         return
     cells = [[_cell(v) for v in row.values()] for row in rows]
     widths = [max(len(name), *(len(row[i]) for row in cells)) for i, name in enumerate(rows[0])]
-    for line in [list(rows[0])] + cells:
+    for line in [list(rows[0]), *cells]:
         print(
             "  ".join(
                 text.ljust(w) if i == 0 else text.rjust(w) for i, (text, w) in enumerate(zip(line, widths))

@@ -49,7 +49,8 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nothing else may write into the answers
-    nowhere, runs, requests = open(os.devnull, "w"), _Runs(), queue.SimpleQueue()
+    nowhere = open(os.devnull, "w")  # noqa: SIM115 as long as the process lives
+    runs, requests = _Runs(), queue.SimpleQueue()
     # Loads what the first answer would wait for.
     duckdb.connect(config=SETTINGS).execute("SELECT 1").to_arrow_reader(BATCH).read_all()
     threading.Thread(target=_listen, args=(requests,), daemon=True).start()

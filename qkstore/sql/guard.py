@@ -159,11 +159,12 @@ def _check(node: object, scope: _Scope) -> None:
         for part in node:
             _check(part, scope)
     if not isinstance(node, dict):
-        return None
+        return
     kind = node.get("type", "")
     _check_kind(node, kind)
     if kind == "VALUE_CONSTANT":  # its value may hold any keys
-        return _check_type(node["value"]["type"])
+        _check_type(node["value"]["type"])
+        return
     for key, part in node.items():
         if part and key not in grammar.KEYS:
             raise GuardError(_KEYS_REFUSED.get(key, f"{key.replace('_', ' ')} is not possible here"))

@@ -110,7 +110,7 @@ class Store:
         seed: int = 0,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[HeadScore]:
-        """Every head's scores (see qkstore.heads.heads), computed once for all who use the store and kept in its catalogue."""
+        """Every head's scores (see qkstore.heads.heads), computed once for all users and kept in the catalogue."""
         key = hashlib.sha256(repr((run.identity, contrast.key, nulls, seed, code_key())).encode()).hexdigest()
         kept = self.catalog.result(key)
         if kept is not None:

@@ -19,8 +19,8 @@ class Centroids(NamedTuple):
     """Shares of n queries that are at the key centroid of their own code.
 
     attended: its q · c is the largest of all centroids. nearest: it is the nearest one. balanced: it is the nearest one
-    in the balanced basis (see qkstore.projection.balanced): `nearest` depends on what training left open. flipped: as attended,
-    with the sign of the first u alone turned, which must destroy it.
+    in the balanced basis (see qkstore.projection.balanced): `nearest` depends on what training left open.
+    flipped: as attended, with the sign of the first u alone turned, which must destroy it.
     """
 
     attended: float

@@ -54,7 +54,7 @@ def test_the_answer_is_the_token_that_the_key_has(make):
     )
     assert live.next_token(tokenizer, TEXTS[0], "Z", ids) == ids[at]
     assert live.next_token(tokenizer, TEXTS[0], "O", ids) != ids[at]
-    assert live.next_token(tokenizer, TEXTS[0], "Z", ids[:-1] + [0]) is None
+    assert live.next_token(tokenizer, TEXTS[0], "Z", [*ids[:-1], 0]) is None
 
 
 def test_a_chat_text_gets_no_second_beginning():

@@ -81,7 +81,10 @@ def test_matches_are_those_of_a_loop(store):
     for raw in (False, True):
         said = matches(found, raw)
         key = found.key.vectors if raw else found.key.coordinates
-        apart = lambda side: side.prompt // 2 % 2
+
+        def apart(side):
+            return side.prompt // 2 % 2
+
         groups = sorted(set(found.key.group[apart(found.key) == 1]))
         centre = np.array([key[(apart(found.key) == 1) & (found.key.group == g)].mean(axis=0) for g in groups])
         for name, side in (("query", found.query), ("key", found.key)):

@@ -57,7 +57,8 @@ def test_targets_that_are_hidden_are_counted_and_all_layers_must_see_the_rest(st
     order, far = store.feature(run, "order"), Layer(0, 1.0, None, None, True)
     near, blind = replace(far, layer=1, window=20), replace(far, layer=2, window=1)
     every, seen = (targets.visible_targets(run, order, layers, "test") for layers in ([far], [far, near]))
-    assert every.hidden == 0 < seen.hidden and len(seen) + seen.hidden == len(every)
+    assert every.hidden == 0 < seen.hidden
+    assert len(seen) + seen.hidden == len(every)
     assert np.isin(seen.query, every.query).all()
     with pytest.raises(ContrastError, match="layers 0, 2 together see none of the 75 pairs .* windows are None, 1"):
         targets.visible_targets(run, order, [far, blind], "test")

@@ -70,6 +70,7 @@ def order(q, k):
     used = q["variant"] == "fixed" or (q["split"] == "test" and q["variant"] == "base")
     if used and q["role"] == "answer_slot" and k["role"] == "box" and k["prompt_id"] == q["prompt_id"]:
         return 1 if k["order_id"] == q["queried_order"] else -1
+    return None
 
 
 def lexical(q, k):
@@ -80,6 +81,7 @@ def lexical(q, k):
         and k["order_id"] == q["queried_order"]
     ):
         return 1 if k["prompt_id"] == q["prompt_id"] else -1 if k["prompt_id"] == q["counterfactual_id"] else None
+    return None
 
 
 def authors_lexical(q, k):
@@ -90,6 +92,7 @@ def authors_lexical(q, k):
         and k["order_id"] == q["queried_order"]
     ):
         return {"base": 1, "counterfactual": -1}.get(q["variant"])
+    return None
 
 
 def reflexive(q, k):
@@ -102,11 +105,13 @@ def reflexive(q, k):
         if k["prompt_id"] == q["prompt_id"]:
             return 1
         return -1 if k["variant"] == "reflexive" and k["id"] == q["id"].replace("base", "reflexive") else None
+    return None
 
 
 def category(q, k):
     if q["role"] == "answer_slot" and k["role"] == "item" and k["span_last"] and k["prompt_id"] == q["prompt_id"]:
         return 1 if k["category"] == q["queried_category"] else -1
+    return None
 
 
 RULES = {
@@ -225,7 +230,7 @@ def test_category_contrasts_are_the_pairs_of_a_loop(store, name):
 
 
 def test_only_the_last_token_of_an_item_is_a_key(store):
-    queries, keys = sides(store.run("lists"))
+    _, keys = sides(store.run("lists"))
     used = {k for _, k, _ in found(store.run("lists"), builtin.CATEGORY)}
     assert used < {k["row"] for k in keys if k["role"] == "item"}  # some items fall into two tokens
     assert all(keys[k]["span_last"] for k in used)

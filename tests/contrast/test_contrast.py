@@ -218,7 +218,7 @@ def test_a_whole_select_that_gives_no_pairs(run, select, says):
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        (dict(), "no positive predicate"),
+        ({}, "no positive predicate"),
         (dict(positive="k.a = 1"), "no negative predicate"),
         (dict(positive="k.a = 1", negative="k.a = 2", pairs="select 1"), "predicates and a whole SELECT"),
         (dict(positive="k.a = 1", negative="k.a = 2", weighting="pairs"), "did you mean 'pair'"),

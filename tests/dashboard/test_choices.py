@@ -197,7 +197,7 @@ def test_the_figures_of_heads_are_those_of_the_scores(show, boxes):
     assert app.metric[0].value == str(sum(s.accuracy > 0.5 for s in scores))
     assert app.metric[1].value == f"L{best.layer} H{best.head}"
     assert app.metric[3].value == f"{best.n_queries:,}"
-    assert [s.value for s in app.subheader][0] == "Layer 0, head 3"
+    assert app.subheader[0].value == "Layer 0, head 3"
 
 
 # -- toy ---------------------------------------------------------------------------------------------------------

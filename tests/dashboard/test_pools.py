@@ -71,7 +71,9 @@ def test_two_sessions_do_not_wait_for_each_other():
 
 def test_with_python_in_the_pool_they_would():
     done = two_sessions("planted()", seconds=3)
-    assert done.returncode != 0 and "Timeout" in done.stderr and not done.stdout
+    assert done.returncode != 0
+    assert "Timeout" in done.stderr
+    assert not done.stdout
 
 
 def test_text_is_made_visible_a_column_at_a_time_nulls_kept():
@@ -97,4 +99,5 @@ def test_no_python_function_is_handed_to_a_pool(package):
 
 def test_one_that_is_would_be_noticed():
     assert callbacks("rows.with_columns(pl.col('x').map_elements(visible))") == {"map_elements"}
-    assert callbacks("con.create_function('f', f)") and not callbacks("names = map(visible, names)")
+    assert callbacks("con.create_function('f', f)")
+    assert not callbacks("names = map(visible, names)")

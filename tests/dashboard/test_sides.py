@@ -33,7 +33,7 @@ def test_swaps_of_queries_are_shown_on_request(show, store):
     assert not app.warning
     assert "takes on the coordinates of another" in said(app)
     assert f"{found.stored:.0%}".replace("%", " %") in said(app)
-    assert dict((m.label, m.value) for m in app.metric)["Queries"] == f"{found.n:,}"
+    assert {m.label: m.value for m in app.metric}["Queries"] == f"{found.n:,}"
     keys = show(store, "interventions", run="boxes", contrast="order", layer=0, head=0)
     assert "equals a re-run of the model" in said(keys)
     assert "takes on the coordinates of another that" not in said(keys)

@@ -56,7 +56,7 @@ def test_the_grid_and_the_head_chosen(show, store):
     assert not app.warning
     assert charts(app) == CHARTS
     assert shown(app) == "The head of r1 = 2, r2 = 3"
-    assert [m.value for m in app.metric][0] == "4 of 4"
+    assert app.metric[0].value == "4 of 4"
     assert app.metric[3].value == "Feature split"
     measured = qkstore.open(store).run(NAME.format(2, 3)).measures
     assert app.metric[2].value == f"{measured['accuracy']:.1%}".replace("%", " %")
@@ -193,7 +193,8 @@ def test_a_click_on_a_cell_chooses_that_head(store, tmp_path):
             for chart, (r1, r2) in enumerate(((6, 6), (3, 2))):  # in the map of ranks, then in that of accuracy
                 place = tab.page.locator("[data-testid=stVegaLiteChart]").nth(chart)
                 place.locator(f'[aria-roledescription="rect mark"][aria-label*="r1: {r1}; r2: {r2}"]').first.click()
-                assert tab.becomes(lambda: tab.page.get_by_text(f"The head of r1 = {r1}, r2 = {r2}").count(), 1)
+                title = tab.page.get_by_text(f"The head of r1 = {r1}, r2 = {r2}")
+                assert tab.becomes(title.count, 1)
                 assert f"run={NAME.format(r1, r2)}" in tab.page.url
                 assert "contrast=z1" in tab.page.url
             assert all(

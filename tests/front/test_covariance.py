@@ -111,12 +111,12 @@ def test_an_empty_side_is_an_error_at_read_out_only(rng, sign, side):
     one_sided = Pairs(pairs.query, pairs.key, np.full(len(pairs), sign))
     fitted = fit(q, k, one_sided)
     with pytest.raises(ContrastError, match=side):
-        fitted.delta
+        _ = fitted.delta
     with pytest.raises(ContrastError, match=side):
         one_sided.coefficient()
     assert fitted.merge(fit(q, k, Pairs(pairs.query, pairs.key, -one_sided.sign))).delta is not None
     with pytest.raises(ContrastError, match="weightless"):
-        fit(q, k, Pairs([0, 0], [0, 1], [1, -1], [0.0, 1.0])).delta
+        _ = fit(q, k, Pairs([0, 0], [0, 1], [1, -1], [0.0, 1.0])).delta
 
 
 @pytest.mark.parametrize(

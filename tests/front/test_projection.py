@@ -67,7 +67,10 @@ def test_pca_is_the_svd_of_all_points(rng):
     assert view.query.shape == (50, 3)
     assert not np.allclose(drawn.mean(axis=0), view.query.mean(axis=0))  # centred together, not each for itself
     full = np.concatenate([pca(q, k, 6).query, pca(q, k, 6).key])
-    distance = lambda x: np.linalg.norm(x[:, None] - x, axis=2)
+
+    def distance(x):
+        return np.linalg.norm(x[:, None] - x, axis=2)
+
     assert np.allclose(distance(full), distance(points))
     assert not np.allclose(distance(drawn), distance(points))
 

@@ -72,7 +72,7 @@ def gap(captured, capture, own, k=None, **how) -> float:
 
 @pytest.mark.parametrize("padding", ["right", "left"])
 def test_stored_vectors_give_the_models_own_attention(case, padding):
-    name, _, capture, own = case
+    _, _, capture, own = case
     assert gap(capture(BATCH, EVERY, EVERY, padding), capture, own) < 1e-5
 
 
@@ -151,7 +151,7 @@ def test_control_without_the_mask_fails(case):
 
 
 def test_facts_are_the_configurations(case):
-    name, net, capture, _ = case
+    name, _, capture, _ = case
     facts = {
         "gemma2": dict(scaling=24**-0.5, softcap=0.5, window=5, causal=True),
         "mistral": dict(scaling=0.25, softcap=None, window=4, causal=True),

@@ -158,7 +158,7 @@ def test_stored_attention_of_a_rendered_chat_is_the_models_own(small, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("layout", [dict(), dict(sharded=True, jinja=True)], ids=["one-file", "shards"])
+@pytest.mark.parametrize("layout", [{}, dict(sharded=True, jinja=True)], ids=["one-file", "shards"])
 def test_a_downloaded_folder_loads_whole(family, layout, dtype, tmp_path):
     where = models.download(tmp_path / "m", family, TEXT, **layout)
     assert len(list(where.glob("*.safetensors"))) == (1 if not layout else len(list(where.glob("model-*"))))

@@ -12,6 +12,7 @@ import models
 import pytest
 import torch
 import transformers as tf
+from conftest import ROOT
 
 import qkstore
 from ingest import demo
@@ -20,7 +21,6 @@ from ingest.prompts import boxes, lists
 from qkstore.errors import RunError
 
 torch.set_num_threads(1)
-from conftest import ROOT
 
 WORDS = models.words(boxes.build(300, "both", 0, 300), lists.build(300, 0, 300))
 

@@ -336,7 +336,7 @@ def test_the_page_shows_live_beside_closed_form(show, store, both):
     app = show(store.path, "interventions", run="both", contrast="order", layer=1, head=2, **{"and": "lexical"})
     assert not app.exception
     assert not app.error
-    assert [s.value for s in app.subheader][0] == "In the running model"
+    assert app.subheader[0].value == "In the running model"
     (choice,) = [s for s in app.selectbox if s.label == "Result"]  # several results of this head were made above
     app = choice.select_index(choice.options.index(both.title)).run()
     said = "\n".join(e.proto.body for e in app.get("html"))

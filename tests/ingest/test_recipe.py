@@ -43,12 +43,18 @@ def trained(*tasks: Payload, steps: int = 300) -> list[module.Trained]:
 # -- what a recipe does ------------------------------------------------------------------------------------------
 
 
+def rates_of(training) -> list[float]:
+    """The rate of each step, as it is taken."""
+    rates, step = [], training.optimiser.step
+    training.optimiser.step = lambda: (rates.append(training.optimiser.param_groups[0]["lr"]), step())
+    return rates
+
+
 def test_the_rate_falls_as_a_cosine_to_zero_or_stays():
     falling = [0.1, 0.1 * (1 + 0.5**0.5) / 2, 0.05, 0.1 * (1 - 0.5**0.5) / 2]
     for how, expected in ((Recipe("c", 0.1, 4, cosine=True), falling), (Recipe("p", 0.1, 4), [0.1] * 4)):
-        training, rates = Training([TASK], how), []
-        step = training.optimiser.step
-        training.optimiser.step = lambda: (rates.append(training.optimiser.param_groups[0]["lr"]), step())
+        training = Training([TASK], how)
+        rates = rates_of(training)
         while not training.finished:
             training.advance()
         assert rates == pytest.approx(expected)

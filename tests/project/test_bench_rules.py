@@ -85,7 +85,7 @@ def test_both_sides_of_the_toy_bench_do_the_steps_they_say(monkeypatch, capsys):
 
 def test_the_plain_head_is_a_head_of_the_task():
     task = Payload("discrete", 4, 2, 3)
-    begun, done = ({n: v for n, v in toy.alone(task, 2, 3, steps, 1e-2).items()} for steps in (0, 5))
+    begun, done = (dict(toy.alone(task, 2, 3, steps, 1e-2)) for steps in (0, 5))
     assert all(not torch.equal(begun[n], done[n]) for n in begun)
     assert {n: tuple(v.shape) for n, v in begun.items()}["W_O"] == (10, 4)
     wider = toy.alone(task, 4, 5, 5, 1e-2)
@@ -221,7 +221,7 @@ def test_the_truth_of_lists_is_rank_one_and_a_ratio_of_three(tmp_path, monkeypat
     wrong = {"ratio": 2.99}, {"ranks": {"fruit": 1, "tool": 2}}
     said_of = "all as it must be", "demo-lists: the ratio is 2.99, below 3", "category tool has rank 2"
     for change, said in zip(({}, *wrong), said_of):
-        monkeypatch.setattr(truth, "list_run", lambda *_: found | change)
+        monkeypatch.setattr(truth, "list_run", lambda *_, change=change: found | change)
         assert truth.main(["--store", str(tmp_path)]) == int(bool(change))
         assert said in capsys.readouterr().out
 

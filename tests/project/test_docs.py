@@ -207,9 +207,11 @@ def test_the_snippet_of_the_method_gives_what_one_pass_over_all_shards_gives():
     names = {"d_head": d, "shards": shards, "original": original, "target": target}
     exec(compile(snippet, "method.md", "exec"), names)
     by_hand = sum(q[i].T @ (s[:, None] * k[j]) for q, k, i, j, s in shards) / (3 * n)
-    assert np.allclose(names["whole"].delta, by_hand) and not np.allclose(names["whole"].delta, by_hand * 3)
+    assert np.allclose(names["whole"].delta, by_hand)
+    assert not np.allclose(names["whole"].delta, by_hand * 3)
     V = names["space"].V
-    assert np.allclose(names["swapped"] @ V, target @ V) and not np.allclose(original @ V, target @ V)
+    assert np.allclose(names["swapped"] @ V, target @ V)
+    assert not np.allclose(original @ V, target @ V)
 
 
 def test_the_commands_run_as_they_stand(here, capsys):

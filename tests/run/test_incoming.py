@@ -222,7 +222,8 @@ def test_more_batches_than_the_process_may_open_files(store):
 
 def test_a_file_that_stays_open_for_each_batch_would_be_noticed(store):
     done = with_few_descriptors(store, MAPPED)
-    assert done.returncode != 0 and "Too many open files" in done.stderr
+    assert done.returncode != 0
+    assert "Too many open files" in done.stderr
 
 
 def test_a_batch_that_was_cut_off_is_not_published(store):

@@ -7,6 +7,7 @@ that refuses by accident; the controls show that the hostile ones do harm where 
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import time
 
 import duckdb
@@ -53,10 +54,8 @@ def test_control_the_hostile_table_does_harm_where_nothing_guards(path, tmp_path
         if "httpfs" not in sql:  # would ask the network
             with duckdb.connect() as connection:
                 connection.execute(SCHEMA)
-                try:
+                with contextlib.suppress(duckdb.Error, UnicodeError):
                     ran += connection.execute(sql) is not None and connection.fetchall() is not None
-                except (duckdb.Error, UnicodeError):
-                    pass
     assert ran > 80
 
 

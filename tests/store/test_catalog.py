@@ -30,7 +30,9 @@ def catalog(tmp_path):
 
 
 def test_reading_makes_no_file(catalog):
-    assert catalog.contrasts() == [] and catalog.result("x") is None and catalog.version() == 0
+    assert catalog.contrasts() == []
+    assert catalog.result("x") is None
+    assert catalog.version() == 0
     assert not catalog.path.exists()
 
 

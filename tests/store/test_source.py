@@ -1,4 +1,4 @@
-"""The key of the code: it moves with any source file, wherever it lies in a package, and no kept result is served after."""
+"""The key of the code: it moves with any source file, wherever it lies, and no kept result is served after."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def copied(tmp_path):
 
 
 def scored(where: Path, store: Path) -> tuple[str, str, int]:
-    """Score the heads by the packages that lie in a folder: the keys of their code, and how many results are kept then."""
+    """Score the heads by the packages that lie in a folder: the keys of their code, and how many results are kept."""
     env = os.environ | {"PYTHONPATH": str(where)}
     done = subprocess.run(
         [sys.executable, "-c", SCORE, str(store)], capture_output=True, text=True, env=env, cwd=where, check=True
@@ -56,10 +56,13 @@ def scored(where: Path, store: Path) -> tuple[str, str, int]:
 def test_a_change_of_one_nested_file_moves_the_key_and_no_result_kept_before_is_served(copied):
     store, formula = copied / "store", copied / "qkstore" / "part" / "deeper" / "formula.py"
     key, both, n = scored(copied, store)
-    assert n == 1 and scored(copied, store) == (key, both, 1), "the control: the same code keeps it"
+    assert n == 1
+    assert scored(copied, store) == (key, both, 1), "the control: the same code keeps it"
     formula.write_text("HALF = 0.51\n")
     moved, both_moved, kept = scored(copied, store)
-    assert moved != key and both_moved != both and kept == 2
+    assert moved != key
+    assert both_moved != both
+    assert kept == 2
     formula.write_text("HALF = 0.5\n")
     assert scored(copied, store) == (key, both, 2), "and what was computed by it is found again"
 
@@ -68,7 +71,8 @@ def test_a_change_of_ingest_moves_the_key_of_what_both_compute(copied):
     before = scored(copied, copied / "store")
     (copied / "ingest" / "part" / "deeper" / "formula.py").rename(copied / "ingest" / "formula.py")
     key, both, _ = scored(copied, copied / "store")
-    assert key == before[0] and both != before[1]
+    assert key == before[0]
+    assert both != before[1]
 
 
 def test_the_key_does_not_say_where_the_package_lies(tmp_path):
@@ -92,5 +96,6 @@ def test_a_live_result_of_other_code_says_so(monkeypatch):
     noise = {"attention": 1e-7, "difference": None}
     found = Live("r", [], "", {}, ["1:0"], "last", "float32", "cpu", None, 9, 0, 10, noise=noise)
     own = replace(found, code=code_key(*live.CODE))
-    assert live.OTHER_CODE in live.statement(found, "1:0") and live.OTHER_CODE not in live.statement(own, "1:0")
+    assert live.OTHER_CODE in live.statement(found, "1:0")
+    assert live.OTHER_CODE not in live.statement(own, "1:0")
     assert found.key != own.key

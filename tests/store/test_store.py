@@ -209,9 +209,9 @@ def test_threads_get_one_run_each_with_its_own_rows(store):
 def test_a_notebook_that_holds_the_catalogue_open_is_told(store, monkeypatch):
     store.catalog.save(ORDER)
     monkeypatch.setattr(catalog_module, "PATIENCE_S", 0.1)
-    with duckdb.connect(str(store.path / "catalog.duckdb")):
-        with pytest.raises(StoreError, match="a connection of this one, holds it open"):
-            store.catalog.contrasts()
+    holds = pytest.raises(StoreError, match="a connection of this one, holds it open")
+    with duckdb.connect(str(store.path / "catalog.duckdb")), holds:
+        store.catalog.contrasts()
     assert store.catalog.contrasts()[0].name == "mine"
 
 
