@@ -10,11 +10,10 @@ import sys
 
 import qkstore
 from ingest import demo, model
-from ingest.bars import Bars
 from ingest.model import live
 from qkstore.analysis import heads as analysis_heads
 from qkstore.analysis.live import SHARES, Answers, Features, Live, Outcome, kept
-from qkstore.cli.terminal import print_json, print_table
+from qkstore.cli.terminal import Progress, print_json, print_table
 from qkstore.errors import ContrastError, QKStoreError
 from qkstore.intervention import Condition
 from qkstore.run import Run
@@ -33,7 +32,7 @@ def intervene(options: argparse.Namespace) -> None:
     loaded = model.load(
         str(demo.MODEL) if options.model == "demo" else options.model, options.dtype, options.device, answers=True
     )
-    with Bars() as progress:
+    with Progress() as progress:
         o = options
         found = live.intervene(
             store, run, loaded, named, heads, o.rows, o.bases, o.most, o.seed, o.batch_size, progress

@@ -1,21 +1,44 @@
-"""Arguments of the command line: a wrong one is an error like any other, in one line."""
+"""The two command lines' one parser, one set of argument types, one table, one JSON and one progress."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import math
+import os
 import sys
-from typing import NoReturn
+from collections.abc import Callable
+from typing import NoReturn, Self
 
 from qkstore.errors import QKStoreError
 
+LARGEST = 9999  # of a layer or a rank: a range is written out
+
 
 class Parser(argparse.ArgumentParser):
-    """argparse, without the usage text of many lines that it prints before an error."""
+    """argparse, with an error as one line and without the usage text of many lines before it."""
 
     def error(self, message: str) -> NoReturn:
         raise QKStoreError(f"{message} ({self.prog} --help lists the options)")
+
+
+def complete(parser: argparse.ArgumentParser) -> None:
+    """Answer a shell that asks how a line goes on, and end; do nothing when the command was called by a person."""
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+
+
+def need(modules: tuple[str, ...], remedy: str) -> None:
+    """Raise QKStoreError with `remedy`, what to run, when one of the modules is not installed."""
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise QKStoreError(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed: {remedy}")
+
+
+# -- types of arguments ----------------------------------------------------------------------------------------------
 
 
 def count(text: str) -> int:
@@ -32,15 +55,23 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def seconds(text: str) -> float:
-    """A time limit."""
+def seed(text: str) -> int:
+    """A whole number that a run file can hold: 64 bits with a sign."""
     try:
-        value = float(text)
+        value = int(text)
     except ValueError:
-        value = 0.0
-    if not 0 < value <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, of a day at most")
+        value = 2**63
+    if not -(2**63) <= value < 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r} is no seed: give a whole number of at most 64 bits")
     return value
+
+
+def number(text: str) -> float:
+    """0.1"""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
 
 
 def numbers(text: str) -> tuple[float, ...]:
@@ -51,6 +82,69 @@ def numbers(text: str) -> tuple[float, ...]:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 0,0.5,1") from None
 
 
+def seconds(text: str) -> float:
+    """A time limit, of a day at most."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, of a day at most")
+    return value
+
+
+def names(text: str) -> tuple[str, ...]:
+    """'ent, ord' → ('ent', 'ord')."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def ranges(what: str) -> Callable[[str], tuple[int, ...]]:
+    """The type of an argument called `what`: '0-2,7' → (0, 1, 2, 7), sorted, each once, 9,999 at most."""
+
+    def parse(text: str) -> tuple[int, ...]:
+        values: set[int] = set()
+        for part in text.split(","):
+            first, dash, last = part.strip().partition("-")
+            if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+                raise QKStoreError(f"{what} {text!r}: write numbers and ranges, such as 0-3,7")
+            if int(last or first) > LARGEST:
+                raise QKStoreError(f"{what} {text!r}: numbers are {LARGEST:,} at most")
+            values |= set(range(int(first), int(last or first) + 1))
+        return tuple(sorted(values))
+
+    return parse
+
+
+# -- what is printed -------------------------------------------------------------------------------------------------
+
+
+class Progress:
+    """A callback (stage, done, total) that draws one bar for each stage in turn on stderr, if that is a terminal.
+
+    `now`: what is being done, shown behind the bar.
+    """
+
+    def __init__(self):
+        self.stage, self.bar = None, None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def __call__(self, stage: str, done: int, total: int, now: str = "") -> None:
+        from tqdm import tqdm
+
+        if stage != self.stage:
+            self.__exit__()
+            self.stage, self.bar = stage, tqdm(total=total, desc=stage, file=sys.stderr, disable=None, mininterval=0.2)
+        if now:
+            self.bar.set_postfix_str(now[:60], refresh=False)
+        self.bar.update(done - self.bar.n)
+
+
 def print_json(value) -> None:
     """One line; NaN and infinities, which JSON has not, as null."""
     json.dump(_plain(value), sys.stdout, default=str, allow_nan=False)
@@ -58,6 +152,7 @@ def print_json(value) -> None:
 
 
 def print_table(rows: list[dict]) -> None:
+    """Columns of the rows' names, the first on the left and the others on the right; `none` for no rows."""
     if not rows:
         print("none")
         return

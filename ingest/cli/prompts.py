@@ -1,0 +1,149 @@
+"""The commands that make runs of prompts through a model: demo, model and paper."""
+
+from __future__ import annotations
+
+import argparse
+
+from ingest.cli.model import Add, quiet, with_dtype
+from qkstore.cli.terminal import Progress, count, names, number, ranges, seed
+
+
+def demo(add: Add) -> None:
+    sub = add("demo", _demo, "the demo runs, of the small model that comes along")
+    sub.add_argument("--train", action="store_true", help="first train the demo model anew, from its seed (minutes)")
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from ingest import demo
+
+    quiet()
+    with Progress() as progress:
+        made = demo.build(options.store, progress, options.train)
+    there = len(demo.RUNS) - len(made)
+    print(f"{len(made)} demo runs made" + (f", {there} were there already" if there else ""))
+
+
+def model(add: Add) -> None:
+    sub = add("model", _model, "one run, of a model and prompts of your choice")
+    sub.add_argument("--run", required=True, help="name of the run to be made")
+    sub.add_argument(
+        "--model",
+        required=True,
+        metavar="PATH_OR_ID",
+        help="a local folder, or a hub id such as Qwen/Qwen3-4B-Instruct-2507",
+    )
+    sub.add_argument("--task", required=True, metavar="boxes|lists|FILE.jsonl")
+    sub.add_argument("--n", type=count, default=3000, help="train prompts of boxes or lists (default %(default)s)")
+    sub.add_argument("--n-test", type=count, default=1000, help="test prompts of boxes or lists (default %(default)s)")
+    sub.add_argument(
+        "--question", choices=("ent", "ord", "both"), default="ent", help="how a boxes prompt names the box asked for"
+    )
+    sub.add_argument(
+        "--reflexive", action="store_true", help="boxes: also prompts whose queried pair has another box, a third more"
+    )
+    sub.add_argument("--seed", type=seed, default=0, help="of boxes and lists")
+    sub.add_argument("--positions", choices=("labelled", "all"), default="labelled", help="which tokens are stored")
+    sub.add_argument(
+        "--queries",
+        type=names,
+        default=("answer_slot",),
+        metavar="ROLE[,ROLE]",
+        help="roles of the queries (default answer_slot)",
+    )
+    _with_passes(sub)
+
+
+def _model(options: argparse.Namespace) -> None:
+    from ingest import job
+    from ingest.model import model
+    from ingest.prompts import task  # after the options are checked: torch takes seconds to import
+
+    quiet()
+    job.check_new(options.store, options.run)
+    job.bytes_of(options.limit_memory)
+    prompts = task.of(options.task, options.n, options.n_test, options.question, options.seed, options.reflexive)
+    loaded = model.load(options.model, options.dtype, options.device)
+    chosen = job.Options(
+        options.layers,
+        options.positions,
+        options.queries,
+        options.batch_size,
+        options.limit_memory,
+        chat=options.chat == "auto" and prompts.built_in and loaded.tokenizer.chat_template is not None,
+    )
+    with Progress() as progress:
+        path = job.ingest(
+            options.store,
+            options.run,
+            loaded,
+            prompts.prompts,
+            chosen,
+            task=prompts.name,
+            template=prompts.template,
+            seed=prompts.seed,
+            progress=progress,
+        )
+    print(path)
+
+
+def paper(add: Add) -> None:
+    sub = add("paper", _paper, "the paper's lists and boxes for one model, a run each")
+    sub.add_argument(
+        "--model", required=True, metavar="demo|PATH_OR_ID", help="the demo model, a local folder or a hub id"
+    )
+    sub.add_argument(
+        "--prefix", help="begins the runs' names: PREFIX-lists, PREFIX-boxes-ent; default the model's name"
+    )
+    sub.add_argument(
+        "--questions",
+        type=names,
+        metavar="ent[,ord,both]",
+        help="how boxes prompts name the box asked for (default ent; demo: all)",
+    )
+    sub.add_argument(
+        "--scale", type=number, default=1.0, help="times the paper's numbers of prompts (default 1, at least 0.05)"
+    )
+    _with_passes(sub)
+
+
+def _paper(options: argparse.Namespace) -> None:
+    from ingest import job, paper
+
+    quiet()
+    job.bytes_of(options.limit_memory)
+    programme = paper.parts(options.model, options.prefix, options.questions, options.scale)
+    chosen = job.Options(options.layers, batch_size=options.batch_size, memory=options.limit_memory)
+    with Progress() as progress:
+        made = paper.build(
+            options.store,
+            options.model,
+            programme,
+            chosen,
+            options.dtype,
+            options.device,
+            options.chat == "auto",
+            progress,
+        )
+    for part in programme:
+        print(f"{job.run_path(options.store, part.run)}{'' if part.run in made else ' (was there)'}")
+
+
+def _with_passes(sub: argparse.ArgumentParser) -> None:
+    """How the forward passes are made."""
+    sub.add_argument(
+        "--layers",
+        type=ranges("layers"),
+        metavar="0-31",
+        help="such as 0-3,7; default all. The pass stops after the last one",
+    )
+    sub.add_argument(
+        "--chat", choices=("auto", "never"), default="auto", help="boxes and lists in the model's chat template"
+    )
+    with_dtype(sub)
+    sub.add_argument("--batch-size", type=count, default=32, help="prompts at once (default %(default)s)")
+    sub.add_argument(
+        "--limit-memory",
+        default="4GB",
+        metavar="8GB",
+        help="for a batch and for writing, beside the model (default %(default)s)",
+    )

@@ -1,0 +1,265 @@
+"""The commands that compute something of one run: each one's arguments, and below them what it does."""
+
+from __future__ import annotations
+
+from qkstore.cli.arguments import (
+    Add,
+    feature,
+    features,
+    one,
+    store,
+    with_contrast,
+    with_head,
+    with_json,
+    with_most,
+    with_other,
+    with_run,
+    with_seed,
+    with_swaps,
+)
+from qkstore.cli.terminal import count, numbers, positive, print_json, print_table
+from qkstore.files import write
+
+
+def heads(add: Add) -> None:
+    sub = with_json(with_contrast(add("heads", _heads, "score every head of a run under a contrast")))
+    sub.add_argument(
+        "--nulls", type=count, default=19, help="sign permutations for the null of ‖ΔC‖ (default 19, 0 for none)"
+    )
+
+
+def _heads(options) -> None:
+    from qkstore.analysis.heads import selected
+
+    there = store(options)
+    run = there.run(options.run)
+    scores = there.heads(run, one(there, run, options), options.nulls)
+    kinds = selected(scores)
+    rows = [h.to_dict() | {"selected": kinds.get((h.layer, h.head), "")} for h in scores]
+    shown = (
+        "layer",
+        "head",
+        "selected",
+        "accuracy",
+        "selectivity",
+        "attention_positive",
+        "attention_negative",
+        "delta_norm",
+        "delta_null",
+        "rank",
+        "n_queries",
+    )
+    print_json(rows) if options.json else print_table([{name: row[name] for name in shown} for row in rows])
+
+
+def covariance(add: Add) -> None:
+    sub = with_head(with_contrast(add("covariance", _covariance, "ΔC of one head, its SVD and rank, into an npz file")))
+    sub.add_argument("--out", required=True, metavar="FILE.npz")
+    sub.add_argument("--rank", type=int, help="cut at this rank instead of the 99 %% rule")
+
+
+def _covariance(options) -> None:
+    import numpy as np
+
+    from qkstore.analysis import covariance as fit
+
+    there = store(options)
+    run = there.run(options.run)
+    fitted = fit(run, one(there, run, options), options.layer, options.head, options.rank)
+    write(options.out, ".npz", lambda path: np.savez(path, **fitted.arrays()))
+    n = fitted.counts
+    print(
+        f"rank {fitted.subspace.rank} of {run.d_head}, {n.n_pos:,} positive and {n.n_neg:,} negative pairs "
+        f"of the {fitted.split or 'whole'} split → {options.out}"
+    )
+
+
+def rank(add: Add) -> None:
+    with_seed(
+        with_json(
+            with_head(
+                with_contrast(
+                    add("rank", _rank, "the rank of ΔC three ways, with p-values, and canonical correlations")
+                )
+            )
+        )
+    )
+
+
+def _rank(options) -> None:
+    from qkstore.analysis.evidence import dimension
+
+    there = store(options)
+    run = there.run(options.run)
+    ranks = dimension(run, one(there, run, options), options.layer, options.head, options.seed).to_dict()
+    if options.json:
+        print_json(ranks)
+        return
+    print(
+        f"99 % of ‖ΔC‖²: {ranks['energy']}, statistical: {ranks['statistical']}, "
+        f"cross-validated: {ranks['cross_validated']}; "
+        f"{ranks['n']:,} queries of the {ranks['split'] or 'whole'} split, level {ranks['level']}"
+    )
+    print(ranks["sentence"])
+    print(f"canonical correlations (chance {ranks['chance']:.2f}): {' '.join(f'{v:.2f}' for v in ranks['canonical'])}")
+
+
+def intervene(add: Add) -> None:
+    sub = with_head(with_contrast(add("intervene", _intervene, "swap key coordinates in closed form")))
+    with_swaps(with_json(sub))
+    with_other(sub, "a second contrast; both are also swapped together")
+    sub.add_argument(
+        "--side",
+        choices=("keys", "queries"),
+        default="keys",
+        help="swap two keys, or a query with another that looks for the target",
+    )
+
+
+def _intervene(options) -> None:
+    if options.side == "queries":
+        from qkstore.analysis.swaps import intervene_queries as swap
+    else:
+        from qkstore.analysis import intervene as swap
+
+    there = store(options)
+    run = there.run(options.run)
+    swapped = swap(
+        run, features(there, run, options), options.layer, options.head, options.bases, options.most, options.seed
+    ).to_dict()
+    if options.json:
+        print_json(swapped)
+        return
+    print(
+        f"{swapped['n']:,} queries of the {swapped['split'] or 'whole'} split, "
+        f"layer {options.layer}, head {options.head}"
+    )
+    shown = (
+        "name",
+        "rank",
+        "original_before",
+        "target_before",
+        "original_after",
+        "target_after",
+        "delta_p",
+        "flip_rate",
+    )
+    print_table([{name: c[name] for name in shown} for c in swapped["conditions"]])
+
+
+def dose(add: Add) -> None:
+    sub = with_head(with_contrast(add("dose", _dose, "swap keys little by little, all coordinates and one at a time")))
+    with_swaps(with_json(sub))
+    sub.add_argument("--doses", type=numbers, metavar="0,0.5,1", help="1 is the whole swap (default 0 to 1.5)")
+
+
+def _dose(options) -> None:
+    from qkstore.analysis.variations import DOSES, response
+
+    there = store(options)
+    run = there.run(options.run)
+    _, contrasts = feature(there, run, options)
+    doses = options.doses or DOSES
+    told = response(run, contrasts, options.layer, options.head, doses, options.bases, options.most, options.seed)
+    rows = told.table.to_dicts()
+    if options.json:
+        print_json({"n": told.n, "rank": told.rank, "bases": told.bases, "split": told.split, "rows": rows})
+    else:
+        print_table(rows)
+
+
+def growth(add: Add) -> None:
+    sub = with_head(
+        with_contrast(add("growth", _growth, "the 99 %% rank against the number of values of a label that go in"))
+    )
+    with_json(sub)
+    sub.add_argument("--by", metavar="LABEL", help="a label of queries (default: the contrast's own)")
+    sub.add_argument("--draws", type=positive, default=5, help="times that the values are drawn (default 5)")
+    with_seed(sub)
+
+
+def _growth(options) -> None:
+    from qkstore.analysis.evidence import growth as grow
+
+    there = store(options)
+    run = there.run(options.run)
+    grown = grow(
+        run, one(there, run, options), options.layer, options.head, options.by, draws=options.draws, seed=options.seed
+    )
+    rows = grown.table.to_dicts()
+    if options.json:
+        print_json({"label": grown.label, "total": grown.total, "split": grown.split, "rows": rows})
+    else:
+        print_table(rows)
+
+
+def variants(add: Add) -> None:
+    told = "the text's contrasts beside those of the authors' scripts, on the same swaps"
+    with_most(with_run(with_json(with_head(add("variants", _variants, told)))))
+
+
+def _variants(options) -> None:
+    from qkstore.analysis.variations import variants as compare
+
+    there = store(options)
+    run = there.run(options.run)
+    rows = [
+        {"name": v.name, "whose": v.whose, "overlap": v.overlap} | v.swap.to_dict() | {"name": v.name}
+        for v in compare(run, there.features(run), options.layer, options.head, options.most, options.seed)
+    ]
+    shown = ("name", "whose", "overlap", "rank", "n", "target_before", "target_after")
+    print_json(rows) if options.json else print_table([{name: row[name] for name in shown} for row in rows])
+
+
+def attribute(add: Add) -> None:
+    sub = with_head(with_contrast(add("attribute", _attribute, "split one prompt's logits by feature")))
+    with_other(with_json(sub))
+    sub.add_argument("--prompt", required=True, help="prompt_id, or the prompt's own id")
+    sub.add_argument("--order", help="names in the order they are projected out (default: smaller rank first)")
+
+
+def _attribute(options) -> None:
+    from qkstore.analysis import attribute as split
+
+    there = store(options)
+    run = there.run(options.run)
+    order = [name.strip() for name in options.order.split(",")] if options.order else None
+    parts = split(
+        run, features(there, run, options), options.layer, options.head, run.prompt_id(options.prompt), order=order
+    ).to_dict()
+    if options.json:
+        print_json(parts)
+        return
+    print(
+        f"prompt {parts['prompt_id']}, query {parts['query']['text']!r} at {parts['query']['pos']}; "
+        f"projected out in the order {', '.join(parts['order'])}"
+    )
+    print_table(
+        [
+            {"pos": t["pos"], "text": t["text"], "attention": t["attention"], "logit": t["logit"]} | t["parts"]
+            for t in parts["tokens"]
+        ]
+    )
+
+
+def export(add: Add) -> None:
+    told = "the pairs of a contrast with logits, attention and labels (.parquet), or with vectors (.npz)"
+    sub = with_head(with_contrast(add("export", _export, told)))
+    sub.add_argument("--out", required=True, metavar="FILE.parquet|FILE.npz")
+
+
+def _export(options) -> None:
+    import numpy as np
+
+    from qkstore.analysis.export import arrays, table
+
+    there = store(options)
+    run = there.run(options.run)
+    contrast = one(there, run, options)
+    if options.out.endswith(".npz"):
+        pairs = arrays(run, contrast, options.layer, options.head)
+        write(options.out, ".npz", lambda path: np.savez(path, **pairs))
+    else:
+        pairs = table(run, contrast, options.layer, options.head)
+        write(options.out, ".parquet", pairs.write_parquet)
+    print(f"{len(pairs['sign']):,} pairs → {options.out}")

@@ -1,0 +1,166 @@
+"""The options that several commands share, and the store, contrast and features that they name."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import qkstore
+from qkstore.cli.terminal import count, positive
+from qkstore.errors import ContrastError, QKStoreError
+
+Sub = argparse.ArgumentParser  # the parser of one command
+Add = Callable[[str, Callable[[argparse.Namespace], None], str], Sub]  # (name, what it does, its help) → its parser
+
+
+# -- options ---------------------------------------------------------------------------------------------------------
+
+
+def with_json(sub: Sub) -> Sub:
+    sub.add_argument("--json", action="store_true", help="print JSON")
+    return sub
+
+
+def with_run(sub: Sub) -> Sub:
+    completed_by(sub.add_argument("--run", required=True), runs)
+    return sub
+
+
+def with_contrast(sub: Sub) -> Sub:
+    with_run(sub)
+    named = sub.add_argument("--contrast", help="a built-in or saved name; or give --positive and --negative")
+    completed_by(named, contrasts)
+    return with_predicates(sub)
+
+
+def with_other(sub: Sub, help: str | None = None) -> Sub:
+    completed_by(sub.add_argument("--and", dest="other", metavar="CONTRAST", help=help), contrasts)
+    return sub
+
+
+def with_predicates(sub: Sub) -> Sub:
+    sub.add_argument("--where", help="SQL over q and k that every pair satisfies")
+    sub.add_argument("--positive")
+    sub.add_argument("--negative")
+    sub.add_argument("--pairs", help="instead of predicates: one SELECT of query_row, key_row, sign [, weight]")
+    sub.add_argument("--weighting", choices=("pair", "query", "sum"), default="pair")
+    sub.add_argument("--centring", choices=("none", "queries"), default="none")
+    return sub
+
+
+def with_head(sub: Sub) -> Sub:
+    sub.add_argument("--layer", type=int, required=True)
+    sub.add_argument("--head", type=int, required=True)
+    return sub
+
+
+def with_seed(sub: Sub) -> Sub:
+    sub.add_argument("--seed", type=count, default=0)
+    return sub
+
+
+def with_most(sub: Sub) -> Sub:
+    sub.add_argument("--most", type=positive, default=1000, help="queries at most (default 1000)")
+    return with_seed(sub)
+
+
+def with_swaps(sub: Sub) -> Sub:
+    sub.add_argument("--bases", type=int, default=10, help="random bases a rank (default 10)")
+    return with_most(sub)
+
+
+# -- what they name --------------------------------------------------------------------------------------------------
+
+
+def store(options: argparse.Namespace) -> qkstore.Store:
+    return qkstore.open(options.store)
+
+
+def where(options: argparse.Namespace) -> str:
+    """The directory of the store, which need not be there: --store, $QKSTORE or ./store."""
+    from qkstore.store import DEFAULT
+
+    return options.store or os.environ.get("QKSTORE") or DEFAULT
+
+
+def inline(options: argparse.Namespace, name: str = "inline") -> qkstore.Contrast:
+    """The contrast whose predicates are given."""
+    return qkstore.Contrast(
+        name=name,
+        where=options.where,
+        positive=options.positive,
+        negative=options.negative,
+        pairs=options.pairs,
+        weighting=options.weighting,
+        centring=options.centring,
+    )
+
+
+def features(
+    store: qkstore.Store, run: qkstore.Run, options: argparse.Namespace
+) -> dict[str, tuple[qkstore.Contrast, ...]]:
+    """{name: contrasts} of --contrast, or of the predicates given, and of --and."""
+    if options.contrast:
+        _alone(options)
+        named = {options.contrast: store.feature(run, options.contrast)}
+    else:
+        named = {"inline": (inline(options),)}
+    other = getattr(options, "other", None)
+    if other and other in named:
+        raise ContrastError(f"--and {other} is the contrast itself; name another one, or leave --and out")
+    return named | ({other: store.feature(run, other)} if other else {})
+
+
+def feature(
+    store: qkstore.Store, run: qkstore.Run, options: argparse.Namespace
+) -> tuple[str, tuple[qkstore.Contrast, ...]]:
+    """The name and the contrasts of --contrast or of the predicates, of a command without --and."""
+    ((name, contrasts),) = features(store, run, options).items()
+    return name, contrasts
+
+
+def one(store: qkstore.Store, run: qkstore.Run, options: argparse.Namespace) -> qkstore.Contrast:
+    """The one contrast; raises ContrastError for a span of several, such as `category:*`."""
+    name, contrasts = feature(store, run, options)
+    if len(contrasts) > 1:
+        raise ContrastError(
+            f"{name!r} is the span of {len(contrasts)} contrasts; this command takes one, such as {contrasts[0].name!r}"
+        )
+    return contrasts[0]
+
+
+def _alone(options: argparse.Namespace) -> None:
+    """Raise ContrastError where a part of a contrast is given beside the name of a whole one."""
+    given = [name for name in ("where", "positive", "negative", "pairs") if getattr(options, name)]
+    usual = {"weighting": "pair", "centring": "none"}
+    given += [name for name, value in usual.items() if getattr(options, name) != value]
+    if given:
+        raise ContrastError(
+            f"--contrast {options.contrast} is a whole contrast; "
+            f"leave out --{given[0]}, or give the predicates themselves"
+        )
+
+
+# -- completion by a shell -------------------------------------------------------------------------------------------
+
+
+def runs(parsed_args: argparse.Namespace, **_) -> list[str]:
+    """The runs of the store that the line names so far: the names of its files, unopened."""
+    folder = Path(where(parsed_args)) / "runs"
+    return sorted(path.stem for path in folder.glob("*.duckdb") if not path.name.startswith("."))
+
+
+def contrasts(parsed_args: argparse.Namespace, **_) -> list[str]:
+    """The contrasts of the run that the line names, or the saved ones of the store; none where it cannot be read."""
+    try:
+        there = store(parsed_args)
+        run = getattr(parsed_args, "run", None)
+        return list(there.features(there.run(run))) if run else [c.name for c in there.catalog.contrasts()]
+    except QKStoreError:
+        return []
+
+
+def completed_by(argument: argparse.Action, by: Callable[..., list[str]]) -> None:
+    argument.completer = by  # type: ignore[attr-defined]  # where argcomplete looks for it
