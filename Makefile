@@ -1,17 +1,17 @@
 # make demo   installs, ingests the demo runs that are missing, serves the dashboard
 # make toy    trains the paper's toy heads (100 of them, minutes) and prints them beside the paper's figures
 # make test   installs what the tests need and runs all of them
+# make lint   ruff: its rules, and that every file is formatted;  make types   mypy;  make docs   the API reference anew
 STORE ?= store
 PORT  ?= 8501
 BIN   := .venv/bin
 
-.PHONY: demo toy test install install-test
+.PHONY: demo toy test lint types docs install install-test
 
 demo: install
-	@$(BIN)/python setup/port.py $(PORT)
-	@$(BIN)/python -m ingest demo --store $(STORE)
-	@echo "qkstore is at http://127.0.0.1:$(PORT)  (Ctrl+C ends it)"
-	@QKSTORE=$(STORE) $(BIN)/python -m streamlit run app.py --server.port $(PORT)
+	@$(BIN)/python -m qkstore.cli.port $(PORT)
+	@$(BIN)/python -m qkstore demo --store $(STORE)
+	@$(BIN)/python -m qkstore serve --store $(STORE) --port $(PORT)
 
 toy: install
 	@$(BIN)/python -m ingest toy-sweep --store $(STORE) --d-head 8 --grid 2-6
@@ -20,6 +20,16 @@ toy: install
 
 test: install-test
 	@$(BIN)/python -m pytest tests
+
+lint: install-test
+	@$(BIN)/python -m ruff check
+	@$(BIN)/python -m ruff format --check
+
+types: install-test
+	@$(BIN)/python -m mypy
+
+docs: install-test
+	@$(BIN)/python docs/reference.py
 
 install:
 	@sh setup/install.sh requirements.txt

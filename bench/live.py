@@ -18,10 +18,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import qkstore
 from ingest import demo, model
-from ingest.bars import Bars
 from ingest.intervene import SAME
 from ingest.model import live
 from qkstore.analysis.live import Live
+from qkstore.cli.terminal import Progress
 
 JOINT = "order+lexical"
 RULES = {  # {kind: (condition, at least, at most) of the answers that move to the target}
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     o = parser.parse_args(arguments)
     store, small, failed = qkstore.open(o.store), model.load(str(demo.MODEL), answers=True), []
     for kind in RULES:
-        with Bars() as progress:
+        with Progress() as progress:
             found = box_run(store, small, kind, o.layer, o.most, progress)
         print(
             f"{kind}: {found.title}; |live − closed form| ≤ {found.gap:.1e}, rounding of the logit difference "

@@ -3,7 +3,7 @@
 set -eu
 wanted=$1
 stamp=.venv/installed-$(basename "$wanted" .txt)
-sum=$(cat setup/constraints.txt requirements*.txt | cksum)
+sum=$(cat setup/constraints.txt pyproject.toml requirements*.txt | cksum)
 if [ -x .venv/bin/python ] && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$sum" ]; then exit 0; fi
 
 fits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' >/dev/null 2>&1; }

@@ -40,9 +40,9 @@ case "$1" in
   -m) case "$2" in
         venv) mkdir -p "$3/bin" || exit 1; cp "$0" "$3/bin/python"; {venv} ;;
         pip) echo "$*" >>calls; echo "{says}"; exit {pip} ;;
+        qkstore.cli.port) PYTHONPATH={root} exec {real} "$@" ;;
         *) echo "ran $*" ;;
       esac ;;
-  setup/port.py) exec {real} "$@" ;;
 esac
 """
 
@@ -54,16 +54,18 @@ class Place:
         self.folder, self.bin = folder / "clone", folder / "bin"
         self.bin.mkdir()
         shutil.copytree(ROOT / "setup", self.folder / "setup")
-        for path in [*ROOT.glob("requirements*.txt"), ROOT / "Makefile"]:
+        for path in [*ROOT.glob("requirements*.txt"), ROOT / "Makefile", ROOT / "pyproject.toml"]:
             shutil.copy(path, self.folder)
         for tool in TOOLS:
-            if found := shutil.which(tool):
-                (self.bin / tool).symlink_to(found)
+            if there := shutil.which(tool):
+                (self.bin / tool).symlink_to(there)
 
     def python(self, name, version="3.11.9", fits=True, venv="exit 0", pip=0, says="Successfully installed"):
         path = self.bin / name
         path.write_text(
-            PYTHON.format(version=version, fits=0 if fits else 1, venv=venv, pip=pip, says=says, real=sys.executable)
+            PYTHON.format(
+                version=version, fits=0 if fits else 1, venv=venv, pip=pip, says=says, real=sys.executable, root=ROOT
+            )
         )
         path.chmod(0o755)
         return path
@@ -107,9 +109,13 @@ def test_new_pins_other_requirements_or_a_lost_venv_are_installed(place):
         pins.write("something==1.0\n")
     assert place.install().returncode == 0
     assert len(place.calls) == 3
-    (place.folder / ".venv/bin/python").unlink()
+    with open(place.folder / "pyproject.toml", "a") as project:
+        project.write("# another dependency\n")
     assert place.install().returncode == 0
     assert len(place.calls) == 4
+    (place.folder / ".venv/bin/python").unlink()
+    assert place.install().returncode == 0
+    assert len(place.calls) == 5
 
 
 def test_an_installed_venv_needs_no_other_python(place):
@@ -208,51 +214,20 @@ def test_extra_options_reach_pip(place):
     assert "--extra-index-url somewhere -c setup/constraints.txt" in place.calls[0]
 
 
-# -- the port ----------------------------------------------------------------------------------------------------
-
-
-def port(number):
-    return subprocess.run([sys.executable, str(ROOT / "setup/port.py"), str(number)], capture_output=True, text=True)
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
-def test_a_taken_port_is_one_line_and_a_free_one_none(address):
-    with socket.socket() as taken:
-        taken.bind((address, 0))
-        taken.listen()
-        number = taken.getsockname()[1]
-        done = port(number)
-        assert done.returncode == 1
-        assert done.stderr.count("\n") == 1
-        assert f"port {number} of 127.0.0.1 cannot be used" in done.stderr
-        assert "make demo PORT=" in done.stderr
-    done = port(number)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-@pytest.mark.parametrize("number", ["abc", "0", "65536", "-1", "80.5", "²", ""])
-def test_what_is_no_port_is_one_line(number):
-    done = port(number)
-    assert done.returncode == 1
-    assert "a port is a number from 1 to 65535" in done.stderr
-    assert done.stderr.count("\n") == 1
-
-
 # -- make --------------------------------------------------------------------------------------------------------
 
 needs_make = pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
 
 
 @needs_make
-def test_make_demo_installs_ingests_prints_the_url_and_serves(place):
+def test_make_demo_installs_ingests_and_serves(place):
     place.python("python3.11")
     done = place.run("make", "demo", "PORT=18765", "STORE=some/place")
     lines = done.stdout.splitlines()
     assert done.returncode == 0, done.stderr
     assert lines[1:] == [
-        "ran -m ingest demo --store some/place",
-        "qkstore is at http://127.0.0.1:18765  (Ctrl+C ends it)",
-        "ran -m streamlit run app.py --server.port 18765",
+        "ran -m qkstore demo --store some/place",
+        "ran -m qkstore serve --store some/place --port 18765",
     ]
 
 
@@ -265,7 +240,7 @@ def test_make_demo_stops_at_a_taken_port_before_it_ingests(place):
         done = place.run("make", "demo", f"PORT={taken.getsockname()[1]}")
     assert done.returncode == 2
     assert "cannot be used" in done.stderr
-    assert "ingest" not in done.stdout
+    assert "ran" not in done.stdout
 
 
 @needs_make
@@ -297,20 +272,21 @@ def test_every_target_that_is_declared_is_there(place):
     }
 
 
-def test_every_requirement_is_pinned_and_constrained_alike():
-    pins = dict(
-        line.lower().replace("_", "-").split("==") for line in (ROOT / "setup/constraints.txt").read_text().split()
-    )
-    for path in ROOT.glob("requirements*.txt"):
-        for line in path.read_text().splitlines():
-            if line and not line.startswith(("#", "-r")):
-                name, _, version = line.lower().replace("_", "-").partition("==")
-                assert version, f"{path.name}: {line}"
-                assert pins[name] == version, f"{path.name}: {line}"
-    assert "torch" not in (ROOT / "requirements-dashboard.txt").read_text().replace("No torch", "")
+@needs_make
+@pytest.mark.parametrize(
+    ("target", "runs"),
+    [("lint", "ran -m ruff check\nran -m ruff format --check\n"), ("types", "ran -m mypy\n")],
+)
+def test_make_checks_what_it_says(place, target, runs):
+    place.python("python3.11")
+    done = place.run("make", target)
+    assert done.returncode == 0
+    assert done.stdout.endswith(runs)
+    assert "-r requirements-test.txt" in place.calls[0]
 
 
 def test_the_scripts_are_executable_where_they_are_called_so():
+    text = (ROOT / ".ci/run").read_text()
     assert os.access(ROOT / ".ci/run", os.X_OK)
-    assert "make test" in (ROOT / ".ci/run").read_text()
-    assert "QKSTORE_NO_SKIP=1" in (ROOT / ".ci/run").read_text()
+    assert "make lint types test" in text
+    assert "QKSTORE_NO_SKIP=1" in text

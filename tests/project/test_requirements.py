@@ -1,0 +1,65 @@
+"""What an install brings: named once, in pyproject.toml, and pinned once, in setup/constraints.txt."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+
+from conftest import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CORE, EXTRAS = PROJECT["dependencies"], PROJECT["optional-dependencies"]
+
+
+def pins() -> dict[str, str]:
+    text = (ROOT / "setup/constraints.txt").read_text()
+    return dict(line.lower().replace("_", "-").split("==") for line in text.split())
+
+
+def requirements(name: str) -> list[str]:
+    lines = (ROOT / name).read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def test_versions_stand_in_the_constraints_alone_and_all_of_them_do():
+    for name in [*CORE, *(name for extra in EXTRAS.values() for name in extra)]:
+        assert re.fullmatch(r"[a-z0-9-]+", name), f"{name}: its version belongs into setup/constraints.txt"
+        assert name in pins(), name
+
+
+def test_the_requirements_are_the_extras_of_the_project():
+    assert requirements("requirements.txt") == ["-e .[ingest]"]
+    assert requirements("requirements-test.txt") == ["-e .[ingest,dev]"]
+    (encoder,) = requirements("requirements-encoder.txt")
+    assert pins()[encoder.split("==")[0]] == encoder.split("==")[1]
+
+
+def test_what_shows_a_store_needs_no_torch_and_the_team_s_extra_is_kept_free():
+    assert not {"torch", "transformers", "tokenizers", "safetensors"} & set(CORE)
+    assert set(EXTRAS["ingest"]) == {"torch", "transformers", "tokenizers", "safetensors"}
+    assert EXTRAS["team"] == []
+
+
+def imported(folders: tuple[str, ...]) -> set[str]:
+    """The packages from elsewhere that some folders' files import."""
+    sources = [p for folder in folders for p in (ROOT / folder).rglob("*.py")]
+    nodes = [node for p in sources for node in ast.walk(ast.parse(p.read_text()))]
+    modules = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    modules += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
+    ours = {"qkstore", "ingest", "dashboard", "pages"}
+    return {name.split(".")[0] for name in modules} - set(sys.stdlib_module_names) - ours
+
+
+NAMES = {"umap": "umap-learn", "vl_convert": "vl-convert-python"}
+BESIDE = {"ray", "huggingface_hub"}  # only where it is there already; a part of transformers
+
+
+def test_everything_imported_is_named_in_the_project():
+    shown = {NAMES.get(name, name) for name in imported(("qkstore", "dashboard", "pages"))} - BESIDE
+    assert shown <= set(CORE)
+    run = {NAMES.get(name, name) for name in imported(("ingest",))} - BESIDE
+    assert run <= {*CORE, *EXTRAS["ingest"]}
+    assert "streamlit" in shown
+    assert "torch" in run
