@@ -37,11 +37,13 @@ def blocks(text: str, language: str | None = None) -> list[str]:
 
 
 def commands(text: str) -> list[list[str]]:
-    """The words of every `python -m …` of a page, in a block or in a line of text."""
+    """The words of every `python -m …` or `qkstore …` of a page, in a block or in a line of text."""
     joined = "\n".join(
         [*blocks(text), *re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))]
     ).replace("\\\n", " ")
     lines = [line.split("   #")[0].strip() for line in joined.splitlines()]
+    lines = [re.sub(r"^qkstore (?=[a-z-]+ +-)", "python -m qkstore ", line) for line in lines]
+    lines = [re.sub(r"^python -m qkstore (?:ingest|(?=demo))", "python -m ingest ", line) for line in lines]
     return [words for line in lines if line.startswith("python -m") and (words := shlex.split(line))]
 
 
