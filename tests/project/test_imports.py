@@ -6,12 +6,15 @@ A test shows that the check can fail.
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import stores
 from conftest import ROOT
+from test_house import FRONT, ORDER, module_of
 
 HEAVY = {"streamlit", "torch", "transformers"}
 LATE = {"umap", "scipy", "ray"}  # only inside the function that needs them
@@ -25,7 +28,7 @@ FORBIDDEN = {
 
 def imports(source: str, top_level_only: bool = False) -> set[str]:
     """The packages that a file imports (its `if TYPE_CHECKING` blocks, which never run, left out)."""
-    found: set[str] = set()
+    names: set[str] = set()
 
     def visit(node: ast.AST) -> None:
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
@@ -33,14 +36,14 @@ def imports(source: str, top_level_only: bool = False) -> set[str]:
         if top_level_only and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             return
         if isinstance(node, ast.Import):
-            found.update(alias.name.split(".")[0] for alias in node.names)
+            names.update(alias.name.split(".")[0] for alias in node.names)
         if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            found.add(node.module.split(".")[0])
+            names.add(node.module.split(".")[0])
         for child in ast.iter_child_nodes(node):
             visit(child)
 
     visit(ast.parse(source))
-    return found
+    return names
 
 
 def files(package: str) -> list[Path]:
@@ -73,41 +76,72 @@ BLOCK = """
 import sys
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.split('.')[0] in {absent!r}:
+        if any(name == absent or name.startswith(absent + '.') for absent in {absent!r}):
             raise ModuleNotFoundError(f"No module named {{name!r}}")
 sys.meta_path.insert(0, Absent())
 """
+EVERY_MODULE = [module_of(path) for path in files("qkstore")]
+FRONT_ROOM = ["qkstore", *(f"qkstore.{name}" for name in (*ORDER[0], *FRONT))]
+ROOMS = {name for name in EVERY_MODULE if name not in FRONT_ROOM and name != "qkstore"}
 
 
-def run_without(absent: set[str], code: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-c", BLOCK.format(absent=absent) + code], capture_output=True, text=True, cwd=ROOT
-    )
+def run_without(absent: set[str], code: str, **environment: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", BLOCK.format(absent=absent) + code]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | environment)
 
 
-EVERY_MODULE = (
-    "import importlib, pathlib\nfor p in sorted(pathlib.Path('qkstore').rglob('*.py')):\n"
-    "    importlib.import_module('.'.join(p.with_suffix('').parts)) if p.stem != '__init__' else None"
+def importing(modules: list[str]) -> str:
+    return f"import importlib\nfor name in {modules!r}:\n    importlib.import_module(name)"
+
+
+@pytest.mark.parametrize(
+    ("absent", "modules"),
+    [(HEAVY | LATE | {"ingest"}, EVERY_MODULE), (HEAVY | LATE | {"duckdb"} | ROOMS, FRONT_ROOM)],
+    ids=["qkstore without the heavy, the late and ingest", "the front room without duckdb and every other room"],
 )
-
-
-def test_every_module_of_qkstore_imports_without_the_heavy_and_the_late_ones():
-    done = run_without(HEAVY | LATE, EVERY_MODULE)
+def test_it_imports_without(absent, modules):
+    done = run_without(absent, importing(modules))
     assert done.returncode == 0, done.stderr
 
 
-def test_and_that_would_be_noticed():
-    done = run_without({"numpy"}, EVERY_MODULE)
+@pytest.mark.parametrize(
+    ("absent", "modules"), [("numpy", EVERY_MODULE), ("duckdb", EVERY_MODULE), ("qkstore.subspace", FRONT_ROOM)]
+)
+def test_and_what_is_missing_would_be_noticed(absent, modules):
+    done = run_without({absent}, importing(modules))
     assert done.returncode != 0
-    assert "No module named 'numpy'" in done.stderr
+    assert f"No module named '{absent}'" in done.stderr
 
 
-def test_app_imports_without_torch():
-    done = run_without(
-        {"torch", "transformers"},
-        (
-            "import ast, pathlib\nfor p in ['app.py', *pathlib.Path('pages').glob('*.py')]:\n"
-            "    compile(pathlib.Path(p).read_text(), str(p), 'exec')\nimport qkstore.charts"
-        ),
-    )
-    assert done.returncode == 0, done.stderr
+SHOWN = """
+from streamlit.runtime.pages_manager import PagesManager
+from streamlit.testing.v1 import AppTest
+begin = PagesManager.__init__
+def warm(manager, *arguments, **options):
+    begin(manager, *arguments, **options)
+    PagesManager.uses_pages_directory = False
+PagesManager.__init__ = warm
+for page in {pages}:
+    app = AppTest.from_file("app.py", default_timeout=60)
+    (app if page == "overview" else app.switch_page(f"pages/{{page}}.py")).run()
+    print([title.value for title in app.title], len(app.error), len(app.exception))
+"""
+PAGES = sorted(path.stem for path in files("pages"))
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory) -> dict[str, str]:
+    """What each page prints of itself where there is no torch, no transformers and no ingest."""
+    store = stores.write(tmp_path_factory.mktemp("light") / "store")
+    done = run_without({"torch", "transformers", "ingest"}, SHOWN.format(pages=PAGES), QKSTORE=str(store))
+    return dict(zip(PAGES, done.stdout.splitlines()[-len(PAGES) :], strict=True))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_is_shown_without_torch_and_ingest(shown, page):
+    assert shown[page] == f"['{page.capitalize()}'] 0 0"
+
+
+def test_a_page_that_misses_what_it_imports_would_be_noticed(tmp_path):
+    done = run_without({"altair"}, SHOWN.format(pages=["heads"]), QKSTORE=str(stores.write(tmp_path / "store")))
+    assert not done.stdout.endswith(" 0 0\n")
