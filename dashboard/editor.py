@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import polars as pl
 import streamlit as st
 
@@ -15,8 +17,9 @@ from qkstore.errors import QKStoreError
 from qkstore.run import Run
 from qkstore.text import visible
 
+Shape = Literal["predicates", "select"]
 PARTS = ("where", "positive", "negative")
-SHAPES = {"predicates": "Three predicates", "select": "One SELECT"}
+SHAPES: dict[Shape, str] = {"predicates": "Three predicates", "select": "One SELECT"}
 STARTER = "select q.query_row, k.key_row, 1 as sign\nfrom q join k using (prompt_id)\nwhere q.role = 'answer_slot'"
 BLANK = Contrast(
     name="contrast", where="k.prompt_id = q.prompt_id", positive="k.role = 'item'", negative="k.role <> 'item'"
@@ -81,7 +84,7 @@ def form(view: View, base: Contrast | None) -> Contrast | None:
 
 
 def _about(view: View, base: Contrast) -> str:
-    """Names the fields: another run, contrast or version starts them anew."""
+    """The start of the fields' keys: with another run, contrast or version they start from its text."""
     return f"{view.run.name}-{base.name}-{base.version}"
 
 
@@ -106,7 +109,7 @@ def _help(choices: dict[str, str]) -> str:
 
 
 def _save(view: View, draft: Contrast) -> None:
-    """Save what holds on this run: an empty side or bad SQL raises before anything is written."""
+    """Save a contrast. One that fails on this run (an empty side, bad SQL) raises before anything is written."""
     results.findings(view.run, draft, build_split(view.run))
     saved = view.store.catalog.save(draft.replace(author=shell.user()))
     state.put(contrast=saved.name)

@@ -1,7 +1,4 @@
-"""The pieces that every page is made of.
-
-Its title, four figures, a statement of prompts, downloads, and how to reproduce it.
-"""
+"""The pieces that pages are made of: title, figures, facts, downloads, how to reproduce a result, the empty state."""
 
 from __future__ import annotations
 
@@ -9,20 +6,26 @@ import io
 import shlex
 from collections.abc import Iterable, Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 import streamlit as st
 
-from dashboard.state import View
-from dashboard.text import line, plain
+from dashboard.text import line, plain, tokens
+from qkstore.analysis import PromptAttribution
 from qkstore.analysis.heads import Summary
+from qkstore.store import Store
 from qkstore.text import visible
+
+if TYPE_CHECKING:
+    from dashboard.state import View  # which needs this module for the empty state
 
 MISSING = "–"
 
 
 def title(name: str, question: str) -> None:
+    """The page's name, and under it the question it answers."""
     st.title(name, anchor=False)
     line(question)
 
@@ -45,8 +48,9 @@ def number(value: float | None, spec: str = ".2f", sign: str = "") -> str:
     return MISSING if value is None else format(value, spec) + sign
 
 
-def percent(value: float | None) -> str:
-    return MISSING if value is None else f"{value:.0%}".replace("%", " %")
+def percent(share: float | None, digits: int = 0) -> str:
+    """93 % for a share of 0.93; a dash where there is none."""
+    return MISSING if share is None else f"{share:.{digits}%}".replace("%", " %")
 
 
 def command(act: str, view: View, name: str | None = None, head: bool = True, **options) -> str:
@@ -97,10 +101,15 @@ def reproduce(cli: str, code: str) -> None:
 
 
 def csv(view: View, table: pl.DataFrame, what: str) -> None:
-    """The chart's data."""
+    """A button that downloads the chart's data, named by run, contrast, head and `what`."""
     where = "" if view.layer is None else f"-L{view.layer}H{view.head}"
     name = f"{view.run.name}-{view.name}{where}-{what}.csv".replace(":", "_").replace("/", "_").replace("*", "all")
     st.download_button("Download CSV", table.write_csv, name, "text/csv", on_click="ignore", key=f"csv-{what}")
+
+
+def height(table: pl.DataFrame, most: int = 10) -> int:
+    """Pixels of a table that shows up to `most` rows and scrolls beyond."""
+    return min(len(table), most) * 35 + 38
 
 
 def npz(arrays: dict[str, np.ndarray]) -> bytes:
@@ -126,19 +135,26 @@ def labelled(row: dict, labels: Sequence[str]) -> str:
     return "; ".join(f"{name} = {row[name]}" for name in labels if row.get(name) is not None)
 
 
-def token(found: dict) -> str:
-    """A token of a result with its position."""
-    return f"{visible(found['text'])} at {found['pos']}"
+def token(row: dict) -> str:
+    """A token of an attribution with its position: Z at 5."""
+    return f"{visible(row['text'])} at {row['pos']}"
 
 
-def parts(found: dict) -> str:
-    """What each feature adds to a token's logit."""
-    return ", ".join(f"{name} {value:+.2f}" for name, value in found["parts"].items())
+def parts(row: dict) -> str:
+    """What each feature adds to a token's logit: order +1.20, rest -0.10."""
+    return ", ".join(f"{name} {value:+.2f}" for name, value in row["parts"].items())
 
 
-def ranks(found: dict[str, int]) -> str:
-    """The rank of each feature's subspace."""
-    return ", ".join(f"{name} has rank {rank}" for name, rank in found.items())
+def attended(texts: Sequence[dict], split: PromptAttribution) -> None:
+    """A prompt's tokens (pos, text), shaded by the attention that the query gives them; the query is outlined."""
+    at = {t["pos"]: i for i, t in enumerate(texts)}
+    shades = {at[t["pos"]]: t["attention"] for t in split.tokens}
+    st.html(tokens([t["text"] for t in texts], shades, {at[split.query["pos"]]: "query"}))
+
+
+def ranks(of: dict[str, int]) -> str:
+    """The rank of each feature's subspace: order has rank 2, lexical has rank 9."""
+    return ", ".join(f"{name} has rank {rank}" for name, rank in of.items())
 
 
 def measured(top: Summary) -> str:
@@ -146,3 +162,15 @@ def measured(top: Summary) -> str:
     return (
         f"accuracy {percent(top.value)}" if top.measure == "accuracy" else f"‖ΔC‖ is {number(top.value, '.1f')} × null"
     )
+
+
+def empty_store(store: Store, errors: Sequence = ()) -> None:
+    """Say why a store without runs shows nothing, and what to do next; ends the page. errors: of files that failed."""
+    for error in errors:
+        st.warning(plain(error))
+    st.info(
+        f"The store {plain(store.path)} has no runs yet. Ingest the demo, or prompts of your own, "
+        "then reload this page:"
+    )
+    st.code(f"python -m ingest demo --store {store.path}", language="bash")
+    st.stop()

@@ -20,9 +20,10 @@ from qkstore.toy import points as toy_points
 
 
 def identity(run: Run) -> tuple:
-    """A run file that was replaced is another run; one that was removed is told by what reads it.
+    """Names a run file's contents by path, inode, time and size: a file that was replaced is another run.
 
-    With the key of the code: Streamlit loads a changed source anew, and keeps results whose outermost function stayed.
+    Of a file that was removed only the path; whatever reads it next raises the error. With the key of the code:
+    Streamlit loads a changed source anew, and keeps results whose outermost function stayed.
     """
     try:
         stat = run.path.stat()
@@ -89,10 +90,7 @@ def heads(run: Run, asked: Contrast) -> list[HeadScore]:
 
 
 def recovered(toys: Sequence[toy.Toy]) -> list[toy.Recovered]:
-    """The recovered ranks of toy runs.
-
-    Those not known yet are computed under a progress bar that counts, with a button that ends it.
-    """
+    """The recovered ranks of toy runs, in their order; the first time with a progress bar and a button that ends it."""
     missing = [t.run for t in toys if identity(t.run) not in _ranks()]
     if missing:
         place = st.empty()

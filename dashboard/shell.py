@@ -1,4 +1,4 @@
-"""The door of every page: who may come in, which pages there are, and which store they show."""
+"""The shell around every page: the login, the list of pages and links, the frame that shows errors, the store."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ def link(name: str, label: str, **choices) -> None:
 
 
 def enter() -> None:
-    """The first line of every page.
+    """The first line of every page: checks the login, then makes sure that app.py has run.
 
-    A server whose first request names a page runs that page's file without app.py, so this goes to app.py first.
+    A server whose first request names a page runs that page's file without app.py; this goes back to app.py then.
     """
-    access()
+    login()
     if not st.session_state.pop(STARTED, False):
         st.navigation(pages(), position="hidden")
         st.rerun()
 
 
-def access() -> None:
-    """Where a login is checked. A store on one's own machine has none."""
+def login() -> None:
+    """Where a login is checked, before anything of a page runs. A store on one's own machine has none."""
 
 
 def user() -> str:
@@ -58,8 +58,8 @@ def user() -> str:
     return getattr(st.user, "email", None) or os.environ.get("USER", "")
 
 
-def run(page: Callable[[], None]) -> None:
-    """Run a page; a mistake becomes one line, a bug one line with its details folded."""
+def errors_in_one_line(page: Callable[[], None]) -> None:
+    """Run a page. A user's mistake is shown as one line, a bug as one line with its details folded."""
     try:
         page()
     except QKStoreError as error:
@@ -73,8 +73,8 @@ def run(page: Callable[[], None]) -> None:
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """A part of a page that a mistake may leave out: one line in its place, and the rest of the page stays."""
+def optional() -> Iterator[None]:
+    """A part of a page that may fail: a user's mistake in it is one line in its place, and the page goes on."""
     try:
         yield
     except QKStoreError as error:
@@ -82,7 +82,7 @@ def told() -> Iterator[None]:
 
 
 def frame(page: Callable[[], None], carried: dict[str, str]) -> None:
-    """The page between the style sheet and the side bar, whose links carry the choices in the URL along."""
+    """Run a page beside the side bar, whose links take `carried`, the choices in the URL, along."""
     st.html(style.SHEET)
     with st.sidebar:
         st.html('<p class="qk-brand">qkstore</p>')
@@ -90,11 +90,11 @@ def frame(page: Callable[[], None], carried: dict[str, str]) -> None:
             st.html(f'<p class="qk-group">{group}</p>')
             for member in members:
                 st.page_link(member, query_params=carried, width="stretch")
-    run(page)
+    errors_in_one_line(page)
 
 
 def store() -> Store:
-    """The store at $QKSTORE or ./store; raises StoreError, which says how to make one."""
+    """The store at $QKSTORE or ./store, opened once a server. Raises StoreError, which says how to make one."""
     return _open(os.environ.get("QKSTORE") or qkstore.store.DEFAULT)
 
 

@@ -24,7 +24,7 @@ def space(
 ) -> None:
     """Draw `points` (side, x, y, z, group, prompt_id, text), all three axes on one scale.
 
-    Colours are those of `scatter.pairs`. A drag or the arrow keys turn the points, the wheel zooms, a double click
+    Colours are those of charts.point_pairs. A drag or the arrow keys turn the points, the wheel zooms, a double click
     resets; a click in the legend dims the other groups.
     """
     _draw(data=payload(points, titles, legend, dark), key=key)

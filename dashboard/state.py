@@ -7,13 +7,13 @@ written to the URL while a page loads: that would add an entry to the browser's 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from textwrap import shorten
 from typing import Any
 
 import streamlit as st
 
-from dashboard import results, shell
+from dashboard import panel, results, shell
 from dashboard.text import plain
 from qkstore.analysis import heads as analysis_heads
 from qkstore.contrast import Contrast
@@ -37,7 +37,7 @@ PARTNERS = {
     "exact/z2": "exact/z1",
 }
 NONE = "none"
-NOTES = "notes"  # where this run of the page tells of bad choices: above the filters, which are too narrow for a line
+NOTES = "notes"  # the place for lines about bad choices: above the filters, which are too narrow for a line
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def view(head: bool = True, extra: Sequence[float] = (), without: bool = False) 
     )
     runs, errors = store.scan()
     if not runs:
-        nothing(store, errors)
+        panel.empty_store(store, errors)
     with run_place:
         name = select("Run", "run", [r.name for r in runs], runs[0].name, changed=_forget)
     run = next(r for r in runs if r.name == name)
@@ -150,23 +150,24 @@ def view(head: bool = True, extra: Sequence[float] = (), without: bool = False) 
         )
     with contrast_place:
         contrast = select("Contrast", "contrast", list(named), next(iter(named)))
-    found = View(store, run, named, contrast, None, None, rest[2:] if head else rest)
-    return _head(found, *rest[:2]) if head else found
+    shown = View(store, run, named, contrast, None, None, rest[2:] if head else rest)
+    return _with_head(shown, *rest[:2]) if head else shown
 
 
-def _head(found: View, layer_place, head_place) -> View:
-    run, layers, heads = found.run, list(found.run.layers), list(range(found.run.n_heads))
+def _with_head(view: View, layer_place, head_place) -> View:
+    """The view with the layer and head chosen in these two places; by default the contrast's best head."""
+    run, layers, heads = view.run, list(view.run.layers), list(range(view.run.n_heads))
     best = (layers[0], 0)
     if not (
         st.query_params.get("layer", "") in map(str, layers) and st.query_params.get("head", "") in map(str, heads)
     ):
-        top = analysis_heads.best(results.heads(run, found.contrast))
+        top = analysis_heads.best(results.heads(run, view.contrast))
         best = top.layer, top.head
     with layer_place:
         layer = select("Layer", "layer", layers, best[0])
     with head_place:
         head = select("Head", "head", heads, best[1])
-    return View(found.store, run, found.named, found.name, layer, head, found.extra)
+    return replace(view, layer=layer, head=head)
 
 
 def partner(view: View) -> str:
@@ -210,28 +211,13 @@ def prompt(view: View, listed: Sequence[dict], split: str | None) -> dict:
 def _forget() -> None:
     """After another run is chosen: drop what it has not, as those choices were made for the run before."""
     run = shell.store().run(st.query_params["run"])
+    names = set(shell.store().features(run))
     kept = {
-        "contrast": store_names(run),
-        "and": store_names(run),
+        "contrast": names,
+        "and": names,
         "layer": map(str, run.layers),
         "head": map(str, range(run.n_heads)),
     }
     for name in (*kept, "prompt", "q", "k", "order"):
         if st.query_params.get(name) not in set(kept.get(name, ())):
             put(**{name: None})
-
-
-def store_names(run: Run) -> set[str]:
-    return set(shell.store().features(run))
-
-
-def nothing(store: Store, errors: Sequence = ()) -> None:
-    """The empty state: why there is nothing to show, and the next act."""
-    for error in errors:
-        st.warning(plain(error))
-    st.info(
-        f"The store {plain(store.path)} has no runs yet. Ingest the demo, or prompts of your own, "
-        "then reload this page:"
-    )
-    st.code(f"python -m ingest demo --store {store.path}", language="bash")
-    st.stop()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from html import escape
+from typing import Literal
 
 import streamlit as st
 
 from qkstore.text import visible
 
+Mark = Literal["query", "positive", "negative"]  # what a token is in a pair
 MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>$:~&^=])")
 
 
@@ -18,15 +20,15 @@ def plain(text: object) -> str:
     return MARKS.sub(r"\\\1", visible(str(text)))
 
 
-def line(text: str, kind: str = "note") -> None:
-    """One line of text, escaped. Kinds: note (grey), sentence."""
+def line(text: str, kind: Literal["note", "sentence"] = "note") -> None:
+    """One line of text, escaped; a note is small and grey."""
     st.html(f'<p class="qk-{kind}">{escape(visible(text), quote=True)}</p>')
 
 
-def tokens(texts: Iterable[str], shades: dict[int, float] | None = None, marks: dict[int, str] | None = None) -> str:
+def tokens(texts: Iterable[str], shades: dict[int, float] | None = None, marks: dict[int, Mark] | None = None) -> str:
     """Tokens in a row as HTML.
 
-    shades {index: 0…1} colour them, marks {index: query | positive | negative} outline them.
+    shades {index: 0…1} colour them, from nothing to full blue; marks {index: mark} outline them.
     """
     shades, marks = shades or {}, marks or {}
     cells = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard import panel, results, shell, state
-from dashboard.text import line, tokens
+from dashboard.text import line
 from qkstore import charts
 from qkstore.analysis import attribution, build_split, judge_split
 from qkstore.text import visible
@@ -25,8 +25,8 @@ with view.extra[1]:
     order = state.select("Project out", "order", ["smaller rank first", *orders], "smaller rank first")
 split = judge_split(view.run)
 prompt = state.prompt(view, results.prompts(view.run, split), split)
-found = results.attribute(view.run, features, view.layer, view.head, prompt["prompt_id"], order=orders.get(order))
-top = attribution.most_attended(found.tokens)
+parts = results.attribute(view.run, features, view.layer, view.head, prompt["prompt_id"], order=orders.get(order))
+top = attribution.most_attended(parts.tokens)
 
 panel.figures(
     [
@@ -37,37 +37,34 @@ panel.figures(
             visible(prompt["answer"] or panel.MISSING),
             f"{prompt['split']} prompt {prompt['prompt_id']}, {prompt['variant'] or 'no variant'}",
         ),
-        ("Projected first", visible(found.order[0]), panel.ranks(found.ranks)),
+        ("Projected first", visible(parts.order[0]), panel.ranks(parts.ranks)),
     ]
 )
 with st.container(border=True):
-    st.altair_chart(charts.attribution_bars(found.tokens, found.order, panel.dark()))
+    st.altair_chart(charts.attribution_bars(parts.tokens, parts.order, panel.dark()))
     line(
-        f"The short line is the logit{' before the soft-cap' if found.softcap else ''}. "
-        f"Query: position {found.query['pos']}, {found.query['text']!r}. "
+        f"The short line is the logit{' before the soft-cap' if parts.softcap else ''}. "
+        f"Query: position {parts.query['pos']}, {parts.query['text']!r}. "
         f"The subspaces are built on the {build_split(view.run) or 'whole'} split."
     )
-    texts = view.run.tokens(prompt["prompt_id"])
-    places = {t["pos"]: i for i, t in enumerate(texts)}
-    shades = {places[t["pos"]]: t["attention"] for t in found.tokens}
-    st.html(tokens([t["text"] for t in texts], shades, {places[found.query["pos"]]: "query"}))
+    panel.attended(view.run.tokens(prompt["prompt_id"]), parts)
     line("Shaded by attention; the query is outlined. " + panel.labelled(prompt, view.run.prompt_labels))
-table = attribution.table(found.tokens)
+table = attribution.table(parts.tokens)
 st.dataframe(
     table,
     hide_index=True,
     placeholder=panel.MISSING,
     column_config={"attention": st.column_config.NumberColumn(format="percent")}
-    | {name: st.column_config.NumberColumn(name, format="%.3f") for name in ("logit", *found.order, "rest")},
+    | {name: st.column_config.NumberColumn(name, format="%.3f") for name in ("logit", *parts.order, "rest")},
 )
 panel.csv(view, table, "logits")
 panel.reproduce(
-    panel.command("attribute", view, **{"and": other, "prompt": prompt["prompt_id"], "order": ",".join(found.order)}),
+    panel.command("attribute", view, **{"and": other, "prompt": prompt["prompt_id"], "order": ",".join(parts.order)}),
     panel.python(
         view,
         "from qkstore.analysis import attribute",
-        f"found = attribute(run, features, {view.layer}, {view.head}, {prompt['prompt_id']}, order={found.order!r})",
-        "for token in found.tokens:",
+        f"parts = attribute(run, features, {view.layer}, {view.head}, {prompt['prompt_id']}, order={parts.order!r})",
+        "for token in parts.tokens:",
         "    print(token)",
         features=features,
     ),

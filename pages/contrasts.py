@@ -55,7 +55,7 @@ if view.named:
         panel.python(
             view,
             "from qkstore.contrast import pairs",
-            f"found = pairs(run, contrast, {split!r})",
-            "print(contrast.sentence(found.counts))",
+            f"chosen = pairs(run, contrast, {split!r})",
+            "print(contrast.sentence(chosen.counts))",
         ),
     )

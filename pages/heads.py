@@ -90,7 +90,7 @@ with detail:
             ("Rank", f"{chosen.rank}", f"of {view.run.d_head}"),
         ]
     )
-    with shell.told():
+    with shell.optional():
         fitted = results.covariance(view.run, view.contrast, view.layer, view.head)
         line("Singular values of ΔC; blue ones hold 99 % of ‖ΔC‖²")
         st.altair_chart(charts.singular_values(fitted.subspace.S, fitted.subspace.rank, panel.dark(), height=150))
@@ -110,7 +110,7 @@ st.dataframe(
     table.head(200),
     hide_index=True,
     placeholder=panel.MISSING,
-    height=min(len(table), 10) * 35 + 38,
+    height=panel.height(table),
     column_config={
         "layer": "Layer",
         "head": "Head",

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import streamlit as st
 
 from dashboard import panel, results, shell, state
 from dashboard.text import line, plain
 from qkstore import charts
-from qkstore.analysis import live, swaps
+from qkstore.analysis import live
+from qkstore.analysis import swaps as analysis_swaps
 
 shell.enter()
 
-SIDES = {"keys": "Keys", "queries": "Queries"}
-SAID = {
+Side = Literal["keys", "queries"]  # whose coordinates are swapped
+SIDES: dict[Side, str] = {"keys": "Keys", "queries": "Queries"}
+SAID: dict[Side, str] = {
     "keys": " Closed form from the stored vectors: it equals a re-run of the model with the edit.",
     "queries": " The query takes on the coordinates of another that looks for what the target is. "
     "A changed query changes every logit, so attention is among the stored keys of the prompt.",
@@ -29,37 +33,37 @@ with view.extra[1]:
     side = state.segments("Swap", "side", list(SIDES), "keys", shown=SIDES.get)
 features = {name: view.named[name] for name in (view.name, other) if name}
 with st.spinner("Swapping"):
-    found = (results.query_swaps if side == "queries" else results.intervene)(view.run, features, view.layer, view.head)
-rows = [c.to_dict() for c in found.conditions]
-swapped, baseline = swaps.headline(rows)
+    swaps = (results.query_swaps if side == "queries" else results.intervene)(view.run, features, view.layer, view.head)
+rows = [c.to_dict() for c in swaps.conditions]
+moved, baseline = analysis_swaps.headline(rows)
 
 panel.figures(
     [
-        ("Target gains", panel.percent(swapped["delta_p"]), f"of attention, swapping {swapped['name']}"),
+        ("Target gains", panel.percent(moved["delta_p"]), f"of attention, swapping {moved['name']}"),
         (
             "Random subspaces",
             panel.percent(baseline["delta_p"]),
             f"{baseline['bases']} bases of rank {baseline['rank']}",
         ),
-        ("Flip rate", panel.percent(swapped["flip_rate"]), f"random {panel.percent(baseline['flip_rate'])}"),
-        ("Queries", f"{found.n:,}", f"{found.split or 'all'} prompts"),
+        ("Flip rate", panel.percent(moved["flip_rate"]), f"random {panel.percent(baseline['flip_rate'])}"),
+        ("Queries", f"{swaps.n:,}", f"{swaps.split or 'all'} prompts"),
     ]
 )
 with st.container(border=True):
     st.altair_chart(charts.swap_bars(rows, panel.dark()))
     line(
         "Mean attention before (pale) and after the swap with 95 % intervals, "
-        f"over the same {found.n:,} queries of the {found.split or 'whole'} split in every condition"
-        + (f"; {found.hidden:,} more are left out, {swaps.left_out(side)}." if found.hidden else ".")
+        f"over the same {swaps.n:,} queries of the {swaps.split or 'whole'} split in every condition"
+        + (f"; {swaps.hidden:,} more are left out, {analysis_swaps.left_out(side)}." if swaps.hidden else ".")
         + SAID[side]
-        + (f" They hold {panel.percent(found.stored)} of it." if side == "queries" else "")
+        + (f" They hold {panel.percent(swaps.stored)} of it." if side == "queries" else "")
     )
 head = f"{view.layer}:{view.head}"
 answered = live.results(view.store, view.run, features, head)
 with st.container(border=True):
     st.subheader("In the running model", anchor=False)
     if answered:
-        titles = [found.title for found in answered]
+        titles = [result.title for result in answered]
         shown = answered[st.selectbox("Result", range(len(answered)), format_func=titles.__getitem__)]
         st.altair_chart(charts.live_bars(shown, head, panel.dark()))
         line(live.statement(shown, head))
@@ -72,7 +76,7 @@ with st.container(border=True):
         st.code(live.command(view.store, view.run, list(features), view.layer), language="shell", wrap_lines=True)
     else:
         line("This run is of no language model, so there is none to edit; the swaps above need none.")
-with st.container(border=True), shell.told():
+with st.container(border=True), shell.optional():
     st.subheader(f"Keys, little by little: {plain(view.name)}", anchor=False)
     response = results.doses(view.run, view.contrasts, view.layer, view.head)
     st.altair_chart(charts.dose_curves(response.table, panel.dark()))
@@ -82,18 +86,18 @@ with st.container(border=True), shell.told():
         f"{response.n:,} queries. Random: {response.bases} subspaces of the same rank. Bands are 95 % intervals."
     )
     panel.csv(view, response.table, "doses")
-table = swaps.table(rows)
+table = analysis_swaps.table(rows)
 st.dataframe(
     table,
     hide_index=True,
     placeholder=panel.MISSING,
-    column_order=["name", "rank", *swaps.TITLES, "gain_low", "gain_high"],
+    column_order=["name", "rank", *analysis_swaps.TITLES, "gain_low", "gain_high"],
     column_config={
         "name": "Condition",
         "rank": "Rank",
         **{
             n: st.column_config.NumberColumn(t, format="percent")
-            for n, t in (swaps.TITLES | {"gain_low": "Gain, low", "gain_high": "Gain, high"}).items()
+            for n, t in (analysis_swaps.TITLES | {"gain_low": "Gain, low", "gain_high": "Gain, high"}).items()
         },
     },
 )
@@ -104,8 +108,8 @@ panel.reproduce(
     panel.python(
         view,
         f"from qkstore.analysis.swaps import {call}",
-        f"found = {call}(run, features, {view.layer}, {view.head})",
-        "for condition in found.conditions:",
+        f"swaps = {call}(run, features, {view.layer}, {view.head})",
+        "for condition in swaps.conditions:",
         "    print(condition)",
         features=features,
     ),

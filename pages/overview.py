@@ -12,23 +12,23 @@ shell.enter()
 
 panel.title("Overview", "Queries and keys of transformer heads, and the contrasts that tell what they carry.")
 store = shell.store()
-found = overview(store)
-for error in found.damaged:
+contents = overview(store)
+for error in contents.damaged:
     st.warning(plain(error))
-if found.runs.is_empty():
-    state.nothing(store)
+if contents.runs.is_empty():
+    panel.empty_store(store)
 
 panel.figures(
     [
-        ("Runs", f"{len(found.runs):,}", ", ".join(found.models)),
-        ("Prompts", f"{found.n_prompts:,}", "in all runs"),
-        ("Heads", f"{found.n_heads:,}", f"{found.n_vectors:,} vectors"),
-        ("Saved contrasts", f"{found.n_saved:,}", "beside the built-in ones"),
+        ("Runs", f"{len(contents.runs):,}", ", ".join(contents.models)),
+        ("Prompts", f"{contents.n_prompts:,}", "in all runs"),
+        ("Heads", f"{contents.n_heads:,}", f"{contents.n_vectors:,} vectors"),
+        ("Saved contrasts", f"{contents.n_saved:,}", "beside the built-in ones"),
     ]
 )
 st.subheader("Runs", anchor=False)
 st.dataframe(
-    found.runs,
+    contents.runs,
     hide_index=True,
     column_config={
         "run": "Run",
@@ -48,10 +48,10 @@ st.dataframe(
 left, right = st.columns([3, 2], border=True)
 with left:
     st.subheader("Start with a run", anchor=False)
-    for run in found.starts:
+    for run in contents.starts:
         shell.link("heads", f"{run}: which heads carry a feature?", run=run)
-    if found.n_toys:
-        shell.link("toy", f"{found.n_toys} toy runs: does the method find the ranks that were put in?")
+    if contents.n_toys:
+        shell.link("toy", f"{contents.n_toys} toy runs: does the method find the ranks that were put in?")
 with right:
     st.subheader("What next", anchor=False)
     line(

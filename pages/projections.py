@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import streamlit as st
 
 from dashboard import panel, results, shell, space, state
@@ -11,9 +13,11 @@ from qkstore.analysis.points import held
 
 shell.enter()
 
-METHODS = {"pca": "PCA", "umap": "UMAP", "raw": "Raw PCA"}
-PLOTS = {"2d": "2-D", "3d": "3-D"}
-HINTS = {
+Method = Literal["pca", "umap", "raw"]
+Plot = Literal["2d", "3d"]
+METHODS: dict[Method, str] = {"pca": "PCA", "umap": "UMAP", "raw": "Raw PCA"}
+PLOTS: dict[Plot, str] = {"2d": "2-D", "3d": "3-D"}
+HINTS: dict[Plot, str] = {
     "2d": "Drag to brush both plots; click a label to single it out.",
     "3d": "Drag or press arrow keys to turn, wheel to zoom, double click to reset; click a label to single it out.",
 }

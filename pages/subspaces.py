@@ -22,11 +22,11 @@ with view.extra[0]:
     other = state.select("Compare with", "and", view.others(), state.partner(view)) if view.others() else None
 fitted = results.covariance(view.run, view.contrast, view.layer, view.head)
 null = results.permuted(view.run, view.contrast, view.layer, view.head)
-found = compared = None
-with shell.told():
-    found = results.dimensions(view.run, view.contrast, view.layer, view.head)
+dimension = compared = None
+with shell.optional():
+    dimension = results.dimensions(view.run, view.contrast, view.layer, view.head)
 if other:
-    with shell.told():
+    with shell.optional():
         compared = results.compared(view.run, view.contrasts, view.named[other], view.layer, view.head)
 
 panel.figures(
@@ -34,8 +34,8 @@ panel.figures(
         (
             "Rank",
             f"{fitted.subspace.rank} of {view.run.d_head}",
-            f"statistical {found.rank.statistical}, cross-validated {found.rank.cross_validated}"
-            if found
+            f"statistical {dimension.rank.statistical}, cross-validated {dimension.rank.cross_validated}"
+            if dimension
             else "too few queries to test it",
         ),
         (
@@ -58,13 +58,15 @@ with main:
         f"{fitted.counts.n_q:,} queries, {fitted.counts.n_pos:,} positive and {fitted.counts.n_neg:,} negative pairs."
     )
     st.altair_chart(charts.singular_values(fitted.subspace.S, fitted.subspace.rank, panel.dark(), height=220))
-    if found:
-        line(f"{found.rank.sentence} Level {panel.percent(found.rank.level)}.", "sentence")
+    if dimension:
+        line(f"{dimension.rank.sentence} Level {panel.percent(dimension.rank.level)}.", "sentence")
         line(
             f"Canonical correlations of queries and key contrasts: no change of the head's basis moves them. "
-            f"Blue ones are above {found.canonical.chance:.2f} (line), about the largest that chance gives."
+            f"Blue ones are above {dimension.canonical.chance:.2f} (line), about the largest that chance gives."
         )
-        st.altair_chart(charts.canonical_correlations(found.canonical.values, found.canonical.chance, panel.dark()))
+        st.altair_chart(
+            charts.canonical_correlations(dimension.canonical.values, dimension.canonical.chance, panel.dark())
+        )
     for place, (name, matrix) in zip(st.columns(3), head.matrices(fitted.arrays()).items()):
         place.altair_chart(charts.matrix(matrix, name, panel.dark()))
     line(
@@ -92,7 +94,7 @@ with detail:
         )
         st.altair_chart(charts.angles(compared.angles, panel.dark()))
     st.subheader("As more goes in", anchor=False)
-    with shell.told():
+    with shell.optional():
         grown = results.grown(view.run, view.contrast, view.layer, view.head)
         line(
             f"99 % rank from the queries with 2, 4, … of the {grown.total:,} values of {grown.label}, drawn five times"
@@ -113,8 +115,8 @@ panel.reproduce(
     panel.python(
         view,
         "from qkstore.analysis import covariance\nfrom qkstore.analysis.evidence import dimension",
-        f"found = covariance(run, contrast, {view.layer}, {view.head})",
-        "print(found.subspace.rank, found.delta.shape)",
+        f"fitted = covariance(run, contrast, {view.layer}, {view.head})",
+        "print(fitted.subspace.rank, fitted.delta.shape)",
         f"print(dimension(run, contrast, {view.layer}, {view.head}).rank)",
     ),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import streamlit as st
 
 from dashboard import panel, results, shell, space, state
@@ -12,8 +14,10 @@ from qkstore.toy import tallies
 
 shell.enter()
 
-PLOTS = {"2d": "2-D", "3d": "3-D"}
-BASES = {"trained": "As trained", "balanced": "Balanced"}
+Plot = Literal["2d", "3d"]
+PLOTS: dict[Plot, str] = {"2d": "2-D", "3d": "3-D"}
+Basis = Literal["trained", "balanced"]
+BASES: dict[Basis, str] = {"trained": "As trained", "balanced": "Balanced"}
 BOUND = {
     "discrete": (
         "No head can beat the bound: another token may have the signs of the sought one, "
@@ -44,7 +48,7 @@ st.session_state[state.NOTES] = st.container()
 with st.spinner("Opening the runs"):
     toys = toy.toys(store)
 if not store.runs():
-    state.nothing(store)
+    panel.empty_store(store)
 if not toys:
     st.info(
         f"The store {plain(store.path)} has no toy runs yet. Train a grid of small heads (minutes), "
@@ -52,10 +56,6 @@ if not toys:
     )
     st.code(f"{toy.HOW} --store {store.path}", language="bash")
     st.stop()
-
-
-def tenths(share: float) -> str:
-    return f"{share:.1%}".replace("%", " %")
 
 
 def go(to: toy.Toy) -> None:
@@ -89,9 +89,9 @@ for place, field in zip(st.columns(len(toy.FILTERS)), toy.filters(toys)):
     left = toy.having(left, field, value)
 cells = toy.grid(left)
 head = toy.chosen(cells, asked.ranks if asked else None)
-found = results.recovered(list(cells.values()))
-rows = charts.cell_table(list(cells.values()), found)
-tally, G = tallies(list(cells.values()), found), results.interaction(head.run)
+recovered = results.recovered(list(cells.values()))
+rows = charts.cell_table(list(cells.values()), recovered)
+tally, G = tallies(list(cells.values()), recovered), results.interaction(head.run)
 
 panel.figures(
     [
@@ -101,7 +101,7 @@ panel.figures(
             panel.number(tally.beyond.mean_sum, ".1f"),
             f"on average where the true ones sum to more than d_head = {head.d_head}",
         ),
-        ("Accuracy", tenths(head.accuracy), f"of at most {tenths(head.bound)}, the head chosen"),
+        ("Accuracy", panel.percent(head.accuracy, 1), f"of at most {panel.percent(head.bound, 1)}, the head chosen"),
         (
             "Latents",
             G.verdict.capitalize(),

@@ -126,7 +126,7 @@ def tab(server, tmp_path_factory):
 
 
 def test_the_first_request_of_a_fresh_server_may_be_a_deep_link(tab):
-    """A page's file then runs without app.py; the guard goes there first. Nothing before this test opens the server."""
+    """A page's file runs without app.py then, and shell.enter goes there. Nothing before this opens the server."""
     tab.open("heads?run=boxes&contrast=lexical&layer=0&head=3")
     assert tab.title() == "Heads"
     assert tab.page.locator("[data-testid=stSidebar] .qk-group").all_inner_texts() == list(shell.GROUPS)

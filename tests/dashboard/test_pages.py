@@ -73,10 +73,10 @@ def test_every_page_of_an_empty_store_says_what_to_do(show, tmp_path, page):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_no_page_goes_around_the_guard(show, store, page, monkeypatch):
-    monkeypatch.setattr(shell, "access", shell.st.stop)
+def test_no_page_goes_around_the_login(show, store, page, monkeypatch):
+    monkeypatch.setattr(shell, "login", shell.st.stop)
     assert not show(store, page).title
-    monkeypatch.setattr(shell, "access", lambda: None)
+    monkeypatch.setattr(shell, "login", lambda: None)
     assert show(store, page).title
 
 

@@ -8,7 +8,7 @@ import pytest
 import stores
 
 import qkstore
-from qkstore import charts
+from qkstore import analysis, charts
 from qkstore.analysis import evidence, swaps, variations
 
 
@@ -39,6 +39,15 @@ def test_swaps_of_queries_are_shown_on_request(show, store):
     assert "takes on the coordinates of another that" not in said(keys)
     assert any("--side queries" in c.value for c in app.code)
     assert not any("--side" in c.value for c in keys.code)
+    for page, result in ((app, found), (keys, analysis.intervene(*_asked(store, "order", "lexical"), 0, 0))):
+        (code,) = [c.value for c in page.code if c.language == "python"]
+        assert _run(code)["swaps"].conditions == result.conditions
+
+
+def _run(code: str) -> dict:
+    names: dict = {}
+    exec(code, names)
+    return names
 
 
 def _asked(store, *names):
