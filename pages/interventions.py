@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import streamlit as st
 
 from dashboard import panel, results, shell, state
@@ -11,10 +9,10 @@ from dashboard.text import line, plain
 from qkstore import charts
 from qkstore.analysis import live
 from qkstore.analysis import swaps as analysis_swaps
+from qkstore.analysis.swaps import Side
 
 shell.enter()
 
-Side = Literal["keys", "queries"]  # whose coordinates are swapped
 SIDES: dict[Side, str] = {"keys": "Keys", "queries": "Queries"}
 SAID: dict[Side, str] = {
     "keys": " Closed form from the stored vectors: it equals a re-run of the model with the edit.",

@@ -9,11 +9,10 @@ import streamlit as st
 from dashboard import panel, results, shell, space, state
 from dashboard.text import line
 from qkstore import charts, contrast
-from qkstore.analysis.points import held
+from qkstore.analysis.points import Method, held
 
 shell.enter()
 
-Method = Literal["pca", "umap", "raw"]
 Plot = Literal["2d", "3d"]
 METHODS: dict[Method, str] = {"pca": "PCA", "umap": "UMAP", "raw": "Raw PCA"}
 PLOTS: dict[Plot, str] = {"2d": "2-D", "3d": "3-D"}

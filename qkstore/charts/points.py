@@ -9,6 +9,7 @@ from operator import and_
 import altair as alt
 import polars as pl
 
+from qkstore.analysis.points import Method
 from qkstore.charts import palette
 from qkstore.text import column, visible
 
@@ -45,7 +46,7 @@ def point_pairs(
     return alt.hconcat(*charts, spacing=28).resolve_legend(color="shared", shape="shared")
 
 
-def axes(method: str, explained: Sequence[float] | None) -> tuple[str, str, str]:
+def axes(method: Method, explained: Sequence[float] | None) -> tuple[str, str, str]:
     """Titles of x, y, z: PC1 (42%) with the share of the variance it holds; UMAP 1 where there is none."""
     if not explained:
         return tuple(f"{method.upper()} {i}" for i in (1, 2, 3))
