@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,11 +17,11 @@ from ingest.prompts.corpus import ANSWER_SLOT, Corpus
 from qkstore.errors import ModelError, PromptError, QKStoreError, RunError
 from qkstore.run.incoming import Incoming
 from qkstore.run.schema import check_run_name
+from qkstore.sql.memory import bytes_of
 from qkstore.store.source import code_key
 
 Progress = Callable[[str, int, int], None]  # stage ('tokenise', 'capture', 'publish'), done, total
 LIBRARIES = ("torch", "transformers", "tokenizers", "duckdb", "numpy")
-UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 @dataclass(frozen=True)
@@ -108,24 +107,16 @@ def batches_of(corpus: Corpus, size: int, memory: int, token_bytes: int) -> list
     return batches
 
 
-def bytes_of(text: str) -> int:
-    """'8GB' → 8,000,000,000."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]B)", text.strip().upper())
-    if not found or float(found[1]) == 0:
-        raise QKStoreError(f"memory {text!r}: write a number with {', '.join(UNITS)}, such as 8GB")
-    return int(float(found[1]) * UNITS[found[2]])
-
-
 def _put(incoming: Incoming, number: int, capture: Capture, corpus: Corpus, chosen: list[int]) -> None:
     ids = [corpus.tokens[p].ids for p in chosen]
     try:
-        found = capture(ids, [corpus.queries[p] for p in chosen], [corpus.keys[p] for p in chosen])
+        captured = capture(ids, [corpus.queries[p] for p in chosen], [corpus.keys[p] for p in chosen])
     except torch.OutOfMemoryError:
         size = f"{len(ids)} prompts of up to {max(map(len, ids))} tokens"
         raise ModelError(
             f"batch {number}, {size}, needs more memory than there is; use a smaller --batch-size"
         ) from None
-    arrays = (found.q.float().numpy(), found.k.float().numpy(), found.logsumexp.numpy())
+    arrays = (captured.q.float().numpy(), captured.k.float().numpy(), captured.logsumexp.numpy())
     incoming.put(number, corpus.rows("query", chosen), corpus.rows("key", chosen), *arrays)
 
 

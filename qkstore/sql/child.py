@@ -12,7 +12,6 @@ import functools
 import json
 import os
 import queue
-import re
 import signal
 import struct
 import sys
@@ -24,6 +23,7 @@ import duckdb
 import pyarrow as pa
 
 from qkstore.errors import GuardError
+from qkstore.sql.memory import bytes_of
 
 OPEN_FILES = 4
 KEPT_BYTES = 64 << 20  # a file with more in its cache is let go when another is asked for
@@ -79,7 +79,7 @@ def _listen(requests: queue.SimpleQueue) -> None:
 
 def _answer(out, runs: _Runs, path: str, sql: str, max_rows: int | None, memory: str) -> bool:
     """Sends the answer in parts of some MB; returns whether it was cut at `max_rows`."""
-    _limit_memory(most_bytes := _bytes(memory))
+    _limit_memory(most_bytes := bytes_of(memory))
     with runs.open(path, memory).cursor() as cursor:
         statements = cursor.extract_statements(sql)
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
@@ -164,12 +164,6 @@ def _limit_memory(most_bytes: int) -> None:
         limit, hard = resource.getrlimit(resource.RLIMIT_DATA)
         wanted = _own_bytes() + SLACK_BYTES + most_bytes
         resource.setrlimit(resource.RLIMIT_DATA, (max(limit, wanted), hard))  # never lowered; unlimited is -1
-
-
-def _bytes(memory: str) -> int:
-    """`2GB`, `512 MiB`, … in bytes, as DuckDB reads them."""
-    number, unit, binary = re.fullmatch(r"\s*([\d.]+)\s*([KMGT]?)(i?)B\s*", memory, re.IGNORECASE).groups()
-    return int(float(number) * (1024 if binary else 1000) ** " KMGT".index(unit.upper() or " "))
 
 
 def _first(error: BaseException) -> str:

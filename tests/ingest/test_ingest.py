@@ -20,7 +20,7 @@ from ingest.job import Options
 from ingest.model.capture import Capture
 from ingest.prompts import Prompt, Span, boxes, lists
 from ingest.prompts.corpus import Corpus
-from qkstore.errors import ModelError, PromptError, QKStoreError, RunError
+from qkstore.errors import ModelError, PromptError, RunError
 
 torch.set_num_threads(1)
 BOXES = boxes.build(12, "ent", 0, 4)
@@ -320,14 +320,6 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path, small):
 def test_an_unknown_role_is_named_with_those_there_are(small):
     with pytest.raises(PromptError, match="no token has the role 'bx'; did you mean 'box'.*answer_slot, box, entity"):
         Corpus(small.tokenizer, BOXES, query_roles=("answer_slot", "bx"))
-
-
-@pytest.mark.parametrize("memory", ["8", "lots", "0GB", "-1GB", ""])
-def test_memory_is_a_number_with_a_unit(memory):
-    assert job.bytes_of("8GB") == 8 * 10**9
-    assert job.bytes_of("1.5 mb") == 1_500_000
-    with pytest.raises(QKStoreError, match="such as 8GB"):
-        job.bytes_of(memory)
 
 
 def test_weights_that_a_folder_lacks_are_not_made_up(tmp_path, small):
