@@ -127,8 +127,9 @@ def _scaled(n: int, scale: float) -> int:
 def _check_same(store: str | Path, part: Part, asked: dict[str, str | int]) -> None:
     run = qkstore.open(store).run(part.run)
     for fact, value in asked.items():
-        if run.manifest[fact] != value:
-            had, wanted = (f"{v:,}" if isinstance(v, int) else str(v)[:12] for v in (run.manifest[fact], value))
+        stored = getattr(run.manifest, fact)
+        if stored != value:
+            had, wanted = (f"{v:,}" if isinstance(v, int) else str(v)[:12] for v in (stored, value))
             raise RunError(
                 f"run {part.run!r} is in the store already, and its {FACTS[fact]} is {had}, not {wanted}; "
                 "choose another --prefix"

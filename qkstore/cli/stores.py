@@ -36,7 +36,7 @@ def _runs(options) -> None:
     )
     rows = [
         {"run": r.name}
-        | {f: r.manifest[f] for f in facts}
+        | {f: getattr(r.manifest, f) for f in facts}
         | {"query": query_tokens(r), "layers": list(r.layers), "created": str(r.created)}
         for r in readable
     ]

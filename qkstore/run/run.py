@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -14,91 +14,53 @@ import numpy as np
 import pyarrow as pa
 
 from qkstore.errors import RunError, StoreError, near
-from qkstore.run import schema
+from qkstore.run.file import opened
+from qkstore.run.layer import Layer
 
 READ_ROWS = 8192  # rows an Arrow batch; a large batch reserves its memory at once
-
-
-@dataclass(frozen=True)
-class Layer:
-    """How one stored layer turns q·k into a logit, and which keys its queries see."""
-
-    layer: int
-    scaling: float
-    softcap: float | None
-    window: int | None
-    causal: bool
-
-    def visible(self, query_pos: np.ndarray, key_pos: np.ndarray) -> np.ndarray:
-        """Whether a query at a position attends over a key at another position of the same prompt."""
-        seen = np.ones(np.broadcast(query_pos, key_pos).shape, bool)
-        if self.causal:
-            seen &= key_pos <= query_pos
-        if self.window is not None:
-            seen &= np.abs(query_pos - key_pos) < self.window
-        return seen
 
 
 class Run:
     """A run file, opened read-only; any number of processes may hold it open at once.
 
-    Facts of the manifest are attributes (`run.model`, `run.d_head`, …). Raises StoreError where the file is damaged,
-    unfinished or of a newer version.
+    What its manifest says are attributes too (`run.model`, `run.d_head`, …). Raises RunError where there is no such
+    file, StoreError where it is damaged, unfinished or of a newer version.
     """
+
+    schema_version: int
+    run: str
+    model: str
+    revision: str | None
+    weights_hash: str
+    architecture: str
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    d_head: int
+    dtype: str
+    task: str
+    prompt_template: str | None
+    chat_template: str | None
+    bos: str | None
+    positions: str | None
+    query_roles: list[str] | None
+    seed: int | None
+    code_version: str | None
+    libraries: str | None
+    plan: str
+    created: datetime
+    n_prompts: int
+    n_tokens: int
+    n_queries: int
+    n_keys: int
+    token_labels: list[str]
+    prompt_labels: list[str]
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self.name = self.path.name.removesuffix(".duckdb")
-        if not self.path.is_file():
-            raise RunError(f"no run file {self.path}")
-        try:
-            self._connection = duckdb.connect(str(self.path), read_only=True)
-            # One thread reads a head fastest. Set after connecting: with a config, a notebook could not open the file
-            # beside us.
-            self._connection.execute("SET threads = 1")
-            self._check_plain()
-            self.manifest = self._row("SELECT * FROM run")
-            self._check_version()
-        except duckdb.Error as error:
-            self.close()  # a file that takes this one's place would otherwise be read through this connection
-            raise StoreError(
-                f"run file {self.path.name} is damaged or unfinished: {str(error).splitlines()[0]}"
-            ) from None
-        except StoreError:
-            self.close()
-            raise
-
-    def _check_plain(self) -> None:
-        """Raise StoreError unless the file holds tables alone, as a run does.
-
-        A view or macro in a file from elsewhere would run its own SQL when we read the table it poses as.
-        """
-        sql = (
-            "SELECT view_name FROM duckdb_views() WHERE NOT internal UNION ALL "
-            "SELECT function_name FROM duckdb_functions() WHERE NOT internal"
-        )
-        found = self._connection.execute(sql).fetchone()
-        if found:
-            raise StoreError(
-                f"run file {self.path.name} holds a view or macro, {found[0]!r}; "
-                "a run is tables alone, so it is not opened"
-            )
-
-    def _check_version(self) -> None:
-        version = self.manifest.get("schema_version")
-        if not isinstance(version, int):
-            raise StoreError(f"run file {self.path.name} was not made by qkstore: its manifest has no version")
-        if version > schema.RUN_VERSION:
-            raise StoreError(
-                f"run file {self.path.name} is of version {version}, "
-                f"this qkstore reads up to {schema.RUN_VERSION}: upgrade qkstore"
-            )
-
-    def __getattr__(self, name: str):
-        manifest = self.__dict__.get("manifest", {})
-        if name in manifest:
-            return manifest[name]
-        raise AttributeError(name)
+        self._connection, self.manifest = opened(self.path)
+        vars(self).update(vars(self.manifest))
 
     def __repr__(self) -> str:
         return (
@@ -109,22 +71,15 @@ class Run:
     @property
     def identity(self) -> tuple:
         """What a result of this run depends on: how its vectors were made and when, wherever its file lies."""
-        return self.manifest["run"], self.manifest["plan"], str(self.manifest["created"])
+        return self.run, self.plan, str(self.created)
 
     def close(self) -> None:
-        if "_connection" in self.__dict__:
-            self._connection.close()
+        """Let the file go; whatever is asked of this Run later fails."""
+        self._connection.close()
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A cursor of its own: one DuckDB connection shared by threads gives wrong rows without an error."""
         return self._connection.cursor()
-
-    def _row(self, sql: str) -> dict:
-        cursor = self.cursor().execute(sql)
-        row = cursor.fetchone()
-        if row is None:
-            raise duckdb.Error("the manifest is empty")
-        return dict(zip([d[0] for d in cursor.description], row, strict=True))
 
     def table(self, sql: str, parameters: list | None = None) -> pa.Table:
         """The library's own SQL (never a user's) as an Arrow table."""

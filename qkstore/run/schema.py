@@ -1,7 +1,4 @@
-"""The tables of a run file and of the catalogue, and the migrations that bring an older one up to date.
-
-docs/storage.md describes every table; a test compares it with what stands here.
-"""
+"""The tables of a run file; docs/storage.md describes each one, and a test compares it with what stands here."""
 
 from __future__ import annotations
 
@@ -122,10 +119,7 @@ def side_tables(token_labels: list[str], prompt_labels: list[str]) -> list[str]:
 
 
 def _side(alias: str, rows: str, token_labels: list[str], prompt_labels: list[str]) -> str:
-    """A stored row with its token's and its prompt's columns.
-
-    A table, not a view: pairs are found 2 to 3 times faster.
-    """
+    """A stored row with its token's and its prompt's columns: a table, for a join of it takes 2 to 3 times as long."""
     names = [f"r.{rows}", "r.prompt_id", "r.pos", "t.token_id", "t.text AS token", "t.role", "t.span", "t.span_last"]
     names += ["p.id", "p.split", "p.variant", "p.counterfactual_id", "p.answer"]
     names += [f't."{name}"' for name in token_labels] + [f'p."{name}"' for name in prompt_labels]

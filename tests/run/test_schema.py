@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import duckdb
 import pytest
 from conftest import ROOT
 
-from qkstore.run import schema
+from qkstore.run import Manifest, Run, schema
 from qkstore.store import catalog
 
 DOC = (ROOT / "docs" / "storage.md").read_text()
 
 
 def section(title: str) -> str:
-    found = re.search(rf"^### [^\n]*\b{title}\b[^\n]*\n(.*?)(?=^##|\Z)", DOC, re.S | re.M)
-    assert found, f"docs/storage.md has no section on {title}"
-    return found.group(1)
+    text = re.search(rf"^### [^\n]*\b{title}\b[^\n]*\n(.*?)(?=^##|\Z)", DOC, re.S | re.M)
+    assert text, f"docs/storage.md has no section on {title}"
+    return text.group(1)
 
 
 def tables() -> dict[str, list[str]]:
@@ -63,3 +64,19 @@ def test_labels_become_typed_columns_of_the_views():
             con.execute("SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = ?", [side]).fetchall()
         )
         assert kinds["order_id"] == kinds["queried_order"] == "BIGINT"
+
+
+KINDS = {
+    "INTEGER": "int",
+    "BIGINT": "int",
+    "VARCHAR": "str",
+    "VARCHAR[]": "list[str]",
+    "TIMESTAMP": "datetime",
+}
+
+
+def test_the_manifest_and_a_run_have_a_typed_attribute_for_every_column():
+    types = {f.name: f.type for f in dataclasses.fields(Manifest)}
+    assert list(types) == list(schema.MANIFEST)
+    assert {n: t.removesuffix(" | None") for n, t in types.items()} == {n: KINDS[k] for n, k in schema.MANIFEST.items()}
+    assert Run.__annotations__ == types

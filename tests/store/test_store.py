@@ -126,7 +126,7 @@ def test_a_run_may_be_copied_under_another_name(store):
     assert names(store) == ["a", "colleague"]
     assert np.array_equal(store.run("colleague").queries(1, 1), store.run("a").queries(1, 1))
     assert store.run("colleague").name == "colleague"
-    assert store.run("colleague").manifest["run"] == "a"
+    assert store.run("colleague").manifest.run == "a"
 
 
 def test_a_file_that_was_mended_is_read_anew(store):

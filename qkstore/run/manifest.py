@@ -1,0 +1,66 @@
+"""A run's manifest: what the one row of its table `run` says of the model, the prompts and the file."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, fields
+from datetime import datetime
+
+from qkstore.errors import StoreError
+from qkstore.run.schema import RUN_VERSION
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The columns of table `run` (docs/storage.md says what each is); every one is an attribute of a Run too.
+
+    A field with a default may be empty (NULL) in the file.
+    """
+
+    schema_version: int
+    run: str
+    model: str
+    revision: str | None = None
+    weights_hash: str = ""
+    architecture: str = ""
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    d_head: int
+    dtype: str
+    task: str
+    prompt_template: str | None = None
+    chat_template: str | None = None
+    bos: str | None = None
+    positions: str | None = None
+    query_roles: list[str] | None = None
+    seed: int | None = None
+    code_version: str | None = None
+    libraries: str | None = None
+    plan: str
+    created: datetime
+    n_prompts: int
+    n_tokens: int
+    n_queries: int
+    n_keys: int
+    token_labels: list[str]
+    prompt_labels: list[str]
+
+    @classmethod
+    def of(cls, row: dict, file: str) -> Manifest:
+        """From {column: value}, the row as it stands in `file`.
+
+        Columns that are not known here are left out: a newer qkstore may add some without a new version. Raises
+        StoreError for a newer version, and where a column that cannot be empty is missing or NULL.
+        """
+        version = row.get("schema_version")
+        if not isinstance(version, int):
+            raise StoreError(f"run file {file} was not made by qkstore: its manifest has no version")
+        if version > RUN_VERSION:
+            raise StoreError(
+                f"run file {file} is of version {version}, this qkstore reads up to {RUN_VERSION}: upgrade qkstore"
+            )
+        given = {f.name: row[f.name] for f in fields(cls) if row.get(f.name) is not None}
+        missing = [f.name for f in fields(cls) if f.default is MISSING and f.name not in given]
+        if missing:
+            raise StoreError(f"run file {file} is damaged: its manifest has no {missing[0]}")
+        return cls(**given)
