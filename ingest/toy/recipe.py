@@ -13,6 +13,7 @@ import torch
 from ingest.toy.payload import Payload
 from ingest.toy.stack import NAMES, Stack
 from ingest.toy.stream import Stream
+from qkstore import files
 from qkstore.errors import ModelError, near
 
 BATCH = 256
@@ -170,29 +171,25 @@ class Training:
     # -- a state that can be taken up again --------------------------------------------------------------------------
 
     def save(self, path: Path) -> None:
-        """Write the state aside and rename it, so a file of that name is whole.
+        """Write the state into a file, which is whole or not there; raises StoreError where it cannot be written.
 
         It holds numbers and text alone, so reading it runs no code.
         """
-        part = path.with_suffix(".part")
-        torch.save(
-            {
-                "tasks": [asdict(task) for task in self.tasks],
-                "how": asdict(self.how),
-                "device": self.device,
-                "dtype": self.dtype,
-                "done": {
-                    i: ({name: torch.from_numpy(W) for name, W in weights.items()}, steps)
-                    for i, (weights, steps) in self.done.items()
-                },
-                "weights": self._snapshot(),
-                "optimiser": [dict(self.optimiser.state[W]) for W in self.stack.weights.values()],
-                "generators": [g.get_state() for g in self.stream.generators],
-                **{name: getattr(self, name) for name in KEPT},
+        state = {
+            "tasks": [asdict(task) for task in self.tasks],
+            "how": asdict(self.how),
+            "device": self.device,
+            "dtype": self.dtype,
+            "done": {
+                i: ({name: torch.from_numpy(W) for name, W in weights.items()}, steps)
+                for i, (weights, steps) in self.done.items()
             },
-            part,
-        )
-        part.rename(path)
+            "weights": self._snapshot(),
+            "optimiser": [dict(self.optimiser.state[W]) for W in self.stack.weights.values()],
+            "generators": [g.get_state() for g in self.stream.generators],
+            **{name: getattr(self, name) for name in KEPT},
+        }
+        files.write(str(path), ".pt", lambda part: torch.save(state, part))
 
     @classmethod
     def resume(cls, path: Path) -> Training:

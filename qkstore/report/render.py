@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import html
-import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from qkstore.errors import StoreError
+from qkstore.files import whole
 from qkstore.report.document import Chapter, Document, Figure, Table
 
 Progress = Callable[[int, int, str], None]
@@ -260,21 +260,17 @@ def write(
             folder = Path(markdown)
             folder.mkdir(parents=True, exist_ok=True)
             for figure in document.figures:
-                _whole(folder / file_name(figure), drawn[figure.name])
-            _whole(folder / "report.md", to_markdown(document).encode())
-        _whole(Path(out), to_html(document, drawn).encode())
+                _write(folder / file_name(figure), drawn[figure.name])
+            _write(folder / "report.md", to_markdown(document).encode())
+        _write(Path(out), to_html(document, drawn).encode())
     except OSError as error:
         raise StoreError(f"{error.filename or out} was not written: {error.strerror or error}") from None
     return [Path(out), *([Path(markdown) / "report.md"] if markdown else [])]
 
 
-def _whole(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.part")
-    try:
+def _write(path: Path, content: bytes) -> None:
+    with whole(path) as part:
         part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def spec(figure: Figure) -> dict:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import json
-import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,9 +16,9 @@ import polars as pl
 import pyarrow as pa
 
 from qkstore.errors import ModelError, PromptError, RunError, StoreError
-from qkstore.run import schema
+from qkstore.files import sync, whole
+from qkstore.run import schema, spool
 
-PARTS = {"query_rows": np.int32, "key_rows": np.int32, "q": np.float32, "k": np.float32, "logsumexp": np.float64}
 DUCKDB_TYPE = {
     pl.Int64: "BIGINT",
     pl.Int32: "INTEGER",
@@ -51,6 +49,7 @@ class Incoming:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = self._hold()
             self._refuse_existing()  # it may have been published while we were on our way here
+            spool.sweep(self.folder)
             self._agree()
         except BaseException as error:
             self._release()
@@ -75,7 +74,7 @@ class Incoming:
             )
 
     def _hold(self):
-        # Held until the ingest ends; the kernel frees it on a crash.
+        """The lock, held until the ingest ends; the kernel frees it on a crash."""
         lock = open(self.folder / "lock", "w")  # noqa: SIM115
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -96,13 +95,14 @@ class Incoming:
                     f"repeat it as begun, or delete {self.folder}"
                 )
         else:
-            _write(path, plan.encode())
+            with whole(path) as part:
+                part.write_text(plan)
 
     # -- batches -------------------------------------------------------------------------------------------------
 
     def done(self) -> set[int]:
         """Numbers of the batches that are spooled whole."""
-        return {int(p.name[6:]) for p in self.folder.glob("batch-*") if p.name[6:].isdecimal()}
+        return set(spool.batches(self.folder))
 
     def put(self, batch: int, query_rows, key_rows, q, k, logsumexp) -> None:
         """Spool one batch, atomically.
@@ -110,19 +110,12 @@ class Incoming:
         q: (layers, heads, n, d), k: (layers, kv_heads, m, d), logsumexp: (layers, heads, n). A batch of the same number
         is replaced. Raises ModelError for NaN or Inf, StoreError where the disk is full.
         """
-        parts = dict(zip(PARTS, (query_rows, key_rows, q, k, logsumexp), strict=True))
+        arrays = dict(zip(spool.PARTS, (query_rows, key_rows, q, k, logsumexp), strict=True))
         for name in ("q", "k", "logsumexp"):
-            self._check_finite(batch, name, parts[name])
-        part, whole = self.folder / f"part-{batch:06d}", self.folder / f"batch-{batch:06d}"
-        shutil.rmtree(part, ignore_errors=True)
+            self._check_finite(batch, name, arrays[name])
         try:
-            part.mkdir()
-            for name, array in parts.items():
-                np.save(part / f"{name}.npy", np.ascontiguousarray(array, dtype=PARTS[name]))
-            shutil.rmtree(whole, ignore_errors=True)  # a batch of this number that an earlier ingest left
-            os.rename(part, whole)
+            spool.put(self.folder, batch, arrays)
         except OSError as error:
-            shutil.rmtree(part, ignore_errors=True)
             raise StoreError(
                 f"batch {batch} of run {self.run!r} was not written: {error.strerror}; the batches before it are kept"
             ) from None
@@ -168,9 +161,9 @@ class Incoming:
                 _extras(con, weights or {}, measures or {})
                 self._manifest(con, manifest, prompts, tokens, query_rows, key_rows)
                 con.execute("CHECKPOINT")  # closing would write the rest too, but says nothing where the disk is full
-            _sync(part)
+            sync(part)
             os.link(part, self.target)  # unlike a rename, a link never replaces a run that came in between
-            _sync(self.target.parent)
+            sync(self.target.parent)
         except FileExistsError:
             raise RunError(
                 f"run {self.run!r} came into the store meanwhile; the batches of this one are kept in {self.folder}"
@@ -206,7 +199,7 @@ class Incoming:
             assert n == len(frame), f"{side} has {n} rows of {len(frame)}: a stored row has no token or no prompt"
 
     def _vectors(self, con, manifest: dict, layers: list[dict], progress) -> None:
-        spool = Spool([self.folder / f"batch-{b:06d}" for b in sorted(self.done())])
+        spooled = spool.Spool(list(spool.batches(self.folder).values()))
         for i, layer in enumerate(layers):
             con.execute("BEGIN")  # one transaction a layer: commits that span layers leave dead space in the file
             con.execute(
@@ -217,10 +210,10 @@ class Incoming:
                 layer,
             )
             for head in range(manifest["n_heads"]):
-                _insert(con, "query_vector", "head", layer["layer"], head, *spool.head("q", "query_rows", i, head))
-                _insert_stat(con, layer["layer"], head, *spool.head("logsumexp", "query_rows", i, head))
+                _insert(con, "query_vector", "head", layer["layer"], head, *spooled.head("q", "query_rows", i, head))
+                _insert_stat(con, layer["layer"], head, *spooled.head("logsumexp", "query_rows", i, head))
             for head in range(manifest["n_kv_heads"]):
-                _insert(con, "key_vector", "kv_head", layer["layer"], head, *spool.head("k", "key_rows", i, head))
+                _insert(con, "key_vector", "kv_head", layer["layer"], head, *spooled.head("k", "key_rows", i, head))
             con.execute("COMMIT")
             if progress:
                 progress(i + 1, len(layers))
@@ -245,56 +238,6 @@ class Incoming:
         con.execute(
             f"INSERT INTO run ({', '.join(names)}) VALUES ({', '.join('?' for _ in names)})", [facts[n] for n in names]
         )
-
-
-class Spool:
-    """The spooled batches of one ingest, read head by head; memory is that of one head, and one file is open at a time.
-
-    Where each array begins in its file is looked up once: maps that stay open would take five descriptors a batch.
-    """
-
-    def __init__(self, batches: list[Path]):
-        self.arrays = {name: [_Stored.at(b / f"{name}.npy") for b in batches] for name in PARTS}
-        self.order = {rows: self._order(rows) for rows in ("query_rows", "key_rows")}
-
-    def head(self, part: str, rows: str, layer: int, head: int) -> tuple[np.ndarray, np.ndarray]:
-        """Row ids (n,) ascending and values (n, …) of one layer and head."""
-        order = self.order[rows]
-        values = np.concatenate([a.read(layer, head) for a in self.arrays[part]])
-        return np.arange(len(order), dtype=PARTS[rows]), values[order]
-
-    def _order(self, rows: str) -> np.ndarray:
-        ids = np.concatenate([a.read() for a in self.arrays[rows]])
-        order = np.argsort(ids, kind="stable")
-        assert np.array_equal(ids[order], np.arange(len(ids))), f"{rows} of the spool are not 0…{len(ids) - 1}"
-        return order
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """Where an array lies in an .npy file."""
-
-    path: str
-    offset: int
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-    @classmethod
-    def at(cls, path: Path) -> _Stored:
-        array = np.load(path, mmap_mode="r")  # raises where the file is cut off
-        return cls(str(path), array.offset, array.shape, array.dtype)
-
-    def read(self, *index: int) -> np.ndarray:
-        """array[index] of leading axes."""
-        shape, place = self.shape[len(index) :], 0
-        for i, size in zip(index, self.shape):
-            place = place * size + i
-        length = math.prod(shape) * self.dtype.itemsize
-        handle = os.open(self.path, os.O_RDONLY)
-        try:
-            return np.frombuffer(os.pread(handle, length, self.offset + place * length), self.dtype).reshape(shape)
-        finally:
-            os.close(handle)
 
 
 def _insert(con, table: str, head_column: str, layer: int, head: int, rows: np.ndarray, v: np.ndarray) -> None:
@@ -346,17 +289,3 @@ def _label_types(frame: pl.DataFrame, own: dict[str, str]) -> dict[str, str]:
 def _short(value) -> str:
     text = str(value)
     return text if len(text) <= 24 else text[:10] + "…"
-
-
-def _write(path: Path, data: bytes) -> None:
-    part = path.with_suffix(".part")
-    part.write_bytes(data)
-    os.rename(part, path)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tarfile
 import tempfile
@@ -11,6 +10,7 @@ from pathlib import Path
 import duckdb
 
 from qkstore.errors import StoreError
+from qkstore.files import whole
 from qkstore.run import Run
 from qkstore.run.schema import RUN_NAME
 from qkstore.store.catalog import Catalog
@@ -20,16 +20,20 @@ CATALOG = "catalog.duckdb"
 
 
 def check(store: Store) -> tuple[list[str], list[str]]:
-    """(what is well, what is not), a line each: every run file read whole, its rows counted, its values finite."""
+    """Read every run file whole, and return (lines on what is well, lines on what is not).
+
+    Checked are the numbers of rows against the manifest, that each stored layer and head has every row once, and that
+    all values are finite. Unfinished ingests are named among what is well.
+    """
     runs, errors = store.scan()
     well, ill = [], [str(e) for e in errors]
     for run in runs:
         try:
-            found = _check_counts(run) + _check_vectors(run)
+            wrong = _check_counts(run) + _check_vectors(run)
         except duckdb.Error as error:
-            found = [f"run {run.name!r} cannot be read: {str(error).splitlines()[0]}"]
-        ill += found
-        if not found:
+            wrong = [f"run {run.name!r} cannot be read: {str(error).splitlines()[0]}"]
+        ill += wrong
+        if not wrong:
             well.append(f"run {run.name!r}: {run.n_queries:,} queries, {run.n_keys:,} keys, {len(run.layers)} layers")
     try:
         well.append(f"catalogue: {len(store.catalog.contrasts())} contrasts")
@@ -45,7 +49,7 @@ def check(store: Store) -> tuple[list[str], list[str]]:
 
 
 def _check_counts(run: Run) -> list[str]:
-    """The tables of labels against the manifest."""
+    """One line for each table of labels that has other numbers of rows than the manifest says."""
     expected = {
         "prompt": run.n_prompts,
         "token": run.n_tokens,
@@ -55,19 +59,19 @@ def _check_counts(run: Run) -> list[str]:
         "k": run.n_keys,
     }
     # counts of columns too, so that every block is read and its checksum compared
-    found = {
+    counts = {
         table: run.cursor().execute(f"SELECT count(*), count(COLUMNS(*)) FROM {table}").fetchone()[0]
         for table in expected
     }
     return [
-        f"run {run.name!r}: {table} has {found[table]} rows of {n}"
+        f"run {run.name!r}: {table} has {counts[table]} rows of {n}"
         for table, n in expected.items()
-        if found[table] != n
+        if counts[table] != n
     ]
 
 
 def _check_vectors(run: Run) -> list[str]:
-    """The rows of every stored layer and head: each once, with finite values."""
+    """One line for each stored layer and head that lacks rows, repeats some, or holds NaN or Inf."""
     ill = []
     for table, head, heads, rows, value, what in (
         ("query_vector", "head", run.n_heads, run.n_queries, "list_sum(v::FLOAT[])", "vectors"),
@@ -79,10 +83,10 @@ def _check_vectors(run: Run) -> list[str]:
             f"count(*) FILTER (NOT coalesce(isfinite({value}), false)) "
             f"FROM {table} GROUP BY ALL ORDER BY ALL"
         )
-        found = {r[:2]: r[2:] for r in run.cursor().execute(sql).fetchall()}
+        groups = {r[:2]: r[2:] for r in run.cursor().execute(sql).fetchall()}
         for layer in run.layers:
             for h in range(heads):
-                n, distinct, bad = found.get((layer, h), (0, 0, 0))
+                n, distinct, bad = groups.get((layer, h), (0, 0, 0))
                 if n != rows or distinct != rows:
                     ill.append(
                         f"run {run.name!r}: layer {layer} {head} {h} has {n} {what} for {distinct} of {rows} rows"
@@ -95,7 +99,8 @@ def _check_vectors(run: Run) -> list[str]:
 def backup(store: Store, out: str | Path) -> Path:
     """Pack the runs and a consistent copy of the catalogue into one tar file, which appears only when it is whole.
 
-    Raises StoreError where a run is damaged: a backup that silently lacks one would be found out too late.
+    Raises StoreError where the file is there already, where it cannot be written, and where a run is damaged, so that
+    no backup silently lacks one.
     """
     out = Path(out)
     if out.exists():
@@ -105,59 +110,57 @@ def backup(store: Store, out: str | Path) -> Path:
         raise StoreError(
             f"backup {out} was not written: {errors[0]}; a backup holds whole runs, move this file away first"
         )
-    part = out.with_name(out.name + ".part")
     try:
-        with tempfile.TemporaryDirectory() as folder, tarfile.open(part, "w") as tar:
+        with whole(out) as part, tempfile.TemporaryDirectory() as folder, tarfile.open(part, "w") as tar:
             if store.catalog.copy(Path(folder) / CATALOG):
                 tar.add(Path(folder) / CATALOG, CATALOG)
             for run in runs:
                 tar.add(run.path, f"runs/{run.path.name}")
-        os.rename(part, out)
     except OSError as error:
         raise StoreError(f"backup {out} was not written: {error.strerror}") from None
-    finally:
-        part.unlink(missing_ok=True)
     return out
 
 
 def restore(where: str | Path, archive: str | Path) -> Path:
-    """Unpack a backup into a store directory that does not exist yet; all of it appears at once, or nothing."""
+    """Unpack a backup into a store directory that does not exist yet or is empty; returns the directory.
+
+    All of it appears at once, or nothing. Raises StoreError where the directory holds something, and where the archive
+    is cut short, is of another kind, or holds a run that cannot be opened.
+    """
     where, archive = Path(where), Path(archive)
     if where.exists() and (not where.is_dir() or any(where.iterdir())):
         raise StoreError(f"{where} exists and is not empty; restore into a new directory")
     if not archive.is_file():
         raise StoreError(f"no backup {archive}")
-    part = None
     try:
         where.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=where.name + ".", dir=where.parent))
-        (part / "runs").mkdir()
-        with tarfile.open(archive, "r:") as tar:
-            for member in tar:
-                _unpack(tar, member, part)
-            _check_end(tar)
-        for path in (part / "runs").iterdir():
-            Run(path).close()
-        Catalog(part / CATALOG).version()
-        part.chmod(0o755)
-        os.rename(part, where)  # an empty directory gives way
+        with whole(where) as part:
+            (part / "runs").mkdir(parents=True)
+            with tarfile.open(archive, "r:") as tar:
+                for member in tar:
+                    _unpack(tar, member, part)
+                _check_end(tar)
+            for path in (part / "runs").iterdir():
+                Run(path).close()
+            Catalog(part / CATALOG).version()
+            part.chmod(0o755)
     except (OSError, tarfile.TarError) as error:
         raise StoreError(f"backup {archive} cannot be restored: {error}") from None
-    finally:
-        if part:
-            shutil.rmtree(part, ignore_errors=True)
     return where
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
-    """A tar that was cut between two members reads like a whole one; a whole one ends with two empty blocks."""
+    """Raise tarfile.ReadError unless two empty blocks end the tar: cut between two members it reads like a whole one."""
     tar.fileobj.seek(tar.offset)
     if tar.fileobj.read(2 * tarfile.BLOCKSIZE) != tarfile.NUL * 2 * tarfile.BLOCKSIZE:
         raise tarfile.ReadError("it is cut short")
 
 
 def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
-    """One member, if it is what a backup holds; names are matched, never joined."""
+    """Write one member, the catalogue or a run, into the folder.
+
+    Raises StoreError for any other: its name is matched against those that a backup may hold, never followed.
+    """
     name = member.name.removeprefix("runs/")
     run = (
         member.name == f"runs/{name}" and name.endswith(".duckdb") and RUN_NAME.fullmatch(name.removesuffix(".duckdb"))

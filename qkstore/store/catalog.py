@@ -83,13 +83,13 @@ class Catalog:
 
     def contrast(self, name: str, version: int | None = None) -> Contrast:
         """A saved contrast by name, its newest version unless one is given; raises ContrastError."""
-        found = [c for c in self.versions(name) if version in (None, c.version)]
-        if not found:
+        saved = [c for c in self.versions(name) if version in (None, c.version)]
+        if not saved:
             raise ContrastError(
                 f"no saved contrast {name!r}{f' of version {version}' if version else ''}; "
                 f"{near(name, [c.name for c in self.contrasts()])}"
             )
-        return found[-1]
+        return saved[-1]
 
     # -- results -------------------------------------------------------------------------------------------------
 

@@ -275,7 +275,7 @@ def test_a_window_that_the_layer_did_not_name_is_refused():
 
 def without_window(forward):
     """A layer that masks by a window but does not say so to its kernel."""
-    import ingest.capture as module
+    import ingest.model.capture as module
 
     attend = module._Probe.attend
 

@@ -261,7 +261,7 @@ def test_a_damaged_state_is_trained_anew_to_the_same_run(stopped, tmp_path, dama
 
 
 def test_a_state_that_was_half_written_aside_does_no_harm(stopped, tmp_path):
-    stopped.with_suffix(".part").write_bytes(b"half")
+    stopped.with_name(f".part-00c0ffee-{stopped.name}").write_bytes(b"half")
     assert steps(tmp_path)[0] == 20
 
 

@@ -160,7 +160,7 @@ def test_rows_of_batches_may_lie_anywhere(tmp_path, monkeypatch):
         for number, rows in enumerate(np.array_split(shuffled, 4)):
             keys = (rows[:, None] * BOXES + np.arange(BOXES)).ravel()
             ingest.put(number, rows, keys, data.q[:, :, rows], data.k[:, :, keys], data.logsumexp[:, :, rows])
-        assert not list(ingest.folder.glob("part-*")), "a part that stays would be taken for an unfinished batch"
+        assert not list(ingest.folder.glob(".part-*")), "a part that stays would be taken for an unfinished batch"
         ingest.publish(data.manifest, data.layers, data.prompts, data.tokens, data.query_rows, data.key_rows)
     run = qkstore.open(tmp_path).run("r")
     assert check(qkstore.open(tmp_path))[1] == []
