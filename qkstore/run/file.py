@@ -13,8 +13,8 @@ from qkstore.run.manifest import Manifest
 def opened(path: Path) -> tuple[duckdb.DuckDBPyConnection, Manifest]:
     """A read-only connection to a run file, and its manifest.
 
-    Raises RunError where there is no such file, StoreError where it is damaged, unfinished, of a newer version, or holds
-    more than tables. The connection is then closed: a file that takes this one's place would be read through it.
+    Raises RunError where there is no such file, StoreError where it is damaged, unfinished, of a newer version, or
+    holds more than tables. The connection is then closed: a file that takes this one's place would be read through it.
     """
     if not path.is_file():
         raise RunError(f"no run file {path}")

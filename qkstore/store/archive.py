@@ -150,7 +150,10 @@ def restore(where: str | Path, archive: str | Path) -> Path:
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
-    """Raise tarfile.ReadError unless two empty blocks end the tar: cut between two members it reads like a whole one."""
+    """Raise tarfile.ReadError unless two empty blocks end the tar.
+
+    Cut between two members, it would otherwise read like a whole one.
+    """
     tar.fileobj.seek(tar.offset)
     if tar.fileobj.read(2 * tarfile.BLOCKSIZE) != tarfile.NUL * 2 * tarfile.BLOCKSIZE:
         raise tarfile.ReadError("it is cut short")

@@ -15,7 +15,7 @@ from synthetic import synthetic, write
 
 import qkstore
 from qkstore.errors import ModelError, PromptError, RunError, StoreError
-from qkstore.run import incoming as module
+from qkstore.run import spool as module
 from qkstore.run.incoming import Incoming
 
 
@@ -80,9 +80,8 @@ def test_two_runs_of_one_name(store):
 
 
 def test_two_ingests_of_one_run_at_once(store):
-    with Incoming(store, "r", {}):
-        with pytest.raises(RunError, match="being ingested by another process"):
-            Incoming(store, "r", {})
+    with Incoming(store, "r", {}), pytest.raises(RunError, match="being ingested by another process"):
+        Incoming(store, "r", {})
     with Incoming(store, "r", {}):  # the first one let go
         pass
 
@@ -223,7 +222,8 @@ def test_more_batches_than_the_process_may_open_files(store):
 
 def test_a_file_that_stays_open_for_each_batch_would_be_noticed(store):
     done = with_few_descriptors(store, MAPPED)
-    assert done.returncode != 0 and "Too many open files" in done.stderr
+    assert done.returncode != 0
+    assert "Too many open files" in done.stderr
 
 
 def test_a_batch_that_was_cut_off_is_not_published(store):
