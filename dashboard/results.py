@@ -10,6 +10,7 @@ from dashboard import shell
 from dashboard.text import plain
 from qkstore import analysis, contrast, toy
 from qkstore.analysis import evidence, variations
+from qkstore.analysis import heads as analysis_heads
 from qkstore.analysis import swaps as analysis_swaps
 from qkstore.analysis.heads import HeadScore
 from qkstore.contrast import Contrast, check, example
@@ -79,8 +80,8 @@ def heads(run: Run, asked: Contrast) -> list[HeadScore]:
                 place.info("Cancelled. Choose a run and a contrast to score its heads.")
                 st.stop()
         try:
-            _scores()[key] = shell.store().heads(
-                run, asked, progress=lambda i, n: bar.progress(i / n, f"Scored {i:,} of {n:,} heads")
+            _scores()[key] = analysis_heads.kept(
+                shell.store(), run, asked, progress=lambda i, n: bar.progress(i / n, f"Scored {i:,} of {n:,} heads")
             )
         except QKStoreError:
             place.empty()  # nothing is being scored any more; a cancel leaves its own line in this place

@@ -57,7 +57,7 @@ def chosen(store: Store, run: Run, named: Features, heads: str | None, layer: in
     if layer is not None:
         return [(layer, head) for head in range(run.n_heads)]
     name = next(iter(named))
-    best = analysis_heads.best(store.heads(run, analysis_heads.scored_by(store.features(run), name)))
+    best = analysis_heads.best(analysis_heads.kept(store, run, analysis_heads.scored_by(store.features(run), name)))
     return [(best.layer, best.head)]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -11,8 +13,11 @@ import polars as pl
 from qkstore.analysis.head import Head, HeadData, Rows, build_split, judge_split
 from qkstore.contrast import Contrast
 from qkstore.covariance import PermutationNull, p_value
+from qkstore.errors import StoreError
 from qkstore.run import Run
 from qkstore.score import Score, score
+from qkstore.store import Store
+from qkstore.store.source import code_key
 from qkstore.subspace import rank
 
 # {column of `table`: (title, what it is)}; larger is better, but for rank, which is only a size.
@@ -82,6 +87,28 @@ def heads(
             scores.append(_head_score(Head(run, layer, number), train, test, null))
             if progress:
                 progress(len(scores), total)
+    return scores
+
+
+def kept(
+    store: Store,
+    run: Run,
+    contrast: Contrast,
+    nulls: int = 19,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[HeadScore]:
+    """The scores that `heads` gives, computed once for all who use the store: its catalogue keeps them.
+
+    They are computed anew for other vectors, other pairs, other nulls, another seed and another version of the code.
+    """
+    key = hashlib.sha256(repr((run.identity, contrast.key, nulls, seed, code_key())).encode()).hexdigest()
+    rows = store.catalog.result(key)
+    if rows is not None:
+        return [HeadScore.of(row) for row in rows]
+    scores = heads(run, contrast, nulls, seed, progress)
+    with suppress(StoreError):  # a store that one may only read still answers
+        store.catalog.keep_result(key, "heads", run.name, contrast.name, [s.to_dict() for s in scores])
     return scores
 
 

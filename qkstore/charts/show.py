@@ -126,7 +126,7 @@ def _ask(run, contrast, layer, head, other, prompt, store: Store | None, dark: b
 
 
 def _heads(a: _Asked):
-    scores = a.store.heads(a.run, a.one) if a.store else analysis_heads.heads(a.run, a.one)
+    scores = analysis_heads.kept(a.store, a.run, a.one) if a.store else analysis_heads.heads(a.run, a.one)
     return charts.head_map(analysis_heads.table(scores, "accuracy"), "accuracy", (a.layer, a.head), a.dark)
 
 

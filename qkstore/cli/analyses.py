@@ -29,11 +29,11 @@ def heads(add: Add) -> None:
 
 
 def _heads(options) -> None:
-    from qkstore.analysis.heads import selected
+    from qkstore.analysis.heads import kept, selected
 
     there = store(options)
     run = there.run(options.run)
-    scores = there.heads(run, one(there, run, options), options.nulls)
+    scores = kept(there, run, one(there, run, options), options.nulls)
     kinds = selected(scores)
     rows = [h.to_dict() | {"selected": kinds.get((h.layer, h.head), "")} for h in scores]
     shown = (

@@ -53,7 +53,7 @@ class Study:
 
     @cached_property
     def scores(self) -> list[HeadScore]:
-        return self.store.heads(self.run, self.contrast)
+        return heads.kept(self.store, self.run, self.contrast)
 
     @cached_property
     def selected(self) -> list[HeadScore]:

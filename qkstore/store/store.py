@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
-from qkstore.analysis.heads import HeadScore, heads
 from qkstore.contrast import Contrast
 from qkstore.contrast.builtin import feature, features
 from qkstore.errors import RunError, StoreError, near
 from qkstore.run import Run
 from qkstore.run.schema import RUN_NAME, check_run_name
 from qkstore.store.catalog import Catalog
-from qkstore.store.source import code_key
 
 DEFAULT = "store"
 
@@ -52,9 +47,9 @@ class Store:
         return f"Store({str(self.path)!r})"
 
     def scan(self) -> tuple[list[Run], list[StoreError]]:
-        """Every run by name, and an error for each `.duckdb` file in `runs/` that is no run.
+        """Return (runs by name, errors): one StoreError for each file in `runs/` that is not a readable run.
 
-        Hidden files are passed over.
+        Files whose name does not end in .duckdb and hidden files are skipped.
         """
         runs, errors = [], []
         for path in self._files():
@@ -101,21 +96,3 @@ class Store:
     def feature(self, run: Run, name: str) -> tuple[Contrast, ...]:
         """The contrasts that a name stands for on a run; raises ContrastError with near names."""
         return feature(run, name, self.catalog.contrasts())
-
-    def heads(
-        self,
-        run: Run,
-        contrast: Contrast,
-        nulls: int = 19,
-        seed: int = 0,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> list[HeadScore]:
-        """Every head's scores (see qkstore.heads.heads), computed once for all users and kept in the catalogue."""
-        key = hashlib.sha256(repr((run.identity, contrast.key, nulls, seed, code_key())).encode()).hexdigest()
-        kept = self.catalog.result(key)
-        if kept is not None:
-            return [HeadScore.of(row) for row in kept]
-        found = heads(run, contrast, nulls, seed, progress)
-        with suppress(StoreError):  # a store that one may only read still answers
-            self.catalog.keep_result(key, "heads", run.name, contrast.name, [h.to_dict() for h in found])
-        return found

@@ -8,7 +8,7 @@ from synthetic import BOXES, SCALING, synthetic, write
 
 import qkstore
 from qkstore import analysis
-from qkstore.analysis.heads import heads
+from qkstore.analysis.heads import heads, kept
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError, RunError
 
@@ -270,14 +270,14 @@ def test_head_scores_are_computed_once_a_store_and_kept(tmp_path, monkeypatch):
     write(tmp_path, n=128)
     store = qkstore.open(tmp_path)
     run, calls = store.run("synthetic"), []
-    first = store.heads(run, ORDER, progress=lambda i, n: calls.append(i))
-    again = qkstore.open(tmp_path).heads(run, ORDER, progress=lambda i, n: calls.append(i))
+    first = kept(store, run, ORDER, progress=lambda i, n: calls.append(i))
+    again = kept(qkstore.open(tmp_path), run, ORDER, progress=lambda i, n: calls.append(i))
     assert first == again == heads(run, ORDER)
     assert calls == list(range(1, 9))
     assert (
-        store.heads(run, ORDER.replace(name="other name", version=3)) == first
+        kept(store, run, ORDER.replace(name="other name", version=3)) == first
     )  # what does not change the numbers is no key
-    centred = store.heads(run, ORDER.replace(centring="queries"), progress=lambda i, n: calls.append(i))
+    centred = kept(store, run, ORDER.replace(centring="queries"), progress=lambda i, n: calls.append(i))
     assert centred != first
     assert len(calls) == 16
 
@@ -292,7 +292,7 @@ def test_a_store_that_may_only_be_read_still_scores(tmp_path, monkeypatch):
         raise StoreError("read-only")
 
     monkeypatch.setattr(store.catalog, "keep_result", refuse)
-    assert len(store.heads(store.run("synthetic"), ORDER, nulls=0)) == 8
+    assert len(kept(store, store.run("synthetic"), ORDER, nulls=0)) == 8
 
 
 def test_shares_of_a_summed_contrast_are_of_the_gap_of_means(run):

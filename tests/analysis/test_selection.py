@@ -13,7 +13,7 @@ from synthetic import BOXES, SCALING, D, synthetic, write
 
 import qkstore
 from qkstore.analysis import heads
-from qkstore.analysis.heads import HeadScore, binding_heads, filter_heads, selected
+from qkstore.analysis.heads import HeadScore, binding_heads, filter_heads, kept, selected
 from qkstore.analysis.heads import heads as heads_heads
 from qkstore.contrast import Contrast
 
@@ -171,9 +171,9 @@ def test_the_best_of_forty_noise_heads_are_ordinary_on_held_out_prompts(store):
 
 def test_a_score_survives_json_and_rows_of_before_are_not_read(store):
     run = store.run("plain")
-    first = store.heads(run, ORDER, nulls=0)
+    first = kept(store, run, ORDER, nulls=0)
     assert (
-        [HeadScore.of(json.loads(json.dumps(s.to_dict()))) for s in first] == first == store.heads(run, ORDER, nulls=0)
+        [HeadScore.of(json.loads(json.dumps(s.to_dict()))) for s in first] == first == kept(store, run, ORDER, nulls=0)
     )
     older = {
         k: v
@@ -183,14 +183,14 @@ def test_a_score_survives_json_and_rows_of_before_are_not_read(store):
     assert HeadScore.of(json.loads(json.dumps(older))).built_accuracy is None
 
 
-def test_the_cache_is_asked_by_what_a_score_holds(store, monkeypatch):
-    """Rows that an older qkstore kept lack fields; they are computed anew, not filled with nothing."""
+def test_the_cache_is_asked_by_the_code_that_scores(store, monkeypatch):
+    """Rows that an older qkstore kept may lack fields; they are computed anew, not filled with nothing."""
     run, calls = store.run("plain"), []
-    store.heads(run, ORDER, nulls=1)
-    store.heads(run, ORDER, nulls=1, progress=lambda i, n: calls.append(i))
+    kept(store, run, ORDER, nulls=1)
+    kept(store, run, ORDER, nulls=1, progress=lambda i, n: calls.append(i))
     assert not calls
-    monkeypatch.setattr(HeadScore, "__match_args__", (*HeadScore.__match_args__, "another"))
-    store.heads(run, ORDER, nulls=1, progress=lambda i, n: calls.append(i))
+    monkeypatch.setattr(heads, "code_key", lambda: "another")
+    kept(store, run, ORDER, nulls=1, progress=lambda i, n: calls.append(i))
     assert calls
 
 

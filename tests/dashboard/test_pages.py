@@ -215,7 +215,7 @@ def test_scoring_counts_and_can_be_cancelled(show, own, monkeypatch):
         progress(1, 8)
         shell.st.stop()
 
-    monkeypatch.setattr("qkstore.store.Store.heads", slow)
+    monkeypatch.setattr("qkstore.analysis.heads.kept", slow)
     app = show(own, "heads")
     assert "Scored 1 of 8 heads" in app.get("progress")[0].proto.text
     assert not app.metric
@@ -240,7 +240,7 @@ def test_a_bug_is_one_line_with_its_details_folded(show, own, monkeypatch):
     def broken(*_, **__):
         raise ValueError("boom")
 
-    monkeypatch.setattr("qkstore.store.Store.heads", broken)
+    monkeypatch.setattr("qkstore.analysis.heads.kept", broken)
     app = show(own, "heads")
     assert "ValueError" in app.error[0].value
     assert "boom" not in app.error[0].value

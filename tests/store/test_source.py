@@ -21,11 +21,12 @@ from qkstore.store.source import code_key
 
 SCORE = """
 import sys, qkstore
+from qkstore.analysis.heads import kept
 from qkstore.contrast import Contrast
 from qkstore.store.source import code_key
 order = Contrast("order", "k.prompt_id = q.prompt_id", "k.order_id = q.queried_order", "k.order_id <> q.queried_order")
 store = qkstore.open(sys.argv[1])
-store.heads(store.run("synthetic"), order, nulls=0)
+kept(store, store.run("synthetic"), order, nulls=0)
 print(code_key(), code_key("qkstore", "ingest"), len(store.catalog.results("heads", "synthetic")), qkstore.__file__)
 """
 
