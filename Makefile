@@ -1,6 +1,6 @@
 # make demo   installs, ingests the demo runs that are missing, serves the dashboard
 # make toy    trains the paper's toy heads (100 of them, minutes) and prints them beside the paper's figures
-# make test   installs what the tests need and runs all of them
+# make test   installs what the tests need and runs all of them, in two processes; the quick ones: pytest -m "not slow"
 # make lint   ruff: its rules, and that every file is formatted;  make types   mypy;  make docs   the API reference anew
 STORE ?= store
 PORT  ?= 8501
@@ -19,7 +19,7 @@ toy: install
 	@$(BIN)/python -m qkstore toy --store $(STORE)
 
 test: install-test
-	@$(BIN)/python -m pytest tests
+	@$(BIN)/python -m pytest tests -n 2 --dist loadgroup --no-loadscope-reorder --durations=10
 
 lint: install-test
 	@$(BIN)/python -m ruff check

@@ -70,6 +70,7 @@ def absent(store, run: str) -> list[str]:
     return [part.split(ABSENT)[1] for part in parts if isinstance(part, str) and ABSENT in part]
 
 
+@pytest.mark.slow
 def test_the_report_goes_on_without_the_sections_that_need_the_keys(store):
     assert absent(store, "boxes-blind").count(f"{HIDDEN}.") == 4, "leak, swaps, query side, doses"
     assert any(why.startswith("no head has a selectivity under contrast") for why in absent(store, "lists-blind"))

@@ -30,7 +30,11 @@ IDLE = (
 )
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"no browser at {CHROMIUM}; name one in $CHROMIUM")
+pytestmark = [
+    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"no browser at {CHROMIUM}; name one in $CHROMIUM"),
+    pytest.mark.slow,
+    pytest.mark.xdist_group("alone"),  # tests that wait and measure do not disturb each other
+]
 
 
 class Server:

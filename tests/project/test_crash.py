@@ -10,11 +10,14 @@ import subprocess
 import sys
 
 import models
+import pytest
 import torch
 import transformers as tf
 from conftest import ROOT
 
 from ingest.prompts import boxes
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("alone")]
 
 
 def test_ten_kills(tmp_path):

@@ -10,6 +10,7 @@ import importlib.util
 import pytest
 from conftest import CHROMIUM, ROOT
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("alone")]
 spec = importlib.util.spec_from_file_location("together", ROOT / "bench" / "together.py")
 together = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(together)

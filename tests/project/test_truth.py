@@ -17,6 +17,7 @@ from qkstore import analysis
 from qkstore.analysis.heads import heads
 from qkstore.contrast import Contrast
 
+pytestmark = pytest.mark.slow
 spec = importlib.util.spec_from_file_location("truth", ROOT / "bench" / "truth.py")
 truth = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(truth)
