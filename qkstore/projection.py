@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
 
 from qkstore.errors import ContrastError
 from qkstore.subspace import SAME, Subspace
+
+# Where numba finds neither OpenMP nor TBB, two sessions that use its threads at once end the whole process.
+_one_at_a_time = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,9 @@ def umap(q: np.ndarray, k: np.ndarray, n_components: int = 3, n_neighbors: int =
             f"UMAP takes from 2 to {len(points) - 1} neighbours for {len(points)} points, not {n_neighbors}"
         )
     init = "spectral" if len(points) > 4 * n_components else "random"
-    at = UMAP(n_components=n_components, n_neighbors=n_neighbors, random_state=seed, n_jobs=1, init=init).fit_transform(
-        points
-    )
+    fitter = UMAP(n_components=n_components, n_neighbors=n_neighbors, random_state=seed, n_jobs=1, init=init)
+    with _one_at_a_time:
+        at = fitter.fit_transform(points)
     return Projection(at[: len(q)], at[len(q) :], None)
 
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import threading
+import time
+from contextlib import nullcontext
+from types import SimpleNamespace
 
+import numpy as np
 import polars as pl
 import pytest
 from conftest import ROOT
 
+from qkstore import projection
 from qkstore.text import column
 
 PACKAGES = ("qkstore", "ingest", "dashboard", "pages")
@@ -26,9 +32,10 @@ CALLBACKS = {
     "LowLevelCallable",
     "cfunc",
 }
-# One session draws while another's st.dataframe turns its rows to pandas; the watchdog ends a process that hangs.
+# One session draws while another's st.dataframe turns its rows to pandas. A watchdog, which needs no interpreter, ends
+# the process where neither has come further for 8 seconds.
 TWO_SESSIONS = """
-import faulthandler, threading, time
+import faulthandler, os, threading, time
 import polars as pl
 from qkstore import charts
 from qkstore.text import visible
@@ -47,15 +54,18 @@ def repeat(call):
     until = time.monotonic() + {seconds}
     while time.monotonic() < until:
         call()
+        faulthandler.dump_traceback_later(8, exit=True)
 
-faulthandler.dump_traceback_later({seconds} + 5, exit=True)
 threads = [threading.Thread(target=repeat, args=(call,), daemon=True) for call in (
     lambda: {drawing}, lambda: convert_anything_to_pandas_df(POINTS))]
+convert_anything_to_pandas_df(POINTS)  # what it imports comes before the watch
+faulthandler.dump_traceback_later(8, exit=True)
 for thread in threads:
     thread.start()
 for thread in threads:
     thread.join()
-print("both ended")
+print("both ended", flush=True)
+os._exit(0)
 """
 
 
@@ -74,7 +84,7 @@ def test_two_sessions_do_not_wait_for_each_other():
 @pytest.mark.slow
 @pytest.mark.xdist_group("alone")
 def test_with_python_in_the_pool_they_would():
-    done = two_sessions("planted()", seconds=3)
+    done = two_sessions("planted()", seconds=60)
     assert done.returncode != 0
     assert "Timeout" in done.stderr
     assert not done.stdout
@@ -84,6 +94,37 @@ def test_text_is_made_visible_a_column_at_a_time_nulls_kept():
     shown = column(pl.Series("text", [" jam", None, "a\n"]))
     assert (shown.name, shown.dtype, shown.to_list()) == ("text", pl.String, ["·jam", None, "a↵"])
     assert column(pl.Series("text", [None, None])).dtype == pl.String
+
+
+def most_at_once(monkeypatch) -> int:
+    """How many UMAPs of two sessions are being fitted at the same time, at most."""
+    both, running, most = threading.Barrier(2), [], []
+
+    class Slow:
+        def __init__(self, **options):
+            both.wait()  # neither begins before the other could
+
+        def fit_transform(self, points):
+            running.append(1)
+            time.sleep(0.2)
+            most.append(len(running))
+            running.pop()
+            return points
+
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Slow))
+    points = np.ones((10, 3))
+    threads = [threading.Thread(target=projection.umap, args=(points, points)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return max(most)
+
+
+def test_two_sessions_do_not_use_numbas_threads_at_once(monkeypatch):
+    assert most_at_once(monkeypatch) == 1
+    monkeypatch.setattr(projection, "_one_at_a_time", nullcontext())
+    assert most_at_once(monkeypatch) == 2, "the control"
 
 
 def callbacks(source: str) -> set[str]:

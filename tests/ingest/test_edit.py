@@ -12,7 +12,7 @@ import torch
 import transformers as tf
 from transformers import AttentionInterface
 
-from ingest.model import capture
+from ingest.model import capture, edit
 from ingest.model.edit import Case, Editor
 from qkstore.errors import ModelError, PromptError
 
@@ -272,11 +272,16 @@ def test_sinks_take_their_share():
     assert np.abs(closed.delta_p).max() > 1e-4
 
 
-def test_an_equal_pass_by_the_eager_kernel_is_equal_up_to_rounding_and_the_model_is_left_as_it_was():
-    net = causal("llama", torch.float32)
+def test_an_equal_pass_by_the_eager_kernel_is_equal_up_to_rounding_and_the_model_is_left_as_it_was(monkeypatch):
+    net, kernel_of, asked = causal("llama", torch.float32), edit.kernel_of, []
+    monkeypatch.setattr(edit, "kernel_of", lambda name, module: asked.append(name) or kernel_of(name, module))
     editor = Editor(net)
-    own, eager = editor(CASES), editor(CASES, kernel="eager")
-    assert 0 < (own.logits - eager.logits).abs().max() < 1e-3
+    own = editor(CASES)
+    assert set(asked) == {"sdpa"}
+    asked.clear()
+    eager = editor(CASES, kernel="eager")
+    assert set(asked) == {"eager"}
+    assert (own.logits - eager.logits).abs().max() < 1e-3
     assert net.config._attn_implementation == "sdpa"
     assert len(eager.first(2).logits) == 2
 

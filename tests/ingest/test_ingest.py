@@ -21,6 +21,7 @@ from ingest.model.capture import Capture
 from ingest.prompts import Prompt, Span, boxes, lists
 from ingest.prompts.corpus import Corpus
 from qkstore.errors import ModelError, PromptError, RunError
+from qkstore.run.incoming import Incoming
 
 torch.set_num_threads(1)
 BOXES = boxes.build(12, "ent", 0, 4)
@@ -234,12 +235,21 @@ def test_a_resumed_run_equals_an_uninterrupted_one_and_repeats_no_batch(tmp_path
     assert same(whole, resumed)
 
 
-def test_control_other_batches_give_other_bits(tmp_path, small):
-    """So that equal bytes above mean that the batches were the same, not that any would do."""
+def test_control_one_bit_of_one_batch_would_be_seen(tmp_path, small, monkeypatch):
+    """So that equal bytes above mean that every batch is as it was; those of other batch sizes are the processor's."""
     a = job.ingest(tmp_path / "a", "a", small, BOXES, Options(batch_size=6), task="boxes")
     b = job.ingest(tmp_path / "b", "a", small, BOXES, Options(batch_size=1), task="boxes")
-    assert not same(a, b)
     assert all(np.allclose(x, y, atol=1e-5) for x, y in zip(vectors(a).values(), vectors(b).values(), strict=True))
+    put = Incoming.put
+
+    def nudged(incoming, batch, query_rows, key_rows, q, k, logsumexp):
+        if batch == 2:
+            q[0, 0, 0, 0] = np.nextafter(q[0, 0, 0, 0], np.float32(np.inf))
+        put(incoming, batch, query_rows, key_rows, q, k, logsumexp)
+
+    monkeypatch.setattr(Incoming, "put", nudged)
+    c = job.ingest(tmp_path / "c", "a", small, BOXES, Options(batch_size=6), task="boxes")
+    assert not same(a, c)
 
 
 @pytest.mark.parametrize(
