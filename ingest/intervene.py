@@ -18,6 +18,7 @@ from qkstore.errors import ContrastError, QKStoreError
 from qkstore.intervention import Condition
 from qkstore.run import Run
 from qkstore.store import Store
+from qkstore.text import split_name
 
 SAME = 1e-5  # |live − closed form| of attention, in float32
 
@@ -89,7 +90,7 @@ def tell(found: Live) -> None:
     """The result for people: a row a condition, and what it rests on."""
     print_table([row for c in found.conditions for row in _rows(c)])
     hidden = f", {found.hidden:,} more are left out, their keys are outside a window" if found.hidden else ""
-    print(f"{found.title}; {found.split or 'whole'} split{hidden}")
+    print(f"{found.title}; {split_name(found.split)} split{hidden}")
     more = "" if found.gap <= SAME else f", more than {SAME:.0e}: this pass or the run's vectors are rounded"
     print(f"largest |live − closed form| in layer {found.heads[0].split(':')[0]}: {found.gap:.1e}{more}")
     if found.unanswered:

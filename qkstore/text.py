@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import polars as pl
 
@@ -34,10 +34,20 @@ def _character(c: str) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """0.931; a dash where there is none."""
+    """0.931; a dash where there is none, no minus before a zero."""
     if value is None:
         return "–"
     return f"{round(value, digits) + 0.0:,.{digits}f}".replace("-", "−")  # + 0.0: no minus before a zero
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """+0.012 or −0.012; what rounds to zero keeps its sign."""
+    return f"{value:+,.{digits}f}".replace("-", "−")
+
+
+def percent(share: float | None, digits: int = 0) -> str:
+    """93 % for a share of 0.931; a dash where there is none."""
+    return "–" if share is None else f"{number(100 * share, digits)} %"
 
 
 def size(value: float) -> str:
@@ -46,7 +56,7 @@ def size(value: float) -> str:
 
 
 def estimate(value: float | None, interval: Sequence[float] | None, digits: int = 3) -> str:
-    """0.931 [0.920, 0.942]."""
+    """0.931 [0.920, 0.942]; the value alone where there is no interval."""
     if interval is None:
         return number(value, digits)
     low, high = (number(v, digits) for v in interval)
@@ -63,3 +73,19 @@ def sized(value: float, interval: Sequence[float]) -> str:
     """A size with its interval: 56.2 [54.1, 58.3]."""
     low, high = map(size, interval)
     return f"{size(value)} [{low},{SPACE}{high}]"
+
+
+def head_name(layer: int, head: int) -> str:
+    """L20 H7, which no line break parts."""
+    return f"L{layer}{SPACE}H{head}"
+
+
+def split_name(split: str | None) -> str:
+    """What a split of prompts is called: train, test, or whole where a run is not split."""
+    return split or "whole"
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], rule: str) -> str:
+    """A table as Markdown lines, `rule` in each cell under the head. Cells are Markdown already: nothing is escaped."""
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
+    return "\n".join([lines[0], f"|{'|'.join([rule] * len(head))}|", *lines[1:]])

@@ -15,6 +15,7 @@ from qkstore.interval import Moments, moments
 from qkstore.rank import LEAST, Canonical, Rank, canonical, ranks
 from qkstore.run import Run
 from qkstore.subspace import overlap, principal_angles, rank
+from qkstore.text import split_name
 
 DEALS = 39  # of signs: the least p-value is 1 in 40
 
@@ -177,7 +178,7 @@ def _sizes(contrast: Contrast, by: str, total: int, split: str | None, wanted: l
     if total < 2:
         raise ContrastError(
             f"the queries of contrast {contrast.name!r} have one value of {by!r} "
-            f"on the {split or 'whole'} split: nothing grows"
+            f"on the {split_name(split)} split: nothing grows"
         )
     wrong = [n for n in wanted or [] if not 1 <= n <= total]
     if wrong:

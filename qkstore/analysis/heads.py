@@ -19,6 +19,7 @@ from qkstore.score import Score, score
 from qkstore.store import Store
 from qkstore.store.source import code_key
 from qkstore.subspace import rank
+from qkstore.text import percent, split_name
 
 # {column of `table`: (title, what it is)}; larger is better, but for rank, which is only a size.
 MEASURES = {
@@ -258,9 +259,9 @@ def statement(scores: Sequence[HeadScore]) -> str:
     """What the selected heads of a table are, and which prompts chose and judged them."""
     rules = (
         f"Filter heads are the top {MOST_FILTER_HEADS} by selectivity, "
-        f"binding heads have an accuracy of {LEAST_ACCURACY:.0%} or more"
-    ).replace("%", " %")
-    built, judged = scores[0].built_on or "whole", scores[0].judged_on or "whole"
+        f"binding heads have an accuracy of {percent(LEAST_ACCURACY)} or more"
+    )
+    built, judged = split_name(scores[0].built_on), split_name(scores[0].judged_on)
     if built == judged:
         return (
             f"{rules}. They are chosen and judged on the same {built} prompts, "
@@ -275,7 +276,5 @@ def statement(scores: Sequence[HeadScore]) -> str:
 def sentence(chosen: HeadScore) -> str:
     """What the choice of one head rested on."""
     ratio = "no ratio" if chosen.built_selectivity is None else f"selectivity {chosen.built_selectivity:.2f}"
-    share = (
-        "no accuracy" if chosen.built_accuracy is None else f"accuracy {chosen.built_accuracy:.0%}".replace("%", " %")
-    )
-    return f"by {ratio}, {share} on the {chosen.built_on or 'whole'} split"
+    share = "no accuracy" if chosen.built_accuracy is None else f"accuracy {percent(chosen.built_accuracy)}"
+    return f"by {ratio}, {share} on the {split_name(chosen.built_on)} split"

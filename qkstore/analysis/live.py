@@ -18,6 +18,7 @@ from qkstore.intervention import Condition
 from qkstore.run import Run
 from qkstore.store import Store
 from qkstore.store.source import code_key
+from qkstore.text import split_name
 
 KIND = "live"
 SHARES = ("original_before", "target_before", "original_after", "target_after")
@@ -235,7 +236,7 @@ def statement(result: Live, head: str) -> str:
     """What a chart of one head's result shows, and what it can be trusted for, in plain words."""
     noise, first = result.noise, head.split(":")[0] == result.heads[0].split(":")[0]
     told = [
-        f"What the target has after each swap, with 95 % intervals; {result.split or 'whole'} split; {result.title}.",
+        f"What the target has after each swap, with 95 % intervals; {split_name(result.split)} split; {result.title}.",
         f"Live and closed form differ by {result.gap:.0e} at most in the first edited layer"
         + (
             "."

@@ -11,6 +11,7 @@ import polars as pl
 from qkstore.contrast import Contrast, pairs
 from qkstore.errors import ContrastError
 from qkstore.run import Layer, Run
+from qkstore.text import split_name
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def draw(run: Run, contrasts: Sequence[Contrast], split: str | None, most: int =
         names = ", ".join(c.name for c in contrasts)
         raise ContrastError(
             f"contrast {names!r} leaves no key to move attention to: "
-            f"no query of the {split or 'whole'} split has a positive key and another one in its prompt"
+            f"no query of the {split_name(split)} split has a positive key and another one in its prompt"
         )
     if len(drawn) > most:
         drawn = drawn[np.sort(rng.permutation(len(drawn))[:most])]
