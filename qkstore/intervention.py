@@ -6,8 +6,10 @@ a re-run of the model with the keys of this one query head edited.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from operator import attrgetter
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from qkstore.errors import ContrastError
 from qkstore.interval import bootstrap, wilson
 from qkstore.score import capped, logits
 
+T = TypeVar("T")
 ROUNDING = float(np.finfo(np.float64).eps)  # of a stored log-sum-exp, relative
 UNSURE = 0.01
 LEAST_BASES = 10  # one random basis is not a baseline
@@ -127,6 +130,21 @@ def random_summary(name: str, swaps: Sequence[Swap], rank: int, seed: int = 0) -
     if len(swaps) < LEAST_BASES:
         raise ContrastError(f"a random baseline needs {LEAST_BASES} or more random subspaces, not {len(swaps)}")
     return _condition(name, swaps, rank, seed, bases=len(swaps), spread=_spread(swaps))
+
+
+def features_and_randoms(
+    conditions: Iterable[T], bases: Callable[[T], int | None] = attrgetter("bases")
+) -> tuple[list[T], list[T]]:
+    """(features' conditions, random conditions): the i-th random one has the rank of the i-th feature.
+
+    conditions: those of one or several interventions, features before randoms in each. bases: reads of a condition how
+    many random subspaces it averages over; a feature's has None.
+    """
+    features, randoms = [], []
+    for condition in conditions:
+        (randoms if bases(condition) else features).append(condition)
+    assert len(features) == len(randoms), "each feature has its random baseline"
+    return features, randoms
 
 
 def _condition(name: str, swaps: Sequence[Swap], rank: int, seed: int, **more) -> Condition:

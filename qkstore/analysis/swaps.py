@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from operator import itemgetter
+from typing import Literal, TypeVar
 
 import numpy as np
 import polars as pl
@@ -13,12 +14,14 @@ from qkstore.analysis.head import Contrasts, Head, judge_split
 from qkstore.analysis.targets import Targets, visible_targets
 from qkstore.contrast import labels
 from qkstore.errors import ContrastError
-from qkstore.intervention import Condition, Swap, random_summary, summary, swap, swap_query
+from qkstore.intervention import Condition, Swap, features_and_randoms, random_summary, summary, swap, swap_query
 from qkstore.run import Run
 from qkstore.score import capped
 from qkstore.subspace import Subspace, random
+from qkstore.text import split_name
 
 Side = Literal["keys", "queries"]
+T = TypeVar("T")
 TITLES = {
     "original_before": "Original before",
     "target_before": "Target before",
@@ -163,7 +166,7 @@ def _partners(
     if not kept.any():
         said = ", ".join(f"{q} = {k}" for q, k in sorted(asked))
         raise ContrastError(
-            f"no query of the {split or 'whole'} split looks for any target key ({said}), "
+            f"no query of the {split_name(split)} split looks for any target key ({said}), "
             "so there is nothing to swap queries with"
         )
     return fitting["other"].to_numpy(), kept
@@ -206,10 +209,9 @@ def table(conditions: Sequence[dict]) -> pl.DataFrame:
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def beside(conditions: Sequence[dict]) -> list[dict]:
+def beside(conditions: Sequence[T], bases: Callable[[T], int | None] = itemgetter("bases")) -> list[T]:
     """Each feature's condition, followed by the random one of its rank."""
-    features, randoms = [c for c in conditions if not c["bases"]], [c for c in conditions if c["bases"]]
-    return [c for pair in zip(features, randoms, strict=True) for c in pair]
+    return [c for pair in zip(*features_and_randoms(conditions, bases), strict=True) for c in pair]
 
 
 def left_out(side: Side) -> str:
@@ -221,5 +223,6 @@ def left_out(side: Side) -> str:
 
 def headline(conditions: Sequence[dict]) -> tuple[dict, dict]:
     """The swap that moves the most attention to the target, and the random condition of its rank."""
-    moved = max((c for c in conditions if not c["bases"]), key=lambda c: c["delta_p"])
-    return moved, min((c for c in conditions if c["bases"]), key=lambda c: abs(c["rank"] - moved["rank"]))
+    features, randoms = features_and_randoms(conditions, itemgetter("bases"))
+    moved = max(features, key=lambda c: c["delta_p"])
+    return moved, min(randoms, key=lambda c: abs(c["rank"] - moved["rank"]))

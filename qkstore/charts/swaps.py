@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from operator import attrgetter
 
 import altair as alt
 import polars as pl
 
 from qkstore.analysis import swaps as analysis_swaps
-from qkstore.analysis.live import Live, Outcome
+from qkstore.analysis.live import Live
 from qkstore.analysis.variations import ALL, RANDOM
 from qkstore.charts import palette
 from qkstore.charts.curves import band, by_feature
@@ -84,7 +85,7 @@ def live_bars(live: Live, head: str, dark: bool = False) -> alt.LayerChart:
 
     head: '1:0' for layer 1, head 0; its attention is given in closed form and live.
     """
-    rows, told = live_rows(live, head), _live_beside(live)
+    rows, told = live_rows(live, head), analysis_swaps.beside(live.conditions, attrgetter("bases"))
     here = [name for name, title in LIVE_MEASURES.items() if title in set(rows["measure"])]
     measures = [LIVE_MEASURES[name] for name in here]
     y = alt.Y(
@@ -104,7 +105,7 @@ def live_bars(live: Live, head: str, dark: bool = False) -> alt.LayerChart:
 def live_rows(live: Live, head: str) -> pl.DataFrame:
     """A row a condition and measure: the mean share that the target has after the swap, with its 95 % interval."""
     rows = []
-    for i, c in enumerate(_live_beside(live)):
+    for i, c in enumerate(analysis_swaps.beside(live.conditions, attrgetter("bases"))):
         parts = {"closed": c.closed[head], "live": c.attention[head], "later": c.downstream, "answers": c.answers}
         for name, part in parts.items():
             if part is not None:
@@ -120,12 +121,6 @@ def live_rows(live: Live, head: str) -> pl.DataFrame:
                     told | {"before": part.target_before, "target": part.target_after, "low": low, "high": high}
                 )
     return pl.DataFrame(rows, infer_schema_length=None)
-
-
-def _live_beside(live: Live) -> list[Outcome]:
-    """Each feature's condition, followed by the random one of its rank."""
-    features, randoms = [c for c in live.conditions if not c.bases], [c for c in live.conditions if c.bases]
-    return [c for pair in zip(features, randoms, strict=True) for c in pair]
 
 
 def _beside(

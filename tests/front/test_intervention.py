@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from qkstore.errors import ContrastError
-from qkstore.intervention import Swap, random_summary, summary, swap
+from qkstore.intervention import Swap, features_and_randoms, random_summary, summary, swap
 from qkstore.subspace import Subspace, random, union
 
 SCALING = 0.3
@@ -179,6 +179,20 @@ def test_summary_is_the_mean_and_counts_flips():
     )
     assert never.flip_rate is None
     assert "flip_rate" not in never.ci
+
+
+def test_features_and_their_randoms_are_parted_in_order(rng):
+    q, keys = rows(rng)
+    s = swapped(q, keys, random(8, 3, rng).V)
+    a, b = summary("a", s, 1), summary("b", s, 2)
+    random_a, random_b = random_summary("random of a's rank", [s] * 10, 1), random_summary("random", [s] * 10, 2)
+    assert features_and_randoms([a, b, random_a, random_b]) == ([a, b], [random_a, random_b])
+    assert features_and_randoms([a, random_a, b, random_b]) == ([a, b], [random_a, random_b]), "two interventions"
+    dicts = [c.to_dict() for c in (a, random_a)]
+    assert features_and_randoms(dicts, lambda c: c["bases"]) == (dicts[:1], dicts[1:])
+    assert features_and_randoms([]) == ([], [])
+    with pytest.raises(AssertionError, match="random baseline"):
+        features_and_randoms([a, b, random_a])
 
 
 def test_summary_is_reproducible_plain_and_paired(rng):
