@@ -24,14 +24,14 @@ def cell_table(toys: Sequence[Toy], recovered: Sequence[Recovered]) -> pl.DataFr
             "run": t.name,
             "r1": t.r1,
             "r2": t.r2,
-            "found_r1": ranks.found[0],
-            "found_r2": ranks.found[1],
-            "distance": ranks.distance,
+            "found_r1": of.ranks[0],
+            "found_r2": of.ranks[1],
+            "distance": of.distance,
             "accuracy": t.accuracy,
             "bound": t.bound,
             "superposed": t.room < 0,
         }
-        for t, ranks in zip(toys, recovered, strict=True)
+        for t, of in zip(toys, recovered, strict=True)
     ]
     return pl.DataFrame(rows)
 

@@ -19,7 +19,7 @@ class Centroids(NamedTuple):
     """Shares of n queries that are at the key centroid of their own code.
 
     attended: its q · c is the largest of all centroids. nearest: it is the nearest one. balanced: it is the nearest one
-    in the balanced basis (see qkstore.projection.balanced): `nearest` depends on what training left open.
+    in the balanced basis (see qkstore.projection.balanced), whereas `nearest` depends on what training left open.
     flipped: as attended, with the sign of the first u alone turned, which must destroy it.
     """
 
@@ -45,14 +45,14 @@ def centroids(run: Run, factor: str) -> Centroids:
 def clusters(q: np.ndarray, k: np.ndarray, z_q: np.ndarray, z_k: np.ndarray) -> Centroids:
     """q: (n, r), k: (m, r) in a subspace; z_q: (n,), z_k: (m,) their codes."""
     turned = q * np.where(np.arange(q.shape[1]) == 0, -1, 1)
-    found = [
-        _find(*side, z_k, near)
+    picked = [
+        _nearest(*side, z_k, near)
         for side, near in (((q, k), False), ((q, k), True), (balanced(q, k), True), ((turned, k), False))
     ]
-    return Centroids(*(float(np.mean(codes == z_q)) for codes in found), len(q))
+    return Centroids(*(float(np.mean(codes == z_q)) for codes in picked), len(q))
 
 
-def _find(q: np.ndarray, k: np.ndarray, z_k: np.ndarray, near: bool) -> np.ndarray:
+def _nearest(q: np.ndarray, k: np.ndarray, z_k: np.ndarray, near: bool) -> np.ndarray:
     """(n,) the code whose mean key c is nearest to each query, or has the largest q · c."""
     codes, code = np.unique(z_k, return_inverse=True)
     centre = np.zeros((len(codes), k.shape[1]))
@@ -69,16 +69,16 @@ def points(run: Run, factor: str, balance: bool = False, most: int = 4000, seed:
     a ramp. Raises RunError for a run that is no toy run.
     """
     (q, queries), (k, keys), rank = _projected(run, factor)
-    found = pca(*(balanced(q, k) if balance else (q, k)))
+    joint = pca(*(balanced(q, k) if balance else (q, k)))
     total = len(q) + len(k)
     parts = []
-    for side, xyz, labels in (("query", found.query, queries), ("key", found.key, keys)):
+    for side, xyz, labels in (("query", joint.query, queries), ("key", joint.key, keys)):
         kept = sample(labels["group"].to_numpy(), max(1, most * len(labels) // total), seed)
         xyz = np.pad(xyz[kept], ((0, 0), (0, 3 - xyz.shape[1])))
         axes = [pl.Series(name, xyz[:, i]) for i, name in enumerate("xyz")]
         parts.append(labels[kept].select(pl.lit(side).alias("side"), *axes, "group", "prompt_id", "text"))
     table = pl.concat(parts)
-    return Points(table, found.explained.tolist(), len(table), total, judge_split(run), rank)
+    return Points(table, joint.explained.tolist(), len(table), total, judge_split(run), rank)
 
 
 def _projected(run: Run, factor: str):
@@ -92,6 +92,6 @@ def _projected(run: Run, factor: str):
             f"translate(signs{i}, '+-', '10') AS \"group\" FROM {side[0]}"
         )
         labels[side] = pl.from_arrow(run.table(f"{sql} WHERE variant = 'context' ORDER BY row"))
-    rows = {side: found["row"].to_numpy() for side, found in labels.items()}
+    rows = {side: table["row"].to_numpy() for side, table in labels.items()}
     q, k = project(run.queries(LAYER, HEAD, rows["query"]), run.keys(LAYER, HEAD, rows["key"]), space)
     return (q, labels["query"]), (k, labels["key"]), space.rank

@@ -14,8 +14,8 @@ from qkstore.contrast import builtin, pairs
 from qkstore.errors import RunError, near
 from qkstore.run import Run
 from qkstore.store import Store
+from qkstore.store.overview import TOY_TASKS
 
-TASKS = ("toy discrete", "toy continuous")  # as manifests have them; a user's own task may begin with the same word
 FACTORS = ("z1", "z2")
 LAYER = HEAD = 0  # a toy run has one head
 FILTERS = {
@@ -65,18 +65,18 @@ class Toy:
 
 
 class Recovered(NamedTuple):
-    """The 99 % ranks of z1 and z2, and the ranks they have in truth (no more than the head has dimensions)."""
+    """ranks: the 99 % ranks of z1 and z2. true: those they have in truth (no more than the head has dimensions)."""
 
-    found: tuple[int, int]
+    ranks: tuple[int, int]
     true: tuple[int, int]
 
     @property
     def distance(self) -> int:
-        return sum(abs(a - b) for a, b in zip(self.found, self.true))
+        return sum(abs(a - b) for a, b in zip(self.ranks, self.true))
 
 
 def is_toy(run: Run) -> bool:
-    return run.task in TASKS
+    return run.task in TOY_TASKS
 
 
 def toy(run: Run) -> Toy:
@@ -104,40 +104,41 @@ def toys(store: Store) -> list[Toy]:
     return [toy(run) for run in store.runs() if is_toy(run)]
 
 
-def values(found: Sequence[Toy], name: str) -> list:
+def values(toys: Sequence[Toy], name: str) -> list:
     """The values that toy runs have of one of FILTERS; discrete latents first, otherwise ascending."""
-    return sorted({getattr(t, name) for t in found}, reverse=name == "variant")
+    return sorted({getattr(t, name) for t in toys}, reverse=name == "variant")
 
 
-def filters(found: Sequence[Toy]) -> list[str]:
+def filters(toys: Sequence[Toy]) -> list[str]:
     """Those of FILTERS that are worth a choice: latents and d_head always, others where there are several values."""
-    return [name for i, name in enumerate(FILTERS) if i < 2 or len(values(found, name)) > 1]
+    return [name for i, name in enumerate(FILTERS) if i < 2 or len(values(toys, name)) > 1]
 
 
-def usual(found: Sequence[Toy], name: str, like: Toy | None = None):
+def usual(toys: Sequence[Toy], name: str, like: Toy | None = None):
     """The value of a filter before one is chosen: that of the run `like` where it is possible, or else the first."""
-    there = values(found, name)
+    there = values(toys, name)
     return getattr(like, name) if like and getattr(like, name) in there else there[0]
 
 
-def having(found: Sequence[Toy], name: str, value) -> list[Toy]:
-    return [t for t in found if getattr(t, name) == value]
+def having(toys: Sequence[Toy], name: str, value) -> list[Toy]:
+    """The toy runs whose setting `name` (one of FILTERS) is `value`."""
+    return [t for t in toys if getattr(t, name) == value]
 
 
-def narrowed(found: Sequence[Toy], wanted: Mapping[str, str], like: Toy | None = None) -> list[Toy]:
+def narrowed(toys: Sequence[Toy], wanted: Mapping[str, str], like: Toy | None = None) -> list[Toy]:
     """The runs that agree in all of FILTERS.
 
     They have the values `wanted` (as text) where these are possible, or else the usual ones.
     """
     for name in FILTERS:
-        there = {str(value): value for value in values(found, name)}
-        found = having(found, name, there.get(wanted.get(name, ""), usual(found, name, like)))
-    return list(found)
+        there = {str(value): value for value in values(toys, name)}
+        toys = having(toys, name, there.get(wanted.get(name, ""), usual(toys, name, like)))
+    return list(toys)
 
 
-def grid(found: Sequence[Toy]) -> dict[tuple[int, int], Toy]:
+def grid(toys: Sequence[Toy]) -> dict[tuple[int, int], Toy]:
     """{(r1, r2): toy run} of runs that agree in FILTERS; of two runs of the same ranks the one that was made last."""
-    return {t.ranks: t for t in sorted(found, key=lambda t: t.run.created)}
+    return {t.ranks: t for t in sorted(toys, key=lambda t: t.run.created)}
 
 
 def chosen(cells: dict[tuple[int, int], Toy], ranks: tuple[int, int] | None = None) -> Toy:
@@ -151,8 +152,8 @@ def chosen(cells: dict[tuple[int, int], Toy], ranks: tuple[int, int] | None = No
 def recovered(run: Run) -> Recovered:
     """The 99 % ranks of both latents beside the true ones (Fig. 2). Raises RunError for a run that is no toy run."""
     of = toy(run)
-    found = tuple(analysis.covariance(run, builtin.latent(name), LAYER, HEAD).subspace.rank for name in FACTORS)
-    return Recovered(found, tuple(min(r, of.d_head) for r in of.ranks))
+    ranks = tuple(analysis.covariance(run, builtin.latent(name), LAYER, HEAD).subspace.rank for name in FACTORS)
+    return Recovered(ranks, tuple(min(r, of.d_head) for r in of.ranks))
 
 
 def interaction(run: Run) -> latents.Interaction:
@@ -234,9 +235,9 @@ class Tallies:
     beyond: Tally
 
 
-def tallies(toys: Sequence[Toy], found: Sequence[Recovered]) -> Tallies:
+def tallies(toys: Sequence[Toy], recovered: Sequence[Recovered]) -> Tallies:
     """From toy runs and the ranks recovered in each."""
-    both = list(zip(toys, found, strict=True))
+    both = list(zip(toys, recovered, strict=True))
     return Tallies(
         *(
             _tally([pair for pair in both if fits(pair[0].room)])
@@ -248,8 +249,8 @@ def tallies(toys: Sequence[Toy], found: Sequence[Recovered]) -> Tallies:
 def _tally(both: Sequence[tuple[Toy, Recovered]]) -> Tally:
     misses = [
         f"{name} of {toy.name}: {a} for {b}"
-        for toy, ranks in both
-        for name, a, b in zip(FACTORS, ranks.found, ranks.true)
+        for toy, of in both
+        for name, a, b in zip(FACTORS, of.ranks, of.true)
         if a != b
     ]
-    return Tally(2 * len(both) - len(misses), 2 * len(both), misses, [sum(ranks.found) for _, ranks in both])
+    return Tally(2 * len(both) - len(misses), 2 * len(both), misses, [sum(of.ranks) for _, of in both])

@@ -118,7 +118,7 @@ def test_filters_narrow_to_one_grid_and_keep_what_they_can(store):
 def test_ranks_are_exact_where_there_is_room_and_not_beyond(store):
     found = toy.toys(store)
     ranks = [toy.recovered(t.run) for t in found]
-    assert all((f.found == t.ranks) == (f.distance == 0) for t, f in zip(found, ranks))
+    assert all((f.ranks == t.ranks) == (f.distance == 0) for t, f in zip(found, ranks))
     tally = tallies(found, ranks)
     assert (tally.below.exact, tally.below.latents, tally.below.misses) == (8, 8, [])
     assert tally.below.sums == [5] * 4
