@@ -62,6 +62,7 @@ def _covariance(options) -> None:
     import numpy as np
 
     from qkstore.analysis import covariance as fit
+    from qkstore.text import split_name
 
     there = store(options)
     run = there.run(options.run)
@@ -70,7 +71,7 @@ def _covariance(options) -> None:
     n = fitted.counts
     print(
         f"rank {fitted.subspace.rank} of {run.d_head}, {n.n_pos:,} positive and {n.n_neg:,} negative pairs "
-        f"of the {fitted.split or 'whole'} split → {options.out}"
+        f"of the {split_name(fitted.split)} split → {options.out}"
     )
 
 
@@ -88,6 +89,7 @@ def rank(add: Add) -> None:
 
 def _rank(options) -> None:
     from qkstore.analysis.evidence import dimension
+    from qkstore.text import split_name
 
     there = store(options)
     run = there.run(options.run)
@@ -98,7 +100,7 @@ def _rank(options) -> None:
     print(
         f"99 % of ‖ΔC‖²: {ranks['energy']}, statistical: {ranks['statistical']}, "
         f"cross-validated: {ranks['cross_validated']}; "
-        f"{ranks['n']:,} queries of the {ranks['split'] or 'whole'} split, level {ranks['level']}"
+        f"{ranks['n']:,} queries of the {split_name(ranks['split'])} split, level {ranks['level']}"
     )
     print(ranks["sentence"])
     print(f"canonical correlations (chance {ranks['chance']:.2f}): {' '.join(f'{v:.2f}' for v in ranks['canonical'])}")
@@ -121,6 +123,7 @@ def _intervene(options) -> None:
         from qkstore.analysis.swaps import intervene_queries as swap
     else:
         from qkstore.analysis import intervene as swap
+    from qkstore.text import split_name
 
     there = store(options)
     run = there.run(options.run)
@@ -131,7 +134,7 @@ def _intervene(options) -> None:
         print_json(swapped)
         return
     print(
-        f"{swapped['n']:,} queries of the {swapped['split'] or 'whole'} split, "
+        f"{swapped['n']:,} queries of the {split_name(swapped['split'])} split, "
         f"layer {options.layer}, head {options.head}"
     )
     shown = (

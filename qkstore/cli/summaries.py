@@ -16,18 +16,20 @@ def toy(add: Add) -> None:
 
 
 def _toy(options) -> None:
-    from qkstore.toy.claims import around, into, markdown, report
+    from qkstore.analysis.claim import rows
+    from qkstore.toy.claims import report
+    from qkstore.toy.page import COLUMNS, around, into, markdown
 
     if options.into:
         around(options.into)  # before minutes of work
     with Progress() as progress:
-        rows = report(store(options), lambda done, total: progress("heads", done, total))
+        claims = report(store(options), lambda done, total: progress("heads", done, total))
     if options.into:
-        into(options.into, rows)
+        into(options.into, claims)
     if options.json:
-        print_json([row.to_dict() for row in rows])
+        print_json(rows(claims, COLUMNS))
     else:
-        print(f"{len(rows)} rows → {options.into}" if options.into else markdown(rows).rstrip())
+        print(f"{len(claims)} rows → {options.into}" if options.into else markdown(claims).rstrip())
 
 
 def report(add: Add) -> None:

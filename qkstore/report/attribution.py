@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from qkstore import charts
-from qkstore.analysis import Contrasts, PromptAttribution, attribute, attribution, shares
+from qkstore.analysis import Contrasts, PromptAttribution, attribute, attribution, judge_split, shares
 from qkstore.analysis.attribution import gaps
+from qkstore.analysis.claim import Claim
 from qkstore.analysis.heads import HeadScore
 from qkstore.attribution import Distribution, Shares
 from qkstore.contrast.example import prompts
 from qkstore.errors import RunError
-from qkstore.report.document import Claim, Figure, Section, Table
-from qkstore.report.study import Study, head
-from qkstore.text import estimate, number, size, visible
+from qkstore.report.document import Figure, Section, Table
+from qkstore.report.study import Study
+from qkstore.text import estimate, head_name, number, size, visible
 
 
 def attributions(study: Study) -> Section:
-    """Bars of one prompt, box plots over all, explained shares with intervals, both orders of projection, random \
-subspaces."""
-    at, features = head(study.best.layer, study.best.head), study.features
+    """Bars of one prompt, box plots over all, and each feature's share of the gap with its interval (L11).
+
+    The shares are given for both orders of projection, and for random subspaces of the same ranks.
+    """
+    at, features = study.at, study.features
     one = _one(study, features)
-    found = gaps(study.run, features, study.best.layer, study.best.head, study.one("order"))
+    gap = gaps(study.run, features, study.best.layer, study.best.head, study.one("order"))
     rows, points = [], []
     for h in study.heads:
         made, drawn = _orders(study, h, features)
@@ -42,13 +45,13 @@ subspaces."""
         Figure(
             f"{study.run.name}-attribution-many",
             f"The logit gap over all {study.judged} prompts at {at}",
-            _shares(found),
-            charts.logit_distribution(found),
+            _shares(gap),
+            charts.logit_distribution(gap),
         ),
         Figure(
             f"{study.run.name}-attribution-orders",
             f"Share of the gap by order of projection, and of random subspaces, at {at}",
-            _sensitivity(points, len(found.gap)),
+            _sensitivity(points, len(gap.gap)),
             charts.head_intervals(points, "share of the mean logit gap", reference=0.0),
         ),
         Table(
@@ -59,64 +62,55 @@ subspaces."""
             rows,
         ),
     )
-    return Section(
-        f"{study.run.name}-attribution", "Logit attribution (L11)", parts, (_claim(study, study.best, found),)
-    )
+    return Section(f"{study.run.name}-attribution", "Logit attribution (L11)", parts, (_claim(study, gap),))
 
 
 def _one(study: Study, features: dict[str, Contrasts]) -> PromptAttribution:
     """The first judged prompt that is no counterfactual."""
-    found = next(
-        (
-            p
-            for p in prompts(study.run, None if study.judged == "whole" else study.judged)
-            if p["variant"] in ("base", None)
-        ),
-        None,
-    )
-    if found is None:
+    base = (p for p in prompts(study.run, judge_split(study.run)) if p["variant"] in ("base", None))
+    first = next(base, None)
+    if first is None:
         raise RunError(f"run {study.run.name!r} has no base prompt on its {study.judged} split")
-    return attribute(study.run, features, study.best.layer, study.best.head, found["prompt_id"])
+    return attribute(study.run, features, study.best.layer, study.best.head, first["prompt_id"])
 
 
 def _told(one: PromptAttribution) -> str:
     top = attribution.most_attended(one.tokens)
     parts = ", ".join(f"{name} {number(value, 2)}" for name, value in top["parts"].items())
     return (
-        f"Of {len(one.tokens)} stored keys {visible(top['text'])} has the most attention, {top['attention']:.3f}; "
+        f"Of {len(one.tokens)} stored keys {visible(top['text'])} has the most attention, {number(top['attention'])}; "
         f"its logit {number(top['logit'], 2)} is {parts}. One prompt, so without an interval."
     )
 
 
-def _shares(found: Distribution) -> str:
-    told = "; ".join(f"{name} {estimate(share, found.ci[name])}" for name, share in found.share.items())
+def _shares(gap: Distribution) -> str:
     return (
-        f"Shares of the mean gap of {size(float(found.gap.mean()))}: {told}; n = {len(found.gap):,} queries. "
+        f"Shares of the mean gap of {size(float(gap.gap.mean()))}: {_each(gap)}; n = {len(gap.gap):,} queries. "
         "Boxes hold the middle half of the queries, whiskers 90 %, a stroke is the median, a dot the mean."
     )
 
 
 def _orders(study: Study, h: HeadScore, features: dict[str, Contrasts]) -> tuple[list[dict[str, str]], list[dict]]:
     """Rows and points of every order of projection, then of random subspaces."""
-    at, over = head(h.layer, h.head), study.one("order")
+    at, over = head_name(h.layer, h.head), study.one("order")
     rows, points = [], []
     for title, order in attribution.orders(list(features)).items():
-        found = gaps(study.run, features, h.layer, h.head, over, order)
+        gap = gaps(study.run, features, h.layer, h.head, over, order)
         rows.append(
             {"head": at, "projected": title}
-            | {name: estimate(found.share[name], found.ci[name]) for name in (*features, "rest")}
-            | {"n": f"{len(found.gap):,} queries"}
+            | {name: estimate(gap.share[name], gap.ci[name]) for name in (*features, "rest")}
+            | {"n": f"{len(gap.gap):,} queries"}
         )
         points += [
             {
                 "name": name,
                 "group": title,
-                "value": found.share[name],
-                "low": found.ci[name][0],
-                "high": found.ci[name][1],
+                "value": gap.share[name],
+                "low": gap.ci[name][0],
+                "high": gap.ci[name][1],
             }
             for name in (*features, "rest")
-            if found.ci[name]
+            if gap.ci[name]
         ]
     chance: Shares = shares(study.run, features, h.layer, h.head, over).shares
     if all(chance.random.values()):
@@ -151,13 +145,17 @@ def _sensitivity(points: list[dict], n: int) -> str:
     return f"{told}. n = {n:,} queries; whiskers of random subspaces are two standard deviations over ten bases."
 
 
-def _claim(study: Study, h: HeadScore, found: Distribution) -> Claim:
-    told = "; ".join(f"{name} {estimate(share, found.ci[name])}" for name, share in found.share.items())
+def _each(gap: Distribution) -> str:
+    """Each feature with its share of the mean gap."""
+    return "; ".join(f"{name} {estimate(share, gap.ci[name])}" for name, share in gap.share.items())
+
+
+def _claim(study: Study, gap: Distribution) -> Claim:
     return Claim(
         "L11 share of the logit gap that each feature explains",
-        f"{study.run.name}, {head(h.layer, h.head)}",
+        f"{study.run.name}, {study.at}",
         "one prompt; lexical more than order, a rest stays unexplained",
-        "4 pairs, without 1/√d_head",
-        told,
-        f"{len(found.gap):,} queries",
+        _each(gap),
+        f"{len(gap.gap):,} queries",
+        authors="4 pairs, without 1/√d_head",
     )

@@ -1,8 +1,20 @@
-"""A document as data: chapters of sections of paragraphs, figures and tables; page.py makes HTML or Markdown of it."""
+"""A document as data: chapters of sections of paragraphs, figures and tables, which render.py writes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+
+from qkstore.analysis.claim import Claim
+
+# of the closing table: {column: field of Claim}
+COLUMNS = {
+    "claim": "claim",
+    "run, head": "where",
+    "paper": "paper",
+    "authors' variant, here": "authors",
+    "here": "measured",
+    "n": "n",
+}
 
 
 @dataclass(frozen=True)
@@ -24,6 +36,10 @@ class Figure:
         """For readers who do not see it."""
         return f"{self.title}. {self.sentence}"
 
+    @property
+    def caption(self) -> str:
+        return self.sentence + (f" Beside the paper's {self.of}." if self.of else "")
+
 
 @dataclass(frozen=True)
 class Table:
@@ -31,32 +47,6 @@ class Table:
 
     title: str
     rows: list[dict[str, str]]
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One claim beside its measurement.
-
-    paper: what the paper says. authors: what the authors' variant gives here. here: what the text's definition gives.
-    n: from how many.
-    """
-
-    claim: str
-    where: str
-    paper: str
-    authors: str
-    here: str
-    n: str
-
-    def to_dict(self) -> dict[str, str]:
-        return {
-            "claim": self.claim,
-            "run, head": self.where,
-            "paper": self.paper,
-            "authors' variant, here": self.authors,
-            "here": self.here,
-            "n": self.n,
-        }
 
 
 @dataclass(frozen=True)

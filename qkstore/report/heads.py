@@ -6,12 +6,13 @@ from statistics import median
 
 from qkstore import charts
 from qkstore.analysis import heads as analysis_heads
+from qkstore.analysis.claim import Claim
 from qkstore.analysis.heads import HeadScore
 from qkstore.errors import ContrastError
 from qkstore.interval import wilson
-from qkstore.report.document import Claim, Figure, Section, Table
-from qkstore.report.study import LISTS, Study, head
-from qkstore.text import estimate, number
+from qkstore.report.document import Figure, Section, Table
+from qkstore.report.study import LISTS, Study
+from qkstore.text import estimate, head_name, number, percent, split_name
 
 MOST = 16  # heads with their interval in a figure
 
@@ -45,10 +46,9 @@ def _shown(study: Study) -> str:
 
 def _map(study: Study, by: str) -> Figure:
     values = [v for s in study.scores if (v := getattr(s, by)) is not None]
-    at = head(study.best.layer, study.best.head)
     seen = (
         f"Over {len(study.scores)} heads the median is {number(median(values))}, the largest {number(max(values))}; "
-        f"ringed: {at}, {_told(study.best, by)}."
+        f"ringed: {study.at}, {_told(study.best, by)}."
     )
     return Figure(
         f"{study.run.name}-heads-map",
@@ -65,7 +65,7 @@ def _intervals(study: Study, by: str) -> Figure:
         key=lambda s: ((s.layer, s.head) not in chosen, -getattr(s, by)),
     )[:MOST]
     rows = [_estimate(s, by, "selected" if (s.layer, s.head) in chosen else "not selected") for s in there]
-    seen = "; ".join(f"{head(s.layer, s.head)}: {_told(s, by)}" for s in study.heads) + "."
+    seen = "; ".join(f"{head_name(s.layer, s.head)}: {_told(s, by)}" for s in study.heads) + "."
     return Figure(
         f"{study.run.name}-heads-intervals",
         f"{analysis_heads.MEASURES[by][0]} with 95 % intervals, {study.judged} prompts",
@@ -76,7 +76,7 @@ def _intervals(study: Study, by: str) -> Figure:
 
 def _estimate(s: HeadScore, by: str, group: str) -> dict:
     low, high = getattr(s, f"{by}_ci")
-    return {"name": head(s.layer, s.head), "group": group, "value": getattr(s, by), "low": low, "high": high}
+    return {"name": head_name(s.layer, s.head), "group": group, "value": getattr(s, by), "low": low, "high": high}
 
 
 def _told(s: HeadScore, by: str) -> str:
@@ -85,10 +85,10 @@ def _told(s: HeadScore, by: str) -> str:
 
 def _row(s: HeadScore) -> dict[str, str]:
     return {
-        "head": head(s.layer, s.head),
+        "head": head_name(s.layer, s.head),
         "ratio of attention": estimate(s.selectivity, s.selectivity_ci, 2),
         "accuracy": estimate(s.accuracy, s.accuracy_ci),
-        f"attention on positive keys ({s.judged_on or 'whole'})": number(s.attention_positive),
+        f"attention on positive keys ({split_name(s.judged_on)})": number(s.attention_positive),
         "on negative keys": number(s.attention_negative),
         "n": f"{s.n_queries:,}",
         "chosen": analysis_heads.sentence(s),
@@ -98,30 +98,32 @@ def _row(s: HeadScore) -> dict[str, str]:
 def _claims(study: Study, by: str) -> list[Claim]:
     n = f"{study.best.n_queries:,} {study.judged} prompts a head"
     if by == "selectivity":
-        here = "; ".join(f"{head(s.layer, s.head)} {estimate(s.selectivity, s.selectivity_ci, 2)}" for s in study.heads)
+        measured = "; ".join(
+            f"{head_name(s.layer, s.head)} {estimate(s.selectivity, s.selectivity_ci, 2)}" for s in study.heads
+        )
         return [
             Claim(
                 "L1 top three heads by attention on queried items over all others",
                 study.run.name,
                 "selected; no ratio is given",
-                "not in the scripts",
-                here,
+                measured,
                 n,
+                authors="not in the scripts",
             )
         ]
     there = [s for s in study.scores if s.accuracy is not None]
-    found = len(study.selected)
-    here = (
-        f"{found} of {len(there)} heads, {estimate(found / len(there), wilson(found, len(there)))}; the best, "
-        f"{head(study.best.layer, study.best.head)}: {_told(study.best, by)}"
+    right = len(study.selected)
+    measured = (
+        f"{right} of {len(there)} heads, {estimate(right / len(there), wilson(right, len(there)))}; the best, "
+        f"{study.at}: {_told(study.best, by)}"
     )
     return [
         Claim(
-            f"L5 heads that pick the right box in {analysis_heads.LEAST_ACCURACY:.0%} or more".replace("%", " %"),
+            f"L5 heads that pick the right box in {percent(analysis_heads.LEAST_ACCURACY)} or more",
             study.run.name,
             "9 heads (Llama-3.1-8B)",
-            "not in the scripts",
-            here,
+            measured,
             n,
+            authors="not in the scripts",
         )
     ]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from qkstore import charts
 from qkstore.analysis import Head, conditions, judge_split, swapper
+from qkstore.analysis.claim import Claim
 from qkstore.analysis.evidence import Evidence
 from qkstore.analysis.targets import visible_targets
 from qkstore.charts import swap_bars
 from qkstore.intervention import Condition
-from qkstore.report.document import Claim, Figure, Section
-from qkstore.report.study import Study, after, head, named
-from qkstore.text import estimate, number, sized
+from qkstore.report.document import Figure, Section
+from qkstore.report.study import Study
+from qkstore.report.swaps import after, targets_after
+from qkstore.text import estimate, head_name, number, percent, sized
 
 ORDERS = ("order", "order-centred", "order-elsewhere")
 LEAK = (
@@ -26,7 +28,7 @@ def leak(study: Study) -> Section:
     sizes, gaps = [], []
     for h in study.heads:
         for name in names:
-            e, at = study.evidence(name, h), head(h.layer, h.head)
+            e, at = study.evidence(name, h), head_name(h.layer, h.head)
             sizes.append(
                 {
                     "name": at,
@@ -56,8 +58,8 @@ def leak(study: Study) -> Section:
         ),
         Figure(
             f"{study.run.name}-leak-swap",
-            f"Swaps in each one's subspace at {head(study.best.layer, study.best.head)}",
-            f"The target has, after the swap: {_after(swapped)}; the same {n:,} queries in every condition.",
+            f"Swaps in each one's subspace at {study.at}",
+            f"The target has, after the swap: {targets_after(swapped)}; the same {n:,} queries in every condition.",
             swap_bars([c.to_dict() for c in swapped]),
         ),
     )
@@ -77,26 +79,19 @@ def _leak_swaps(study: Study, names: list[str]) -> tuple[list[Condition], int]:
     return conditions(spaces, swapper(at, targets), run.d_head, 10, 0), len(targets)
 
 
-def _after(swapped: list[Condition]) -> str:
-    return "; ".join(f"{named(c)} {after(c)}" for c in swapped)
-
-
 def _strengths(study: Study, names: list[str]) -> str:
     told = []
     for name in names:
         e = study.evidence(name, study.best)
-        null = "no null" if e.null is None else f"{number(e.strength, 1)} times its null, p = {e.p_value:.3f}"
+        null = "no null" if e.null is None else f"{number(e.strength, 1)} times its null, p = {number(e.p_value)}"
         told.append(f"{name} {sized(e.moments.norm.value, e.moments.norm.interval)}, {null}, n = {e.n:,}")
-    return (
-        f"At {head(study.best.layer, study.best.head)}: {'; '.join(told)}. "
-        "The short strokes are each null's 95 % quantile."
-    )
+    return f"At {study.at}: {'; '.join(told)}. The short strokes are each null's 95 % quantile."
 
 
 def _gaps(study: Study, names: list[str]) -> str:
     told = [(name, study.evidence(name, study.best)) for name in names]
     return (
-        f"At {head(study.best.layer, study.best.head)}: "
+        f"At {study.at}: "
         + "; ".join(f"{name} {estimate(*e.gap, 2)}{_kept(e, told[0][1])}, n = {e.n:,}" for name, e in told)
         + "."
     )
@@ -104,20 +99,19 @@ def _gaps(study: Study, names: list[str]) -> str:
 
 def _kept(e: Evidence, raw: Evidence) -> str:
     """What a remedy leaves of the raw gap."""
-    return "" if e is raw or not raw.gap[0] else f", {number(100 * e.gap[0] / raw.gap[0], 0)} % of the raw one"
+    return "" if e is raw or not raw.gap[0] else f", {percent(e.gap[0] / raw.gap[0])} of the raw one"
 
 
 def _leak_claim(study: Study, name: str, swapped: list[Condition], n: int) -> Claim:
     e, swap = study.evidence(name, study.best), next(c for c in swapped if c.name == name)
     norm = sized(e.moments.norm.value, e.moments.norm.interval)
-    here = (
+    measured = (
         f"‖ΔC‖ {norm}, {number(e.strength, 1)} × null; gap {estimate(*e.gap, 2)}; target after the swap {after(swap)}"
     )
     return Claim(
         f"Leak: {name}",
-        f"{study.run.name}, {head(study.best.layer, study.best.head)}",
+        f"{study.run.name}, {study.at}",
         "not discussed" if name == "order" else "no such control",
-        "–",
-        here,
+        measured,
         f"{e.n:,} queries; {n:,} swaps",
     )

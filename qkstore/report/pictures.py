@@ -1,24 +1,24 @@
-"""The sections of pictures (L3, L8): queries and keys in a feature's coordinates."""
+"""The sections of pictures: queries and keys in the subspaces of binding features (L8) and of categories (L3)."""
 
 from __future__ import annotations
 
 from qkstore import charts
-from qkstore.analysis.points import Cloud, cloud, matches
-from qkstore.report.document import Claim, Figure, Section
-from qkstore.report.study import Study, head
+from qkstore.analysis.claim import Claim
+from qkstore.analysis.points import Cloud, Match, cloud, matches
+from qkstore.report.document import Figure, Section
+from qkstore.report.study import Study
 from qkstore.text import estimate
 
 LABELS = {"order": ("queried_order", "order_id"), "lexical": ("queried_entity", "entity")}
 
 
 def binding_pictures(study: Study) -> Section:
-    """L8: PCA and UMAP in the order and lexical subspaces (Fig. 8), raw PCA without them (Fig. 17)."""
-    at = head(study.best.layer, study.best.head)
+    """PCA and UMAP in the order and lexical subspaces (L8, Fig. 8), and PCA of the whole vectors (Fig. 17)."""
     parts: list = [
         (
-            f"Queries on U and keys on V at {at}, then both together; a triangle is a query, a circle a key, of the "
-            f"{study.judged} split. UMAP has three components and 15 neighbours; the paper names no number. A query or "
-            "key matches where the nearest group of keys, of other prompts, is its own; by cosine, each side centred."
+            f"Queries on U and keys on V at {study.at}, then both together; a triangle is a query, a circle a key, of "
+            f"the {study.judged} split. UMAP has three components and 15 neighbours; the paper names no number. "
+            "A query or key matches where the nearest group of keys, of other prompts, is its own; by cosine, each side centred."
         )
     ]
     claims = []
@@ -26,16 +26,17 @@ def binding_pictures(study: Study) -> Section:
         points = cloud(study.run, study.named[name], study.best.layer, study.best.head, q_label, k_label)
         inside, outside = matches(points), matches(points, raw=True)
         for method, of in (("pca", "Figure 8"), ("umap", "Figure 8"), ("raw", "Figure 17")):
-            found = outside if method == "raw" else inside
             drawn = points.draw(method)
             projected = f"{method.upper()} in its subspace of rank {points.rank}"
-            title = f"{name.capitalize()}: {'PCA without projecting' if method == 'raw' else projected}, {at}"
-            where = "In all dimensions" if method == "raw" else "In the subspace"
+            title = f"{name.capitalize()}: {'PCA without projecting' if method == 'raw' else projected}, {study.at}"
+            seen = (
+                f"In all dimensions, {_matched(outside)}" if method == "raw" else f"In the subspace, {_matched(inside)}"
+            )
             parts.append(
                 Figure(
                     f"{study.run.name}-pictures-{name}-{method}",
                     title,
-                    f"{where}, {_matched(found)}.",
+                    f"{seen}.",
                     charts.point_pairs(
                         drawn.table, charts.axes(method, drawn.explained), f"{q_label} / {k_label}", size=330
                     ),
@@ -46,18 +47,18 @@ def binding_pictures(study: Study) -> Section:
         claims.append(
             Claim(
                 f"L8 {name}: clusters, queries aligned with keys",
-                f"{study.run.name}, {at}",
+                f"{study.run.name}, {study.at}",
                 "clear clusters and alignment (by eye)",
-                "as the text",
                 f"{_matched(inside)}; without projecting {estimate(outside['query'].share, outside['query'].ci)}",
                 f"{inside['query'].n:,} queries, {inside['key'].n:,} keys",
+                authors="as the text",
             )
         )
     return Section(f"{study.run.name}-pictures", "Order and lexical space (L8)", tuple(parts), tuple(claims))
 
 
-def _matched(found) -> str:
-    q, k = found["query"], found["key"]
+def _matched(sides: dict[str, Match]) -> str:
+    q, k = sides["query"], sides["key"]
     return (
         f"{estimate(q.share, q.ci)} of {q.n:,} queries and {estimate(k.share, k.ci)} of {k.n:,} keys "
         f"lie nearest to their own group; chance is 1 in {k.groups}"
@@ -65,30 +66,30 @@ def _matched(found) -> str:
 
 
 def category_pictures(study: Study) -> Section:
-    """L3: five categories and all of them, with queries and keys alone (Fig. 6a, 6b)."""
+    """PCA in the span of five categories and of all: queries with keys (L3, Fig. 6a), and keys alone (Fig. 6b)."""
     inside = ", ".join("'" + name.replace("'", "''") + "'" for name in study.five)
     five = tuple(c.replace(where=f"{c.where} and k.category in ({inside})") for c in study.five.values())
     parts, claims = [], []
     for few, contrasts in ((True, five), (False, study.named["category:*"])):
         points = cloud(study.run, contrasts, study.best.layer, study.best.head, "queried_category", "category")
-        made, claim = _pictures(study, points, len(contrasts), few)
+        made, claim = _category_figures(study, points, len(contrasts), few)
         parts, claims = parts + made, [*claims, claim]
     note = (
         "Queries on U and keys on V of the span of the categories' directions at "
-        f"{head(study.best.layer, study.best.head)}, built on the {study.built} split, "
+        f"{study.at}, built on the {study.built} split, "
         f"drawn from the {study.judged} split. A query or key matches where the nearest group of keys, "
         "of other prompts, is its own; by cosine, each side centred."
     )
     return Section(f"{study.run.name}-pictures", "Category space (L3)", (note, *parts), tuple(claims))
 
 
-def _pictures(study: Study, points: Cloud, n: int, few: bool) -> tuple[list[Figure], Claim]:
-    found = matches(points)
+def _category_figures(study: Study, points: Cloud, n: int, few: bool) -> tuple[list[Figure], Claim]:
+    sides = matches(points)
     told = {
         side: f"{estimate(m.share, m.ci)} of {m.n:,} {'queries' if side == 'query' else 'keys'}"
-        for side, m in found.items()
+        for side, m in sides.items()
     }
-    chance = f"chance is 1 in {found['key'].groups}"
+    chance = f"chance is 1 in {sides['key'].groups}"
     figures = []
     for queries in (True, False):
         drawn = points.draw("pca", queries)
@@ -109,10 +110,10 @@ def _pictures(study: Study, points: Cloud, n: int, few: bool) -> tuple[list[Figu
         )
     claim = Claim(
         f"L3 {n} categories: clusters, queries aligned with keys",
-        f"{study.run.name}, {head(study.best.layer, study.best.head)}",
+        f"{study.run.name}, {study.at}",
         "clear clusters and alignment (by eye)",
-        "as the text" if few else "not in the scripts",
         f"own category nearest: {told['query']}, {told['key']}; {chance}",
-        f"{found['query'].n:,} queries, {found['key'].n:,} keys",
+        f"{sides['query'].n:,} queries, {sides['key'].n:,} keys",
+        authors="as the text" if few else "not in the scripts",
     )
     return figures, claim

@@ -1,4 +1,4 @@
-"""The sections on ranks (L2, L6, L7, L10): what ΔC has, with intervals, beside its null, and how it grows."""
+"""The sections on the rank of ΔC: of binding contrasts (L6, L7), of categories (L2), and how it grows (L10)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import polars as pl
 
 from qkstore import charts
 from qkstore.analysis import covariance
-from qkstore.analysis.evidence import Evidence, growth
+from qkstore.analysis.claim import Claim
+from qkstore.analysis.evidence import Evidence, Growth, growth
 from qkstore.analysis.heads import HeadScore
 from qkstore.contrast.builtin import authors_category
 from qkstore.interval import margin, wilson
-from qkstore.report.document import Claim, Figure, Section, Table
+from qkstore.rank import Rank
+from qkstore.report.document import Figure, Section, Table
 from qkstore.report.pictures import LABELS
-from qkstore.report.study import Study, head, ranked
-from qkstore.text import SPACE, estimate, number, size, sized, spread
+from qkstore.report.study import Study
+from qkstore.text import SPACE, estimate, head_name, number, size, sized, spread
 
 RANKED = ("order", "order-centred", "order-elsewhere", "lexical", "reflexive")
 PAPER = {"order": "2 or 3", "lexical": "9 or 10"}
@@ -25,19 +27,19 @@ MEAN_QUERY = (
 
 
 def binding_ranks(study: Study) -> Section:
-    """L6, L7: three ranks of every binding contrast at every selected head."""
+    """Three ranks of every binding contrast at every selected head (L6, L7)."""
     names = [n for n in RANKED if n in study.named]
     rows, points = [], []
     for h in study.heads:
         for name in names:
             e = study.evidence(name, h)
-            rows.append({"head": head(h.layer, h.head), "contrast": name} | _evidence(e))
+            rows.append({"head": head_name(h.layer, h.head), "contrast": name} | _evidence(e))
             if h is study.best:
                 points += _rank_points(name, e)
-    seen = "; ".join(f"{name} {_ranked(study.evidence(name, study.best))}" for name in names)
+    seen = "; ".join(f"{name} {_three_ranks(study.evidence(name, study.best))}" for name in names)
     figure = Figure(
         f"{study.run.name}-ranks-best",
-        f"Three ranks of ΔC at {head(study.best.layer, study.best.head)}",
+        f"Three ranks of ΔC at {study.at}",
         f"{seen}. Whiskers are 95 % intervals.",
         charts.head_intervals(points, "rank", legend="rank"),
     )
@@ -67,8 +69,13 @@ def _rank_points(name: str, e: Evidence) -> list[dict]:
     return points
 
 
-def _ranked(e: Evidence) -> str:
-    tests = f"statistical {ranked(e.rank, 'statistical')}, cross-validated {ranked(e.rank, 'cross_validated')}"
+def _tested(rank: Rank | None, kind: str) -> str:
+    """The rank by a test, "statistical" or "cross_validated"; a dash where there were too few queries for it."""
+    return "–" if rank is None else str(getattr(rank, kind))
+
+
+def _three_ranks(e: Evidence) -> str:
+    tests = f"statistical {_tested(e.rank, 'statistical')}, cross-validated {_tested(e.rank, 'cross_validated')}"
     return f"{estimate(e.moments.rank.value, e.moments.rank.interval, 0)} by energy, {tests}, n = {e.n:,}"
 
 
@@ -76,10 +83,10 @@ def _evidence(e: Evidence) -> dict[str, str]:
     m = e.moments
     return {
         "rank, 99 %": estimate(m.rank.value, m.rank.interval, 0),
-        "statistical": ranked(e.rank, "statistical"),
-        "cross-validated": ranked(e.rank, "cross_validated"),
+        "statistical": _tested(e.rank, "statistical"),
+        "cross-validated": _tested(e.rank, "cross_validated"),
         "‖ΔC‖": sized(m.norm.value, m.norm.interval),
-        "null, 95 %": "–" if e.null is None else f"{size(e.null)} (p{SPACE}={SPACE}{e.p_value:.3f})",
+        "null, 95 %": "–" if e.null is None else f"{size(e.null)} (p{SPACE}={SPACE}{number(e.p_value)})",
         "‖ΔC‖ ÷ null": number(e.strength, 1),
         "logit gap": estimate(*e.gap, 2),
         "queries": f"{e.n:,}",
@@ -95,22 +102,22 @@ def _binding_claim(study: Study, h: HeadScore, name: str) -> Claim:
         authors = estimate(m.value, m.interval, 0)
     return Claim(
         f"{'L6' if name == 'order' else 'L7'} rank of {name}",
-        f"{study.run.name}, {head(h.layer, h.head)}",
+        f"{study.run.name}, {head_name(h.layer, h.head)}",
         PAPER[name],
-        authors,
-        _ranked(e),
+        _three_ranks(e),
         f"{e.n:,} queries",
+        authors,
     )
 
 
 def growths(study: Study) -> Section:
-    """L10: rank against how many entities, or orders, go into ΔC (Fig. 16)."""
+    """Rank against how many entities, or orders, go into ΔC (L10, Fig. 16)."""
     tables, told, claims = [], [], []
     for name, (q_label, _) in LABELS.items():
         for h in study.heads:
-            found, at = growth(study.run, study.one(name), h.layer, h.head, by=q_label), head(h.layer, h.head)
+            grown, at = growth(study.run, study.one(name), h.layer, h.head, by=q_label), head_name(h.layer, h.head)
             rows = (
-                found.table.group_by("values")
+                grown.table.group_by("values")
                 .agg(low=pl.col("rank").min(), mean=pl.col("rank").mean(), high=pl.col("rank").max())
                 .sort("values")
             )
@@ -118,15 +125,15 @@ def growths(study: Study) -> Section:
                 pl.col("rank").cast(pl.Float64), feature=pl.lit(f"{name}, by {q_label}"), head=pl.lit(at)
             )
             tables.append(rows)
-            told.append(_plateau(study, name, h, q_label, found))
+            told.append(_plateau(study, name, h, q_label, grown))
             if h is study.best:
                 claims.append(
                     Claim(
                         f"L10 rank of {name}: it stops growing",
                         f"{study.run.name}, {at}",
                         "plateau (Fig. 16)",
-                        "not in the scripts",
                         *told[-1][1:],
+                        authors="not in the scripts",
                     )
                 )
     drawing = charts.rank_growths(pl.concat(tables), "number of values that go into ΔC")
@@ -148,51 +155,51 @@ def growths(study: Study) -> Section:
     )
 
 
-def _plateau(study: Study, name: str, h: HeadScore, label: str, found) -> tuple[str, str, str]:
+def _plateau(study: Study, name: str, h: HeadScore, label: str, grown: Growth) -> tuple[str, str, str]:
     """What was grown, its rank from half of the values and from all, and from how many."""
-    half = max((n for n in found.table["values"].unique() if n <= found.total / 2), default=found.total)
-    some, every = (found.table.filter(pl.col("values") == n) for n in (half, found.total))
+    half = max((n for n in grown.table["values"].unique() if n <= grown.total / 2), default=grown.total)
+    some, every = (grown.table.filter(pl.col("values") == n) for n in (half, grown.total))
     ranks = some["rank"].to_numpy()
     mean, off = float(ranks.mean()), margin(ranks)
     whole = study.evidence(name, h).moments.rank
     here = (
         f"{estimate(mean, (mean - off, mean + off), 1)} from {half} values of {label}, "
-        f"{estimate(whole.value, whole.interval, 0)} from all {found.total}"
+        f"{estimate(whole.value, whole.interval, 0)} from all {grown.total}"
     )
     return (
-        f"{head(h.layer, h.head)} {name}",
+        f"{head_name(h.layer, h.head)} {name}",
         here,
         f"{len(ranks)} draws of half the values; {every['queries'][0]:,} queries in all",
     )
 
 
 def category_ranks(study: Study) -> Section:
-    """L2: ΔC of every category at each filter head."""
+    """ΔC of every category: a row each at the best head, a claim at each filter head (L2)."""
     best = study.best
-    found = {name: study.evidence(c.name, best) for name, c in study.categories.items()}
+    evidence = {name: study.evidence(c.name, best) for name, c in study.categories.items()}
     rows = [
         {
             "category": name,
             "rank, 99 %": estimate(e.moments.rank.value, e.moments.rank.interval, 0),
-            "statistical": ranked(e.rank, "statistical"),
-            "cross-validated": ranked(e.rank, "cross_validated"),
+            "statistical": _tested(e.rank, "statistical"),
+            "cross-validated": _tested(e.rank, "cross_validated"),
             "‖ΔC‖": sized(e.moments.norm.value, e.moments.norm.interval),
             "null, 95 %": "–" if e.null is None else size(e.null),
             "mean query explains": estimate(e.moments.mean_query.value, e.moments.mean_query.interval, 5),
             "queries": f"{e.n:,}",
         }
-        for name, e in found.items()
+        for name, e in evidence.items()
     ]
-    share = [e.moments.mean_query for e in found.values()]
+    share = [e.moments.mean_query for e in evidence.values()]
     least = min(share, key=lambda s: s.value)
     seen = (
-        f"At {head(best.layer, best.head)} the mean query explains {spread([s.value for s in share], 5)} "
+        f"At {study.at} the mean query explains {spread([s.value for s in share], 5)} "
         f"of ‖ΔC‖² over {len(share)} categories (the least: {estimate(least.value, least.interval, 5)}); "
-        f"n = {spread([e.n for e in found.values()], 0)} queries a category."
+        f"n = {spread([e.n for e in evidence.values()], 0)} queries a category."
     )
     points = [
         {"name": name, "group": "share", "value": s.value, "low": s.low, "high": s.high}
-        for name, s in zip(found, share)
+        for name, s in zip(evidence, share)
     ]
     figure = Figure(
         f"{study.run.name}-ranks-share",
@@ -201,31 +208,28 @@ def category_ranks(study: Study) -> Section:
         charts.head_intervals(points, "share of ‖ΔC‖²", zero=False, reference=1.0),
     )
     claims = tuple(_category_claim(study, h) for h in study.heads)
-    title = (
-        f"ΔC of every category at {head(best.layer, best.head)}, {study.built} prompts; "
-        "95 % intervals by jackknife over queries."
-    )
+    title = f"ΔC of every category at {study.at}, {study.built} prompts; 95 % intervals by jackknife over queries."
     return Section(
         f"{study.run.name}-ranks", "Rank of every category (L2)", (MEAN_QUERY, figure, Table(title, rows)), claims
     )
 
 
-def _category_claim(study: Study, h) -> Claim:
-    found = [study.evidence(c.name, h) for c in study.categories.values()]
-    ones, n = sum(e.moments.rank.value == 1 for e in found), len(found)
-    least = min((e.moments.mean_query for e in found), key=lambda share: share.value)
+def _category_claim(study: Study, h: HeadScore) -> Claim:
+    evidence = [study.evidence(c.name, h) for c in study.categories.values()]
+    ones, n = sum(e.moments.rank.value == 1 for e in evidence), len(evidence)
+    least = min((e.moments.mean_query for e in evidence), key=lambda share: share.value)
     summed = [covariance(study.run, authors_category(name), h.layer, h.head).subspace.rank for name in study.categories]
     alike = sum(r == 1 for r in summed)
     authors = f"summed: {alike} of {n} of rank 1, share {estimate(alike / n, wilson(alike, n))}"
-    here = (
+    measured = (
         f"{ones} of {n} of rank 1, share {estimate(ones / n, wilson(ones, n))}; "
         f"the mean query explains {estimate(least.value, least.interval, 5)} of ‖ΔC‖² at least"
     )
     return Claim(
         "L2 ΔC of a category has rank 1",
-        f"{study.run.name}, {head(h.layer, h.head)}",
+        f"{study.run.name}, {head_name(h.layer, h.head)}",
         "each rank 1",
+        measured,
+        f"{n} categories, {spread([e.n for e in evidence], 0)} queries each",
         authors,
-        here,
-        f"{n} categories, {spread([e.n for e in found], 0)} queries each",
     )

@@ -3,53 +3,22 @@
 from __future__ import annotations
 
 import base64
-import html
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from qkstore.analysis.claim import rows
 from qkstore.errors import StoreError
 from qkstore.files import whole
-from qkstore.report.document import Chapter, Document, Figure, Table
+from qkstore.report.document import COLUMNS, Chapter, Document, Figure, Table
+from qkstore.text import markdown_table
 
 Progress = Callable[[int, int, str], None]
 CLAIMS = "Paper beside measurement"
-STYLE = """
-:root { color-scheme: light; --ink: #1b2330; --quiet: #5b6673; --line: #dfe5eb; --blue: #0072B2; }
-body { margin: 0; background: #fff; color: var(--ink); font: 16px/1.55 "Source Sans 3", -apple-system, "Segoe UI", \
-Helvetica, Arial, sans-serif; }
-main { max-width: 880px; margin: 0 auto; padding: 2.5rem 1.25rem 5rem; }
-h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .8rem; }
-h2 { font-size: 1.45rem; margin: 3.2rem 0 .8rem; padding-top: 1.2rem; border-top: 2px solid var(--ink); }
-h3 { font-size: 1.12rem; margin: 2.2rem 0 .5rem; }
-p { margin: .5rem 0; max-width: 46rem; overflow-wrap: anywhere; }
-a { color: var(--blue); text-decoration: none; } a:hover, a:focus { text-decoration: underline; }
-nav { columns: 2; column-gap: 2.5rem; font-size: .93rem; margin: 1.5rem 0; padding: 1rem 1.2rem; \
-background: #f5f8fb; border-radius: 6px; }
-nav ul { list-style: none; margin: 0 0 .7rem; padding: 0; break-inside: avoid; } nav li li { padding-left: 1rem; }
-nav > ul > li > a { font-weight: 600; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; margin: .6rem 0; font-size: .95rem; }
-dt { color: var(--quiet); } dd { margin: 0; overflow-wrap: anywhere; }
-figure { margin: 1.3rem 0 1.6rem; break-inside: avoid; }
-figure > svg, figure > img { display: block; max-width: 100%; height: auto; }
-figcaption { font-size: .92rem; color: var(--quiet); max-width: 46rem; margin-top: .4rem; overflow-wrap: anywhere; }
-figcaption b { color: var(--ink); }
-.table { overflow-x: auto; margin: 1rem 0 1.4rem; }
-table { border-collapse: collapse; font-size: .86rem; line-height: 1.4; font-variant-numeric: tabular-nums; }
-caption { text-align: left; font-size: .92rem; color: var(--quiet); padding-bottom: .35rem; }
-th, td { text-align: left; vertical-align: top; padding: .3rem .9rem .3rem 0; \
-border-bottom: 1px solid var(--line); overflow-wrap: break-word; }
-th { font-weight: 600; border-bottom: 1.5px solid var(--ink); }
-@media (max-width: 640px) { nav { columns: 1; } }
-@media print { body { font-size: 10.5pt; } main { max-width: none; padding: 0; } \
-nav { background: none; padding: 0; } h2 { break-before: page; }
-  h3 { break-after: avoid; } .table { overflow: visible; } table { font-size: 8pt; } \
-tr { break-inside: avoid; } a { color: inherit; } }
-"""
-HEAD = (
-    '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-    '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-)
+HERE = Path(__file__).parent  # of the template and its style
 
 WIDTH = 720
 CONFIG = {
@@ -77,57 +46,55 @@ CONFIG = {
 
 def pictures(document: Document, progress: Progress | None = None) -> dict[str, bytes]:
     """{figure's name: SVG or PNG} of every figure."""
-    found, total = {}, len(document.figures)
+    drawn, total = {}, len(document.figures)
     for figure in document.figures:
         if progress:
-            progress(len(found), total, f"figure: {figure.title}")
-        found[figure.name] = png(figure) if figure.points else svg(figure).encode()
-    return found
+            progress(len(drawn), total, f"figure: {figure.title}")
+        drawn[figure.name] = png(figure) if figure.points else svg(figure).encode()
+    return drawn
 
 
 def to_html(document: Document, drawn: Mapping[str, bytes]) -> str:
-    """One page without scripts that fetches nothing; `drawn` are its pictures."""
-    numbers = {f.name: i for i, f in enumerate(document.figures, 1)}
-    parts = [
-        HEAD,
-        (
-            f"<title>{_h(document.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
-            f"<h1>{_h(document.title)}</h1>\n"
-        ),
-    ]
-    parts += [f"<p>{_h(text)}</p>\n" for text in document.intro] + [_contents(document)]
-    for chapter in document.chapters:
-        parts.append(f'<h2 id="{_h(_anchor(chapter))}">{_h(chapter.title)}</h2>\n{_facts(chapter)}')
-        for section in chapter.sections:
-            parts.append(f'<section>\n<h3 id="{_h(section.name)}">{_h(section.title)}</h3>\n')
-            parts += [_part(part, numbers, drawn) for part in section.parts] + ["</section>\n"]
-    if document.claims:
-        parts.append(f'<h2 id="claims">{CLAIMS}</h2>\n{_table(claims(document))}')
-    return "".join([*parts, "</main>\n</body>\n</html>\n"])
+    """One page without scripts that fetches nothing. drawn: its pictures, {figure's name: SVG or PNG}.
+
+    The template escapes every text; the style and the pictures, which are markup of ours, go in as they are.
+    """
+    return _template().render(
+        document=document,
+        numbers=_numbers(document),
+        anchor=_anchor,
+        picture=lambda figure: _picture(figure, drawn[figure.name]),
+        claims=claims(document),
+        claims_title=CLAIMS,
+        style=Markup((HERE / "report.css").read_text(encoding="utf-8")),
+    )
+
+
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.tests["table"] = lambda part: isinstance(part, Table)
+    return environment.get_template("report.html.j2")
 
 
 def claims(document: Document) -> Table:
     """The closing table."""
     return Table(
-        (
-            "At the best head of each run, unless others are named; the sections above have every selected head. "
-            "Brackets are 95 % intervals."
-        ),
-        [c.to_dict() for c in document.claims],
+        "At the best head of each run, unless others are named; the sections above have every selected head. "
+        "Brackets are 95 % intervals.",
+        rows(document.claims, COLUMNS),
     )
 
 
-def _contents(document: Document) -> str:
-    def item(name: str, title: str, inner: str = "") -> str:
-        return f'<li><a href="#{_h(name)}">{_h(title)}</a>{inner}</li>\n'
-
-    def sections(chapter: Chapter) -> str:
-        return "<ul>" + "".join(item(s.name, s.title) for s in chapter.sections) + "</ul>" if chapter.sections else ""
-
-    rows = [item(_anchor(c), c.title, sections(c)) for c in document.chapters] + (
-        [item("claims", CLAIMS)] if document.claims else []
-    )
-    return f'<nav aria-label="Contents"><ul>{"</ul><ul>".join(rows)}</ul></nav>\n'
+def _numbers(document: Document) -> dict[str, int]:
+    """{figure's name: its number}, from 1, through all chapters."""
+    return {figure.name: i for i, figure in enumerate(document.figures, 1)}
 
 
 def _anchor(chapter: Chapter) -> str:
@@ -135,68 +102,28 @@ def _anchor(chapter: Chapter) -> str:
     return f"run:{chapter.name}"
 
 
-def _facts(chapter: Chapter) -> str:
-    return (
-        "<dl>" + "".join(f"<dt>{_h(k)}</dt><dd>{_h(v)}</dd>" for k, v in chapter.facts.items()) + "</dl>\n"
-        if chapter.facts
-        else ""
-    )
-
-
-def _part(part: str | Figure | Table, numbers: dict[str, int], drawn: Mapping[str, bytes]) -> str:
-    if isinstance(part, str):
-        return f"<p>{_h(part)}</p>\n"
-    if isinstance(part, Table):
-        return _table(part)
-    if part.points:
-        picture = (
-            f'<img alt="{_h(part.alt)}" src="data:image/png;base64,{base64.b64encode(drawn[part.name]).decode()}">'
-        )
-    else:
-        picture = drawn[part.name].decode().replace("<svg", f'<svg role="img" aria-label="{_h(part.alt)}"', 1)
-    return (
-        f"<figure>\n{picture}\n"
-        f"<figcaption><b>Figure {numbers[part.name]}. {_h(part.title)}.</b> {_h(_told(part))}</figcaption>\n</figure>\n"
-    )
-
-
-def _told(figure: Figure) -> str:
-    return figure.sentence + (f" Beside the paper's {figure.of}." if figure.of else "")
-
-
-def _table(table: Table) -> str:
-    if not table.rows:
-        return ""
-    head = "".join(f'<th scope="col">{_h(name)}</th>' for name in table.rows[0])
-    rows = "".join("<tr>" + "".join(f"<td>{_h(v)}</td>" for v in row.values()) + "</tr>\n" for row in table.rows)
-    return (
-        f'<div class="table"><table>\n<caption>{_h(table.title)}</caption>\n'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n"
-    )
-
-
-def _h(text: str) -> str:
-    return html.escape(str(text))
+def _picture(figure: Figure, drawn: bytes) -> Markup:
+    """The figure as an element with its text for readers who do not see it."""
+    if figure.points:
+        data = base64.b64encode(drawn).decode()
+        return Markup('<img alt="{}" src="data:image/png;base64,{}">').format(figure.alt, data)
+    start = Markup('<svg role="img" aria-label="{}"').format(figure.alt)
+    return Markup(drawn.decode().replace("<svg", start, 1))
 
 
 def to_markdown(document: Document) -> str:
     """The same page for docs; figures are files beside it, see `file_name`."""
-    numbers, lines = (
-        {f.name: i for i, f in enumerate(document.figures, 1)},
-        [f"# {_m(document.title)}", *map(_m, document.intro)],
-    )
+    numbers = _numbers(document)
+    lines = [f"# {_m(document.title)}", *map(_m, document.intro)]
     for chapter in document.chapters:
-        lines += [
-            f"## {_m(chapter.title)}",
-            *_markdown_table(Table("", [{"": k, " ": v} for k, v in chapter.facts.items()])),
-        ]
+        lines.append(f"## {_m(chapter.title)}")
+        if chapter.facts:
+            lines.append(_markdown_rows(["", " "], chapter.facts.items()))
         for section in chapter.sections:
-            lines += [
-                f"### {_m(section.title)}",
-                *(line for part in section.parts for line in _markdown_part(part, numbers)),
-            ]
+            lines.append(f"### {_m(section.title)}")
+            lines += [line for part in section.parts for line in _markdown_part(part, numbers)]
     if document.claims:
-        lines += [f"## {CLAIMS}", *_markdown_table(claims(document))]
+        lines += [f"## {CLAIMS}", *_markdown_part(claims(document), numbers)]
     return "\n\n".join(line for line in lines if line) + "\n"
 
 
@@ -208,29 +135,22 @@ def _markdown_part(part: str | Figure | Table, numbers: dict[str, int]) -> list[
     if isinstance(part, str):
         return [_m(part)]
     if isinstance(part, Table):
-        return _markdown_table(part)
+        return [_m(part.title), _markdown_rows(part.rows[0], [r.values() for r in part.rows])] if part.rows else []
     return [
         f"![{_m(part.alt)}]({file_name(part)})",
-        f"*Figure {numbers[part.name]}.* **{_m(part.title)}.** {_m(_told(part))}",
+        f"*Figure {numbers[part.name]}.* **{_m(part.title)}.** {_m(part.caption)}",
     ]
 
 
-def _markdown_table(table: Table) -> list[str]:
-    if not table.rows:
-        return []
-    rows = [list(table.rows[0]), ["---"] * len(table.rows[0]), *(list(row.values()) for row in table.rows)]
-    lines = ["| " + " | ".join(cells if i == 1 else [_m(c) for c in cells]) + " |" for i, cells in enumerate(rows)]
-    return [_m(table.title), "\n".join(lines)]
+def _markdown_rows(head: Iterable[str], cells: Iterable[Iterable[str]]) -> str:
+    return markdown_table([_m(name) for name in head], [[_m(cell) for cell in row] for row in cells], " --- ")
 
 
 def _m(text: str) -> str:
     """Text without any meaning to Markdown or HTML, on one line."""
     plain = re.sub(r"([\\`*_{}\[\]#|~$])", r"\\\1", " ".join(str(text).split()))
-    return re.sub(
-        r"^(\d+)\. ",
-        r"\1\\. ",
-        re.sub(r"^([-=>])", r"\\\1", plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")),
-    )
+    plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"^(\d+)\. ", r"\1\\. ", re.sub(r"^([-=>])", r"\\\1", plain))
 
 
 def check(out: str | Path, markdown: str | Path | None = None) -> None:
@@ -275,11 +195,11 @@ def _write(path: Path, content: bytes) -> None:
 
 def spec(figure: Figure) -> dict:
     """The chart's Vega-Lite, of a fixed width: a static picture has no container."""
-    found = figure.chart.to_dict()
-    if found.get("width") == "container":
-        found["width"] = WIDTH - 100
-    found["config"] = _merged(CONFIG, found.get("config", {}))
-    return found
+    chart = figure.chart.to_dict()
+    if chart.get("width") == "container":
+        chart["width"] = WIDTH - 100
+    chart["config"] = _merged(CONFIG, chart.get("config", {}))
+    return chart
 
 
 def svg(figure: Figure) -> str:

@@ -3,25 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from qkstore.errors import ContrastError, RunError
 from qkstore.report.attribution import attributions
 from qkstore.report.document import Chapter, Document, Section
 from qkstore.report.heads import heads
 from qkstore.report.leak import leak
-from qkstore.report.pictures import binding_pictures as box_pictures
-from qkstore.report.pictures import category_pictures
-from qkstore.report.ranks import binding_ranks as box_ranks
-from qkstore.report.ranks import category_ranks, growths
+from qkstore.report.pictures import binding_pictures, category_pictures
+from qkstore.report.ranks import binding_ranks, category_ranks, growths
 from qkstore.report.study import BOXES, LISTS, Study
 from qkstore.report.swaps import lived, swaps
 from qkstore.report.variations import dosed, queried, varied
 from qkstore.store import Store
 from qkstore.store.overview import query_tokens
 
-SECTIONS: dict[str, tuple[Callable[[Study], Section], ...]] = {
-    LISTS: (heads, category_ranks, category_pictures, swaps, lived, queried, dosed, varied),
-    BOXES: (heads, box_ranks, leak, box_pictures, swaps, lived, growths, attributions, queried, dosed, varied),
+
+class Planned(NamedTuple):
+    """A section to be made: its name in the progress, and the title under which its absence is explained."""
+
+    name: str
+    absent: str
+    make: Callable[[Study], Section]
+
+
+HEADS = Planned("heads", "The map of all heads, the selected ones with intervals", heads)
+SWAPS = (
+    Planned("swaps", "L4, L9", swaps),
+    Planned("lived", "What the catalogue keeps of swaps inside the running model, beside the closed form", lived),
+)
+VARIATIONS = (
+    Planned("queried", "The query's counterpart of the swaps, at the best head", queried),
+    Planned("dosed", "Attention as the keys' coordinates are exchanged little by little, at the best head", dosed),
+    Planned("varied", "The text's definitions beside those of the authors' scripts", varied),
+)
+SECTIONS: dict[str, tuple[Planned, ...]] = {
+    LISTS: (
+        HEADS,
+        Planned("ranks", "L2", category_ranks),
+        Planned("pictures", "L3", category_pictures),
+        *SWAPS,
+        *VARIATIONS,
+    ),
+    BOXES: (
+        HEADS,
+        Planned("ranks", "L6, L7", binding_ranks),
+        Planned("leak", "What the order contrast holds of the fixed entity", leak),
+        Planned("pictures", "L8", binding_pictures),
+        *SWAPS,
+        Planned("growths", "L10", growths),
+        Planned(
+            "attributions",
+            "Bars of one prompt, box plots over all, explained shares with intervals, both orders of projection, "
+            "random subspaces",
+            attributions,
+        ),
+        *VARIATIONS,
+    ),
 }
 MAKE = "The command python -m ingest paper makes such a run."
 ABSENT = {
@@ -54,10 +92,10 @@ def report(store: Store, names: Sequence[str], progress: Progress | None = None)
         of_kind = [s for s in studies if s.kind == kind]
         for study in of_kind:
             sections = []
-            for make in SECTIONS[kind]:
+            for planned in SECTIONS[kind]:
                 if progress:
-                    progress(done, total, f"{study.run.name}: {make.__name__}")
-                sections.append(_section(study, make))
+                    progress(done, total, f"{study.run.name}: {planned.name}")
+                sections.append(_section(study, planned))
                 done += 1
             chapters.append(
                 Chapter(study.run.name, f"{TITLES[kind]}: run {study.run.name}", facts(study), tuple(sections))
@@ -70,13 +108,12 @@ def report(store: Store, names: Sequence[str], progress: Progress | None = None)
     return Document(f"Query–key features in {', '.join(models)}", INTRO, tuple(chapters))
 
 
-def _section(study: Study, make: Callable[[Study], Section]) -> Section:
+def _section(study: Study, planned: Planned) -> Section:
     """A section, or why the run has none: too few prompts, or labels that it lacks."""
     try:
-        return make(study)
+        return planned.make(study)
     except (ContrastError, RunError) as error:
-        title = (make.__doc__ or make.__name__).split(":")[0].rstrip(".")
-        return Section(f"{study.run.name}-{make.__name__}", title, (f"This section is absent: {error}.",))
+        return Section(f"{study.run.name}-{planned.name}", planned.absent, (f"This section is absent: {error}.",))
 
 
 def facts(study: Study) -> dict[str, str]:

@@ -13,11 +13,9 @@ from qkstore.analysis.live import Live
 from qkstore.analysis.variations import Variant, variants
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError, RunError
-from qkstore.intervention import Condition
-from qkstore.rank import Rank
 from qkstore.run import Run
 from qkstore.store import Store
-from qkstore.text import SPACE, estimate, number
+from qkstore.text import head_name, split_name
 
 LISTS, BOXES = "lists", "boxes"
 SPAN = "category:*"
@@ -107,38 +105,18 @@ class Study:
     def live(self) -> Live | None:
         """The kept live result of this run's features that is of the best head, and of the most queries."""
         features = {SPAN: self.named[SPAN]} if self.kind == LISTS else self.features
-        found = live.results(self.store, self.run, features, f"{self.best.layer}:{self.best.head}")
-        return max(found, key=lambda r: r.n, default=None)
+        kept = live.results(self.store, self.run, features, f"{self.best.layer}:{self.best.head}")
+        return max(kept, key=lambda r: r.n, default=None)
+
+    @property
+    def at(self) -> str:
+        """The best head's name, as figures and claims have it."""
+        return head_name(self.best.layer, self.best.head)
 
     @property
     def judged(self) -> str:
-        return analysis.judge_split(self.run) or "whole"
+        return split_name(analysis.judge_split(self.run))
 
     @property
     def built(self) -> str:
-        return analysis.build_split(self.run) or "whole"
-
-
-def after(condition: Condition, key: str = "target") -> str:
-    """What a key has after a swap, with its interval; for random subspaces also their spread."""
-    name = f"{key}_after"
-    told = estimate(getattr(condition, name), condition.ci[name])
-    return (
-        told
-        if condition.spread is None
-        else f"{told}, s.d. {number(condition.spread[name])} over {condition.bases} bases"
-    )
-
-
-def named(condition: Condition) -> str:
-    """What a condition is called in a sentence."""
-    return f"random of rank {condition.rank}" if condition.bases else condition.name
-
-
-def ranked(rank: Rank | None, kind: str) -> str:
-    """The statistical or cross-validated rank; a dash where there were too few queries."""
-    return "–" if rank is None else str(getattr(rank, kind))
-
-
-def head(layer: int, number: int) -> str:
-    return f"L{layer}{SPACE}H{number}"
+        return split_name(analysis.build_split(self.run))

@@ -1,15 +1,18 @@
-"""The report's sections on interventions (L4, L9): closed form, live, query side, dose, and the authors' variants."""
+"""The sections on swaps of keys (L4, L9), in closed form and in the running model, and how a swap is told."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from qkstore import charts
 from qkstore.analysis import Intervention, intervene
+from qkstore.analysis.claim import Claim
 from qkstore.analysis.heads import HeadScore
-from qkstore.analysis.live import Live, statement
-from qkstore.intervention import Condition
-from qkstore.report.document import Claim, Figure, Section, Table
-from qkstore.report.study import LISTS, SPAN, Study, after, head, named
-from qkstore.text import estimate, number
+from qkstore.analysis.live import Answers, Live, Outcome, statement
+from qkstore.intervention import MEANS, Condition, features_and_randoms
+from qkstore.report.document import Figure, Section, Table
+from qkstore.report.study import LISTS, SPAN, Study
+from qkstore.text import estimate, head_name, number
 
 CLOSED = (
     "Two keys of a prompt exchange their coordinates in a subspace; attention follows in closed form "
@@ -25,7 +28,7 @@ PAPER = {
 
 
 def swaps(study: Study) -> Section:
-    """L4, L9: every condition over the same queries and targets, at each selected head."""
+    """Every condition over the same queries and targets, at each selected head (L4, L9)."""
     of = (
         "Figure 7 (Figure 19 is that of Qwen3-4B)"
         if study.kind == LISTS
@@ -33,14 +36,15 @@ def swaps(study: Study) -> Section:
     )
     figures, claims = [], []
     for h in study.heads:
-        found = _lists(study, h) if study.kind == LISTS else [intervene(study.run, study.features, h.layer, h.head)]
-        conditions = _paired(found)
-        at, n = head(h.layer, h.head), " and ".join(f"{f.n:,}" for f in found)
+        swapped = _lists(study, h) if study.kind == LISTS else [intervene(study.run, study.features, h.layer, h.head)]
+        features, randoms = features_and_randoms(c for s in swapped for c in s.conditions)
+        conditions = features + randoms
+        at, n = head_name(h.layer, h.head), " and ".join(f"{s.n:,}" for s in swapped)
         before = conditions[0]
         seen = (
             f"Before: original {estimate(before.original_before, before.ci['original_before'])}, "
             f"target {estimate(before.target_before, before.ci['target_before'])}. The target has afterwards: "
-            f"{'; '.join(f'{named(c)} {after(c)}' for c in conditions)}. n = {n} queries of the {study.judged} split."
+            f"{targets_after(conditions)}. n = {n} queries of the {study.judged} split."
         )
         figures.append(
             Figure(
@@ -51,7 +55,8 @@ def swaps(study: Study) -> Section:
                 of,
             )
         )
-        claims += _claims(study, at, conditions) if h is study.best else []
+        if h is study.best:
+            claims = _claims(study, features, randoms)
     title = "Category swaps (L4)" if study.kind == LISTS else "Binding swaps (L9)"
     return Section(f"{study.run.name}-swaps", title, (CLOSED, *figures), tuple(claims))
 
@@ -61,78 +66,84 @@ def _lists(study: Study, h: HeadScore) -> list[Intervention]:
     return [intervene(study.run, {name: contrasts}, h.layer, h.head) for name, contrasts in spans.items()]
 
 
-def _paired(found: list[Intervention]) -> list[Condition]:
-    """Those of features, then the random ones in the same order."""
-    every = [c for f in found for c in f.conditions]
-    return [c for c in every if not c.bases] + [c for c in every if c.bases]
-
-
-def _claims(study: Study, at: str, conditions: list[Condition]) -> list[Claim]:
-    features, randoms = [c for c in conditions if not c.bases], [c for c in conditions if c.bases]
+def _claims(study: Study, features: list[Condition], randoms: list[Condition]) -> list[Claim]:
     scripts = {v.name: v for v in study.variants(study.best) if v.whose == "scripts"}
     rows = []
     for c, r in zip(features, randoms):
         before, then = (estimate(getattr(c, key), c.ci[key]) for key in ("original_before", "original_after"))
-        here = f"original {before} → {then}, {_gained(c, r)}"
+        measured = f"original {before} → {then}, {gained(c, r)}"
         name, paper = ("L4 category", PAPER[LISTS]) if study.kind == LISTS else ("L9", PAPER.get(c.name, "–"))
         v = scripts.get(c.name)
         authors = "see sum against mean" if study.kind == LISTS else "–"
         if v:
             authors = f"target → {after(v.swap)}; rank {v.swap.rank}, overlap with the text's {number(v.overlap)}"
-        rows.append(
-            Claim(f"{name} swap: {c.name}", f"{study.run.name}, {at}", paper, authors, here, f"{c.n:,} queries")
-        )
+        where = f"{study.run.name}, {study.at}"
+        rows.append(Claim(f"{name} swap: {c.name}", where, paper, measured, f"{c.n:,} queries", authors))
     return rows
 
 
-def _gained(c: Condition, r: Condition) -> str:
-    """What the target has before and after, and after random swaps of the same rank."""
-    return (
-        f"target {estimate(c.target_before, c.ci['target_before'])} → {after(c)}, rank {c.rank}; "
-        f"random of that rank → {after(r)}"
-    )
+def after(condition: Condition, key: str = "target") -> str:
+    """The attention that a key ("target", "original") has after a swap, with its interval.
+
+    Of random subspaces also the standard deviation over them.
+    """
+    name = f"{key}_after"
+    told = estimate(getattr(condition, name), condition.ci[name])
+    if condition.spread is None:
+        return told
+    return f"{told}, s.d. {number(condition.spread[name])} over {condition.bases} bases"
+
+
+def targets_after(conditions: Iterable[Condition]) -> str:
+    """What the target has after each swap: order 0.420 [0.390, 0.450]; random of rank 3 …"""
+    return "; ".join(f"{f'random of rank {c.rank}' if c.bases else c.name} {after(c)}" for c in conditions)
+
+
+def gained(feature: Condition, at_random: Condition) -> str:
+    """What the target has before and after a feature's swap, and after random swaps of the same rank."""
+    before = estimate(feature.target_before, feature.ci["target_before"])
+    return f"target {before} → {after(feature)}, rank {feature.rank}; random of that rank → {after(at_random)}"
 
 
 def lived(study: Study) -> Section:
     """What the catalogue keeps of swaps inside the running model, beside the closed form."""
-    found, name = study.live(), f"{study.run.name}-live"
+    result, name = study.live(), f"{study.run.name}-live"
     title = "Swaps in the running model"
-    if found is None:
-        none = f"The catalogue keeps no live result of these features at {head(study.best.layer, study.best.head)}"
+    if result is None:
+        none = f"The catalogue keeps no live result of these features at {study.at}"
         return Section(name, title, (f"{none}; the command python -m ingest intervene makes one.",))
     at = f"{study.best.layer}:{study.best.head}"
     figure = Figure(
         f"{name}-target",
-        f"Closed form and running model at {head(study.best.layer, study.best.head)}",
-        f"{_moved(found, at)} {statement(found, at)}",
-        charts.live_bars(found, at),
+        f"Closed form and running model at {study.at}",
+        f"{_moved(result, at)} {statement(result, at)}",
+        charts.live_bars(result, at),
     )
     table = Table(
         (
-            f"What the target has after each swap of heads {', '.join(found.heads)} together, "
-            f"n = {found.n:,}; 95 % intervals."
+            f"What the target has after each swap of heads {', '.join(result.heads)} together, "
+            f"n = {result.n:,}; 95 % intervals."
         ),
-        [_live_row(c, h) for c in found.conditions for h in found.heads],
+        [_live_row(c, h) for c in result.conditions for h in result.heads],
     )
-    return Section(name, title, (figure, table), tuple(_live_claims(study, found)))
+    return Section(name, title, (figure, table), tuple(_live_claims(study, result)))
 
 
-def _moved(found: Live, at: str) -> str:
+def _moved(result: Live, at: str) -> str:
     """Closed form, live attention and answers of each feature's swap."""
     told = []
-    for c in found.conditions:
-        if not c.bases:
-            said = (
-                ""
-                if c.answers is None
-                else f", answers {estimate(c.answers.target_after, c.answers.ci['target_after'])}"
-            )
-            told.append(f"{c.name}: closed form {after(c.closed[at])}, live {after(c.attention[at])}{said}")
-    return "; ".join(told) + f"; n = {found.n:,} queries."
+    for c in features_and_randoms(result.conditions)[0]:
+        said = "" if c.answers is None else f", answers {_answers(c.answers, 'target_after')}"
+        told.append(f"{c.name}: closed form {after(c.closed[at])}, live {after(c.attention[at])}{said}")
+    return "; ".join(told) + f"; n = {result.n:,} queries."
 
 
-def _live_row(c, h: str) -> dict[str, str]:
-    told = "–" if c.answers is None else estimate(c.answers.target_after, c.answers.ci["target_after"])
+def _answers(answers: Answers, name: str) -> str:
+    return estimate(getattr(answers, name), answers.ci[name])
+
+
+def _live_row(c: Outcome, h: str) -> dict[str, str]:
+    told = "–" if c.answers is None else _answers(c.answers, "target_after")
     return {
         "swap": c.name,
         "head": h,
@@ -143,33 +154,21 @@ def _live_row(c, h: str) -> dict[str, str]:
     }
 
 
-def _live_claims(study: Study, found: Live) -> list[Claim]:
-    where, n = f"{study.run.name}, heads {', '.join(found.heads)}", f"{found.n:,} queries"
-    rows = [
-        Claim(
-            "Closed form equals the running model",
-            where,
-            "–",
-            "–",
-            (
-                f"largest difference in attention {found.gap:.1e}; "
-                f"rounding of the model itself {found.noise['attention']:.1e}"
-            ),
-            n,
-        )
-    ]
-    features, randoms = [c for c in found.conditions if not c.bases], [c for c in found.conditions if c.bases]
-    for c, r in zip(features, randoms):
+def _live_claims(study: Study, result: Live) -> list[Claim]:
+    where, n = f"{study.run.name}, heads {', '.join(result.heads)}", f"{result.n:,} queries"
+    measured = (
+        f"largest difference in attention {result.gap:.1e}; "
+        f"rounding of the model itself {result.noise['attention']:.1e}"
+    )
+    rows = [Claim("Closed form equals the running model", where, "–", measured, n)]
+    for c, r in zip(*features_and_randoms(result.conditions)):
         if c.answers and r.answers:
-            a, b = c.answers, r.answers
-            here = (
-                f"original's answer {estimate(a.original_before, a.ci['original_before'])} "
-                f"→ {estimate(a.original_after, a.ci['original_after'])}, "
-                f"target's {estimate(a.target_before, a.ci['target_before'])} "
-                f"→ {estimate(a.target_after, a.ci['target_after'])}; "
-                f"random of that rank → {estimate(b.target_after, b.ci['target_after'])}, {r.bases} bases"
+            of = {name: _answers(c.answers, name) for name in MEANS[:4]}
+            measured = (
+                f"original's answer {of['original_before']} → {of['original_after']}, "
+                f"target's {of['target_before']} → {of['target_after']}; "
+                f"random of that rank → {_answers(r.answers, 'target_after')}, {r.bases} bases"
             )
-            rows.append(
-                Claim(f"Answers of the model, swap: {c.name}", where, "not measured", "not in the scripts", here, n)
-            )
+            title = f"Answers of the model, swap: {c.name}"
+            rows.append(Claim(title, where, "not measured", measured, n, authors="not in the scripts"))
     return rows

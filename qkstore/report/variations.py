@@ -6,59 +6,57 @@ import polars as pl
 
 from qkstore import charts
 from qkstore.analysis import swaps as analysis_swaps
+from qkstore.analysis.claim import Claim
 from qkstore.analysis.variations import Variant, response
-from qkstore.report.document import Claim, Figure, Section, Table
-from qkstore.report.study import LISTS, Study, after, head, named
-from qkstore.report.swaps import _gained
-from qkstore.text import estimate, number, spread
+from qkstore.intervention import features_and_randoms
+from qkstore.report.document import Figure, Section, Table
+from qkstore.report.study import LISTS, Study
+from qkstore.report.swaps import after, gained, targets_after
+from qkstore.text import estimate, head_name, number, spread
 
 
 def queried(study: Study) -> Section:
     """The query's counterpart of the swaps, at the best head."""
-    at, found = (
-        head(study.best.layer, study.best.head),
-        analysis_swaps.intervene_queries(study.run, study.features, study.best.layer, study.best.head),
-    )
+    swapped = analysis_swaps.intervene_queries(study.run, study.features, study.best.layer, study.best.head)
     seen = (
-        f"The target has afterwards: {'; '.join(f'{named(c)} {after(c)}' for c in found.conditions)}. "
-        f"n = {found.n:,} queries; {found.hidden:,} more have no such query. "
-        f"Attention is among stored keys, which hold {found.stored:.3f} of it on average."
+        f"The target has afterwards: {targets_after(swapped.conditions)}. "
+        f"n = {swapped.n:,} queries; {swapped.hidden:,} more have no such query. "
+        f"Attention is among stored keys, which hold {number(swapped.stored)} of it on average."
     )
     note = "Instead of two keys, a query takes on the coordinates of another that looks for the target."
     figure = Figure(
         f"{study.run.name}-queried-best",
-        f"Query-side swaps at {at}",
+        f"Query-side swaps at {study.at}",
         seen,
-        charts.swap_bars([c.to_dict() for c in found.conditions]),
+        charts.swap_bars([c.to_dict() for c in swapped.conditions]),
     )
-    features, randoms = [c for c in found.conditions if not c.bases], [c for c in found.conditions if c.bases]
     rows = [
         Claim(
             f"Query-side swap: {c.name}",
-            f"{study.run.name}, {at}",
+            f"{study.run.name}, {study.at}",
             "not done",
-            "not in the scripts",
-            _gained(c, r),
+            gained(c, r),
             f"{c.n:,} queries",
+            authors="not in the scripts",
         )
-        for c, r in zip(features, randoms)
+        for c, r in zip(*features_and_randoms(swapped.conditions))
     ]
     return Section(f"{study.run.name}-queried", "Swaps on the query side", (note, figure), tuple(rows))
 
 
 def dosed(study: Study, coordinates: int = 3) -> Section:
     """Attention as the keys' coordinates are exchanged little by little, at the best head."""
-    at, tables, told = head(study.best.layer, study.best.head), [], []
+    tables, told = [], []
     for name, contrasts in study.features.items():
-        found = response(study.run, contrasts, study.best.layer, study.best.head, coordinates=coordinates)
-        tables.append(found.table.with_columns(feature=pl.lit(f"{name}, rank {found.rank}")))
+        curve = response(study.run, contrasts, study.best.layer, study.best.head, coordinates=coordinates)
+        tables.append(curve.table.with_columns(feature=pl.lit(f"{name}, rank {curve.rank}")))
         half, whole, chance = (
-            _at(found.table, dose, line) for dose, line in ((0.5, "all"), (1.0, "all"), (1.0, "random"))
+            _at(curve.table, dose, line) for dose, line in ((0.5, "all"), (1.0, "all"), (1.0, "random"))
         )
-        told.append(f"{name}: {half} at half the dose, {whole} at the whole, random {chance}; n = {found.n:,}")
+        told.append(f"{name}: {half} at half the dose, {whole} at the whole, random {chance}; n = {curve.n:,}")
     figure = Figure(
         f"{study.run.name}-dosed-best",
-        f"Target's attention against the dose at {at}",
+        f"Target's attention against the dose at {study.at}",
         "; ".join(told) + ".",
         charts.dose_panels(pl.concat(tables)),
     )
@@ -83,8 +81,8 @@ def varied(study: Study) -> Section:
     """The text's definitions beside those of the authors' scripts: same head, queries and targets."""
     rows = []
     for h in study.heads:
-        found, at = study.variants(h), head(h.layer, h.head)
-        rows += _summed(at, found) if study.kind == LISTS else [_variant_row(at, v) for v in found]
+        variants, at = study.variants(h), head_name(h.layer, h.head)
+        rows += _summed(at, variants) if study.kind == LISTS else [_variant_row(at, v) for v in variants]
     note = (
         "The authors' scripts sum over a category's keys where the text averages; "
         "take the negative's query of the lexical contrast from the counterfactual too (a matched pair) where the "
@@ -115,7 +113,7 @@ def _variant_row(at: str, v: Variant) -> dict[str, str]:
     }
 
 
-def _summed(at: str, found: list[Variant]) -> list[dict[str, str]]:
+def _summed(at: str, variants: list[Variant]) -> list[dict[str, str]]:
     """Mean and range over all categories."""
     return [
         {
@@ -129,7 +127,7 @@ def _summed(at: str, found: list[Variant]) -> list[dict[str, str]]:
             "queries": f"{sum(v.swap.n for v in some):,}",
         }
         for whose in ("text", "scripts")
-        if (some := [v for v in found if v.whose == whose])
+        if (some := [v for v in variants if v.whose == whose])
     ]
 
 
@@ -142,9 +140,9 @@ def _sum_claim(study: Study) -> Claim:
     told = [f"target after {_mean_range([c.target_after for c in some])}" for some in (text, scripts)]
     return Claim(
         "L4 sum against mean, swaps of one category: mean (range) over categories",
-        f"{study.run.name}, {head(study.best.layer, study.best.head)}",
+        f"{study.run.name}, {study.at}",
         "mean (text)",
-        told[1],
         told[0],
         f"{len(text)} categories, {sum(c.n for c in text):,} queries",
+        authors=told[1],
     )

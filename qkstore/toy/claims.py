@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 
 from qkstore.analysis import Intervention
-from qkstore.errors import RunError, StoreError
-from qkstore.files import write
+from qkstore.analysis.claim import Claim
+from qkstore.errors import RunError
 from qkstore.interaction import Interaction
+from qkstore.intervention import Condition
 from qkstore.store import Store
+from qkstore.text import number, signed, spread
 from qkstore.toy.points import Centroids, centroids
 from qkstore.toy.toy import (
     FACTORS,
@@ -31,24 +32,9 @@ from qkstore.toy.toy import (
     toys,
 )
 
-BEGIN, END = "<!-- toy table: begin -->", "<!-- toy table: end -->"
 FEW_SIGNS = 6  # 64 codes: each has 250 of the keys in a thousand contexts
 N_EXACT = 64  # triplets that share payload and noise
 PREFIXES = (16, 4, 1)  # ΔC from a 16th, a quarter and all of the triplets
-
-
-@dataclass(frozen=True)
-class Row:
-    """One claim, of the heads named, with what the paper says, what was measured, and from how many."""
-
-    claim: str
-    heads: str
-    paper: str
-    measured: str
-    n: str
-
-    def to_dict(self) -> dict:
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -77,39 +63,36 @@ def examine(toy: Toy) -> Head:
         truth = closed_form(run, factor)
         errors.append([np.linalg.norm(delta - truth) / np.linalg.norm(truth) for delta in sampled(run, factor, sizes)])
     exact = [numerical_rank(sampled(run, factor, [N_EXACT], "exact")[0]) for factor in FACTORS]
-    found = [centroids(run, factor) for factor in FACTORS] if toy.discrete else []
     return Head(
         toy,
         recovered(run),
         sizes,
         np.array(errors),
         exact,
-        found,
+        [centroids(run, factor) for factor in FACTORS] if toy.discrete else [],
         interaction(run),
         swaps(run, most=run.settings["n_test"]),
     )
 
 
-def report(store: Store, progress: Callable[[int, int], None] | None = None) -> list[Row]:
-    """One row for each claim and family of heads (same latents, d_head, recipe, noise).
+def report(store: Store, progress: Callable[[int, int], None] | None = None) -> list[Claim]:
+    """Every claim for every family of heads (same latents, d_head, recipe, noise).
 
     Raises RunError for a store without toy runs.
     """
-    found = toys(store)
-    if not found:
+    every = toys(store)
+    if not every:
         raise RunError(f"store {str(store.path)!r} has no toy run; make some with `{HOW}`")
     heads = []
-    for i, toy in enumerate(found):
+    for i, toy in enumerate(every):
         if progress:
-            progress(i, len(found))
+            progress(i, len(every))
         heads.append(examine(toy))
     if progress:
-        progress(len(found), len(found))
-    rows = []
-    for family in (accuracy, moments, exact_ranks, ranks, cube, swapped, mixing):
-        for name, members in _families(heads):
-            rows += family(name, members)
-    return rows
+        progress(len(every), len(every))
+    families = list(_families(heads))
+    claims = (accuracy, moments, exact_ranks, ranks, cube, swapped, mixing)
+    return [row for claim in claims for name, members in families for row in claim(name, members)]
 
 
 def _families(heads: Sequence[Head]) -> Iterator[tuple[str, list[Head]]]:
@@ -129,20 +112,19 @@ def _family(toy: Toy) -> tuple:
     return toy.d_head, not toy.discrete, toy.recipe, toy.noise
 
 
-def accuracy(name: str, heads: list[Head]) -> list[Row]:
+def accuracy(name: str, heads: list[Head]) -> list[Claim]:
     """T1–T3: accuracy, for signs against the bound."""
     said = "99 %" if heads[0].toy.discrete or heads[0].toy.d_head > 8 else "about 85 %"
-    measured = _range([h.toy.accuracy for h in heads])
+    measured = spread([h.toy.accuracy for h in heads])
     if heads[0].toy.discrete:
         far = max(heads, key=lambda h: abs(h.toy.accuracy - h.toy.bound))
-        gap = f"{far.toy.accuracy - far.toy.bound:+.3f}".replace("-", "−")
-        measured += f"; bound {_range([h.toy.bound for h in heads])}; farthest from it {gap}, at {_cell(far)}"
-    steps = sorted({h.toy.steps for h in heads})
-    trained = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,}–{steps[-1]:,}"
-    return [Row("T1–T3 accuracy", name, said, f"{measured}; {trained} steps", _count(heads))]
+        gap = signed(far.toy.accuracy - far.toy.bound)
+        measured += f"; bound {spread([h.toy.bound for h in heads])}; farthest from it {gap}, at {_cell(far)}"
+    measured += f"; {spread([h.toy.steps for h in heads], 0)} steps"
+    return [Claim("T1–T3 accuracy", name, said, measured, _count(heads))]
 
 
-def ranks(name: str, heads: list[Head]) -> list[Row]:
+def ranks(name: str, heads: list[Head]) -> list[Claim]:
     """T5: recovered ranks where the head has room for both latents, just room, and none."""
     tally = tallies([h.toy for h in heads], [h.recovered for h in heads])
     rows = []
@@ -151,13 +133,13 @@ def ranks(name: str, heads: list[Head]) -> list[Row]:
         ("T5 ranks, r1 + r2 = d_head", "exact (Fig. 11)", tally.full),
     ):
         if part.latents:
-            rows.append(Row(title, name, paper, _exact(part), f"{part.latents} latents"))
+            rows.append(Claim(title, name, paper, _exact(part), f"{part.latents} latents"))
     if tally.beyond.latents:
         sums = tally.beyond.sums
-        measured = f"r̂1 + r̂2 is {min(sums)}–{max(sums)}, on average {tally.beyond.mean_sum:.1f}; "
+        measured = f"r̂1 + r̂2 is {min(sums)}–{max(sums)}, on average {number(tally.beyond.mean_sum, 1)}; "
         measured += f"{tally.beyond.exact} of {tally.beyond.latents} latents exact"
         rows.append(
-            Row(
+            Claim(
                 "T5 ranks, r1 + r2 > d_head",
                 name,
                 "fewer than the true ones",
@@ -168,7 +150,7 @@ def ranks(name: str, heads: list[Head]) -> list[Row]:
     return rows
 
 
-def swapped(name: str, heads: list[Head]) -> list[Row]:
+def swapped(name: str, heads: list[Head]) -> list[Claim]:
     """T7: one head in full, then how far swapping z1 + z2 is from moving everything, in any head with room.
 
     The one head is that of the paper's ranks, or that of the most room.
@@ -187,15 +169,16 @@ def swapped(name: str, heads: list[Head]) -> list[Row]:
             ("random", "random"),
         )
     ]
-    measured = f"original/target {before.original_before:.3f}/{before.target_before:.3f} → {'; '.join(text)}"
+    start = f"{number(before.original_before)}/{number(before.target_before)}"
+    measured = f"original/target {start} → {'; '.join(text)}"
     n = f"{shown.swaps.n:,} contexts, {conditions['random'].bases} random bases"
-    rows = [Row(f"T7 swaps, {_cell(shown)}", name, "z1+z2 moves all attention, random much less", measured, n)]
+    rows = [Claim(f"T7 swaps, {_cell(shown)}", name, "z1+z2 moves all attention, random much less", measured, n)]
     roomy = [h for h in heads if h.toy.room >= 0]
     if len(roomy) > 1:
         far = max(roomy, key=_left)
-        measured = f"target after less original before: {_left(far):.3f} at most, at {_cell(far)}"
+        measured = f"target after less original before: {number(_left(far))} at most, at {_cell(far)}"
         rows.append(
-            Row(
+            Claim(
                 "T7 swaps z1+z2, r1 + r2 ≤ d_head",
                 name,
                 "all attention moves",
@@ -206,24 +189,24 @@ def swapped(name: str, heads: list[Head]) -> list[Row]:
     return rows
 
 
-def cube(name: str, heads: list[Head]) -> list[Row]:
+def cube(name: str, heads: list[Head]) -> list[Claim]:
     """T6: queries find the mean key of their own signs.
 
     Only for latents of so few signs that each code has many keys to average.
     """
-    found = [c for h in heads if h.toy.room >= 0 for r, c in zip(h.toy.ranks, h.centroids) if r <= FEW_SIGNS]
-    if not found:
+    few = [c for h in heads if h.toy.room >= 0 for r, c in zip(h.toy.ranks, h.centroids) if r <= FEW_SIGNS]
+    if not few:
         return []
     attended, balanced, nearest, flipped = (
-        _range([getattr(c, what) for c in found]) for what in ("attended", "balanced", "nearest", "flipped")
+        spread([getattr(c, what) for c in few]) for what in ("attended", "balanced", "nearest", "flipped")
     )
     measured = (
         f"own centroid has the largest q·c for {attended}, for {flipped} with the sign of one u turned; "
         f"it is the nearest for {balanced} in the balanced basis, {nearest} as trained"
     )
-    n = f"{len(found)} latents, {found[0].n:,} queries each"
+    n = f"{len(few)} latents, {few[0].n:,} queries each"
     return [
-        Row(
+        Claim(
             f"T6 cube, r ≤ {FEW_SIGNS}, r1 + r2 ≤ d_head",
             name,
             "queries lie on the clusters of their keys",
@@ -233,18 +216,16 @@ def cube(name: str, heads: list[Head]) -> list[Row]:
     ]
 
 
-def moments(name: str, heads: list[Head]) -> list[Row]:
+def moments(name: str, heads: list[Head]) -> list[Claim]:
     """T4: the sample ΔC against its closed form, from more and more triplets; noise alone falls as n^(−1/2)."""
     alike = [h for h in heads if h.sizes == heads[0].sizes]
     sizes, errors = heads[0].sizes, np.concatenate([h.errors for h in alike])
-    measured = (
-        ", ".join(f"{error:.3f}" for error in errors.mean(axis=0)) + f" at n = {', '.join(f'{n:,}' for n in sizes)}"
-    )
+    measured = f"{', '.join(map(number, errors.mean(axis=0)))} at n = {', '.join(f'{n:,}' for n in sizes)}"
     if len(set(sizes)) > 1:
         slope = np.polyfit(np.log(sizes), np.log(errors).mean(axis=0), 1)[0]
-        measured += f"; it falls as n^{slope:.2f}".replace("-", "−")
+        measured += f"; it falls as n^{number(slope, 2)}"
     return [
-        Row(
+        Claim(
             "T4 ΔC against the closed form, relative error",
             name,
             "equal in expectation",
@@ -254,23 +235,22 @@ def moments(name: str, heads: list[Head]) -> list[Row]:
     ]
 
 
-def exact_ranks(name: str, heads: list[Head]) -> list[Row]:
+def exact_ranks(name: str, heads: list[Head]) -> list[Claim]:
     """T4: with payload and noise shared, ΔC has the latent's rank without any noise floor."""
     right = [a == b for h in heads for a, b in zip(h.exact, h.recovered.true)]
-    n = sorted({min(N_EXACT, h.toy.run.settings["n_exact"]) for h in heads})
-    triplets = f"{n[0]} triplets each" if len(n) == 1 else f"{n[0]}–{n[-1]} triplets each"
+    n = [min(N_EXACT, h.toy.run.settings["n_exact"]) for h in heads]
     return [
-        Row(
+        Claim(
             "T4 exact pairing, rank of ΔC",
             name,
             "–",
             f"the true rank for {sum(right)} of {len(right)} latents",
-            triplets,
+            f"{spread(n, 0)} triplets each",
         )
     ]
 
 
-def mixing(name: str, heads: list[Head]) -> list[Row]:
+def mixing(name: str, heads: list[Head]) -> list[Claim]:
     """T8: the diagonal of G where there is room, what is off it where there is none."""
     rows = []
     for title, paper, part in (
@@ -278,9 +258,9 @@ def mixing(name: str, heads: list[Head]) -> list[Row]:
         ("T8 G, r1 + r2 > d_head", "off-diagonal (superposition)", [h for h in heads if h.toy.room < 0]),
     ):
         if part:
-            diagonal, block, across = (_range(values) for values in zip(*(h.interaction.shares for h in part)))
+            diagonal, block, across = (spread(values) for values in zip(*(h.interaction.shares for h in part)))
             rows.append(
-                Row(
+                Claim(
                     title,
                     name,
                     paper,
@@ -289,11 +269,6 @@ def mixing(name: str, heads: list[Head]) -> list[Row]:
                 )
             )
     return rows
-
-
-def _range(values: Sequence[float]) -> str:
-    low, high = f"{min(values):.3f}", f"{max(values):.3f}"
-    return low if low == high else f"{low}–{high}"
 
 
 def _cell(head: Head) -> str:
@@ -308,43 +283,11 @@ def _exact(tally: Tally) -> str:
     return f"{tally.exact} of {tally.latents} exact" + (f"; not: {', '.join(tally.misses)}" if tally.misses else "")
 
 
-def _moved(condition) -> str:
-    return f"{condition.original_after:.3f}/{condition.target_after:.3f}"
+def _moved(condition: Condition) -> str:
+    return f"{number(condition.original_after)}/{number(condition.target_after)}"
 
 
 def _left(head: Head) -> float:
     """How far a swap of both latents is from handing the original's attention to the target."""
     both = next(c for c in head.swaps.conditions if c.name == "+".join(FACTORS))
     return abs(both.target_after - both.original_before)
-
-
-def markdown(rows: Sequence[Row]) -> str:
-    """The table paper | measured."""
-    lines = ["| claim | heads | paper | measured | n |", "|---|---|---|---|---|"]
-    return "\n".join([*lines, *(f"| {r.claim} | {r.heads} | {r.paper} | {r.measured} | {r.n} |" for r in rows)]) + "\n"
-
-
-def around(path: str | Path) -> tuple[str, str]:
-    """What stands before and after the table of a page, marker comments included.
-
-    Raises StoreError where it has not one of each, in order.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
-    if not (text.count(BEGIN) == text.count(END) == 1 and text.index(BEGIN) < text.index(END)):
-        raise StoreError(
-            f"{path} needs the two lines {BEGIN} and {END}, once each and in that order, for the table to go between"
-        )
-    return text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
-
-
-def into(path: str | Path, rows: Sequence[Row]) -> None:
-    """Put the table between the two marker comments of a page. Raises StoreError where they are not there."""
-    before, after = around(path)
-    write(
-        str(path),
-        Path(path).suffix,
-        lambda part: part.write_text(f"{before}\n{markdown(rows)}{after}", encoding="utf-8"),
-    )

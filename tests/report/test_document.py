@@ -12,9 +12,10 @@ import re
 import pytest
 
 from qkstore import charts
+from qkstore.analysis.claim import Claim
 from qkstore.errors import StoreError
 from qkstore.report import render
-from qkstore.report.document import Chapter, Claim, Document, Figure, Section, Table
+from qkstore.report.document import Chapter, Document, Figure, Section, Table
 
 SVG = b'<svg width="1"><g/></svg>'
 
@@ -33,7 +34,7 @@ def chapter(name: str, *parts, claims: tuple[Claim, ...] = ()) -> Chapter:
 @pytest.fixture(scope="module")
 def document() -> Document:
     claims = tuple(
-        Claim(title, "run, head", "paper", "authors", "0.5 [0.4, 0.6]", "7 queries") for title in ("first", "second")
+        Claim(title, "run, head", "paper", "0.5 [0.4, 0.6]", "7 queries", "authors") for title in ("first", "second")
     )
     table = Table("Rows.", [{"head": "L0 H0", "n": "12"}, {"head": "L1 H1", "n": "13"}])
     one, two = (
@@ -45,9 +46,9 @@ def document() -> Document:
 
 @pytest.fixture
 def drawn(monkeypatch, document):
-    found = {"f": SVG, "g": b"\x89PNG"}
-    monkeypatch.setattr(render, "pictures", lambda *_: found)
-    return found
+    pictures = {"f": SVG, "g": b"\x89PNG"}
+    monkeypatch.setattr(render, "pictures", lambda *_: pictures)
+    return pictures
 
 
 # -- what stands where -------------------------------------------------------------------------------------------
@@ -57,7 +58,7 @@ def test_figures_are_numbered_through_all_chapters_and_say_whose_they_stand_besi
     assert [f.name for f in document.figures] == ["f", "g"]
     for text in (render.to_html(document, drawn), render.to_markdown(document)):
         plain = re.sub(r"<[^>]+>|\*", "", text)
-        assert "Figure 1. Title f. Seen in f. Beside the paper's Figure 6a." in plain.replace("&#x27;", "'")
+        assert "Figure 1. Title f. Seen in f. Beside the paper's Figure 6a." in plain.replace("&#39;", "'")
         assert "Figure 2. Title g. Seen in g." in plain
         assert "Seen in g. Beside" not in plain
         assert "Figure 3" not in plain
@@ -111,11 +112,11 @@ def test_text_for_those_who_do_not_see_a_figure_is_title_and_sentence(document, 
 
 def test_progress_counts_the_pictures(document):
     said = []
-    found = render.pictures(document, lambda *what: said.append(what))
+    drawn = render.pictures(document, lambda *what: said.append(what))
     assert said == [(0, 2, "figure: Title f"), (1, 2, "figure: Title g")]
-    assert list(found) == ["f", "g"]
-    assert found["f"].startswith(b"<svg")
-    assert found["g"].startswith(b"\x89PNG")
+    assert list(drawn) == ["f", "g"]
+    assert drawn["f"].startswith(b"<svg")
+    assert drawn["g"].startswith(b"\x89PNG")
 
 
 # -- files -------------------------------------------------------------------------------------------------------

@@ -16,8 +16,9 @@ import stores
 import qkstore
 from qkstore import charts
 from qkstore.analysis import attribute
+from qkstore.analysis.claim import Claim
 from qkstore.report import render
-from qkstore.report.document import Chapter, Claim, Document, Figure, Section, Table
+from qkstore.report.document import Chapter, Document, Figure, Section, Table
 from qkstore.report.render import named, png, svg
 
 HOSTILE = '<script>alert("x")</script> "><img src=x onerror=y> | [a](http://b) `c` *d* & \\ $e$'
@@ -26,11 +27,14 @@ HOSTILE = '<script>alert("x")</script> "><img src=x onerror=y> | [a](http://b) `
 class Tags(HTMLParser):
     def __init__(self, text: str):
         super().__init__()
-        self.found = []
+        self.tags, self.texts = [], []
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
-        self.found.append((tag, dict(attributes)))
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.texts.append(data)
 
 
 def figure(name: str, text: str, points: bool = False) -> Figure:
@@ -66,10 +70,54 @@ def test_hostile_text_is_text_in_the_html(drawn):
     assert text.count("&lt;script&gt;alert") > 15
     assert text.count("<img ") == 1
     assert "data:image/png;base64," in text
-    tags = Tags(text).found
+    tags = Tags(text).tags
     assert len(tags) > 100
     assert not [name for _, attributes in tags for name in attributes if name.startswith("on")]
-    assert {tag for tag, _ in Tags(HOSTILE).found} == {"script", "img"}, "the control: unescaped, it is tags"
+    assert {tag for tag, _ in Tags(HOSTILE).tags} == {"script", "img"}, "the control: unescaped, it is tags"
+
+
+FIELDS = (
+    *("title", "intro", "chapter-name", "chapter", "fact", "fact-value", "section-name", "section", "paragraph"),
+    *("figure", "sentence", "of", "table", "column", "cell"),
+    *("claim", "where", "paper", "measured", "n", "authors"),
+)
+
+
+def marked(field: str) -> str:
+    """Text that is an element where it is not escaped, in an element's text and in an attribute."""
+    return f"'\"><i {field}>&amp;"
+
+
+def every_field() -> Document:
+    of = {field: marked(field) for field in FIELDS}
+    figures = (
+        Figure(name, of["figure"], of["sentence"], None, of["of"], points)
+        for name, points in (("s", False), ("p", True))
+    )
+    parts = (of["paragraph"], *figures, Table(of["table"], [{of["column"]: of["cell"]}]))
+    claims = (Claim(*(of[field] for field in ("claim", "where", "paper", "measured", "n", "authors"))),)
+    section = Section(of["section-name"], of["section"], parts, claims)
+    chapter = Chapter(of["chapter-name"], of["chapter"], {of["fact"]: of["fact-value"]}, (section,))
+    return Document(of["title"], (of["intro"],), (chapter,))
+
+
+PICTURES = {"s": b"<svg><g/></svg>", "p": b"pixels"}
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_each_field_of_a_document_is_escaped_wherever_it_stands(field):
+    page = Tags(render.to_html(every_field(), PICTURES))
+    assert not [attributes for tag, attributes in page.tags if tag == "i"]
+    values = [value for _, attributes in page.tags for value in attributes.values() if value]
+    assert any(marked(field) in text for text in (*page.texts, *values)), "it is there, as it was written"
+
+
+def test_control_without_autoescape_each_field_acts(monkeypatch):
+    unsafe = render.Environment
+    monkeypatch.setattr(render, "Environment", lambda **how: unsafe(**how | {"autoescape": False}))
+    page = Tags(render.to_html(every_field(), PICTURES))
+    acting = {name for tag, attributes in page.tags if tag == "i" for name in attributes}
+    assert acting == set(FIELDS)
 
 
 def test_hostile_text_is_text_in_the_markdown():
@@ -137,8 +185,8 @@ def test_tokens_of_any_kind_are_drawn(tmp_path):
     texts = {5: "<script>", 12: 'a"&\u202eb', 19: "\n", 26: "日本 😀"}
     run = qkstore.open(stores.write(tmp_path, data=stores.hostile(texts, n=64))).run("boxes")
     store = qkstore.open(tmp_path)
-    found = attribute(run, {"order": store.feature(run, "order")}, 1, 0, 48)
-    text = svg(Figure("f", "t", "s", charts.attribution_bars(found.tokens, found.order)))
+    prompt = attribute(run, {"order": store.feature(run, "order")}, 1, 0, 48)
+    text = svg(Figure("f", "t", "s", charts.attribution_bars(prompt.tokens, prompt.order)))
     ElementTree.fromstring(text)
     assert "<script" not in text
     assert "\u202e" not in text
@@ -149,5 +197,5 @@ def test_claims_of_one_title_stand_together():
     def section(name: str) -> Section:
         return Section(name, name, (), tuple(Claim(c, name, "", "", "", "") for c in ("first", "second")))
 
-    found = Document("d", (), (Chapter("a", "a", {}, (section("a"),)), Chapter("b", "b", {}, (section("b"),)))).claims
-    assert [(c.claim, c.where) for c in found] == [("first", "a"), ("first", "b"), ("second", "a"), ("second", "b")]
+    claims = Document("d", (), (Chapter("a", "a", {}, (section("a"),)), Chapter("b", "b", {}, (section("b"),)))).claims
+    assert [(c.claim, c.where) for c in claims] == [("first", "a"), ("first", "b"), ("second", "a"), ("second", "b")]

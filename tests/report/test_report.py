@@ -22,8 +22,9 @@ from qkstore.analysis.live import Live, Outcome, Replies, answers
 from qkstore.report import render
 from qkstore.report.document import Figure, Table
 from qkstore.report.report import report
-from qkstore.report.study import Study, after, head
-from qkstore.text import estimate, sized
+from qkstore.report.study import Study
+from qkstore.report.swaps import after
+from qkstore.text import estimate, head_name, sized
 
 torch.set_num_threads(1)
 LISTS, BOXES = "small-lists", "small-boxes-ent"
@@ -207,11 +208,11 @@ def test_every_claim_has_its_n_and_all_but_differences_and_ranges_an_interval(do
         assert c.paper
         assert c.authors
         if not c.claim.startswith(("Closed form", "L4 sum")):
-            assert INTERVAL.search(c.here), c
+            assert INTERVAL.search(c.measured), c
 
 
 def test_a_value_lies_within_its_interval(document):
-    text = " ".join([c.here for c in document.claims] + [f.sentence for f in document.figures])
+    text = " ".join([c.measured for c in document.claims] + [f.sentence for f in document.figures])
     found = re.findall(r"(−?[\d.,]+) \[(−?[\d.,]+),\s(−?[\d.,]+)\]", text)
     number = [[float(v.replace("−", "-").replace(",", "")) for v in row] for row in found]
     assert len(number) > 200
@@ -230,13 +231,13 @@ def test_swaps_are_those_of_the_library(store, document):
         c = found[name]
         assert (
             f"target {estimate(c.target_before, c.ci['target_before'])} → {after(c)}, rank {c.rank}"
-            in claim(document, f"L9 swap: {name}", BOXES).here
+            in claim(document, f"L9 swap: {name}", BOXES).measured
         )
     lists = Study(store, store.run(LISTS))
     one = analysis.intervene(
         lists.run, {"category:*": lists.named["category:*"]}, lists.best.layer, lists.best.head
     ).conditions[0]
-    assert after(one) in claim(document, "L4 category swap: all 13", LISTS).here
+    assert after(one) in claim(document, "L4 category swap: all 13", LISTS).measured
 
 
 def test_ranks_norms_and_gaps_are_those_of_the_library(store, document):
@@ -246,7 +247,7 @@ def test_ranks_norms_and_gaps_are_those_of_the_library(store, document):
         fitted = analysis.covariance(study.run, study.one(name), study.best.layer, study.best.head)
         assert e.moments.norm.value == pytest.approx(np.linalg.norm(fitted.delta))
         assert e.rank.energy == fitted.subspace.rank == e.moments.rank.value
-        said = claim(document, f"Leak: {name}", BOXES).here
+        said = claim(document, f"Leak: {name}", BOXES).measured
         assert sized(e.moments.norm.value, e.moments.norm.interval) in said
         assert estimate(*e.gap, 2) in said
 
@@ -269,7 +270,7 @@ def test_shares_and_growth_are_those_of_the_library(store, document):
     shares = analysis.shares(
         study.run, study.features, study.best.layer, study.best.head, over=study.one("order")
     ).shares.share
-    said = claim(document, "L11 share of the logit gap that each feature explains", BOXES).here
+    said = claim(document, "L11 share of the logit gap that each feature explains", BOXES).measured
     assert all(f"{name} {value:.3f}".replace("-", "−") in said for name, value in shares.items())
     table = growth(study.run, study.one("lexical"), study.best.layer, study.best.head, by="queried_entity").table
     (figure,) = [f for f in document.figures if f.name == f"{BOXES}-growth-all"]
@@ -300,7 +301,7 @@ def test_variants_are_in_one_table_a_kind_of_run(document):
 
 def test_every_selected_head_is_in_tables_and_figures(store, document):
     for run in (LISTS, BOXES):
-        names = {head(s.layer, s.head) for s in Study(store, store.run(run)).heads}
+        names = {head_name(s.layer, s.head) for s in Study(store, store.run(run)).heads}
         (table,) = [p for p in sections(document)[f"{run}-heads"].parts if isinstance(p, Table)]
         assert {row["head"] for row in table.rows} == names
         assert {

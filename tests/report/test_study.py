@@ -89,17 +89,16 @@ def test_a_bug_is_not_told_as_an_absent_section(tmp_path, monkeypatch):
     stores.write(tmp_path, "boxes", stores.boxes(n=64))
     study = Study(qkstore.open(tmp_path), qkstore.open(tmp_path).run("boxes"))
 
-    def broken(kind):
-        def section(study):
-            """Title of it: more."""
-            raise kind("why")
+    def broken(error: type[Exception]) -> whole.Planned:
+        def make(study):
+            raise error("why")
 
-        return section
+        return whole.Planned("broken", "Title of it", make)
 
-    for kind in (ContrastError, RunError):
-        section = whole._section(study, broken(kind))
+    for error in (ContrastError, RunError):
+        section = whole._section(study, broken(error))
         assert (section.name, section.title, section.parts, section.claims) == (
-            "boxes-section",
+            "boxes-broken",
             "Title of it",
             ("This section is absent: why.",),
             (),
@@ -164,7 +163,7 @@ def test_without_a_selected_head_the_best_is_shown_all_the_same(boxes):
     assert [s.head for s in none.heads] == [1]
     section = heads.heads(none)
     assert "No head reaches the rule" in section.parts[0]
-    assert section.claims[0].here.startswith("0 of 3 heads, 0.000 [0.000,")
+    assert section.claims[0].measured.startswith("0 of 3 heads, 0.000 [0.000,")
 
 
 def test_kinds_and_rules_are_those_of_the_run(boxes, lists):
@@ -243,7 +242,7 @@ def test_the_heads_figure_and_table_are_those_of_a_loop(boxes):
         assert p["low"] <= share <= p["high"]
         assert p["group"] == "selected"
     n = len(boxes.selected)
-    assert section.claims[0].here.startswith(f"{n} of 8 heads, {estimate(n / 8, wilson(n, 8))}; the best, ")
+    assert section.claims[0].measured.startswith(f"{n} of 8 heads, {estimate(n / 8, wilson(n, 8))}; the best, ")
     assert {p["group"] for p in points.values()} == {"selected", "not selected"}
     assert len(drawn(figures(section)["heads-map"])) == 8
 

@@ -17,9 +17,12 @@ from ingest.toy import Sizes, build
 from ingest.toy.payload import Payload
 from qkstore import __main__ as cli
 from qkstore import toy
+from qkstore.analysis.claim import Claim
+from qkstore.analysis.claim import rows as table_rows
 from qkstore.errors import QKStoreError
 from qkstore.toy import claims as toy_claims
-from qkstore.toy.claims import BEGIN, END, Row, examine, into, markdown, report
+from qkstore.toy.claims import examine, report
+from qkstore.toy.page import BEGIN, COLUMNS, END, into, markdown
 
 
 @pytest.fixture(scope="module")
@@ -34,17 +37,17 @@ def rows(store):
     return report(store)
 
 
-def row(rows, claim: str, heads: str = "discrete, d_head 8, short recipe") -> Row:
-    (found,) = [r for r in rows if r.claim.startswith(claim) and r.heads == heads]
-    return found
+def row(rows, claim: str, heads: str = "discrete, d_head 8, short recipe") -> Claim:
+    (one,) = [r for r in rows if r.claim.startswith(claim) and r.where == heads]
+    return one
 
 
 def test_every_claim_of_the_task_has_a_row_for_each_family(rows):
     claims = {r.claim.split()[0] for r in rows}
     assert claims == {"T1–T3", "T4", "T5", "T6", "T7", "T8"}
-    assert {r.heads for r in rows} == {f"{v}, d_head 8, short recipe" for v in ("discrete", "continuous")}
+    assert {r.where for r in rows} == {f"{v}, d_head 8, short recipe" for v in ("discrete", "continuous")}
     assert all(r.measured and r.n and any(c.isdigit() for c in r.n) for r in rows)
-    assert not [r for r in rows if r.claim.startswith("T6") and r.heads.startswith("continuous")], "no codes, no cube"
+    assert not [r for r in rows if r.claim.startswith("T6") and r.where.startswith("continuous")], "no codes, no cube"
 
 
 def test_figures_are_those_of_the_store(store, rows):
@@ -56,7 +59,7 @@ def test_figures_are_those_of_the_store(store, rows):
     assert f"at ({far.r1}, {far.r2}); 400 steps" in said
     assert row(rows, "T1").n == "3 heads"
     assert row(rows, "T5 ranks, r1 + r2 <").measured == "4 of 4 exact"
-    ranks = toy.recovered(next(t for t in found if t.room < 0).run).found
+    ranks = toy.recovered(next(t for t in found if t.room < 0).run).ranks
     assert row(rows, "T5 ranks, r1 + r2 >").measured.startswith(f"r̂1 + r̂2 is {sum(ranks)}–{sum(ranks)}")
     assert row(rows, "T4 exact").measured == "the true rank for 6 of 6 latents"
     beyond = toy.interaction(next(t for t in found if t.room < 0).run).shares
@@ -70,7 +73,7 @@ def test_heads_of_another_noise_are_a_family_of_their_own(tmp_path):
     for noise in (0.01, 0.5):
         build(tmp_path, [Payload("discrete", 8, 1, 2, noise=noise)], toys.SHORT, Sizes(n=64, n_exact=16, n_test=20))
     rows = report(qkstore.open(tmp_path))
-    assert {r.heads for r in rows} == {f"discrete, d_head 8, short recipe, noise {noise}" for noise in ("0.01", "0.5")}
+    assert {r.where for r in rows} == {f"discrete, d_head 8, short recipe, noise {noise}" for noise in ("0.01", "0.5")}
     assert {r.n for r in rows if r.claim.startswith("T1")} == {"1 head"}
     assert {r.n for r in rows if r.claim.startswith("T4 exact")} == {"16 triplets each"}, "not more than the run has"
 
@@ -86,7 +89,7 @@ def test_errors_fall_as_one_over_the_root_of_n(store, rows):
 
 
 def test_a_swap_row_has_all_six_conditions_of_one_head(store, rows):
-    (shown,) = [r for r in rows if r.claim == "T7 swaps, (2, 3)" and r.heads.startswith("discrete")]
+    (shown,) = [r for r in rows if r.claim == "T7 swaps, (2, 3)" and r.where.startswith("discrete")]
     swaps = {c.name: c for c in toy.swaps(store.run("toy-discrete-d8-2-3-short")).conditions}
     for c in swaps.values():
         assert f"{c.original_after:.3f}/{c.target_after:.3f}" in shown.measured
@@ -110,7 +113,7 @@ def test_progress_is_told_to_the_end(store):
 # -- text --------------------------------------------------------------------------------------------------------
 
 
-ROWS = [Row("T9 claim", "all", "said", "0.5", "3 heads")]
+ROWS = [Claim("T9 claim", "all", "said", "0.5", "3 heads")]
 TABLE = "| claim | heads | paper | measured | n |\n|---|---|---|---|---|\n| T9 claim | all | said | 0.5 | 3 heads |\n"
 
 
@@ -150,7 +153,7 @@ def test_the_page_of_the_docs_has_a_table_between_its_markers():
 def test_the_command_prints_the_table_or_json_or_writes_a_page(store, tmp_path, capsys, rows):
     where = ["toy", "--store", str(store.path)]
     assert cli.main([*where, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == [r.to_dict() for r in rows]
+    assert json.loads(capsys.readouterr().out) == table_rows(rows, COLUMNS)
     page = tmp_path / "page.md"
     page.write_text(f"{BEGIN}\n{END}\n")
     assert cli.main([*where, "--into", str(page)]) == 0
