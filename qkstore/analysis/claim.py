@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -21,7 +21,6 @@ class Claim:
     n: str
     authors: str = "–"
 
-
-def rows(claims: Iterable[Claim], columns: Mapping[str, str]) -> list[dict[str, str]]:
-    """A row of a table for each claim. columns: {column: the field of Claim that it shows}."""
-    return [{column: getattr(claim, field) for column, field in columns.items()} for claim in claims]
+    def row(self, columns: Mapping[str, str]) -> dict[str, str]:
+        """The claim as a row of a table. columns: {column: the field that it shows}."""
+        return {column: getattr(self, field) for column, field in columns.items()}

@@ -16,9 +16,8 @@ def toy(add: Add) -> None:
 
 
 def _toy(options) -> None:
-    from qkstore.analysis.claim import rows
     from qkstore.toy.claims import report
-    from qkstore.toy.page import COLUMNS, around, into, markdown
+    from qkstore.toy.page import around, into, markdown, rows
 
     if options.into:
         around(options.into)  # before minutes of work
@@ -27,7 +26,7 @@ def _toy(options) -> None:
     if options.into:
         into(options.into, claims)
     if options.json:
-        print_json(rows(claims, COLUMNS))
+        print_json(rows(claims))
     else:
         print(f"{len(claims)} rows → {options.into}" if options.into else markdown(claims).rstrip())
 

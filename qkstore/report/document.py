@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from qkstore.analysis.claim import Claim
+if TYPE_CHECKING:
+    from qkstore.analysis.claim import Claim
 
 # of the closing table: {column: field of Claim}
 COLUMNS = {

@@ -18,7 +18,8 @@ def binding_pictures(study: Study) -> Section:
         (
             f"Queries on U and keys on V at {study.at}, then both together; a triangle is a query, a circle a key, of "
             f"the {study.judged} split. UMAP has three components and 15 neighbours; the paper names no number. "
-            "A query or key matches where the nearest group of keys, of other prompts, is its own; by cosine, each side centred."
+            "A query or key matches where the nearest group of keys, of other prompts, is its own; "
+            "by cosine, each side centred."
         )
     ]
     claims = []

@@ -10,7 +10,6 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from qkstore.analysis.claim import rows
 from qkstore.errors import StoreError
 from qkstore.files import whole
 from qkstore.report.document import COLUMNS, Chapter, Document, Figure, Table
@@ -88,7 +87,7 @@ def claims(document: Document) -> Table:
     return Table(
         "At the best head of each run, unless others are named; the sections above have every selected head. "
         "Brackets are 95 % intervals.",
-        rows(document.claims, COLUMNS),
+        [claim.row(COLUMNS) for claim in document.claims],
     )
 
 

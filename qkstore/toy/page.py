@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from qkstore.analysis.claim import Claim, rows
 from qkstore.errors import StoreError
 from qkstore.files import write
 from qkstore.text import markdown_table
+
+if TYPE_CHECKING:
+    from qkstore.analysis.claim import Claim
 
 BEGIN, END = "<!-- toy table: begin -->", "<!-- toy table: end -->"
 # {column: field of Claim}
 COLUMNS = {"claim": "claim", "heads": "where", "paper": "paper", "measured": "measured", "n": "n"}
 
 
+def rows(claims: Sequence[Claim]) -> list[dict[str, str]]:
+    """The table paper | measured, a row a claim."""
+    return [claim.row(COLUMNS) for claim in claims]
+
+
 def markdown(claims: Sequence[Claim]) -> str:
-    """The table paper | measured. Nothing is escaped: the claims are of our own words and figures."""
-    return markdown_table(list(COLUMNS), [row.values() for row in rows(claims, COLUMNS)], "---") + "\n"
+    """The same as Markdown. Nothing is escaped: the claims are of our own words and figures."""
+    return markdown_table(list(COLUMNS), [row.values() for row in rows(claims)], "---") + "\n"
 
 
 def around(path: str | Path) -> tuple[str, str]:

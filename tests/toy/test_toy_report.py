@@ -18,11 +18,11 @@ from ingest.toy.payload import Payload
 from qkstore import __main__ as cli
 from qkstore import toy
 from qkstore.analysis.claim import Claim
-from qkstore.analysis.claim import rows as table_rows
 from qkstore.errors import QKStoreError
 from qkstore.toy import claims as toy_claims
 from qkstore.toy.claims import examine, report
-from qkstore.toy.page import BEGIN, COLUMNS, END, into, markdown
+from qkstore.toy.page import BEGIN, END, into, markdown
+from qkstore.toy.page import rows as table_rows
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,7 @@ def test_the_page_of_the_docs_has_a_table_between_its_markers():
 def test_the_command_prints_the_table_or_json_or_writes_a_page(store, tmp_path, capsys, rows):
     where = ["toy", "--store", str(store.path)]
     assert cli.main([*where, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == table_rows(rows, COLUMNS)
+    assert json.loads(capsys.readouterr().out) == table_rows(rows)
     page = tmp_path / "page.md"
     page.write_text(f"{BEGIN}\n{END}\n")
     assert cli.main([*where, "--into", str(page)]) == 0
