@@ -8,12 +8,11 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from served import answer, free_port
 from synthetic import write
 
 import qkstore
@@ -124,12 +123,6 @@ def test_help_needs_no_package(tmp_path, bare):
 # -- the dashboard -------------------------------------------------------------------------------------------------
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def test_serve_shows_a_store_from_any_folder(store):
     """Named by a path that is relative to the caller's folder, and listening on this machine alone."""
     number = free_port()
@@ -147,17 +140,6 @@ def test_serve_shows_a_store_from_any_folder(store):
     finally:
         server.kill()
         server.wait()
-
-
-def answer(url: str, wait_s: float = 60) -> str:
-    until = time.monotonic() + wait_s
-    while True:
-        try:
-            return urllib.request.urlopen(url, timeout=5).read().decode()
-        except OSError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.2)
 
 
 @pytest.mark.parametrize(
