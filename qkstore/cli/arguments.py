@@ -6,10 +6,14 @@ import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import qkstore
 from qkstore.cli.terminal import count, positive
 from qkstore.errors import ContrastError, QKStoreError
+
+if TYPE_CHECKING:
+    from qkstore import Contrast, Run, Store
 
 Sub = argparse.ArgumentParser  # the parser of one command
 Add = Callable[[str, Callable[[argparse.Namespace], None], str], Sub]  # (name, what it does, its help) → its parser
@@ -74,7 +78,7 @@ def with_swaps(sub: Sub) -> Sub:
 # -- what they name --------------------------------------------------------------------------------------------------
 
 
-def store(options: argparse.Namespace) -> qkstore.Store:
+def store(options: argparse.Namespace) -> Store:
     return qkstore.open(options.store)
 
 
@@ -85,7 +89,7 @@ def where(options: argparse.Namespace) -> str:
     return options.store or os.environ.get("QKSTORE") or DEFAULT
 
 
-def inline(options: argparse.Namespace, name: str = "inline") -> qkstore.Contrast:
+def inline(options: argparse.Namespace, name: str = "inline") -> Contrast:
     """The contrast whose predicates are given."""
     return qkstore.Contrast(
         name=name,
@@ -98,9 +102,7 @@ def inline(options: argparse.Namespace, name: str = "inline") -> qkstore.Contras
     )
 
 
-def features(
-    store: qkstore.Store, run: qkstore.Run, options: argparse.Namespace
-) -> dict[str, tuple[qkstore.Contrast, ...]]:
+def features(store: Store, run: Run, options: argparse.Namespace) -> dict[str, tuple[Contrast, ...]]:
     """{name: contrasts} of --contrast, or of the predicates given, and of --and."""
     if options.contrast:
         _alone(options)
@@ -113,15 +115,13 @@ def features(
     return named | ({other: store.feature(run, other)} if other else {})
 
 
-def feature(
-    store: qkstore.Store, run: qkstore.Run, options: argparse.Namespace
-) -> tuple[str, tuple[qkstore.Contrast, ...]]:
+def feature(store: Store, run: Run, options: argparse.Namespace) -> tuple[str, tuple[Contrast, ...]]:
     """The name and the contrasts of --contrast or of the predicates, of a command without --and."""
     ((name, contrasts),) = features(store, run, options).items()
     return name, contrasts
 
 
-def one(store: qkstore.Store, run: qkstore.Run, options: argparse.Namespace) -> qkstore.Contrast:
+def one(store: Store, run: Run, options: argparse.Namespace) -> Contrast:
     """The one contrast; raises ContrastError for a span of several, such as `category:*`."""
     name, contrasts = feature(store, run, options)
     if len(contrasts) > 1:

@@ -97,7 +97,6 @@ def test_rank_prints_what_the_library_computes(cli, store):
 
 
 def test_swaps_of_queries_doses_growth_and_variants_print_what_the_library_computes(cli, store):
-
     run, head = qkstore.open(store).run("synthetic"), ["--layer", 1, "--head", 0]
     contrast = qkstore.Contrast(where=PREDICATES[1], positive=PREDICATES[3], negative=PREDICATES[5])
     found = json.loads(cli("intervene", "--run", "synthetic", *PREDICATES, *head, "--side", "queries", "--json"))
@@ -113,7 +112,6 @@ def test_swaps_of_queries_doses_growth_and_variants_print_what_the_library_compu
 
 
 def test_variants(cli, tmp_path):
-
     where = stores.write(tmp_path / "store")
     run, features = qkstore.open(where).run("boxes"), qkstore.open(where).features(qkstore.open(where).run("boxes"))
     rows = json.loads(cli("variants", "--run", "boxes", "--layer", 0, "--head", 0, "--json", where=where))
@@ -288,18 +286,13 @@ def test_mistakes_are_one_line(cli, arguments, says, store):
 
 
 def test_as_a_program(store):
-    environment = os.environ | {"QKSTORE": str(store)}
-    done = subprocess.run(
-        [sys.executable, "-m", "qkstore", "runs", "--json"], capture_output=True, text=True, cwd=ROOT, env=environment
-    )
+    def call(*arguments):
+        command, environment = [sys.executable, "-m", "qkstore", *arguments], os.environ | {"QKSTORE": str(store)}
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+
+    done = call("runs", "--json")
     assert done.returncode == 0
     assert json.loads(done.stdout)[0]["run"] == "synthetic"
-    done = subprocess.run(
-        [sys.executable, "-m", "qkstore", "heads", "--run", "x"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=environment,
-    )
+    done = call("heads", "--run", "x")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("qkstore: no run 'x'")
