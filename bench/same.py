@@ -60,8 +60,8 @@ HASH = 'SELECT count(*), sum(md5_number_lower(concat(t.rowid, t::VARCHAR))::HUGE
 
 def digest(checkout: Path) -> str:
     """A hash of the code that decides the numbers, and of the demo model."""
-    found = sorted(f for pattern in CODE for f in checkout.glob(pattern) if f.is_file() and f.suffix != ".pyc")
-    return sha256(b"".join(str(f.relative_to(checkout)).encode() + f.read_bytes() for f in found)).hexdigest()[:12]
+    files = sorted(f for pattern in CODE for f in checkout.glob(pattern) if f.is_file() and f.suffix != ".pyc")
+    return sha256(b"".join(str(f.relative_to(checkout)).encode() + f.read_bytes() for f in files)).hexdigest()[:12]
 
 
 def output(item: str, side: Path, checkout: Path, python: str) -> str:
@@ -117,16 +117,16 @@ def lines(text: str) -> list[str]:
         return [line for name, part in inner.items() for line in leaves(part, f"{place}.{name}")]
 
     try:
-        found = leaves(json.loads(text))
+        told = leaves(json.loads(text))
     except ValueError:
-        found = [f"line {i}: {line}" for i, line in enumerate(text.splitlines(), 1)]
-    return [re.sub("|".join(MASKED), "…", line) for line in found]
+        told = [f"line {i}: {line}" for i, line in enumerate(text.splitlines(), 1)]
+    return [re.sub("|".join(MASKED), "…", line) for line in told]
 
 
 def difference(before: str, after: str) -> str | None:
     """The first difference of two outputs with its place, both sides, or None. A failed one differs from everything."""
     for pair in zip_longest(lines(before), lines(after), fillvalue="(the end)"):
-        at = len(os.path.commonprefix(pair))
+        at = len(os.path.commonprefix(pair))  # noqa: RUF071 -- of texts, not of paths
         if pair[0] != pair[1] or pair[0].startswith("line 1: FAILED"):
             return " | ".join(s if len(s) < 120 else f"{s[:20]} … {s[max(at - 40, 20) : at + 40]}" for s in pair)
     return None

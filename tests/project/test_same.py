@@ -1,4 +1,4 @@
-"""bench/same.py: a digit that differs is found and named by its place, what has to differ is not, and a failure is never the same."""
+"""bench/same.py: a digit that differs is found and named by its place; what has to differ is not; a failure is no sameness."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def test_text_is_compared_line_by_line():
     assert same.difference("a\n", "") == "line 1: a | (the end)"
     assert same.difference("a\nb\n", "a\nb\n") is None
     long = "x" * 500
-    assert len(found := same.difference(f"{long}1{long}", f"{long}2{long}")) < 260 and "1x" in found and "2x" in found
+    assert len(found := same.difference(f"{long}1{long}", f"{long}2{long}")) < 260
+    assert "1x" in found
+    assert "2x" in found
 
 
 def test_what_has_to_differ_is_left_out_and_nothing_beside_it():
@@ -57,8 +59,11 @@ def test_what_has_to_differ_is_left_out_and_nothing_beside_it():
 
 def test_a_failure_is_never_the_same(tmp_path):
     failed = same.output("-m qkstore runs --json", tmp_path, ROOT, sys.executable)
-    assert failed.startswith("FAILED: exit code 2: qkstore: ") and str(tmp_path / "store") in failed
-    assert same.difference(failed, failed) and same.difference("{}", failed) and same.difference(failed, "{}")
+    assert failed.startswith("FAILED: exit code 2: qkstore: ")
+    assert str(tmp_path / "store") in failed
+    assert same.difference(failed, failed)
+    assert same.difference("{}", failed)
+    assert same.difference(failed, "{}")
 
 
 def test_arrays_and_runs_are_told_to_the_bit(tmp_path):
@@ -67,7 +72,8 @@ def test_arrays_and_runs_are_told_to_the_bit(tmp_path):
         np.savez(tmp_path / "a.npz", delta=np.array([[0.5, last]], np.float32), rank=2)
         texts.append(same.told(tmp_path / "a.npz"))
     assert same.difference(texts[0], texts[1]) == "delta.values.0.1: 1.0 | delta.values.0.1: 1.0000001192092896"
-    assert same.difference(texts[2], texts[3]) and same.difference(texts[0], texts[0]) is None
+    assert same.difference(texts[2], texts[3])
+    assert same.difference(texts[0], texts[0]) is None
 
 
 def test_one_bit_of_one_vector_of_a_run_is_found(tmp_path):
@@ -76,7 +82,8 @@ def test_one_bit_of_one_vector_of_a_run_is_found(tmp_path):
     for i, made in enumerate(data):
         stores.write(tmp_path / str(i), "r", made)
     one, other, again = (same.told(tmp_path / str(i) / "runs" / "r.duckdb") for i in range(3))
-    assert same.difference(one, other).startswith("key_vector.1: ") and same.difference(one, again) is None
+    assert same.difference(one, other).startswith("key_vector.1: ")
+    assert same.difference(one, again) is None
 
 
 def test_what_is_made_is_kept_until_the_code_is_another(tmp_path, monkeypatch, capsys):
@@ -94,10 +101,13 @@ def test_what_is_made_is_kept_until_the_code_is_another(tmp_path, monkeypatch, c
     ask = ["--before", str(tmp_path / "code"), "--after", str(tmp_path / "code"), "--keep", str(tmp_path / "kept")]
     assert same.main(ask) == 1, "a failure on both sides is no sameness"
     out, everything = capsys.readouterr().out, len(same.TABLES) + len(same.COMMANDS)
-    assert "DIFFERENT  bench/live.py: line 1: FAILED: exit code 1" in out and out.count("DIFFERENT") == 1
-    assert f"{everything - 1} of {everything} items are the same" in out and len(made) == 2 * (everything + 1)
+    assert "DIFFERENT  bench/live.py: line 1: FAILED: exit code 1" in out
+    assert out.count("DIFFERENT") == 1
+    assert f"{everything - 1} of {everything} items are the same" in out
+    assert len(made) == 2 * (everything + 1)
     same.main(ask)
     assert made[2 * (everything + 1) :] == ["bench/live.py"] * 2, "only what failed is made again"
     code.write_text("22")
     monkeypatch.setattr(same, "COMMANDS", ["-m qkstore runs --json"])
-    assert same.main(ask) == 0 and len(list((tmp_path / "kept").iterdir())) == 4
+    assert same.main(ask) == 0
+    assert len(list((tmp_path / "kept").iterdir())) == 4
