@@ -117,10 +117,10 @@ def lines(text: str) -> list[str]:
         return [line for name, part in inner.items() for line in leaves(part, f"{place}.{name}")]
 
     try:
-        told = leaves(json.loads(text))
+        places = leaves(json.loads(text))
     except ValueError:
-        told = [f"line {i}: {line}" for i, line in enumerate(text.splitlines(), 1)]
-    return [re.sub("|".join(MASKED), "…", line) for line in told]
+        places = [f"line {i}: {line}" for i, line in enumerate(text.splitlines(), 1)]
+    return [re.sub("|".join(MASKED), "…", line) for line in places]
 
 
 def difference(before: str, after: str) -> str | None:

@@ -1,4 +1,4 @@
-"""bench/same.py: a digit that differs is found and named by its place; what has to differ is not; a failure is no sameness."""
+"""bench/same.py: a digit that differs is found and named by its place, what has to differ is not; a failure differs."""
 
 from __future__ import annotations
 
