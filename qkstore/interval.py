@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from qkstore.errors import ContrastError
 from qkstore.subspace import rank
 
 RESAMPLES = 1000
@@ -86,8 +87,10 @@ def moments(x: np.ndarray, c: np.ndarray, seed: int = 0, parts: int = PARTS) -> 
 
     The interval is value ± t · s, s from the values with one part left out (Quenouille 1949), t for as many parts as
     there are: fewer than `parts` where queries are fewer. A bootstrap would add noise to ΔC and so raise its rank.
-    Where every part gives the same rank, the interval is that rank alone.
+    Where every part gives the same rank, the interval is that rank alone. Raises ContrastError for a single query.
     """
+    if len(x) < 2:
+        raise ContrastError(f"an interval of ΔC is taken over 2 queries or more; the contrast has {len(x)}")
     n, deal = len(x), np.array_split(np.random.default_rng(seed).permutation(len(x)), min(parts, len(x)))
     x, c = np.asarray(x, np.float64), np.asarray(c, np.float64)
     product, x_sum, c_sum = x.T @ c, x.sum(axis=0), c.sum(axis=0)

@@ -107,5 +107,5 @@ def _see_none(layers: Sequence[Layer]) -> str:
 
 
 def _windows(layers: Sequence[Layer]) -> str:
-    sizes = ", ".join(str(layer.window) for layer in layers)
+    sizes = ", ".join("unlimited" if layer.window is None else str(layer.window) for layer in layers)
     return f"their windows are {sizes}" if len(layers) > 1 else f"its window is {sizes}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from qkstore.errors import ContrastError
 from qkstore.interval import moments
 
 
@@ -110,3 +111,9 @@ def test_intervals_cover_the_truth_where_queries_are_fewer_than_parts(n):
     assert abs(np.mean(off <= half) - 0.95) < 0.02
     twenty = 2.093 / {3: 4.302653, 4: 3.182446, 6: 2.570582}[n]
     assert np.mean(off <= twenty * half) < 0.92, "the control: the t of twenty parts covers too seldom"
+
+
+def test_one_query_has_no_interval():
+    with pytest.raises(ContrastError, match="over 2 queries or more; the contrast has 1"):
+        moments(np.ones((1, 3)), np.ones((1, 3)))
+    assert np.isfinite(moments(np.eye(2, 3), np.eye(2, 3)).norm.high)
