@@ -15,7 +15,7 @@ echo "trying the wheel on $("$python" --version)"
 "$python" -m venv "$place/venv"
 .venv/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir "$place" .
 "$place/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile ${PIP_EXTRA:-} \
-  -c setup/constraints.txt "$place"/qkstore-*.whl pytest
+  -c setup/constraints.txt "$place"/qkstore-*.whl pytest pytest-xdist
 (cd "$place" && venv/bin/python -P - <<'EVERY') # from another folder: what is imported is what was installed
 import importlib, pkgutil, qkstore, dashboard
 
@@ -25,4 +25,4 @@ for package in (qkstore, dashboard):
             importlib.import_module(module.name)
 print(f"qkstore {qkstore.__version__} at {qkstore.__file__}: every module imports")
 EVERY
-"$place/venv/bin/python" -m pytest tests/front tests/sql tests/run tests/store tests/cli -m "not slow"
+"$place/venv/bin/python" -m pytest -n 2 tests/front tests/sql tests/run tests/store tests/cli -m "not slow"
