@@ -1,16 +1,22 @@
-"""Contrastive covariance: the second moment of queries with matching keys less that with the others."""
+"""Contrastive covariance: the second moment of queries with their positive keys less that with their negative keys."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from qkstore.errors import ContrastError
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
 
 class Counts(NamedTuple):
+    """Numbers of distinct queries, distinct keys, positive pairs and negative pairs."""
+
     n_q: int
     n_k: int
     n_pos: int
@@ -19,19 +25,19 @@ class Counts(NamedTuple):
 
 @dataclass(frozen=True)
 class Pairs:
-    """Query row, key row, + or −: the primitive from which every contrast is computed.
+    """Pairs of a query row and a key row with a sign; every contrast is computed from them.
 
-    query, key: (p,) row numbers ≥ 0, of a store or of two arrays (see `localise`); they may come from different
-    prompts. sign: (p,) +1 or −1. weight: (p,) finite and ≥ 0, ones when not given. Raises ContrastError for any other
-    sign or weight.
+    query, key: (p,) row numbers ≥ 0, of a run or of two arrays (see `localise`); a query and its key may come from
+    different prompts. sign: (p,) +1 or −1. weight: (p,) finite and ≥ 0; ones when not given. Raises ContrastError for
+    any other sign or weight.
     """
 
     query: np.ndarray
     key: np.ndarray
     sign: np.ndarray
-    weight: np.ndarray | None = None
+    weight: np.ndarray = None  # type: ignore[assignment]  # ones, made below
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         weight = np.ones(len(self.query)) if self.weight is None else np.asarray(self.weight, np.float64)
         if not np.isin(self.sign, (1, -1)).all():
             raise ContrastError(f"the sign of a pair is +1 or -1, not {sorted(set(np.unique(self.sign)) - {1, -1})[0]}")
@@ -52,40 +58,44 @@ class Pairs:
 
     @property
     def positive(self) -> np.ndarray:
-        """(p,) bool."""
+        """(p,) bool: which pairs have sign +1."""
         return self.sign > 0
 
     @property
     def negative(self) -> np.ndarray:
-        """(p,) bool."""
+        """(p,) bool: which pairs have sign −1."""
         return self.sign < 0
 
     @property
     def counts(self) -> Counts:
-        """Distinct queries and keys, pairs of either sign."""
+        """Count distinct queries, distinct keys, positive and negative pairs."""
         n_pos = int(self.positive.sum())
         return Counts(len(_distinct(self.query)[0]), len(_distinct(self.key)[0]), n_pos, len(self) - n_pos)
 
     def coefficient(self, summed: bool = False) -> np.ndarray:
-        """(p,) such that each pair adds coefficient · q kᵀ to ΔC.
+        """Return (p,) coefficients c with ΔC = Σ c · q kᵀ over the pairs.
 
-        It is the pair's share of its sign's weight (`summed`: of the queries), with the sign.
+        A pair's coefficient is sign · weight ÷ the total weight of its sign; with `summed`, ÷ the number of queries.
+        Raises ContrastError where one sign has no weight (not with `summed`).
         """
         total = len(_distinct(self.query)[0]) if summed else np.where(self.positive, *self._totals())
         return self.sign * self.weight / total
 
     def balanced(self) -> Pairs:
-        """Each query equal: within a sign, the weights of a query's pairs sum to 1."""
+        """Return the pairs reweighted: within a sign, each query's weights sum to 1, or to 0 if all are 0."""
         group = 2 * self.query + self.negative
         total = np.bincount(group, self.weight)[group]
         return replace(self, weight=np.divide(self.weight, total, out=np.zeros(len(self)), where=total > 0))
 
     def where(self, kept: np.ndarray) -> Pairs:
-        """The pairs of which kept: (p,) bool is true, with the weights they have."""
+        """Return the pairs where kept: (p,) bool is true, with their weights unchanged."""
         return Pairs(self.query[kept], self.key[kept], self.sign[kept], self.weight[kept])
 
     def localise(self) -> tuple[np.ndarray, np.ndarray, Pairs]:
-        """The distinct query rows (n,) and key rows (m,), ascending, and the same pairs as positions in those two."""
+        """Return the distinct query rows (n,) and key rows (m,), ascending, and the pairs as positions in these two.
+
+        Read just those rows of a run, and the pairs returned fit the arrays read.
+        """
         query_rows, query = _distinct(self.query)
         key_rows, key = _distinct(self.key)
         return query_rows, key_rows, replace(self, query=query, key=key)
@@ -97,15 +107,17 @@ class Pairs:
 
 
 class ContrastiveCovariance:
-    """Fitter of C+ = E[q kᵀ | +], C− = E[q kᵀ | −] and ΔC = C+ − C− (eq. 5, 6) that streams.
+    """Fit C+ = E[q kᵀ | +], C− = E[q kᵀ | −] and ΔC = C+ − C− (eq. 5, 6) from one shard of queries after another.
 
-    Keys are summed per query first, then one product Qᵀ(W K) is taken: no outer product is ever formed. All that is
-    kept are unnormalised float64 sums (names ending in `_`; axis 0 is +, −), so shards merge exactly, in any order.
+    Keys are summed per query first and one product Qᵀ(W K) is taken, so no outer product of a pair is formed. The state
+    is unnormalised float64 sums (names ending in `_`; where an axis has size 2 it is +, −), so fitters of different
+    shards merge in any order.
 
-    centred: queries less their mean over the distinct queries seen, C± − q̄ k̄±ᵀ. It removes what a label that is
-    constant on one side alone (a leak) adds to ΔC through the mean query.
-    summed: sums over a query's keys where the paper takes expectations, C± = Σ w q kᵀ / queries, as the authors'
-    scripts do: with more negative than positive keys, a mean that all keys share then does not cancel.
+    d_head: size of a query or key.
+    centred: subtract the mean q̄ over the distinct queries seen: C± − q̄ k̄±ᵀ. It removes from ΔC what a key label that
+    is constant on one side only (a leak) adds through the mean query.
+    summed: C± = Σ w q kᵀ ÷ number of queries, as in the authors' category scripts, where the paper takes expectations.
+    With more negative than positive keys per query, a mean that all keys share then does not cancel.
     """
 
     def __init__(self, d_head: int, centred: bool = False, summed: bool = False):
@@ -118,9 +130,9 @@ class ContrastiveCovariance:
         self.queries_ = 0
 
     def update(self, q: np.ndarray, k: np.ndarray, pairs: Pairs) -> ContrastiveCovariance:
-        """Add pairs, given as positions in q: (n, d_head) and k: (m, d_head).
+        """Add pairs, which are positions in q: (n, d_head) and k: (m, d_head); return the fitter itself.
 
-        A query belongs to exactly one update, with all its pairs: its vector would otherwise count twice in q̄.
+        Give all pairs of a query in one update: in two, its vector would count twice in the mean query.
         """
         assert q.shape[1] == k.shape[1] == self.d_head, (q.shape, k.shape, self.d_head)
         seen = np.bincount(pairs.query, minlength=len(q)) > 0
@@ -135,7 +147,7 @@ class ContrastiveCovariance:
         return self
 
     def merge(self, other: ContrastiveCovariance) -> ContrastiveCovariance:
-        """Add the sums of a fitter that saw other queries."""
+        """Add the sums of a fitter of the same kind that saw other queries; return the fitter itself."""
         kinds = [(c.d_head, c.centred, c.summed) for c in (self, other)]
         assert kinds[0] == kinds[1], "fitters of one kind merge"
         for name in ("product_", "key_", "query_", "weight_", "pairs_", "queries_"):
@@ -144,10 +156,12 @@ class ContrastiveCovariance:
 
     @property
     def n_pos(self) -> int:
+        """Positive pairs seen."""
         return int(self.pairs_[0])
 
     @property
     def n_neg(self) -> int:
+        """Negative pairs seen."""
         return int(self.pairs_[1])
 
     @property
@@ -167,10 +181,10 @@ class ContrastiveCovariance:
 
     @property
     def mean_query_share(self) -> float:
-        """Share of ‖ΔC‖²_F that q̄ (k̄+ − k̄−)ᵀ explains: 1 − ‖ΔC − q̄ (k̄+ − k̄−)ᵀ‖² / ‖ΔC‖², of the uncentred ΔC.
+        """Share of ‖ΔC‖²_F that the mean query explains: 1 − ‖ΔC − q̄ (k̄+ − k̄−)ᵀ‖² / ‖ΔC‖², of the uncentred ΔC.
 
-        Near 1, ΔC has rank 1 by construction: it says where the keys differ and only that the queries have a mean.
-        Below 0, the term makes ΔC smaller than its centred version.
+        Near 1, ΔC has rank 1 by construction: it tells the difference of the mean keys and, of the queries, their mean
+        alone. Below 0, ΔC is smaller than its centred version.
         """
         delta = self._raw(0) - self._raw(1)
         rest = delta - np.outer(self._mean_query(), self._mean_key(0) - self._mean_key(1))
@@ -195,10 +209,10 @@ class ContrastiveCovariance:
 
 
 class PermutationNull:
-    """‖ΔC‖_F when the signs are dealt at random among each query's keys: what a head without the feature would show.
+    """‖ΔC‖_F under `n` random permutations of the signs within each query: what a head without the feature would show.
 
-    The n dealt weight matrices are built once and serve all heads. They differ only in their values, in float32: a norm
-    is good to 1e-6. A query whose pairs have one sign cannot be dealt anew, so a contrast of such queries has no null.
+    pairs: localised. The permuted weights are made once, by `seed`, and serve every head. They are float32, so a norm
+    is good to 1e-6. A query whose pairs have one sign only keeps them, so a contrast of such queries has no null.
     centred, summed: as in ContrastiveCovariance.
     """
 
@@ -210,13 +224,13 @@ class PermutationNull:
         self.dealt = [coefficient[np.lexsort((rng.random(len(order)), self.query))] for _ in range(n)]
 
     def norms(self, q: np.ndarray, k: np.ndarray) -> np.ndarray:
-        """(n,) norms for q: (n_q, d) and k: (n_k, d) of one head."""
+        """Return the n norms (n,) for q: (n_q, d) and k: (n_k, d) of one head."""
         q, k = q.astype(np.float32, copy=False), k.astype(np.float32, copy=False)
         if self.centred:
             q = q - q[_distinct(self.query)[0]].mean(axis=0, dtype=np.float64).astype(np.float32)
         return np.array([np.linalg.norm(q.T @ (self._matrix(c, len(q), len(k)) @ k)) for c in self.dealt])
 
-    def _matrix(self, values: np.ndarray, n_q: int, n_k: int):
+    def _matrix(self, values: np.ndarray, n_q: int, n_k: int) -> csr_array:
         from scipy.sparse import csr_array
 
         starts = np.searchsorted(self.query, np.arange(n_q + 1))
@@ -224,35 +238,32 @@ class PermutationNull:
 
 
 def p_value(observed: float, null: np.ndarray) -> float:
-    """Share of the null norms that reach the observed norm, with the observed one counted among them.
+    """Return the share of the null norms (n,) that are at least the observed one, which is counted among them.
 
-    It is never 0, and uniform without a feature.
+    The least value is 1 ÷ (n + 1). Without a feature the value is uniform.
     """
     return float((1 + np.sum(null >= observed)) / (1 + len(null)))
 
 
 def _sum_keys(k: np.ndarray, pairs: Pairs, n: int) -> np.ndarray:
-    """(n, 2, d): Σ w k over each query's positive and negative keys, float64.
-
-    Both signs are in one matrix, so that k is read once.
-    """
+    """(n, 2, d) float64: Σ w k over each query's positive keys and its negative keys."""
     from scipy.sparse import csr_array
 
+    # both signs in one matrix, so that k is read once
     W = csr_array((pairs.weight, (2 * pairs.query + pairs.negative, pairs.key)), shape=(2 * n, len(k)))
     return (W @ k).reshape(n, 2, -1)
 
 
 def _distinct(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct row numbers, ascending, and each row's position there.
-
-    Row numbers are dense, so a table is faster than a sort.
-    """
+    """The distinct row numbers, ascending, and each row's position among them."""
+    # row numbers are dense, so a table is faster than a sort
     seen = np.zeros(rows.max(initial=-1) + 1, bool)
     seen[rows] = True
     return np.flatnonzero(seen), (np.cumsum(seen) - 1)[rows]
 
 
-def _require(weights, pairs) -> None:
+def _require(weights: Sequence[float] | np.ndarray, pairs: Sequence[int] | np.ndarray) -> None:
+    """Raise ContrastError unless both signs have weight: (positive, negative)."""
     for name, weight, n in zip(("positive", "negative"), weights, pairs):
         if not weight > 0:
             raise ContrastError(

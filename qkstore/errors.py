@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class QKStoreError(Exception):
-    """A user's mistake, or a limit of the place; its text is one line fit to be shown."""
+    """A mistake of the user or a limit of the machine. Its text is one line, fit to be shown as it is."""
 
 
 class StoreError(QKStoreError):
@@ -35,7 +35,11 @@ class ModelError(QKStoreError):
 
 
 def near(value: str, choices: Iterable[str], most: int = 8) -> str:
-    """The end of an error line: the nearest choice as a question, and the choices (at most `most`)."""
+    """Return the end of an error line: `did you mean 'x'? there are: x, y, z`.
+
+    value: what the user gave; choices: what is possible, of which at most `most` are named. The question is left out
+    where no choice resembles the value; without any choice the text is `there are none`.
+    """
     names = sorted(set(choices), key=lambda name: (name.lower(), name))
     if not names:
         return "there are none"

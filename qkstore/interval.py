@@ -1,4 +1,4 @@
-"""Intervals: Wilson for shares, bootstrap over queries for means, jackknife over queries for what ΔC says."""
+"""95 % intervals: Wilson for shares, bootstrap over queries for means, jackknife over queries for statistics of ΔC."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ import numpy as np
 from qkstore.errors import ContrastError
 from qkstore.subspace import rank
 
-RESAMPLES = 1000
+RESAMPLES = 1000  # of the bootstrap
 PARTS = 20  # of the jackknife
 
 
 def wilson(successes: float, n: int) -> tuple[float, float]:
-    """95 % interval of a proportion (Wilson 1927): it stays in 0…1 and is not empty at 0 or 1."""
+    """Return the 95 % interval of successes ÷ n (Wilson 1927), n ≥ 1.
+
+    It lies within 0…1 and has a width also where the share is 0 or 1. successes may be a mean, so it need not be whole.
+    """
     p, z = successes / n, 1.959964
     middle, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     return float(max(0.0, (middle - half) / (1 + z**2 / n))), float(min(1.0, (middle + half) / (1 + z**2 / n)))
 
 
 def bootstrap(rows: np.ndarray, seed: int) -> np.ndarray:
-    """(RESAMPLES, c) means of rows: (n, c) drawn anew with replacement, about a million draws at a time."""
+    """Return (RESAMPLES, c) means of rows: (n, c), each over n rows drawn with replacement; the same for one seed."""
     rng, n = np.random.default_rng(seed), len(rows)
-    step = max(1, 1_000_000 // n)
+    step = max(1, 1_000_000 // n)  # about a million draws at a time
     means = []
     for start in range(0, RESAMPLES, step):
         size = min(step, RESAMPLES - start)
@@ -33,7 +36,7 @@ def bootstrap(rows: np.ndarray, seed: int) -> np.ndarray:
 
 
 def ratio_interval(sums: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """95 % bootstrap interval of the ratio of two means, over the rows of sums: (n, 2); NaN is left out of a mean."""
+    """Return the 95 % bootstrap interval of the ratio of the two means of sums: (n, 2); NaN is left out of a mean."""
     there = ~np.isnan(sums)
     means = bootstrap(np.hstack([np.where(there, sums, 0.0), there]), seed)  # (draws, 4)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -43,14 +46,14 @@ def ratio_interval(sums: np.ndarray, seed: int = 0) -> tuple[float, float]:
 
 
 def student(n: int) -> float:
-    """Standard errors to either side in a 95 % interval from n ≥ 2 values: Student's t, n − 1 degrees of freedom."""
+    """Return the half width of a 95 % interval from n ≥ 2 values, in standard errors: Student's t, n − 1 degrees."""
     from scipy.special import stdtrit
 
     return float(stdtrit(n - 1, 0.975))
 
 
 def margin(values: np.ndarray) -> float:
-    """Half the 95 % interval of the mean of values: (n,), by Student's t; 0 for one value, whose error is not known."""
+    """Return half the width of the 95 % interval of the mean of values: (n,), by Student's t; 0 where n is 1."""
     n = len(values)
     return student(n) * float(np.std(values, ddof=1)) / np.sqrt(n) if n > 1 else 0.0
 
@@ -65,15 +68,16 @@ class Estimate:
 
     @property
     def interval(self) -> tuple[float, float]:
+        """(low, high)."""
         return self.low, self.high
 
 
 @dataclass(frozen=True)
 class Moments:
-    """What one ΔC says. norm: ‖ΔC‖_F; rank: by 99 % of its energy.
+    """Statistics of one ΔC with intervals.
 
-    trace: E[q·k | +] − E[q·k | −], the logit gap before the scaling.
-    mean_query: the share of ‖ΔC‖² that q̄ (k̄+ − k̄−)ᵀ explains.
+    norm: ‖ΔC‖_F. rank: singular values that hold 99 % of ‖ΔC‖²_F. trace: E[q·k | +] − E[q·k | −], the logit gap before
+    scaling. mean_query: share of ‖ΔC‖²_F that q̄ (k̄+ − k̄−)ᵀ explains.
     """
 
     norm: Estimate
@@ -83,11 +87,12 @@ class Moments:
 
 
 def moments(x: np.ndarray, c: np.ndarray, seed: int = 0, parts: int = PARTS) -> Moments:
-    """Moments with intervals, from units x, c: (n, d) with mean x cᵀ = ΔC (qkstore.rank.units).
+    """Return the Moments of ΔC = mean x cᵀ from the units x, c: (n, d) of `qkstore.rank.units`.
 
-    The interval is value ± t · s, s from the values with one part left out (Quenouille 1949), t for as many parts as
-    there are: fewer than `parts` where queries are fewer. A bootstrap would add noise to ΔC and so raise its rank.
-    Where every part gives the same rank, the interval is that rank alone. Raises ContrastError for a single query.
+    Queries are dealt at random (by `seed`) into `parts` parts, or n parts where n is less. An interval is value ± t · s
+    with s from the values with one part left out each (jackknife, Quenouille 1949) and Student's t for that number of
+    parts. A bootstrap would add noise to ΔC and raise its rank. Where leaving out any part gives the same rank, its
+    interval has no width. Raises ContrastError for fewer than 2 queries.
     """
     if len(x) < 2:
         raise ContrastError(f"an interval of ΔC is taken over 2 queries or more; the contrast has {len(x)}")
@@ -110,10 +115,12 @@ def moments(x: np.ndarray, c: np.ndarray, seed: int = 0, parts: int = PARTS) -> 
 
 
 def _estimate(value: float, half: float, least: float) -> Estimate:
+    """value ± half, of a statistic that is at least `least`."""
     return Estimate(float(value), float(max(least, value - half)), float(value + half))
 
 
 def _statistics(delta: np.ndarray, q_mean: np.ndarray, difference: np.ndarray) -> np.ndarray:
+    """(4,) norm, rank, trace and mean-query share of one ΔC: (d, d), from q̄: (d,) and k̄+ − k̄−: (d,)."""
     energy = np.sum(delta**2)
     rest = np.sum((delta - np.outer(q_mean, difference)) ** 2)
     return np.array(

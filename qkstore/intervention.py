@@ -1,7 +1,7 @@
-"""Interventions: two keys of a row swap their coordinates in a feature's subspace, and attention is computed anew.
+"""Interventions: swap the coordinates of two keys (or of two queries) in a feature's subspace, and compute attention.
 
-The edit changes two logits of one row of attention, so q, the two keys and the row's log-sum-exp are enough: it equals
-a re-run of the model with the keys of this one query head edited.
+A swap of keys changes two logits of one row of attention. So q, the two keys and the row's log-sum-exp suffice, and the
+result equals a re-run of the model with the keys of this one query head edited.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from operator import attrgetter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,19 +18,19 @@ from qkstore.interval import bootstrap, wilson
 from qkstore.score import capped, logits
 
 T = TypeVar("T")
-ROUNDING = float(np.finfo(np.float64).eps)  # of a stored log-sum-exp, relative
-UNSURE = 0.01
-LEAST_BASES = 10  # one random basis is not a baseline
+ROUNDING = float(np.finfo(np.float64).eps)  # relative error of a stored log-sum-exp
+UNSURE = 0.01  # relative error from which a swap counts as not known
+LEAST_BASES = 10  # random subspaces of a baseline: one alone tells nothing of their spread
 MEANS = ("original_before", "target_before", "original_after", "target_after", "delta_p")
 
 
 @dataclass(frozen=True)
 class Swap:
-    """(n,) attention on the original and on the target key, before and after the swap.
+    """(n,) attention on the original key and on the target key, before and after each of n swaps.
 
-    doubt: (n,) relative error of the values after, from rounding. All other keys together are known only as what the
-    two leave of the row; where that is less than a float64 log-sum-exp resolves and the swap takes both keys down, it
-    decides the result.
+    doubt: (n,) relative error of the values after, from rounding. The attention on all other keys is known only as what
+    the two leave of the row. Where a float64 log-sum-exp does not resolve that rest and the swap lowers both keys, the
+    rest decides the result, and doubt is large.
     """
 
     original_before: np.ndarray
@@ -41,17 +41,17 @@ class Swap:
 
     @property
     def delta_p(self) -> np.ndarray:
-        """(n,) attention that the target gains."""
+        """(n,) attention that the target key gains."""
         return self.target_after - self.target_before
 
     @property
     def could_flip(self) -> np.ndarray:
-        """(n,) bool: the original had more attention than the target."""
+        """(n,) bool: before the swap, the original key had more attention than the target."""
         return self.original_before > self.target_before
 
     @property
     def flipped(self) -> np.ndarray:
-        """(n,) bool: it had, and now the target has more than the original."""
+        """(n,) bool: the swap turned that round, so that the target has more attention than the original."""
         return self.could_flip & (self.target_after > self.original_after)
 
 
@@ -64,10 +64,11 @@ def swap(
     scaling: float,
     softcap: float | None = None,
 ) -> Swap:
-    """Attention when k̃ = k + V Vᵀ(k' − k), eq. 8–10, for both keys of each row.
+    """Return attention before and after both keys of each row take the other's coordinates: k̃ = k + V Vᵀ(k' − k).
 
-    q, k_original, k_target: (n, d), two keys of the row that the query attends with; logsumexp: (n,) of that row's
-    logits, all keys (and sinks) included; V: (d, r) orthonormal. Excluded: rows whose keys a window hides.
+    Equations 8–10. q, k_original, k_target: (n, d), queries and two keys that each attends to (leave out pairs that a
+    window hides); logsumexp: (n,) of all logits of the query's row, attention sinks included; V: (d, r) orthonormal.
+    scaling, softcap: the model's own (None for no cap).
     """
     V = np.asarray(V, np.float64)
     difference = np.asarray(k_target, np.float64) - k_original
@@ -76,24 +77,53 @@ def swap(
     before = capped(raw, softcap) - logsumexp
     after = capped(raw + np.stack([moved, -moved]), softcap) - logsumexp
     with np.errstate(divide="ignore"):
-        others = np.log(
-            np.clip(1 - np.exp(before).sum(axis=0), 0, None)
-        )  # mass of all other keys, in units of the old sum
+        others = np.log(np.clip(1 - np.exp(before).sum(axis=0), 0, None))  # all other keys, in units of the old sum
     total = np.logaddexp(others, np.logaddexp(*after))
     error = ROUNDING * np.maximum(1, np.abs(logsumexp))
-    return Swap(*np.exp(before), *np.exp(after - total), error * np.exp(-np.maximum(total, -700)))
+    p_before, p_after = np.exp(before), np.exp(after - total)
+    doubt = error * np.exp(-np.maximum(total, -700))
+    return Swap(p_before[0], p_before[1], p_after[0], p_after[1], doubt)
+
+
+def swap_query(
+    q: np.ndarray,
+    other: np.ndarray,
+    K: np.ndarray,
+    seen: np.ndarray,
+    original: np.ndarray,
+    aimed: np.ndarray,
+    U: np.ndarray,
+    scaling: float,
+    softcap: float | None = None,
+) -> Swap:
+    """Return attention before and after each query takes another's coordinates: q̃ = q + U Uᵀ(q' − q).
+
+    This is the query's counterpart of eq. 8–10. q, other: (n, d), the queries and the ones they take coordinates from;
+    K: (n, m, d), keys of each query's prompt, of which seen: (n, m) bool are there and visible; original, aimed: (n,)
+    positions among the m of the two keys to report; U: (d, r) orthonormal. A changed query changes the logit of every
+    key, so attention is a softmax over the keys given: what the head attends to elsewhere is left out.
+    """
+    rows, q = np.arange(len(q)), np.asarray(q, np.float64)
+
+    def attention(q: np.ndarray) -> np.ndarray:
+        logits = np.where(seen, capped(scaling * np.einsum("nd,nmd->nm", q, K, dtype=np.float64), softcap), -np.inf)
+        logits -= logits.max(axis=1, keepdims=True)
+        weight = np.exp(logits)
+        return weight / weight.sum(axis=1, keepdims=True)
+
+    before, after = attention(q), attention(q + (other - q) @ U @ U.T)
+    return Swap(before[rows, original], before[rows, aimed], after[rows, original], after[rows, aimed])
 
 
 @dataclass(frozen=True)
 class Condition:
-    """Means of n swaps in one subspace.
+    """Means over n swaps in one subspace of `rank` dimensions, or over the same n swaps in several random subspaces.
 
-    delta_p: attention the target gains. flip_rate: of the rows where the original had more attention than the target,
-    the share where the target has more afterwards; None without such rows.
-
-    ci: 95 % intervals, {name: (low, high)}: bootstrap over rows for means, Wilson for flip_rate. Random conditions
-    average over `bases` subspaces; spread is the standard deviation over them, {name: value}. unsure: share of swaps
-    whose values after are not known to 1 % (see Swap.doubt).
+    original_before … target_after: mean attention. delta_p: mean attention that the target gains. flip_rate: of the
+    rows where the original had more attention than the target, the share where the target has more afterwards; None
+    without such rows. ci: {name: (low, high)}, 95 %, by bootstrap over rows, of flip_rate by Wilson. unsure: share of
+    swaps whose values after are not known to 1 % (see Swap.doubt). bases: number of random subspaces, and spread: the
+    standard deviation over them, {name: value}; both None for one subspace.
     """
 
     name: str
@@ -110,90 +140,75 @@ class Condition:
     bases: int | None = None
     spread: dict[str, float] | None = None
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name."""
         return asdict(self)
 
 
 def summary(name: str, swap: Swap, rank: int, seed: int = 0) -> Condition:
-    """The means of one subspace's swaps.
+    """Return the means of the swaps of n ≥ 1 rows in one subspace of dimension `rank`, called `name`.
 
-    One seed resamples the rows of all conditions alike, so that they stay paired.
+    Conditions with the same seed and rows resample the same rows, so that their intervals are paired.
     """
-    return _condition(name, [swap], rank, seed)
+    return _condition(name, [swap], rank, seed, None, None)
 
 
 def random_summary(name: str, swaps: Sequence[Swap], rank: int, seed: int = 0) -> Condition:
-    """The means over random subspaces of one rank, each swapped on the same rows, with their spread.
+    """Return the means over random subspaces of dimension `rank`, with their spread.
 
-    Raises ContrastError for fewer than 10 of them.
+    swaps: one for each subspace, all of the same rows. Raises ContrastError for fewer than 10.
     """
     if len(swaps) < LEAST_BASES:
         raise ContrastError(f"a random baseline needs {LEAST_BASES} or more random subspaces, not {len(swaps)}")
-    return _condition(name, swaps, rank, seed, bases=len(swaps), spread=_spread(swaps))
+    return _condition(name, swaps, rank, seed, len(swaps), _spread(swaps))
 
 
 def features_and_randoms(
     conditions: Iterable[T], bases: Callable[[T], int | None] = attrgetter("bases")
 ) -> tuple[list[T], list[T]]:
-    """(features' conditions, random conditions): the i-th random one has the rank of the i-th feature.
+    """Return (features' conditions, random conditions); the i-th random one has the rank of the i-th feature.
 
-    conditions: those of one or several interventions, features before randoms in each. bases: reads of a condition how
-    many random subspaces it averages over; a feature's has None.
+    conditions: of one or several interventions, each with its features before its randoms. bases: reads from a condition
+    how many random subspaces it averages over; None for a feature's.
     """
-    features, randoms = [], []
+    features: list[T] = []
+    randoms: list[T] = []
     for condition in conditions:
         (randoms if bases(condition) else features).append(condition)
     assert len(features) == len(randoms), "each feature has its random baseline"
     return features, randoms
 
 
-def _condition(name: str, swaps: Sequence[Swap], rank: int, seed: int, **more) -> Condition:
+def _condition(
+    name: str, swaps: Sequence[Swap], rank: int, seed: int, bases: int | None, spread: dict[str, float] | None
+) -> Condition:
     rows = np.stack([np.mean([getattr(s, m) for s in swaps], axis=0) for m in MEANS], axis=1)  # (n, 5)
     assert len(rows), "a condition has at least one row"
     could, rates = int(swaps[0].could_flip.sum()), _flip_rates(swaps)
     low, high = np.quantile(bootstrap(rows, seed), [0.025, 0.975], axis=0)
     ci = {m: (float(a), float(b)) for m, a, b in zip(MEANS, low, high)}
     if could:
-        ci["flip_rate"] = wilson(np.mean(rates) * could, could)
-    means, flip_rate = map(float, rows.mean(axis=0)), float(np.mean(rates)) if could else None
-    unsure = float(np.mean([np.mean(s.doubt > UNSURE) for s in swaps]))
-    return Condition(name, int(rank), len(rows), *means, flip_rate, ci, unsure, **more)
+        ci["flip_rate"] = wilson(float(np.mean(rates)) * could, could)
+    return Condition(
+        name,
+        int(rank),
+        len(rows),
+        **{m: float(value) for m, value in zip(MEANS, rows.mean(axis=0))},
+        flip_rate=float(np.mean(rates)) if could else None,
+        ci=ci,
+        unsure=float(np.mean([np.mean(s.doubt > UNSURE) for s in swaps])),
+        bases=bases,
+        spread=spread,
+    )
 
 
 def _flip_rates(swaps: Sequence[Swap]) -> list[float]:
+    """The flip rate of each subspace; empty where no row could flip."""
     return [float(s.flipped.sum() / s.could_flip.sum()) for s in swaps if s.could_flip.any()]
 
 
 def _spread(swaps: Sequence[Swap]) -> dict[str, float]:
+    """The standard deviation over subspaces of what a swap changes."""
     spread = {m: float(np.std([getattr(s, m).mean() for s in swaps], ddof=1)) for m in MEANS[2:]}
     rates = _flip_rates(swaps)
     return spread | ({"flip_rate": float(np.std(rates, ddof=1))} if rates else {})
-
-
-def swap_query(
-    q: np.ndarray,
-    other: np.ndarray,
-    K: np.ndarray,
-    seen: np.ndarray,
-    original: np.ndarray,
-    aimed: np.ndarray,
-    U: np.ndarray,
-    scaling: float,
-    softcap: float | None = None,
-) -> Swap:
-    """Attention when q̃ = q + U Uᵀ(q' − q), the query's counterpart of eq. 8–10.
-
-    q, other: (n, d); K: (n, m, d) keys of each query's prompt, of which seen: (n, m) bool are there and visible;
-    original, aimed: (n,) columns of the two keys; U: (d, r) orthonormal. A changed query changes the logit of every
-    key: attention is among the keys given, and leaves out what the head attends to elsewhere.
-    """
-    rows, q = np.arange(len(q)), np.asarray(q, np.float64)
-
-    def attention(q: np.ndarray) -> np.ndarray:
-        logits = np.where(seen, capped(scaling * np.einsum("nd,nmd->nm", q, K, dtype=np.float64), softcap), -np.inf)
-        logits -= logits.max(axis=1, keepdims=True)
-        weight = np.exp(logits)
-        return weight / weight.sum(axis=1, keepdims=True)
-
-    before, after = attention(q), attention(q + (other - q) @ U @ U.T)
-    return Swap(before[rows, original], before[rows, aimed], after[rows, original], after[rows, aimed])

@@ -1,4 +1,4 @@
-"""Projection: queries and keys in a feature's coordinates, drawn together by PCA or UMAP."""
+"""Projection: queries and keys in a feature's coordinates, put on common axes by PCA or UMAP."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _one_at_a_time = threading.Lock()
 
 @dataclass(frozen=True)
 class Projection:
-    """Points to draw: query (n, c), key (m, c) on common axes. explained: (c,) shares of variance, None for UMAP."""
+    """Points on common axes: query (n, c), key (m, c). explained: (c,) shares of variance; None for UMAP."""
 
     query: np.ndarray
     key: np.ndarray
@@ -24,20 +24,20 @@ class Projection:
 
 
 def project(q: np.ndarray, k: np.ndarray, subspace: Subspace) -> tuple[np.ndarray, np.ndarray]:
-    """(n, r), (m, r): q: (n, d) in U and k: (m, d) in V.
+    """Return the coordinates (n, r) of q: (n, d) in U and (m, r) of k: (m, d) in V.
 
-    Coordinate i of a query and of a key mean the same only because u_i and v_i are one pair, turned together. Where a
-    union is wider in one space, its directions without a partner are left out.
+    Coordinate i of queries and of keys can be compared because u_i and v_i are one pair. Where a union is wider in one
+    space, its directions without a partner are left out.
     """
     r = min(subspace.U.shape[1], subspace.V.shape[1])
     return q @ subspace.U[:, :r], k @ subspace.V[:, :r]
 
 
 def pca(q: np.ndarray, k: np.ndarray, n_components: int = 3) -> Projection:
-    """Joint principal components of queries (n, r) and keys (m, r), centred by their common mean; of r axes at most.
+    """Return joint principal components of queries (n, r) and keys (m, r), centred by their common mean.
 
-    Takes projected coordinates, or raw vectors for the view without a subspace. Each axis points where its largest
-    loading is positive.
+    q, k: coordinates from `project`, or vectors as they are. There are min(n_components, r) axes; the sign of an axis
+    makes its largest loading positive.
     """
     points = np.concatenate([q, k]).astype(np.float64)
     points -= points.mean(axis=0)
@@ -50,9 +50,9 @@ def pca(q: np.ndarray, k: np.ndarray, n_components: int = 3) -> Projection:
 
 
 def umap(q: np.ndarray, k: np.ndarray, n_components: int = 3, n_neighbors: int = 15, seed: int = 0) -> Projection:
-    """Joint UMAP of queries (n, r) and keys (m, r), the same picture for the same seed; distances in it have no scale.
+    """Return a joint UMAP of queries (n, r) and keys (m, r), the same for the same seed; distances have no scale.
 
-    Raises ContrastError when there are not more points than neighbours.
+    Raises ContrastError unless 2 ≤ n_neighbors < n + m.
     """
     from umap import UMAP
 
@@ -69,9 +69,9 @@ def umap(q: np.ndarray, k: np.ndarray, n_components: int = 3, n_neighbors: int =
 
 
 def sample(groups: np.ndarray, most: int, seed: int = 0) -> np.ndarray:
-    """At most `most` positions in groups: (n,), ascending.
+    """Return at most `most` positions in groups: (n,), ascending, drawn at random by `seed`.
 
-    As many of each group as of any other, until one runs out.
+    Each group gives equally many, until it has no more.
     """
     _, group = np.unique(groups, return_inverse=True)
     order = np.lexsort((np.random.default_rng(seed).random(len(group)), group))
@@ -81,12 +81,12 @@ def sample(groups: np.ndarray, most: int, seed: int = 0) -> np.ndarray:
 
 
 def balanced(q: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """q M and k M⁻¹ of q: (n, r), k: (m, r) in a subspace's coordinates, with one symmetric M > 0: every q · k stays.
+    """Choose M so that queries q M and keys k M⁻¹ have equal second moments; return both. Attention does not change.
 
-    W_Q → M W_Q, W_K → M⁻ᵀ W_K leaves a head's attention as it is, and training may end in any such M: in one, queries
-    and keys of a value lie together, in another they do not. M² is the geometric mean of Σ_q⁻¹ and Σ_k, so that M Σ_q M
-    = M⁻¹ Σ_k M⁻¹ with Σ = E[x xᵀ]. Where either side lacks a direction no M is determined: q and k are returned as they
-    are.
+    q: (n, r), k: (m, r), coordinates in a subspace. Training may end in any basis W_Q → M W_Q, W_K → M⁻ᵀ W_K, as each
+    gives the same logits; in some, queries and keys of one value lie together, in others they do not. M is symmetric
+    and positive: M² is the geometric mean of Σ_q⁻¹ and Σ_k with Σ = E[x xᵀ]. Where queries or keys do not span all r
+    directions there is no such M, and q and k are returned as they are.
     """
     q, k = (np.asarray(x, np.float64) for x in (q, k))
     Sigma_q, Sigma_k = (x.T @ x / len(x) for x in (q, k))
@@ -101,5 +101,6 @@ def balanced(q: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _power(Sigma: np.ndarray, exponent: float) -> np.ndarray:
+    """A power of a symmetric positive matrix."""
     values, vectors = np.linalg.eigh(Sigma)
     return (vectors * values**exponent) @ vectors.T

@@ -1,4 +1,4 @@
-"""The rank of ΔC, three ways: dimensions that carry its energy, that are significant, that another half confirms."""
+"""The rank of ΔC, three ways (by energy, by a test, by cross-validation), and its canonical correlations."""
 
 from __future__ import annotations
 
@@ -11,24 +11,40 @@ from qkstore.errors import ContrastError
 from qkstore.subspace import SAME
 from qkstore.subspace import rank as energy_rank
 
-LEVEL = 0.05  # how often one dimension too many is found where the true ones are all strong
-BLOCKS = 400
-REPLICATES = 399  # one p-value in 400
-SPLITS = 10
-REPLICATES_AT_ONCE = 50  # replicates at a time
+LEVEL = 0.05  # of the test: how often it gives one dimension too many where the true ones are all strong
+LEAST = 10  # queries: fewer have too few random signs for a p-value of LEVEL
+BLOCKS = 400  # of queries, that get a random sign each
+REPLICATES = 399  # so that a p-value is a multiple of 1/400
+REPLICATES_AT_ONCE = 50  # bounds the memory
 FEW = 1024  # queries: with fewer, what the top directions absorb of the noise matters
 REFITS = 199  # replicates that are decomposed anew, where queries are few
-LEAST = 10  # queries: fewer have too few random signs for a p-value of LEVEL
+SPLITS = 10  # random halvings of the cross-validation
+
+
+def units(
+    q: np.ndarray, k: np.ndarray, pairs: Pairs, centred: bool = False, summed: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return each query x and its key contrast c, both (n, d) float64, with mean x cᵀ = ΔC.
+
+    q: (n, d), k: (m, d), pairs: localised, so that every row of q and k occurs. c is n times the sum over the query's
+    pairs of coefficient · k. centred, summed: as in ContrastiveCovariance. Where centred, both x and c are: ΔC is the
+    same, and x cᵀ − ΔC is then a query's whole part in its sampling error.
+    """
+    from scipy.sparse import csr_array
+
+    n = len(q)
+    W = csr_array((n * pairs.coefficient(summed), (pairs.query, pairs.key)), shape=(n, len(k)))
+    x, c = q.astype(np.float64), W @ k.astype(np.float64)
+    return (x - x.mean(axis=0), c - c.mean(axis=0)) if centred else (x, c)
 
 
 @dataclass(frozen=True)
 class Rank:
-    """Three ranks of one ΔC. They answer different questions, so none is the right one.
+    """Three ranks of one ΔC, which answer different questions.
 
-    energy: singular values that hold 99 % of ‖ΔC‖²_F, the paper's rule. statistical: dimensions beyond sampling error,
-    at `level`; p_values: those of rank ≤ 0, 1, … as far as tested, the last one not rejected (unless all are).
-    cross_validated: dimensions that hold 99 % of the energy which other queries confirm. n: queries, the units of all
-    three.
+    energy: how many singular values hold 99 % of ‖ΔC‖²_F, the paper's rule. statistical: how many dimensions exceed
+    sampling error at `level`; p_values: of rank ≤ 0, ≤ 1, … up to and with the first above `level`.
+    cross_validated: how many dimensions hold 99 % of the energy that other queries confirm. n: queries.
     """
 
     energy: int
@@ -40,16 +56,16 @@ class Rank:
 
     @property
     def weak(self) -> int:
-        """Dimensions that are statistically there beyond those that hold 99 % of ‖ΔC‖².
+        """How many dimensions are statistically there beyond those that hold 99 % of ‖ΔC‖²_F; 0 or more.
 
-        They are in superposition, or weak by themselves. A toy head without room for both latents (r1 + r2 > d_head)
-        has some more often than one with room.
+        They are in superposition with another feature, or weak. Toy heads without room for both latents
+        (r1 + r2 > d_head) have some more often than those with room.
         """
         return max(0, self.statistical - self.energy)
 
     @property
     def sentence(self) -> str:
-        """What the energy rank and the statistical rank say together."""
+        """What the energy rank and the statistical rank say together, as one sentence."""
         there, held = _dimensions(self.statistical), _dimensions(self.energy)
         if self.statistical == 0:
             return "ΔC is no larger than sampling error: no dimension is statistically there."
@@ -67,25 +83,12 @@ class Rank:
         return f"{there} statistically there, as many as hold 99 % of ‖ΔC‖²."
 
 
-def units(
-    q: np.ndarray, k: np.ndarray, pairs: Pairs, centred: bool = False, summed: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """A query and its key contrast for each unit: x, c (n, d) with mean x cᵀ = ΔC.
-
-    q: (n, d), k: (m, d), pairs: localised. c is the sum over the query's pairs of coefficient · k, times n. centred,
-    summed: as in ContrastiveCovariance; when centred, both x and c are, which leaves ΔC and makes x cᵀ − ΔC the whole
-    of a query's part in its error.
-    """
-    from scipy.sparse import csr_array
-
-    n = len(q)
-    W = csr_array((n * pairs.coefficient(summed), (pairs.query, pairs.key)), shape=(n, len(k)))
-    x, c = q.astype(np.float64), W @ k.astype(np.float64)
-    return (x - x.mean(axis=0), c - c.mean(axis=0)) if centred else (x, c)
+def _dimensions(n: int) -> str:
+    return "1 dimension is" if n == 1 else f"{n} dimensions are"
 
 
 def ranks(x: np.ndarray, c: np.ndarray, level: float = LEVEL, seed: int = 0) -> Rank:
-    """The three ranks of ΔC = mean x cᵀ, from the units x, c: (n, d).
+    """Return the three ranks of ΔC = mean x cᵀ, from x, c: (n, d) as `units` gives them.
 
     Raises ContrastError for fewer than LEAST queries.
     """
@@ -96,15 +99,18 @@ def ranks(x: np.ndarray, c: np.ndarray, level: float = LEVEL, seed: int = 0) -> 
 
 
 def statistical(x: np.ndarray, c: np.ndarray, level: float = LEVEL, seed: int = 0) -> list[float]:
-    """p-values of rank ≤ 0, ≤ 1, … of ΔC = mean x cᵀ, up to and with the first above `level`: its place is the rank.
+    """Return the p-values of rank ≤ 0, ≤ 1, … of ΔC = mean x cᵀ, up to and with the first above `level`.
 
-    ΔC less its top j singular directions on both sides, against what sampling error leaves there. A replicate of that
-    error is the sum of centred blocks of queries under random signs; queries count as independent. x and c are
-    half-whitened first (second moment to the power −1/4), which changes no rank: it lies between ΔC, where one strong
-    direction hides the weak ones, and canonical correlations, where every direction of noise counts in full. The top
-    directions are fitted, and take some of the noise along: with few queries, what is not rejected at first is compared
-    with replicates that were decomposed anew. bench/rank.py has the figures.
-    Raises ContrastError for fewer than LEAST queries.
+    The index of that first one is the rank; where none is above, all d dimensions are there. x, c: (n, d); queries
+    count as independent.
+
+    Rank ≤ j is tested by the norm of ΔC without its top j singular directions, against the same norm of replicates of
+    the sampling error: sums of centred blocks of queries under random signs. x and c are half-whitened first (second
+    moment to the power −1/4). That changes no rank, and lies between ΔC itself, where one strong direction hides weak
+    ones, and canonical correlations, where every direction of noise counts in full. The top directions are fitted to
+    the data and absorb some noise; so with fewer than FEW queries a rank that is not rejected is tested again, with
+    replicates that are decomposed as ΔC is. Error rates: bench/rank.py. Raises ContrastError for fewer than LEAST
+    queries.
     """
     if len(x) < LEAST:
         raise ContrastError(f"the rank of ΔC is tested with {LEAST} queries or more; the contrast has {len(x)}")
@@ -126,11 +132,11 @@ def statistical(x: np.ndarray, c: np.ndarray, level: float = LEVEL, seed: int = 
 
 
 def cross_validated(x: np.ndarray, c: np.ndarray, seed: int = 0, energy: float = 0.99) -> int:
-    """Dimensions that hold 99 % of the energy which one half B of the queries confirms in the other half's SVD.
+    """Return how many dimensions hold `energy` of what one half of the queries confirms in the other half's SVD.
 
-    The energy is Σ_j u_jᵀ ΔC_B v_j s_j; mean over SPLITS random halvings, both ways. The 99 % are of the largest
-    cumulative sum, as what follows it is noise. 0 where nothing is confirmed. No threshold by spread: that finds fewer
-    of the true dimensions.
+    Dimension j of half A has the confirmed energy s_j · u_jᵀ ΔC_B v_j, averaged over SPLITS random halvings, both ways.
+    `energy` is a share of the largest cumulative sum, as what follows that is noise. 0 where nothing is confirmed.
+    x, c: (n, d).
     """
     n, rng, total = len(x), np.random.default_rng(seed), x.T @ c
     confirmed = np.zeros(min(total.shape))
@@ -145,20 +151,17 @@ def cross_validated(x: np.ndarray, c: np.ndarray, seed: int = 0, energy: float =
 
 
 def _half_whitened(x: np.ndarray) -> np.ndarray:
-    """(n, r) x = U S Vᵀ as U √S: the same directions, with the roots of their sizes.
-
-    Directions of rounding alone are left out.
-    """
+    """(n, r) U √S of x = U S Vᵀ: x times its second moment to the power −1/4, without directions of rounding alone."""
     U, S, _ = np.linalg.svd(x, full_matrices=False)
     kept = S > SAME * S[0]
     return U[:, kept] * np.sqrt(S[kept])
 
 
 def _blocks(x: np.ndarray, c: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(BLOCKS or n, p, m) each block's part of mean x cᵀ less its share of the whole.
+    """(b, p, m) float32: the part in mean x cᵀ of b = min(BLOCKS, n) random blocks, each less its share of the whole.
 
-    Scaled so that their sum under random signs has the covariance of the mean's error: centring takes as much from it
-    as the blocks' squared shares add up to.
+    Scaled so that their sum under random signs has the covariance of the mean's error: centring the blocks reduces that
+    covariance by the sum of their squared shares.
     """
     n, whole = len(x), x.T @ c / len(x)
     parts = np.array_split(rng.permutation(n), min(BLOCKS, n))
@@ -170,7 +173,7 @@ def _blocks(x: np.ndarray, c: np.ndarray, rng: np.random.Generator) -> np.ndarra
 
 
 def _null(blocks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(REPLICATES, min(p, m)) norm of each replicate less its first j rows and columns, for every j."""
+    """(REPLICATES, min(p, m)) norm of each replicate without its first j rows and columns, for every j."""
     _, p, m = blocks.shape
     j, out = np.arange(min(p, m)), np.empty((REPLICATES, min(p, m)))
     for start in range(0, REPLICATES, REPLICATES_AT_ONCE):
@@ -188,33 +191,29 @@ def _replicates(blocks: np.ndarray, n: int, rng: np.random.Generator) -> np.ndar
 
 
 def _left(S: np.ndarray, replicates: np.ndarray, j: int) -> np.ndarray:
-    """(n,) what is left of ΔC's top j directions plus a replicate, once its own top j are taken away."""
+    """(n,) norm of ΔC's top j directions plus each replicate, without the top j directions of that sum."""
     fitted = replicates.astype(np.float64)
     fitted[:, np.arange(j), np.arange(j)] += S[:j]
     return np.linalg.norm(np.linalg.svd(fitted, compute_uv=False)[:, j:], axis=1)
 
 
-def _dimensions(n: int) -> str:
-    return "1 dimension is" if n == 1 else f"{n} dimensions are"
+# -- canonical correlations ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Canonical:
-    """values: (r,) correlations in 0…1, descending.
-
-    chance: about how large the largest is if queries and key contrasts are independent.
-    """
+    """values: (r,) canonical correlations in 0…1, descending. chance: about how large the largest is by chance."""
 
     values: np.ndarray
     chance: float
 
 
 def canonical(x: np.ndarray, c: np.ndarray) -> Canonical:
-    """Canonical correlations of queries and key contrasts x, c: (n, d), as `qkstore.rank.units` gives them.
+    """Return the canonical correlations of queries and key contrasts x, c: (n, d), as `units` gives them.
 
-    They are the singular values of ΔC with both sides whitened. W_Q → M W_Q, W_K → M⁻ᵀ W_K leaves every logit as it is,
-    and these too, but neither the singular values of ΔC nor its 99 % rank. Second moments are not centred, unless x and
-    c are. Computed from orthonormal bases of x and c themselves: moment matrices would square their condition.
+    They are the singular values of ΔC with both sides whitened. W_Q → M W_Q, W_K → M⁻ᵀ W_K changes neither the logits
+    nor these, but it changes the singular values of ΔC and its 99 % rank. Second moments are about 0 unless x and c are
+    centred. Computed from orthonormal bases of x and c, because moment matrices would square the condition number.
     """
     Q, K = _basis(x), _basis(c)
     values = np.linalg.svd(Q.T @ K, compute_uv=False).clip(0.0, 1.0)
@@ -222,15 +221,15 @@ def canonical(x: np.ndarray, c: np.ndarray) -> Canonical:
 
 
 def chance(n: int, p: int, m: int) -> float:
-    """The largest canonical correlation that chance gives: the upper edge for n independent pairs (Wachter 1980).
+    """Return the largest canonical correlation expected of n independent pairs: the upper edge (Wachter 1980).
 
-    p and m are the dimensions of the two sides; the edge is 1 where p + m ≥ n.
+    p, m: dimensions of the two sides. The edge is 1 where p + m ≥ n.
     """
     a, b = p / n, m / n
     return float(np.sqrt(a * (1 - b)) + np.sqrt(b * (1 - a))) if a + b < 1 else 1.0
 
 
 def _basis(x: np.ndarray) -> np.ndarray:
-    """(n, r) orthonormal basis of the columns of x: (n, d), without directions that are rounding alone."""
+    """(n, r) orthonormal basis of the columns of x: (n, d), without directions of rounding alone."""
     U, S, _ = np.linalg.svd(np.asarray(x, np.float64), full_matrices=False)
     return U[:, S > SAME * S[0]]

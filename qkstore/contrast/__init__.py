@@ -1,5 +1,14 @@
-"""A contrast: a rule in SQL that yields positive and negative pairs."""
+"""Contrasts: rules in SQL that select positive and negative pairs; built in, checked, and read back in words."""
 
-from qkstore.contrast.contrast import CENTRINGS, WEIGHTINGS, Contrast, label_choices, labels, pairs
+from qkstore.contrast.contrast import (
+    CENTRINGS,
+    WEIGHTINGS,
+    Centring,
+    Contrast,
+    Weighting,
+    label_choices,
+    labels,
+    pairs,
+)
 
-__all__ = ["CENTRINGS", "WEIGHTINGS", "Contrast", "label_choices", "labels", "pairs"]
+__all__ = ["CENTRINGS", "WEIGHTINGS", "Centring", "Contrast", "Weighting", "label_choices", "labels", "pairs"]

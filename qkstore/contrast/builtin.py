@@ -1,6 +1,8 @@
-"""The contrasts of the paper's experiments, and the authors' variants of them under names of their own."""
+"""The built-in contrasts: those of the paper's text, and the authors' scripts' variants, named authors/…"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from qkstore.contrast.contrast import Contrast
 from qkstore.errors import ContrastError, near
@@ -109,10 +111,11 @@ BOXES = (
 
 
 def latent(name: str, variant: str = "triplet") -> Contrast:
-    """The contrast of one latent of a toy head: keys with the query's value of it against others (section 3).
+    """Return the contrast of one latent (z1 or z2) of a toy head: keys with the query's value of it against others.
 
-    Built on triplets of that latent, judged in whole contexts. There only the key that is sought is positive, as others
-    may have the same value by chance.
+    Section 3. It is built on the prompts of `variant` that vary this latent, and judged in whole contexts, where only
+    the key that is sought is positive, as others may share the value by chance. variant: "triplet", or "exact" for
+    triplets that share everything else too.
     """
     return Contrast(
         name=name if variant == "triplet" else f"{variant}/{name}",
@@ -137,7 +140,7 @@ LATENTS = (latent("z1"), latent("z2"), latent("z1", "exact"), latent("z2", "exac
 
 
 def category(name: str | int | float | bool) -> Contrast:
-    """The contrast of one category: prompts that ask for it, its items against the others."""
+    """Return the contrast of one category (section 5.1): its items against the others, in prompts that ask for it."""
     value = str(name).replace("'", "''")
     return CATEGORY.replace(
         name=f"category:{name}",
@@ -147,7 +150,7 @@ def category(name: str | int | float | bool) -> Contrast:
 
 
 def authors_category(name: str | int | float | bool) -> Contrast:
-    """The authors' script for one category: positives and negatives are summed, not averaged."""
+    """Return the authors' script's contrast of one category: positives and negatives are summed, not averaged."""
     return category(name).replace(
         name=f"authors/category:{name}",
         weighting="sum",
@@ -156,9 +159,9 @@ def authors_category(name: str | int | float | bool) -> Contrast:
 
 
 def taken(name: str) -> bool:
-    """Whether a name is a built-in's, on some run or other.
+    """Return whether a name is a built-in contrast's on any run.
 
-    A contrast saved under such a name would take the built-in's place for everybody.
+    A contrast saved under such a name would replace the built-in for everybody.
     """
     return (
         name in {CATEGORY.name, *(c.name for c in (*BOXES, REFLEXIVE, *LATENTS))}
@@ -168,35 +171,39 @@ def taken(name: str) -> bool:
 
 
 def contrasts(run: Run) -> list[Contrast]:
-    """The built-in contrasts whose labels this run has."""
+    """Return the built-in contrasts whose labels the run has."""
     q, k = set(run.columns["q"]), set(run.columns["k"])
-    found: list[Contrast] = []
+    built_in: list[Contrast] = []
     if {"queried_order", "counterfactual_id"} <= q and "order_id" in k:
-        found += BOXES
-        found += [REFLEXIVE] * ("reflexive" in run.values("variant", "q"))
+        built_in += BOXES
+        built_in += [REFLEXIVE] * ("reflexive" in run.values("variant", "q"))
     if {"factor", "z1", "z2"} <= q and "side" in k:
-        found += LATENTS
+        built_in += LATENTS
     if "queried_category" in q and "category" in k:
         names = run.values("queried_category", "q")
-        found += [CATEGORY, *(category(n) for n in names), *(authors_category(n) for n in names)]
-    return found
+        built_in += [CATEGORY, *(category(n) for n in names), *(authors_category(n) for n in names)]
+    return built_in
 
 
-def features(run: Run, saved: list[Contrast] = ()) -> dict[str, tuple[Contrast, ...]]:
-    """{name: contrasts} of all that can be asked of a run; `category:*` is the span of every category's direction.
+def features(run: Run, saved: Sequence[Contrast] = ()) -> dict[str, tuple[Contrast, ...]]:
+    """Return {name: its contrasts} of everything that can be asked of a run, built-in and saved.
 
-    A saved contrast hides a built-in of its name, in that span too.
+    A name has one contrast, except `category:*`, which has those of all categories: their subspaces' span. A saved
+    contrast hides a built-in of its name, in that span too.
     """
     built_in = [c.name for c in contrasts(run)]
-    named = {c.name: (c,) for c in (*contrasts(run), *saved)}
+    named: dict[str, tuple[Contrast, ...]] = {c.name: (c,) for c in (*contrasts(run), *saved)}
     members = tuple(named[name][0] for name in built_in if name.startswith("category:"))
     if members:
         named.setdefault("category:*", members)
     return named
 
 
-def feature(run: Run, name: str, saved: list[Contrast] = ()) -> tuple[Contrast, ...]:
-    """The contrasts that a name stands for: one, or every member of a span; raises ContrastError."""
+def feature(run: Run, name: str, saved: Sequence[Contrast] = ()) -> tuple[Contrast, ...]:
+    """Return the contrasts that a name stands for, one or several (see `features`).
+
+    Raises ContrastError, with the names there are, for any other name.
+    """
     known = features(run, saved)
     if name not in known:
         raise ContrastError(f"no contrast {name!r} for run {run.name!r}; {near(name, known)}")

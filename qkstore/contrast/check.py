@@ -1,40 +1,45 @@
-"""The check of a contrast before it is saved: too few pairs, imbalance, and labels that differ between the sides."""
+"""The check of a contrast before it is saved: few queries, imbalance, leaks, tied labels, words not held out."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import Any
 
 from qkstore.contrast.contrast import Contrast
 from qkstore.errors import ContrastError
 from qkstore.run import Run
 from qkstore.sql import guard, worker
 
-FEW_QUERIES = 100
-NOTES = ("partly", "tied")
+FEW_QUERIES = 100  # with fewer, the rank is mostly noise
+MOST_RATIO = 50  # of the larger side's pairs to the smaller's
+TIED = 0.9  # difference, between the sides, of how often two labels are equal
 WORDS = {"entity": "entities", "item": "items"}  # labels of a key whose values the test split is to hold out
-MOST_RATIO = 50
+NOTES = ("partly", "tied")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to know about a contrast. kind: few, imbalance, seen, leak (a warning), or partly, tied (a note)."""
+    """One thing to know about a contrast. kind: few, imbalance, seen or leak (warnings); partly or tied (notes)."""
 
     kind: str
     text: str
 
     @property
     def warns(self) -> bool:
+        """Whether it is a warning rather than a note."""
         return self.kind not in NOTES
 
 
 def check(run: Run, contrast: Contrast, split: str | None = None) -> list[Finding]:
-    """Findings on a contrast over a run's split; warnings first. Raises ContrastError when a side is empty.
+    """Return what there is to know about a contrast on a run, warnings first.
 
-    A leak is a key label that is constant on one side and varies on the other though the contrast does not name it:
-    with one mean query it gives ΔC a direction that has nothing to do with the feature. Tied labels tell the sides
-    apart too: the contrast cannot separate its feature from them. A word is seen if it is on a positive key of the test
-    split and ΔC is built on it too.
+    split: look at the pairs of this split only; None looks at all. Raises ContrastError where a side is empty.
+
+    leak: a key label that the contrast does not name is constant on one side and varies on the other. Through the mean
+    query it gives ΔC a direction that has nothing to do with the feature; with centred queries it is a note, `tied`.
+    tied: a label tells the sides apart as well as the feature does, so the contrast cannot tell them apart. seen,
+    partly: all, or some, words of the test split's positive keys are in train pairs too.
     """
     sides = _Sides(run, contrast, split)
     findings = _size(sides) + _leaks(contrast, sides) + _tied(sides) + _seen(run, contrast)
@@ -42,9 +47,9 @@ def check(run: Run, contrast: Contrast, split: str | None = None) -> list[Findin
 
 
 class _Sides:
-    """Per side: pairs, queries, the number of values of every key label, and how often it equals a query label."""
+    """Of each side: pairs, queries, the values of every key label, and how often a key label equals a query label."""
 
-    def __init__(self, run: Run, contrast: Contrast, split: str | None):
+    def __init__(self, run: Run, contrast: Contrast, split: str | None) -> None:
         labels = set(run.token_labels) | set(run.prompt_labels)
         named = _named(contrast)
         self.labels = [c for c in run.columns["k"] if c in labels and ("k", c) not in named]
@@ -71,7 +76,8 @@ class _Sides:
                 f"contrast {contrast.name!r} has {n_pos:,} positive and {n_neg:,} negative pairs; both sides are needed"
             )
 
-    def both(self, index: int) -> tuple:
+    def both(self, index: int) -> tuple[Any, Any]:
+        """(on +, on −) of measure `index`."""
         return self.by_sign[1][index], self.by_sign[-1][index]
 
     def label(self, i: int) -> tuple[tuple[int, int], tuple[str, str]]:
@@ -79,42 +85,37 @@ class _Sides:
         return self.both(3 + 2 * i), self.both(4 + 2 * i)
 
     def relation(self, i: int) -> tuple[float, float]:
+        """(on +, on −) how often the labels of relation i are equal."""
         return self.both(3 + 2 * len(self.labels) + i)
 
 
 def _size(sides: _Sides) -> list[Finding]:
+    """Few queries, and sides of very different size."""
     (n_pos, n_neg), (q_pos, q_neg) = sides.both(1), sides.both(2)
-    found = []
+    findings = []
     if min(q_pos, q_neg) < FEW_QUERIES:
-        found.append(
-            Finding(
-                "few",
-                (
-                    f"few queries: {q_pos:,} with a positive key, {q_neg:,} with a negative one; "
-                    f"below {FEW_QUERIES} the rank is mostly noise"
-                ),
-            )
+        text = (
+            f"few queries: {q_pos:,} with a positive key, {q_neg:,} with a negative one; "
+            f"below {FEW_QUERIES} the rank is mostly noise"
         )
+        findings.append(Finding("few", text))
     if max(n_pos, n_neg) > MOST_RATIO * min(n_pos, n_neg):
-        found.append(
-            Finding(
-                "imbalance",
-                (
-                    f"imbalance: {n_pos:,} positive against {n_neg:,} negative pairs; "
-                    "weigh each query the same, or narrow the larger side"
-                ),
-            )
+        text = (
+            f"imbalance: {n_pos:,} positive against {n_neg:,} negative pairs; "
+            "weigh each query the same, or narrow the larger side"
         )
-    return found
+        findings.append(Finding("imbalance", text))
+    return findings
 
 
 def _leaks(contrast: Contrast, sides: _Sides) -> list[Finding]:
-    found: dict[str, list[str]] = defaultdict(list)
+    """Labels that are constant on one side and vary on the other."""
+    constant: dict[str, list[str]] = defaultdict(list)
     for i, label in enumerate(sides.labels):
         (n_pos, n_neg), (a, b) = sides.label(i)
         if min(n_pos, n_neg) == 1 < max(n_pos, n_neg):
             side, value = ("positive", a) if n_pos == 1 else ("negative", b)
-            found[side].append(f"k.{label} is always {value!r}")
+            constant[side].append(f"k.{label} is always {value!r}")
     remedy = (
         "queries are centred, which takes it out"
         if contrast.centring == "queries"
@@ -123,39 +124,33 @@ def _leaks(contrast: Contrast, sides: _Sides) -> list[Finding]:
     kind = "tied" if contrast.centring == "queries" else "leak"
     return [
         Finding(kind, f"leak: on the {side} side {' and '.join(what)}, on the other it varies; {remedy}")
-        for side, what in found.items()
+        for side, what in constant.items()
     ]
 
 
 def _tied(sides: _Sides) -> list[Finding]:
-    found = []
+    """Labels, or equal labels of query and key, that tell the sides apart."""
+    findings = []
     for i, label in enumerate(sides.labels):
         (n_pos, n_neg), (a, b) = sides.label(i)
         if n_pos == n_neg == 1 and a != b:
-            found.append(Finding("tied", f"k.{label} is {a} on the positive side and {b} on the negative"))
+            findings.append(Finding("tied", f"k.{label} is {a} on the positive side and {b} on the negative"))
     for i, (a, b) in enumerate(sides.relations):
         pos, neg = sides.relation(i)
-        if abs(pos - neg) > 0.9:
-            found.append(
-                Finding(
-                    "tied",
-                    (
-                        f"k.{a} equals q.{b} in {pos:.0%} of the positive pairs and {neg:.0%} of the negative: "
-                        "the contrast cannot tell its feature from that"
-                    ),
-                )
+        if abs(pos - neg) > TIED:
+            text = (
+                f"k.{a} equals q.{b} in {pos:.0%} of the positive pairs and {neg:.0%} of the negative: "
+                "the contrast cannot tell its feature from that"
             )
-    return found
+            findings.append(Finding("tied", text))
+    return findings
 
 
 def _seen(run: Run, contrast: Contrast) -> list[Finding]:
-    """Words of the test split's positive keys that keys of the train split's pairs have too.
-
-    Only for runs that have both splits.
-    """
+    """Words of the test split's positive keys that keys of train pairs have too; none for a run without both splits."""
     if not {"train", "test"} <= set(run.splits):
         return []
-    found = []
+    findings = []
     for label, plural in WORDS.items():
         if label not in run.token_labels:
             continue
@@ -165,11 +160,14 @@ def _seen(run: Run, contrast: Contrast) -> list[Finding]:
             text = (
                 f"not held out: {how} queried {plural} of the test split are in train pairs too, {min(both)!r} for one"
             )
-            found.append(Finding(kind, f"{text}; what is judged there says nothing of words that ΔC was not built on"))
-    return found
+            findings.append(
+                Finding(kind, f"{text}; what is judged there says nothing of words that ΔC was not built on")
+            )
+    return findings
 
 
 def _words(run: Run, contrast: Contrast, label: str, split: str, kept: str = "") -> set[str]:
+    """The values of a key label over the pairs of a split."""
     sql = (
         f'SELECT DISTINCT k."{label}"::VARCHAR AS word FROM ({contrast.sql(run.columns, split)}) AS pair '
         f"JOIN k USING (key_row) {kept}"
@@ -178,5 +176,6 @@ def _words(run: Run, contrast: Contrast, label: str, split: str, kept: str = "")
 
 
 def _named(contrast: Contrast) -> set[tuple[str, str]]:
+    """The columns that a contrast names: (q or k, column)."""
     texts = (contrast.where, contrast.positive, contrast.negative)
     return set().union(*(guard.columns_used(t) for t in texts if t))

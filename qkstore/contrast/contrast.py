@@ -1,4 +1,4 @@
-"""A contrast: a rule in SQL over queries `q` and keys `k` that yields positive and negative pairs."""
+"""A contrast: a rule in SQL over queries `q` and keys `k` that selects positive and negative pairs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 
 from qkstore.contrast.sentence import count_text, sentence
 from qkstore.covariance import ContrastiveCovariance, Pairs, PermutationNull
@@ -16,25 +18,30 @@ from qkstore.errors import ContrastError, near
 from qkstore.run import Run
 from qkstore.sql import guard, worker
 
-WEIGHTINGS = {
+Weighting = Literal["pair", "query", "sum"]
+Centring = Literal["none", "queries"]
+WEIGHTINGS: dict[Weighting, str] = {
     "pair": "each pair counts the same: C± is the mean over the side's pairs (the paper's expectation)",
     "query": "each query counts the same: C± is the mean over queries of the mean over their keys",
     "sum": "each query's keys are summed, not averaged, as in the authors' category scripts",
 }
-CENTRINGS = {
+CENTRINGS: dict[Centring, str] = {
     "none": "queries as they are (eq. 5, 6)",
     "queries": "the mean query is subtracted first, which removes what every query shares",
 }
+ALWAYS = ("role", "split", "variant")  # labels that every run has
 MOST_PAIRS = 20_000_000
-
-ALWAYS = ("role", "split", "variant")
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """Three predicates over `q` and `k`, or one whole SELECT of query_row, key_row, sign [, weight] in `pairs`.
+    """Which pairs of a query and a key are positive and which are negative, in SQL.
 
-    A pair satisfies `where` and either `positive` or `negative`. Query and key may come from different prompts.
+    where, positive, negative: conditions over the columns of `q` and `k`. A pair satisfies `where` (by default, every
+    pair does) and one of the other two. Query and key may come from different prompts.
+    pairs: instead of the three, one SELECT of query_row, key_row, sign (+1 or −1) and, if wanted, weight.
+    weighting, centring: see WEIGHTINGS and CENTRINGS. name, description, author, version do not change any number.
+    Raises ContrastError for an unknown weighting or centring, for a missing side, and for conditions beside `pairs`.
     """
 
     name: str = "inline"
@@ -42,16 +49,17 @@ class Contrast:
     positive: str | None = None
     negative: str | None = None
     pairs: str | None = None
-    weighting: str = "pair"
-    centring: str = "none"
+    weighting: Weighting = "pair"
+    centring: Centring = "none"
     description: str = ""
     author: str = ""
     version: int | None = None
 
-    def __post_init__(self):
-        for value, choices, what in ((self.weighting, WEIGHTINGS, "weighting"), (self.centring, CENTRINGS, "centring")):
-            if value not in choices:
-                raise ContrastError(f"{what} {value!r}: {near(value, choices)}")
+    def __post_init__(self) -> None:
+        if self.weighting not in WEIGHTINGS:
+            raise ContrastError(f"weighting {self.weighting!r}: {near(self.weighting, WEIGHTINGS)}")
+        if self.centring not in CENTRINGS:
+            raise ContrastError(f"centring {self.centring!r}: {near(self.centring, CENTRINGS)}")
         if self.pairs and (self.where or self.positive or self.negative):
             raise ContrastError(f"contrast {self.name!r} has predicates and a whole SELECT; give one or the other")
         if not self.pairs:
@@ -59,37 +67,41 @@ class Contrast:
                 if not (getattr(self, side) or "").strip():
                     raise ContrastError(f"contrast {self.name!r} has no {side} predicate, such as k.label = q.label")
 
-    def replace(self, **changes) -> Contrast:
+    def replace(self, **changes: Any) -> Contrast:
+        """Return the contrast with some fields changed."""
         return dataclasses.replace(self, **changes)
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name."""
         return dataclasses.asdict(self)
 
     @property
     def key(self) -> str:
-        """A hash of all that decides the numbers; name, author and description do not."""
+        """A hash of the fields that decide numbers. Contrasts with equal keys give equal results."""
         parts = [self.where, self.positive, self.negative, self.pairs, self.weighting, self.centring]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
     def fitter(self, d_head: int) -> ContrastiveCovariance:
-        """An empty ContrastiveCovariance of this contrast's kind."""
+        """Return an empty ContrastiveCovariance with this contrast's centring and weighting."""
         return ContrastiveCovariance(d_head, centred=self.centring == "queries", summed=self.weighting == "sum")
 
     def null(self, pairs: Pairs, n: int, seed: int = 0) -> PermutationNull:
-        """The null of ‖ΔC‖ for this contrast's kind, over n sign permutations."""
+        """Return the null of ‖ΔC‖ over n sign permutations of pairs, with this contrast's centring and weighting."""
         return PermutationNull(pairs, n, seed, centred=self.centring == "queries", summed=self.weighting == "sum")
 
     def sentence(self, counts: tuple[int, int, int, int] | None = None) -> str:
-        """The contrast read back in English, with (n_q, n_k, n_+, n_-) where they are known."""
+        """Return the contrast as an English sentence, with (n_q, n_k, n_+, n_-) at its end where `counts` is given."""
         if self.pairs:
             text = "Pairs, signs and weights as selected by SQL of its own."
             return text if counts is None else f"{text} {count_text(counts)}"
-        return sentence(self.where or "true", self.positive, self.negative, counts)
+        return sentence(*self._conditions(), counts)
 
     def sql(self, columns: dict[str, list[str]], split: str | None = None) -> str:
-        """The guarded SELECT of query_row, key_row, sign and weight (all NULL for none) over a run with these columns.
+        """Return the guarded SELECT of query_row, key_row, sign and weight over a run.
 
-        `split` keeps the queries of one split. Raises GuardError for what may not run, naming an unknown column.
+        columns: {table: its columns} of the run, as `Run.columns` gives them. split: keep the queries of this split
+        only. weight is NULL throughout for a SELECT without weights. Raises GuardError for SQL that is not allowed and
+        for columns that are not there.
         """
         if self.pairs:
             inner = guard.select(self.pairs, columns)
@@ -100,9 +112,7 @@ class Contrast:
             )
             return f"SELECT query_row, key_row, sign, weight::DOUBLE AS weight FROM ({weighted}) AS pair{kept}"
         sides = tuple((alias, tuple(columns[alias])) for alias in ("q", "k"))
-        where, positive, negative = (
-            _predicate(text, sides) for text in (self.where or "true", self.positive, self.negative)
-        )
+        where, positive, negative = (_predicate(text, sides) for text in self._conditions())
         kept = f" AND {_split(split)}" if split else ""
         return " UNION ALL ".join(
             (
@@ -112,31 +122,43 @@ class Contrast:
             for sign, side in ((1, positive), (-1, negative))
         )
 
+    def _conditions(self) -> tuple[str, str, str]:
+        """where, positive and negative of a contrast without a SELECT of its own."""
+        assert self.positive, "a contrast without `pairs` has both sides"
+        assert self.negative, "a contrast without `pairs` has both sides"
+        return self.where or "true", self.positive, self.negative
+
+
+# -- pairs --------------------------------------------------------------------------------------------------------
+
 
 def pairs(run: Run, contrast: Contrast, split: str | None = None, limit_s: float = 60.0) -> Pairs:
-    """The contrast's pairs on a run, over the queries of `split` or of all prompts, with the contrast's weighting.
+    """Return the contrast's pairs on a run, weighted as the contrast says; row numbers are the run's.
 
-    Raises ContrastError when a side is empty (with both counts), a pair is on both sides, there are more than
-    MOST_PAIRS, or a whole SELECT gives a pair twice or values that are no rows, signs or weights; GuardError where it
-    lacks a column.
+    split: take the queries of this split only; None takes all. limit_s: seconds that the SQL may take.
+    Raises ContrastError where a side is empty (with both counts), where a pair is on both sides, where there are more
+    than MOST_PAIRS, and where a contrast's own SELECT gives a pair twice or values that are no rows, signs or weights.
+    Raises GuardError for SQL that is not allowed, that fails, or that reaches its limit.
     """
-    found = worker.query(run.path, contrast.sql(run.columns, split), limit_s=limit_s, max_rows=MOST_PAIRS)
-    if worker.truncated(found):
+    table = worker.query(run.path, contrast.sql(run.columns, split), limit_s=limit_s, max_rows=MOST_PAIRS)
+    if worker.truncated(table):
         raise ContrastError(
             f"contrast {contrast.name!r} has more than {MOST_PAIRS:,} pairs on run {run.name!r}; "
             "narrow it, for example to k.prompt_id = q.prompt_id"
         )
-    query, key, sign = (_column(contrast, found, name) for name in ("query_row", "key_row", "sign"))
-    weight = np.ones(len(found)) if found["weight"].null_count == len(found) else _column(contrast, found, "weight")
+    query, key, sign = (_column(contrast, table, name) for name in ("query_row", "key_row", "sign"))
+    unweighted = table["weight"].null_count == len(table)
+    weight = np.ones(len(table)) if unweighted else _column(contrast, table, "weight")
     if contrast.pairs:
         _check_rows(run, contrast, query, key, sign, weight)
     _check_sides(run, contrast, sign, split)
     _check_overlap(run, contrast, query, key, sign)
-    out = Pairs(query.astype(np.int64), key.astype(np.int64), sign.astype(np.int8), weight.astype(np.float64))
-    return out.balanced() if contrast.weighting == "query" else out
+    plain = Pairs(query.astype(np.int64), key.astype(np.int64), sign.astype(np.int8), weight.astype(np.float64))
+    return plain.balanced() if contrast.weighting == "query" else plain
 
 
 def _check_sides(run: Run, contrast: Contrast, sign: np.ndarray, split: str | None) -> None:
+    """Raise ContrastError, with what the labels can be, unless both sides have pairs."""
     n_pos, n_neg = int((sign == 1).sum()), int((sign == -1).sum())
     if n_pos and n_neg:
         return
@@ -149,13 +171,13 @@ def _check_sides(run: Run, contrast: Contrast, sign: np.ndarray, split: str | No
 
 
 def _hint(run: Run, contrast: Contrast) -> str:
-    """What the labels that the contrast names can be: most empty sides are a value that no row has."""
+    """The values of the labels that the contrast names; an empty side mostly comes of a value that no row has."""
     if contrast.pairs:
         return ""
     used = set().union(
         *(guard.columns_used(text) for text in (contrast.where, contrast.positive, contrast.negative) if text)
     )
-    told = []
+    told: list[str] = []
     for alias, column in sorted(used):
         values = (
             run.values(column, alias, most=9)
@@ -167,8 +189,10 @@ def _hint(run: Run, contrast: Contrast) -> str:
     return f" ({'; '.join(told)})" if told else ""
 
 
-def _check_rows(run: Run, contrast: Contrast, query, key, sign, weight) -> None:
-    """What a whole SELECT may get wrong, and predicates can't."""
+def _check_rows(
+    run: Run, contrast: Contrast, query: np.ndarray, key: np.ndarray, sign: np.ndarray, weight: np.ndarray
+) -> None:
+    """Raise ContrastError for what a SELECT of one's own may get wrong and conditions cannot."""
     for what, rows, total in (("query_row", query, run.n_queries), ("key_row", key, run.n_keys)):
         wrong = rows[(rows < 0) | (rows >= total)]
         if len(wrong):
@@ -190,7 +214,8 @@ def _check_rows(run: Run, contrast: Contrast, query, key, sign, weight) -> None:
         )
 
 
-def _check_overlap(run: Run, contrast: Contrast, query, key, sign) -> None:
+def _check_overlap(run: Run, contrast: Contrast, query: np.ndarray, key: np.ndarray, sign: np.ndarray) -> None:
+    """Raise ContrastError where a pair is both positive and negative."""
     code = query.astype(np.int64) * run.n_keys + key
     few, many = sorted((code[sign == 1], code[sign == -1]), key=len)
     few = np.sort(few)  # a search in the smaller side is several times faster than a sort of both
@@ -203,7 +228,8 @@ def _check_overlap(run: Run, contrast: Contrast, query, key, sign) -> None:
         )
 
 
-def _column(contrast: Contrast, table, name: str) -> np.ndarray:
+def _column(contrast: Contrast, table: pa.Table, name: str) -> np.ndarray:
+    """A column of whole numbers, or of any numbers for the weight; raises ContrastError for anything else."""
     column = table[name]
     if column.null_count:
         raise ContrastError(f"contrast {contrast.name!r} selects a NULL {name}")
@@ -219,25 +245,29 @@ def _column(contrast: Contrast, table, name: str) -> np.ndarray:
 
 @lru_cache(maxsize=512)
 def _predicate(text: str, sides: tuple[tuple[str, tuple[str, ...]], ...]) -> str:
-    """The guarded predicate; parsing is milliseconds and a dashboard asks for the same ones again and again."""
+    """The guarded condition, cached: parsing takes milliseconds, and a dashboard asks for the same ones often."""
     return guard.predicate(text, dict(sides))
 
 
 def _split(split: str) -> str:
+    """The condition that a query is of a split."""
     return "q.split = '" + split.replace("'", "''") + "'"
 
 
+# -- labels -------------------------------------------------------------------------------------------------------
+
+
 def label_choices(run: Run) -> tuple[list[str], list[str]]:
-    """The label columns that queries and that keys can be coloured by."""
+    """Return the label columns that queries, and those that keys, can be coloured by; the likeliest come first."""
     prompt, token = list(run.prompt_labels), list(run.token_labels)
     return [*prompt, *ALWAYS, *token], [*token, *ALWAYS, *prompt]
 
 
 def labels(run: Run, contrast: Contrast) -> tuple[str, str]:
-    """(query label, key label) that name the contrast's feature on both sides.
+    """Return the query's label and the key's label that hold the contrast's feature.
 
-    From a positive predicate such as `k.order_id = q.queried_order` or `k.z1 = q.z1`; or else a key label x whose query
-    label is queried_x.
+    They are taken from a positive condition such as `k.order_id = q.queried_order`; else they are the first key label x
+    with a query label queried_x; else the first choices of `label_choices`.
     """
     q_choices, k_choices = label_choices(run)
     used = guard.columns_used(contrast.positive) if contrast.positive else set()

@@ -1,4 +1,4 @@
-"""Examples: pairs of a contrast and prompts of a run, with their tokens, for a person to read."""
+"""Examples for a person to read: pairs of a contrast in their prompts, and prompts of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qkstore.run import Run
 
 @dataclass(frozen=True)
 class Place:
-    """One stored row in its prompt: the tokens' texts, and which of them it is."""
+    """One query or key row in its prompt: the texts of the prompt's tokens, and which of them (`index`) it is."""
 
     row: int
     prompt_id: int
@@ -22,12 +22,13 @@ class Place:
 
     @property
     def token(self) -> str:
+        """The text of the row's own token."""
         return self.texts[self.index]
 
 
 @dataclass(frozen=True)
 class Example:
-    """One pair; `same_prompt` says whether query and key stand in one text."""
+    """One pair of a contrast; sign is +1 or −1."""
 
     sign: int
     query: Place
@@ -35,19 +36,23 @@ class Example:
 
     @property
     def same_prompt(self) -> bool:
+        """Whether query and key are in one prompt."""
         return self.query.prompt_id == self.key.prompt_id
 
 
 def examples(run: Run, contrast: Contrast, split: str | None = None, n: int = 3, seed: int = 0) -> list[Example]:
-    """n positive and n negative pairs drawn at random, the same ones for the same seed; positives first."""
-    found, rng = pairs(run, contrast, split), np.random.default_rng(seed)
+    """Return n positive pairs, then n negative ones, drawn at random; the same ones for the same seed.
+
+    A side with fewer pairs gives them all. split, errors: as for `qkstore.contrast.pairs`.
+    """
+    drawn_from, rng = pairs(run, contrast, split), np.random.default_rng(seed)
     out = []
-    for sign, side in ((1, found.positive), (-1, found.negative)):
+    for sign, side in ((1, drawn_from.positive), (-1, drawn_from.negative)):
         rows = np.flatnonzero(side)
         for i in rows[rng.permutation(len(rows))[:n]]:
-            out.append(
-                Example(sign, _place(run, run.query_places, found.query[i]), _place(run, run.key_places, found.key[i]))
-            )
+            query = _place(run, run.query_places, drawn_from.query[i])
+            key = _place(run, run.key_places, drawn_from.key[i])
+            out.append(Example(sign, query, key))
     return out
 
 
@@ -59,7 +64,7 @@ def _place(run: Run, places: tuple[np.ndarray, np.ndarray], row: int) -> Place:
 
 
 def prompts(run: Run, split: str | None = None, most: int = 300) -> list[dict]:
-    """The first prompts of a split that have a stored query: prompt_id, text, split, variant, answer and labels."""
+    """Return the first `most` prompts of a split (None: of all) that have a stored query, as rows of table `prompt`."""
     kept = "WHERE p.split = ?" if split else ""
     sql = (
         f"SELECT p.* FROM prompt AS p SEMI JOIN query_row AS r USING (prompt_id) {kept} "

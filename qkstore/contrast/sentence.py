@@ -1,4 +1,4 @@
-"""A contrast read back as an English sentence; what has no words yet is quoted as SQL."""
+"""A contrast as an English sentence. Conditions that have no words here are quoted as SQL."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ PROMPTS = {
 
 
 def sentence(where: str, positive: str, negative: str, counts: tuple[int, int, int, int] | None = None) -> str:
-    """`Queries whose …, against keys of … whose …. Positive: …. Negative: ….`, then (n_q, n_k, n_+, n_-) if given."""
+    """Return `Queries whose …, against keys of … whose …. Positive: …. Negative: ….` for three conditions over q and k.
+
+    counts: (n_q, n_k, n_+, n_-), told at the end where given. Raises GuardError for a text that is no condition.
+    """
     parts = _conjuncts(guard.tree(where))
     place = [words for part in parts if (words := _prompt(part))]
     rest = [part for part in parts if not _prompt(part)]
@@ -42,7 +45,7 @@ def sentence(where: str, positive: str, negative: str, counts: tuple[int, int, i
 
 
 def count_text(counts: tuple[int, int, int, int]) -> str:
-    """(n_q, n_k, n_+, n_-) in words."""
+    """Return (n_q, n_k, n_+, n_-) in words."""
     n_q, n_k, n_pos, n_neg = counts
     return f"{n_q:,} queries, {n_k:,} keys; {n_pos:,} positive and {n_neg:,} negative pairs."
 
@@ -93,6 +96,7 @@ def _compared(node: dict, own: str) -> str:
 
 
 def _rank(node: dict) -> int:
+    """Which side of a comparison comes first: 0 the key's column, 1 another column, 2 anything else."""
     names = node.get("column_names")
     return 2 if names is None else 0 if names[0].lower() == "k" else 1
 
@@ -118,10 +122,12 @@ def _tested(node: dict, own: str) -> str:
 
 
 def _list(values: list[str]) -> str:
+    """`a, b or c`."""
     return values[0] if len(values) == 1 else f"{', '.join(values[:-1])} or {values[-1]}"
 
 
 def _value(node: dict, own: str) -> str:
+    """A column with its owner, a constant, or SQL in backquotes."""
     names = node.get("column_names", ())
     if len(names) == 2 and names[0].lower() in OWNERS:
         return names[1] if names[0].lower() == own else f"{OWNERS[names[0].lower()]} {names[1]}"

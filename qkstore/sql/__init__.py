@@ -1,1 +1,1 @@
-"""What a person typed, made safe (guard) and run apart (worker)."""
+"""SQL that a person typed: checked and rebuilt (guard, grammar), then run in a process of its own (worker, child)."""

@@ -18,6 +18,7 @@ import sys
 import threading
 from collections import OrderedDict
 from pathlib import Path
+from typing import BinaryIO
 
 import duckdb
 import pyarrow as pa
@@ -25,14 +26,15 @@ import pyarrow as pa
 from qkstore.errors import GuardError
 from qkstore.sql.memory import bytes_of
 
-OPEN_FILES = 4
+OPEN_FILES = 4  # runs kept open
 KEPT_BYTES = 64 << 20  # a file with more in its cache is let go when another is asked for
 BATCH = 8192  # rows; a large value makes DuckDB reserve its size at once
-PART_BYTES = 16 << 20
+PART_BYTES = 16 << 20  # of an answer, sent as one frame
 SLACK_BYTES = 512 << 20  # for an answer's parts and the threads' stacks
 FRAME = struct.Struct("<cQ")  # kind, length: (p)art of the answer, (d)one, (e)rror, (f)atal: the process must go
 
-SETTINGS = {
+Config = dict[str, str | bool | int | float | list[str]]  # as DuckDB declares it
+SETTINGS: Config = {
     "enable_external_access": "false",
     "autoload_known_extensions": "false",
     "autoinstall_known_extensions": "false",
@@ -45,12 +47,13 @@ SETTINGS = {
 
 
 def serve() -> None:
-    """Answers requests from standard input until it ends."""
+    """Answer requests from standard input until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nothing else may write into the answers
     nowhere = open(os.devnull, "w")  # noqa: SIM115 as long as the process lives
-    runs, requests = _Runs(), queue.SimpleQueue()
+    runs = _Runs()
+    requests: queue.SimpleQueue[dict] = queue.SimpleQueue()
     # Loads what the first answer would wait for.
     duckdb.connect(config=SETTINGS).execute("SELECT 1").to_arrow_reader(BATCH).read_all()
     threading.Thread(target=_listen, args=(requests,), daemon=True).start()
@@ -70,22 +73,22 @@ def serve() -> None:
         _send(out, kind, text.encode())
 
 
-def _listen(requests: queue.SimpleQueue) -> None:
-    """Passes requests on; ends the process with its parent, even in the midst of a query."""
+def _listen(requests: queue.SimpleQueue[dict]) -> None:
+    """Pass requests on; end the process with its parent, even in the midst of a query."""
     while header := sys.stdin.buffer.read(FRAME.size):
         requests.put(json.loads(sys.stdin.buffer.read(FRAME.unpack(header)[1])))
     os._exit(0)
 
 
-def _answer(out, runs: _Runs, path: str, sql: str, max_rows: int | None, memory: str) -> bool:
-    """Sends the answer in parts of some MB; returns whether it was cut at `max_rows`."""
+def _answer(out: BinaryIO, runs: _Runs, path: str, sql: str, max_rows: int | None, memory: str) -> bool:
+    """Send the answer in parts of some MB; return whether it was cut at `max_rows`."""
     _limit_memory(most_bytes := bytes_of(memory))
     with runs.open(path, memory).cursor() as cursor:
         statements = cursor.extract_statements(sql)
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise GuardError("only one SELECT is possible here")
         reader = cursor.execute(statements[0]).to_arrow_reader(BATCH)
-        part, rows, size, sent = [], 0, 0, 0
+        part, rows, size, sent = list[pa.RecordBatch](), 0, 0, 0
         for batch in reader:
             rows += batch.num_rows
             cut = max_rows is not None and rows > max_rows
@@ -102,13 +105,15 @@ def _answer(out, runs: _Runs, path: str, sql: str, max_rows: int | None, memory:
     return max_rows is not None and rows > max_rows
 
 
-def _send(out, kind: bytes, body: bytes) -> None:
+def _send(out: BinaryIO, kind: bytes, body: bytes) -> None:
+    """Write one frame."""
     out.write(FRAME.pack(kind, len(body)))
     out.write(body)
     out.flush()
 
 
-def _send_part(out, schema: pa.Schema, batches: list[pa.RecordBatch]) -> None:
+def _send_part(out: BinaryIO, schema: pa.Schema, batches: list[pa.RecordBatch]) -> None:
+    """Write a part of an answer, as an Arrow stream of its own."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as stream:
         for batch in batches:
@@ -119,45 +124,51 @@ def _send_part(out, schema: pa.Schema, batches: list[pa.RecordBatch]) -> None:
 class _Runs:
     """Open run files, the least recently used closed first; a file that was replaced or removed is let go."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.connections: OrderedDict[str, tuple[tuple, duckdb.DuckDBPyConnection]] = OrderedDict()
 
     def open(self, path: str, memory: str) -> duckdb.DuckDBPyConnection:
+        """The connection of a run file, with a limit of memory; raises GuardError where there is no such file."""
         switched = next(reversed(self.connections), path) != path
         for other, (stamp, connection) in list(self.connections.items()):
             now = _stamp(other, memory if other == path else stamp[-1])
             if stamp != now or (switched and _cached(connection) > KEPT_BYTES):
                 self.connections.pop(other)[1].close()
         if path not in self.connections:
-            if (stamp := _stamp(path, memory)) is None:
+            if (opened := _stamp(path, memory)) is None:
                 raise GuardError(f"there is no run file {path}")
             while len(self.connections) >= OPEN_FILES:
                 self.connections.popitem(last=False)[1][1].close()
-            connection = duckdb.connect(path, read_only=True, config=SETTINGS | {"memory_limit": memory})
-            self.connections[path] = stamp, connection
+            connection = duckdb.connect(path, read_only=True, config={**SETTINGS, "memory_limit": memory})
+            self.connections[path] = opened, connection
         self.connections.move_to_end(path)
         return self.connections[path][1]
 
 
 def _cached(connection: duckdb.DuckDBPyConnection) -> int:
-    return connection.execute("SELECT sum(memory_usage_bytes) FROM duckdb_memory()").fetchone()[0]
+    """The bytes that a connection holds in memory."""
+    row = connection.execute("SELECT sum(memory_usage_bytes) FROM duckdb_memory()").fetchone()
+    assert row, "a sum has one row"
+    return row[0]
 
 
 def _stamp(path: str, memory: str) -> tuple | None:
-    """What changes when another file takes the path, or another limit is asked for."""
-    with contextlib.suppress(OSError):
-        found = os.stat(path)
-        return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size, memory
+    """What changes when another file takes the path, or another limit is asked for; None where there is no file."""
+    try:
+        file = os.stat(path)
+    except OSError:
+        return None
+    return file.st_dev, file.st_ino, file.st_mtime_ns, file.st_size, memory
 
 
 @functools.cache
 def _own_bytes() -> int:
-    """What the process has reserved before its first query; on Linux."""
+    """The bytes that the process has reserved before its first query; on Linux."""
     return os.sysconf("SC_PAGE_SIZE") * int(Path("/proc/self/statm").read_text().split()[5])
 
 
 def _limit_memory(most_bytes: int) -> None:
-    """A ceiling of the operating system, where it has one: texts in flight are outside DuckDB's own limit."""
+    """Set the operating system's limit, where it has one: texts in flight are outside DuckDB's own limit."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 

@@ -1,4 +1,4 @@
-"""SQL typed by a person: parsed, checked against allow-lists, rebuilt from the checked tree.
+"""The guard of SQL that a person typed: it is parsed, checked against allow-lists and rebuilt from the checked tree.
 
 What was typed is never run. DuckDB parses it to a tree; every node, key, table, column, type and function of the tree
 must be allowed (grammar.py); what runs is the text that DuckDB prints from that tree, parsed and checked once more.
@@ -21,11 +21,14 @@ from qkstore.sql import grammar
 LONGEST = 20_000  # characters
 DEEPEST = 300  # levels of the tree: about 100 nested operators, or 50 nested sub-queries
 WIDEST = 4096  # elements of an array type: DuckDB reserves 2,048 rows of them at once
-PAIR = ("q", "k")
+PAIR = ("q", "k")  # the two aliases of a condition
 
 
 def select(sql: str, columns: Mapping[str, Sequence[str]]) -> str:
-    """The SQL of one SELECT over the tables of `columns` (table to its columns), rebuilt from its checked tree."""
+    """Return one SELECT, rebuilt from its checked tree.
+
+    columns: {table: its columns}; only these tables may be read. Raises GuardError for anything that is not allowed.
+    """
     scope = _Scope({name.lower(): tuple(names) for name, names in columns.items()})
     statement = _parse(sql)
     _check(statement, scope)
@@ -35,10 +38,10 @@ def select(sql: str, columns: Mapping[str, Sequence[str]]) -> str:
 
 
 def predicate(text: str, columns: Mapping[str, Sequence[str]]) -> str:
-    """A condition over the aliases q and k, rebuilt and in parentheses.
+    """Return one condition over the aliases q and k, rebuilt, in parentheses.
 
-    `columns` maps q and k, and any table that a sub-query may read, to their columns. Every column is written with its
-    alias. Raises GuardError, which names an unknown column with the nearest ones.
+    Every column is written with its alias. columns: {q, k, and each table that a sub-query may read: its columns}.
+    Raises GuardError for anything that is not allowed; for an unknown column it names the nearest ones.
     """
     tables = {name.lower(): tuple(names) for name, names in columns.items()}
     scope = _Scope(tables, aliases={name: tables[name] for name in PAIR if name in tables})
@@ -50,7 +53,10 @@ def predicate(text: str, columns: Mapping[str, Sequence[str]]) -> str:
 
 
 def tree(text: str, longest: int = LONGEST) -> dict:
-    """The parse tree of one condition, as DuckDB's json_serialize_sql gives it; its names are not checked."""
+    """Return the parse tree of one condition, as DuckDB's json_serialize_sql gives it. Nothing in it is checked yet.
+
+    Raises GuardError for a text that is no single condition.
+    """
     before = "SELECT * FROM q, k WHERE "
     _readable(text, longest)
     if not text.strip():
@@ -65,14 +71,14 @@ def tree(text: str, longest: int = LONGEST) -> dict:
 
 
 def expression(node: dict) -> str:
-    """The SQL of one expression of a tree."""
+    """Return the SQL of one expression of a tree."""
     statement = _parse("SELECT 1")
     statement["node"]["select_list"] = [node]
     return _print(statement).removeprefix("SELECT ")
 
 
 def columns_used(condition: str | dict) -> set[tuple[str, str]]:
-    """The columns of the pair that a condition, or its tree, reads: (alias q or k, column), sub-queries included."""
+    """Return the columns of the pair that a condition, or its tree, reads: (q or k, column), sub-queries included."""
     nodes = _walk(tree(condition) if isinstance(condition, str) else condition)
     names = (node["column_names"] for node in nodes if node.get("type") == "COLUMN_REF")
     return {(n[0].lower(), n[1]) for n in names if len(n) == 2 and n[0].lower() in PAIR}
@@ -82,15 +88,21 @@ def columns_used(condition: str | dict) -> set[tuple[str, str]]:
 def _parser() -> duckdb.DuckDBPyConnection:
     """An empty database that only parses; each use takes a cursor of its own: a connection is not safe in threads."""
     off = ("enable_external_access", "autoload_known_extensions", "autoinstall_known_extensions")
-    return duckdb.connect(config=dict.fromkeys(off, "false") | {"threads": "1", "lock_configuration": "true"})
+    return duckdb.connect(config={**dict.fromkeys(off, "false"), "threads": "1", "lock_configuration": "true"})
+
+
+def _value(sql: str, parameter: str) -> str:
+    """The one value of a SELECT of the parser's own functions."""
+    row = _parser().cursor().execute(sql, [parameter]).fetchone()
+    assert row, "a SELECT without FROM has one row"
+    return row[0]
 
 
 def _parse(text: str, longest: int = LONGEST, skip: int = 0) -> dict:
     """The one statement that `text` holds; `skip` characters of it were not typed by the person."""
     _readable(text, longest)
-    answer = _parser().cursor().execute("SELECT json_serialize_sql(?)", [text]).fetchone()[0]
     try:
-        answer = json.loads(answer)
+        answer = json.loads(_value("SELECT json_serialize_sql(?)", text))
     except RecursionError:
         raise GuardError("the SQL is nested too deeply") from None
     if answer["error"]:
@@ -106,7 +118,7 @@ def _print(statement: dict) -> str:
     """The SQL that DuckDB writes for a tree."""
     text = json.dumps({"error": False, "statements": [statement]})
     try:
-        return _parser().cursor().execute("SELECT json_deserialize_sql(?)", [text]).fetchone()[0]
+        return _value("SELECT json_deserialize_sql(?)", text)
     except duckdb.Error:  # infinity as a number: JSON has none
         raise GuardError("a number here is too large to be written down") from None
 
@@ -121,6 +133,7 @@ def _readable(text: str, longest: int) -> None:
 
 
 def _complaint(answer: dict, skip: int) -> str:
+    """The parser's error in one line, with the place in what the person typed."""
     if "Only SELECT" in answer["error_message"]:
         return "only one SELECT is possible here"
     at = int(answer.get("position", -1)) - skip
@@ -136,7 +149,9 @@ def _walk(node: object) -> Iterator[dict]:
 
 
 def _depth(node: dict) -> int:
-    level, depth = [node], 0
+    """How many dicts and lists lie within each other at most."""
+    level: list[dict | list] = [node]
+    depth = 0
     while level:
         parts = (part for n in level for part in (n.values() if isinstance(n, dict) else n))
         level, depth = [p for p in parts if isinstance(p, (dict, list))], depth + 1
@@ -145,16 +160,21 @@ def _depth(node: dict) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class _Scope:
-    """What names mean at a node. `aliases` is None in a SELECT: there DuckDB finds the columns of allowed tables."""
+    """What names mean at a node.
+
+    tables: {table: its columns}. ctes: names that WITH has given so far. aliases: in a condition, {alias: its columns,
+    or None for a sub-query's, which are not known}; None in a SELECT, where DuckDB finds the columns. inner: inside a
+    sub-query of a condition.
+    """
 
     tables: Mapping[str, Sequence[str]]
     ctes: frozenset[str] = frozenset()
-    aliases: Mapping[str, Sequence[str] | None] | None = None  # alias to columns; None: a sub-query's, unknown
-    inner: bool = False  # inside a sub-query of a condition
+    aliases: Mapping[str, Sequence[str] | None] | None = None
+    inner: bool = False
 
 
 def _check(node: object, scope: _Scope) -> None:
-    """Raises GuardError unless all of a tree is allowed."""
+    """Raise GuardError unless everything in a tree is allowed."""
     if isinstance(node, list):
         for part in node:
             _check(part, scope)
@@ -197,12 +217,12 @@ def _check_kind(node: dict, kind: str) -> None:
 
 
 def _check_type(kind: dict) -> None:
-    """Plain types, lists of them, and arrays of plain types up to WIDEST."""
+    """Allow plain types, lists of them, and arrays of plain types of up to WIDEST elements."""
     info = kind.get("type_info") or {}
     child = info.get("child_type")
     if kind["id"] not in grammar.TYPES:
         raise GuardError(f"the type {info.get('name') or kind['id']} is not possible here")
-    if kind["id"] == "ARRAY" and (info["size"] > WIDEST or child["id"] in ("ARRAY", "LIST")):
+    if kind["id"] == "ARRAY" and (info["size"] > WIDEST or not child or child["id"] in ("ARRAY", "LIST")):
         raise GuardError(f"arrays hold at most {WIDEST} plain values here")
     if child:
         _check_type(child)
@@ -234,7 +254,7 @@ def _check_column(node: dict, scope: _Scope) -> None:
         return
     *before, column = names = node["column_names"]
     if not before:
-        raise GuardError(_unqualified(column, scope))
+        raise GuardError(_unqualified(column, scope.aliases))
     alias = names[0].lower()
     if alias not in scope.aliases:
         raise GuardError(f"no alias {names[0]!r}: {near(alias, scope.aliases)}")
@@ -243,12 +263,12 @@ def _check_column(node: dict, scope: _Scope) -> None:
         raise GuardError(f"no column {'.'.join(names[1:])!r} in {alias}: {near(names[1], known or ())}")
 
 
-def _unqualified(column: str, scope: _Scope) -> str:
-    """Which alias a bare column may have meant."""
-    owners = [a for a, known in scope.aliases.items() if column.lower() in map(str.lower, known or ())]
+def _unqualified(column: str, aliases: Mapping[str, Sequence[str] | None]) -> str:
+    """The error of a column without an alias: which alias may be meant."""
+    owners = [a for a, known in aliases.items() if column.lower() in map(str.lower, known or ())]
     if owners:
         return f"which {column}? write {' or '.join(f'{a}.{column}' for a in owners)}"
-    known = {f"{a}.{c}" for a, names in scope.aliases.items() for c in names or ()}
+    known = {f"{a}.{c}" for a, names in aliases.items() for c in names or ()}
     return f"no column {column!r}: {near(column, known)}; texts are written in single quotes: '{column}'"
 
 
@@ -261,7 +281,7 @@ _CHECKS = {"BASE_TABLE": _check_table, "COLUMN_REF": _check_column, "STAR": _che
 
 
 def _enter(node: dict, scope: _Scope) -> _Scope:
-    """The scope within a query: its CTEs, each known to those after it only, and in a condition its aliases."""
+    """The scope inside a query: its CTEs, each known to those after it only, and in a condition its FROM's aliases."""
     for entry in node["cte_map"]["map"]:
         name = entry["key"].lower()
         if name in scope.tables:  # else the name would mean the one here and the other elsewhere
@@ -269,11 +289,11 @@ def _enter(node: dict, scope: _Scope) -> _Scope:
         _check(entry["value"], scope)
         scope = dataclasses.replace(scope, ctes=scope.ctes | {name})
     if scope.aliases is not None:
-        found = _aliases(node.get("from_table"), scope)
-        taken = [name for name in PAIR if name in found]
+        own = _aliases(node.get("from_table"), scope)
+        taken = [name for name in PAIR if name in own]
         if taken:
             raise GuardError(f"{taken[0]} is the pair's own here: write FROM … AS another name")
-        scope = dataclasses.replace(scope, aliases={**scope.aliases, **found}, inner=True)
+        scope = dataclasses.replace(scope, aliases={**scope.aliases, **own}, inner=True)
     return scope
 
 

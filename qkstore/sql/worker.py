@@ -29,10 +29,11 @@ WORKERS = 4
 def query(
     path: str | Path, sql: str, limit_s: float = 10.0, max_rows: int | None = None, memory: str = "2GB"
 ) -> pa.Table:
-    """The answer of one guarded SELECT on the run file at `path`; `truncated(table)` says whether `max_rows` cut it.
+    """Return the answer of one guarded SELECT on the run file at `path`.
 
-    Raises GuardError when the query fails, runs longer than `limit_s`, or needs more than `memory`. Safe in threads:
-    four queries run at once, further ones wait.
+    limit_s: seconds; max_rows: cut the answer there (`truncated` tells), None for no cut; memory: as DuckDB reads it.
+    Raises GuardError where the query fails, runs longer than `limit_s`, or needs more than `memory`. Safe in threads:
+    WORKERS queries run at once, further ones wait.
     """
     file = str(Path(path).absolute())
     with _pool.take() as worker:
@@ -40,11 +41,14 @@ def query(
 
 
 def truncated(table: pa.Table) -> bool:
+    """Return whether `query` cut this answer at its max_rows."""
     return (table.schema.metadata or {}).get(b"truncated") == b"true"
 
 
 class _Worker:
-    def __init__(self):
+    """One child process: it starts with the object, answers one request at a time, and is closed by hand."""
+
+    def __init__(self) -> None:
         root = str(Path(__file__).parent.parent.parent)
         paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         self.process = subprocess.Popen(
@@ -54,6 +58,9 @@ class _Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
+        assert self.process.stdin, "a pipe"
+        assert self.process.stdout, "a pipe"
+        self.requests, self.answers = self.process.stdin, self.process.stdout
         self.usable = True
         try:
             self._frame()  # it is up: from here on only the query's own time counts
@@ -62,15 +69,17 @@ class _Worker:
             raise RuntimeError("the SQL worker did not start") from None
 
     def alive(self) -> bool:
+        """Whether it can take another request."""
         return self.usable and self.process.poll() is None
 
     def ask(self, request: dict) -> pa.Table:
-        """Sends a request and reads its answer. Only a whole answer or a plain error leaves the worker usable."""
-        self.usable, parts, start = False, [], time.monotonic()
+        """Send a request and read its answer. Only a whole answer or a plain error leaves the worker usable."""
+        self.usable, start = False, time.monotonic()
+        parts: list[pa.Table] = []
         try:
             body = json.dumps(request).encode()
-            self.process.stdin.write(FRAME.pack(b"q", len(body)) + body)
-            self.process.stdin.flush()
+            self.requests.write(FRAME.pack(b"q", len(body)) + body)
+            self.requests.flush()
             while (frame := self._frame())[0] == b"p":
                 parts.append(pa.ipc.open_stream(frame[1]).read_all())
         except (EOFError, OSError):
@@ -84,32 +93,36 @@ class _Worker:
         return pa.concat_tables(parts).replace_schema_metadata({"truncated": body.decode()})
 
     def close(self) -> None:
-        """Ends and reaps the process."""
+        """End the process and reap it."""
         self.process.kill()
         self.process.wait()
-        self.process.stdout.close()
+        self.answers.close()
         with contextlib.suppress(OSError):  # unsent bytes of a request
-            self.process.stdin.close()
+            self.requests.close()
 
     def _frame(self) -> tuple[bytes, bytes]:
+        """Read (kind, body); raises EOFError where the process ended."""
         kind, length = FRAME.unpack(self._exactly(FRAME.size))
         return kind, self._exactly(length)
 
     def _exactly(self, n: int) -> bytes:
-        got = self.process.stdout.read(n)
+        got = self.answers.read(n)
         if len(got) < n:
             raise EOFError
         return got
 
 
 class _Pool:
-    def __init__(self):
+    """WORKERS child processes at most, started when needed and kept."""
+
+    def __init__(self) -> None:
         self.slots = threading.BoundedSemaphore(WORKERS)
         self.idle: deque[_Worker] = deque()
         self.workers: set[_Worker] = set()
 
     @contextlib.contextmanager
     def take(self) -> Iterator[_Worker]:
+        """A worker of one's own; it goes back into the pool, or is replaced where it cannot go on."""
         with self.slots:
             worker = self._idle() or _Worker()
             self.workers.add(worker)

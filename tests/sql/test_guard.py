@@ -39,10 +39,10 @@ def rows(table) -> list[tuple]:
 
 @pytest.mark.parametrize("sql", HOSTILE + COSTLY, ids=lambda sql: repr(sql[:60]))
 def test_hostile_sql_is_refused_at_once_and_in_one_line(sql, columns):
-    start = time.perf_counter()
+    start = time.process_time()  # of this process alone: the machine may have other things to do
     with pytest.raises(GuardError) as refused:
         guard.select(sql, columns)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     assert "\n" not in str(refused.value)
     assert 10 < len(str(refused.value)) < 300
 
