@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 import duckdb
 import numpy as np
@@ -43,7 +44,7 @@ class Incoming:
         self.run, self.plan, self.layers = schema.check_run_name(run), plan, layers
         self.target = Path(store) / "runs" / f"{run}.duckdb"
         self.folder = Path(store) / "runs" / ".incoming" / run
-        self._lock = None
+        self._lock: IO[str] | None = None
         try:
             self._refuse_existing()
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -60,7 +61,7 @@ class Incoming:
     def __enter__(self) -> Incoming:
         return self
 
-    def __exit__(self, *exc) -> None:
+    def __exit__(self, *exc: object) -> None:
         self._release()
 
     def _release(self) -> None:
@@ -73,7 +74,7 @@ class Incoming:
                 f"run {self.run!r} is in the store already; choose another --run, or delete {self.target} first"
             )
 
-    def _hold(self):
+    def _hold(self) -> IO[str]:
         """The lock, held until the ingest ends; the kernel frees it on a crash."""
         lock = open(self.folder / "lock", "w")  # noqa: SIM115
         try:
@@ -104,7 +105,15 @@ class Incoming:
         """Numbers of the batches that are spooled whole."""
         return set(spool.batches(self.folder))
 
-    def put(self, batch: int, query_rows, key_rows, q, k, logsumexp) -> None:
+    def put(
+        self,
+        batch: int,
+        query_rows: np.ndarray,
+        key_rows: np.ndarray,
+        q: np.ndarray,
+        k: np.ndarray,
+        logsumexp: np.ndarray,
+    ) -> None:
         """Spool one batch, atomically.
 
         q: (layers, heads, n, d), k: (layers, kv_heads, m, d), logsumexp: (layers, heads, n). A batch of the same number
@@ -179,7 +188,15 @@ class Incoming:
 
     # -- the run file --------------------------------------------------------------------------------------------
 
-    def _labels(self, con, d_head: int, prompts, tokens, query_rows, key_rows) -> None:
+    def _labels(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        d_head: int,
+        prompts: pl.DataFrame,
+        tokens: pl.DataFrame,
+        query_rows: pl.DataFrame,
+        key_rows: pl.DataFrame,
+    ) -> None:
         token_labels, prompt_labels = _label_types(tokens, schema.TOKEN), _label_types(prompts, schema.PROMPT)
         both = sorted(
             {n.lower() for n in token_labels} & {n.lower() for n in prompt_labels}
@@ -198,7 +215,13 @@ class Incoming:
             (n,) = con.execute(f"SELECT count(*) FROM {side}").fetchone()
             assert n == len(frame), f"{side} has {n} rows of {len(frame)}: a stored row has no token or no prompt"
 
-    def _vectors(self, con, manifest: dict, layers: list[dict], progress) -> None:
+    def _vectors(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        manifest: dict,
+        layers: list[dict],
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
         spooled = spool.Spool(list(spool.batches(self.folder).values()))
         for i, layer in enumerate(layers):
             con.execute("BEGIN")  # one transaction a layer: commits that span layers leave dead space in the file
@@ -218,7 +241,15 @@ class Incoming:
             if progress:
                 progress(i + 1, len(layers))
 
-    def _manifest(self, con, manifest: dict, prompts, tokens, query_rows, key_rows) -> None:
+    def _manifest(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        manifest: dict,
+        prompts: pl.DataFrame,
+        tokens: pl.DataFrame,
+        query_rows: pl.DataFrame,
+        key_rows: pl.DataFrame,
+    ) -> None:
         facts = manifest | {
             "schema_version": schema.RUN_VERSION,
             "run": self.run,
@@ -240,7 +271,15 @@ class Incoming:
         )
 
 
-def _insert(con, table: str, head_column: str, layer: int, head: int, rows: np.ndarray, v: np.ndarray) -> None:
+def _insert(
+    con: duckdb.DuckDBPyConnection,
+    table: str,
+    head_column: str,
+    layer: int,
+    head: int,
+    rows: np.ndarray,
+    v: np.ndarray,
+) -> None:
     d = v.shape[1]
     for start in range(0, len(rows), INSERT_ROWS):
         part = v[start : start + INSERT_ROWS]
@@ -250,7 +289,9 @@ def _insert(con, table: str, head_column: str, layer: int, head: int, rows: np.n
         con.unregister("chunk")
 
 
-def _insert_stat(con, layer: int, head: int, rows: np.ndarray, logsumexp: np.ndarray) -> None:
+def _insert_stat(
+    con: duckdb.DuckDBPyConnection, layer: int, head: int, rows: np.ndarray, logsumexp: np.ndarray
+) -> None:
     con.register("chunk", pa.table({"row": pa.array(rows), "logsumexp": pa.array(logsumexp)}))
     con.execute(
         f"INSERT INTO row_stat (layer, head, row, logsumexp) SELECT {layer:d}, {head:d}, row, logsumexp FROM chunk"
@@ -258,7 +299,7 @@ def _insert_stat(con, layer: int, head: int, rows: np.ndarray, logsumexp: np.nda
     con.unregister("chunk")
 
 
-def _extras(con, weights: dict[str, np.ndarray], measures: dict[str, float]) -> None:
+def _extras(con: duckdb.DuckDBPyConnection, weights: dict[str, np.ndarray], measures: dict[str, float]) -> None:
     for name, matrix in weights.items():
         con.execute(
             "INSERT INTO weight VALUES (?, ?, ?)",
@@ -286,6 +327,6 @@ def _label_types(frame: pl.DataFrame, own: dict[str, str]) -> dict[str, str]:
     return labels
 
 
-def _short(value) -> str:
+def _short(value: object) -> str:
     text = str(value)
     return text if len(text) <= 24 else text[:10] + "…"
