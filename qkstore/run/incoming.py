@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import duckdb
 import numpy as np
@@ -20,15 +20,26 @@ from qkstore.errors import ModelError, PromptError, RunError, StoreError
 from qkstore.files import sync, whole
 from qkstore.run import schema, spool
 
-DUCKDB_TYPE = {
-    pl.Int64: "BIGINT",
-    pl.Int32: "INTEGER",
-    pl.Float64: "DOUBLE",
-    pl.Float32: "FLOAT",
-    pl.Boolean: "BOOLEAN",
-    pl.String: "VARCHAR",
-}
+Progress = Callable[[int, int], None]  # called with (layers done, layers in all)
 INSERT_ROWS = 20_000  # vectors per INSERT: 10 MB of d_head 128
+LAYER = (
+    "INSERT INTO layer BY NAME SELECT $layer AS layer, $scaling AS scaling, $softcap AS softcap, "
+    "$window AS window, $causal AS causal"
+)
+
+
+class _Tables(NamedTuple):
+    """The rows of a run file's tables of the same names."""
+
+    prompt: pl.DataFrame
+    token: pl.DataFrame
+    query_row: pl.DataFrame
+    key_row: pl.DataFrame
+
+    @property
+    def labels(self) -> tuple[dict[str, str], dict[str, str]]:
+        """{label: DuckDB type} of tokens and of prompts."""
+        return schema.label_types(self.token, schema.TOKEN), schema.label_types(self.prompt, schema.PROMPT)
 
 
 class Incoming:
@@ -147,7 +158,7 @@ class Incoming:
         tokens: pl.DataFrame,
         query_rows: pl.DataFrame,
         key_rows: pl.DataFrame,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
         memory: str = "4GB",
         weights: dict[str, np.ndarray] | None = None,
         measures: dict[str, float] | None = None,
@@ -157,7 +168,7 @@ class Incoming:
         `layers` follow the spool's first axis: dicts of layer, scaling, softcap, window, causal. `weights` are matrices
         that are kept with the vectors, `measures` numbers that were taken while the model was still loaded.
         """
-        part = self.folder / "run.duckdb"
+        part, tables = self.folder / "run.duckdb", _Tables(prompts, tokens, query_rows, key_rows)
         for left in self.folder.glob("run.duckdb*"):
             left.unlink()
         try:
@@ -165,10 +176,10 @@ class Incoming:
                 str(part), config={"threads": "1", "memory_limit": memory, "temp_directory": str(self.folder / "tmp")}
             ) as con:
                 con.execute(schema.NO_FLOAT_CODECS)
-                self._labels(con, manifest["d_head"], prompts, tokens, query_rows, key_rows)
+                self._labels(con, manifest["d_head"], tables)
                 self._vectors(con, manifest, layers, progress)
                 _extras(con, weights or {}, measures or {})
-                self._manifest(con, manifest, prompts, tokens, query_rows, key_rows)
+                self._manifest(con, manifest, tables)
                 con.execute("CHECKPOINT")  # closing would write the rest too, but says nothing where the disk is full
             sync(part)
             os.link(part, self.target)  # unlike a rename, a link never replaces a run that came in between
@@ -188,50 +199,31 @@ class Incoming:
 
     # -- the run file --------------------------------------------------------------------------------------------
 
-    def _labels(
-        self,
-        con: duckdb.DuckDBPyConnection,
-        d_head: int,
-        prompts: pl.DataFrame,
-        tokens: pl.DataFrame,
-        query_rows: pl.DataFrame,
-        key_rows: pl.DataFrame,
-    ) -> None:
-        token_labels, prompt_labels = _label_types(tokens, schema.TOKEN), _label_types(prompts, schema.PROMPT)
-        both = sorted(
-            {n.lower() for n in token_labels} & {n.lower() for n in prompt_labels}
-        )  # SQL takes Box and box for one
+    def _labels(self, con: duckdb.DuckDBPyConnection, d_head: int, tables: _Tables) -> None:
+        token_labels, prompt_labels = tables.labels
+        # SQL takes Box and box for one
+        both = sorted({n.lower() for n in token_labels} & {n.lower() for n in prompt_labels})
         if both:
             raise PromptError(f"label {both[0]!r} stands on tokens and on prompts; rename one of the two")
         for statement in schema.run_tables(d_head, token_labels, prompt_labels):
             con.execute(statement)
-        for table, frame in (("prompt", prompts), ("token", tokens), ("query_row", query_rows), ("key_row", key_rows)):
+        for table, frame in tables._asdict().items():
             con.register("frame", frame.to_arrow())
             con.execute(f"INSERT INTO {table} BY NAME SELECT * FROM frame")
             con.unregister("frame")
         for statement in schema.side_tables(list(token_labels), list(prompt_labels)):
             con.execute(statement)
-        for side, frame in (("q", query_rows), ("k", key_rows)):
-            (n,) = con.execute(f"SELECT count(*) FROM {side}").fetchone()
+        for side, frame in (("q", tables.query_row), ("k", tables.key_row)):
+            [(n,)] = con.execute(f"SELECT count(*) FROM {side}").fetchall()
             assert n == len(frame), f"{side} has {n} rows of {len(frame)}: a stored row has no token or no prompt"
 
     def _vectors(
-        self,
-        con: duckdb.DuckDBPyConnection,
-        manifest: dict,
-        layers: list[dict],
-        progress: Callable[[int, int], None] | None,
+        self, con: duckdb.DuckDBPyConnection, manifest: dict, layers: list[dict], progress: Progress | None
     ) -> None:
         spooled = spool.Spool(list(spool.batches(self.folder).values()))
         for i, layer in enumerate(layers):
             con.execute("BEGIN")  # one transaction a layer: commits that span layers leave dead space in the file
-            con.execute(
-                (
-                    "INSERT INTO layer BY NAME SELECT $layer AS layer, $scaling AS scaling, $softcap AS softcap, "
-                    "$window AS window, $causal AS causal"
-                ),
-                layer,
-            )
+            con.execute(LAYER, layer)
             for head in range(manifest["n_heads"]):
                 _insert(con, "query_vector", "head", layer["layer"], head, *spooled.head("q", "query_rows", i, head))
                 _insert_stat(con, layer["layer"], head, *spooled.head("logsumexp", "query_rows", i, head))
@@ -241,26 +233,19 @@ class Incoming:
             if progress:
                 progress(i + 1, len(layers))
 
-    def _manifest(
-        self,
-        con: duckdb.DuckDBPyConnection,
-        manifest: dict,
-        prompts: pl.DataFrame,
-        tokens: pl.DataFrame,
-        query_rows: pl.DataFrame,
-        key_rows: pl.DataFrame,
-    ) -> None:
+    def _manifest(self, con: duckdb.DuckDBPyConnection, manifest: dict, tables: _Tables) -> None:
+        token_labels, prompt_labels = tables.labels
         facts = manifest | {
             "schema_version": schema.RUN_VERSION,
             "run": self.run,
             "plan": json.dumps(self.plan, sort_keys=True),
             "created": datetime.now(UTC).replace(tzinfo=None),
-            "n_prompts": len(prompts),
-            "n_tokens": len(tokens),
-            "n_queries": len(query_rows),
-            "n_keys": len(key_rows),
-            "token_labels": list(_label_types(tokens, schema.TOKEN)),
-            "prompt_labels": list(_label_types(prompts, schema.PROMPT)),
+            "n_prompts": len(tables.prompt),
+            "n_tokens": len(tables.token),
+            "n_queries": len(tables.query_row),
+            "n_keys": len(tables.key_row),
+            "token_labels": list(token_labels),
+            "prompt_labels": list(prompt_labels),
         }
         unknown = facts.keys() - schema.MANIFEST.keys()
         assert not unknown, f"the manifest has no column for {unknown}"
@@ -272,13 +257,7 @@ class Incoming:
 
 
 def _insert(
-    con: duckdb.DuckDBPyConnection,
-    table: str,
-    head_column: str,
-    layer: int,
-    head: int,
-    rows: np.ndarray,
-    v: np.ndarray,
+    con: duckdb.DuckDBPyConnection, table: str, head_column: str, layer: int, head: int, rows: np.ndarray, v: np.ndarray
 ) -> None:
     d = v.shape[1]
     for start in range(0, len(rows), INSERT_ROWS):
@@ -307,24 +286,6 @@ def _extras(con: duckdb.DuckDBPyConnection, weights: dict[str, np.ndarray], meas
         )
     for name, value in measures.items():
         con.execute("INSERT INTO measure VALUES (?, ?)", [name, float(value)])
-
-
-def _label_types(frame: pl.DataFrame, own: dict[str, str]) -> dict[str, str]:
-    """{label column: DuckDB type} of the columns that are not the table's own; PromptError for a bad name or type."""
-    labels = {}
-    for name, kind in frame.schema.items():
-        if name in own:
-            continue
-        if name.lower() in schema.RESERVED or not schema.IDENTIFIER.fullmatch(name):
-            raise PromptError(
-                f"label {name!r} cannot be a column: "
-                f"use letters, digits and '_', and none of {', '.join(sorted(schema.RESERVED))}"
-            )
-        base = pl.String if kind == pl.Null else kind.base_type()
-        if base not in DUCKDB_TYPE:
-            raise PromptError(f"label {name!r} has type {kind}; use text, whole numbers, fractions or true and false")
-        labels[name] = DUCKDB_TYPE[base]
-    return labels
 
 
 def _short(value: object) -> str:

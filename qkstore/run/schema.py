@@ -5,10 +5,19 @@ from __future__ import annotations
 import re
 
 import duckdb
+import polars as pl
 
-from qkstore.errors import RunError
+from qkstore.errors import PromptError, RunError
 
 RUN_VERSION = 1
+DUCKDB_TYPE = {  # of labels
+    pl.Int64: "BIGINT",
+    pl.Int32: "INTEGER",
+    pl.Float64: "DOUBLE",
+    pl.Float32: "FLOAT",
+    pl.Boolean: "BOOLEAN",
+    pl.String: "VARCHAR",
+}
 
 # The manifest: one row, written last, so that its presence says that the run is whole.
 MANIFEST = {
@@ -94,6 +103,27 @@ def check_run_name(name: str) -> str:
             f"run name {name!r}: use letters, digits, '.', '_' and '-', at most 100, starting with a letter or digit"
         )
     return name
+
+
+def label_types(frame: pl.DataFrame, own: dict[str, str]) -> dict[str, str]:
+    """Return {label: its DuckDB type} of the columns of a frame that are not the table's `own`.
+
+    Raises PromptError for a name or a type that cannot be a label's.
+    """
+    labels = {}
+    for name, kind in frame.schema.items():
+        if name in own:
+            continue
+        if name.lower() in RESERVED or not IDENTIFIER.fullmatch(name):
+            raise PromptError(
+                f"label {name!r} cannot be a column: "
+                f"use letters, digits and '_', and none of {', '.join(sorted(RESERVED))}"
+            )
+        base = pl.String if kind == pl.Null else kind.base_type()
+        if base not in DUCKDB_TYPE:
+            raise PromptError(f"label {name!r} has type {kind}; use text, whole numbers, fractions or true and false")
+        labels[name] = DUCKDB_TYPE[base]
+    return labels
 
 
 def run_tables(d_head: int, token_labels: dict[str, str], prompt_labels: dict[str, str]) -> list[str]:
