@@ -168,7 +168,7 @@ def features_and_randoms(
 ) -> tuple[list[T], list[T]]:
     """Return (features' conditions, random conditions); the i-th random one has the rank of the i-th feature.
 
-    conditions: of one or several interventions, each with its features before its randoms. bases: reads from a condition
+    conditions: of one or several interventions, each with features before randoms. bases: reads from a condition
     how many random subspaces it averages over; None for a feature's.
     """
     features: list[T] = []
