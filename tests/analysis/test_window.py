@@ -60,7 +60,9 @@ def test_targets_that_are_hidden_are_counted_and_all_layers_must_see_the_rest(st
     assert every.hidden == 0 < seen.hidden
     assert len(seen) + seen.hidden == len(every)
     assert np.isin(seen.query, every.query).all()
-    with pytest.raises(ContrastError, match="layers 0, 2 together see none of the 75 pairs .* windows are unlimited, 1"):
+    with pytest.raises(
+        ContrastError, match="layers 0, 2 together see none of the 75 pairs .* windows are unlimited, 1"
+    ):
         targets.visible_targets(run, order, [far, blind], "test")
 
 
