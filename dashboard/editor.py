@@ -15,7 +15,7 @@ from qkstore.contrast import CENTRINGS, WEIGHTINGS, Contrast
 from qkstore.contrast.sentence import count_text
 from qkstore.errors import QKStoreError
 from qkstore.run import Run
-from qkstore.text import visible
+from qkstore.text import split_name, visible
 
 Shape = Literal["predicates", "select"]
 PARTS = ("where", "positive", "negative")
@@ -142,7 +142,7 @@ def _pairs(run: Run, draft: Contrast, split: str | None, sentence: bool = True) 
     for finding in results.findings(run, draft, split):
         (st.warning if finding.warns else st.info)(plain(finding.text))
     line(
-        f"Pairs drawn at random from the {split or 'whole'} split (seed 0): query red, positive key blue, "
+        f"Pairs drawn at random from the {split_name(split)} split (seed 0): query red, positive key blue, "
         "negative key orange and dashed"
     )
     for example in results.examples(run, draft, split, 2):

@@ -16,7 +16,7 @@ from dashboard.text import line, plain, tokens
 from qkstore.analysis import PromptAttribution
 from qkstore.analysis.heads import Summary
 from qkstore.store import Store
-from qkstore.text import visible
+from qkstore.text import percent, visible
 
 if TYPE_CHECKING:
     from dashboard.state import View  # which needs this module for the empty state
@@ -46,11 +46,6 @@ def panels():
 def number(value: float | None, spec: str = ".2f", sign: str = "") -> str:
     """A figure for a card; a dash where there is none."""
     return MISSING if value is None else format(value, spec) + sign
-
-
-def percent(share: float | None, digits: int = 0) -> str:
-    """93 % for a share of 0.93; a dash where there is none."""
-    return MISSING if share is None else f"{share:.{digits}%}".replace("%", " %")
 
 
 def command(act: str, view: View, name: str | None = None, head: bool = True, **options) -> str:

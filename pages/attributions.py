@@ -8,7 +8,7 @@ from dashboard import panel, results, shell, state
 from dashboard.text import line
 from qkstore import charts
 from qkstore.analysis import attribution, build_split, judge_split
-from qkstore.text import visible
+from qkstore.text import split_name, visible
 
 shell.enter()
 
@@ -45,7 +45,7 @@ with st.container(border=True):
     line(
         f"The short line is the logit{' before the soft-cap' if parts.softcap else ''}. "
         f"Query: position {parts.query['pos']}, {parts.query['text']!r}. "
-        f"The subspaces are built on the {build_split(view.run) or 'whole'} split."
+        f"The subspaces are built on the {split_name(build_split(view.run))} split."
     )
     panel.attended(view.run.tokens(prompt["prompt_id"]), parts)
     line("Shaded by attention; the query is outlined. " + panel.labelled(prompt, view.run.prompt_labels))

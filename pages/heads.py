@@ -8,6 +8,7 @@ from dashboard import panel, results, shell, state
 from dashboard.text import line
 from qkstore import charts
 from qkstore.analysis import heads
+from qkstore.text import split_name
 
 shell.enter()
 
@@ -55,8 +56,8 @@ with main:
     )
     line(f"{heads.MEASURES[by][0]}: {heads.MEASURES[by][1]}.")
     line(
-        f"ΔC, its null and rank are built on the {chosen.built_on or 'whole'} split; "
-        f"accuracy and attention are judged on the {chosen.judged_on or 'whole'} split."
+        f"ΔC, its null and rank are built on the {split_name(chosen.built_on)} split; "
+        f"accuracy and attention are judged on the {split_name(chosen.judged_on)} split."
     )
     if view.contrast.name != view.name:
         line(f"{view.name} is the span of several contrasts; the scores are those of {view.contrast.name}.")

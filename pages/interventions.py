@@ -10,6 +10,7 @@ from qkstore import charts
 from qkstore.analysis import live
 from qkstore.analysis import swaps as analysis_swaps
 from qkstore.analysis.swaps import Side
+from qkstore.text import split_name
 
 shell.enter()
 
@@ -51,7 +52,7 @@ with st.container(border=True):
     st.altair_chart(charts.swap_bars(rows, panel.dark()))
     line(
         "Mean attention before (pale) and after the swap with 95 % intervals, "
-        f"over the same {swaps.n:,} queries of the {swaps.split or 'whole'} split in every condition"
+        f"over the same {swaps.n:,} queries of the {split_name(swaps.split)} split in every condition"
         + (f"; {swaps.hidden:,} more are left out, {analysis_swaps.left_out(side)}." if swaps.hidden else ".")
         + SAID[side]
         + (f" They hold {panel.percent(swaps.stored)} of it." if side == "queries" else "")

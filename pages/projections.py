@@ -10,6 +10,7 @@ from dashboard import panel, results, shell, space, state
 from dashboard.text import line
 from qkstore import charts, contrast
 from qkstore.analysis.points import Method, held
+from qkstore.text import split_name
 
 shell.enter()
 
@@ -58,7 +59,8 @@ with st.container(border=True):
     else:
         st.altair_chart(charts.point_pairs(*drawn), key=f"points-{method}")
     line(
-        f"Showing {points.shown:,} of {points.total:,} queries and keys (seed 0) of the {points.split or 'whole'} split"
+        f"Showing {points.shown:,} of {points.total:,} queries and keys (seed 0) "
+        f"of the {split_name(points.split)} split"
         + (
             ", without projecting."
             if method == "raw"

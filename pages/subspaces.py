@@ -11,6 +11,7 @@ from dashboard import panel, results, shell, state
 from dashboard.text import line, plain
 from qkstore import charts
 from qkstore.analysis import head
+from qkstore.text import split_name
 
 shell.enter()
 
@@ -54,7 +55,7 @@ panel.figures(
 main, detail = panel.panels()
 with main:
     line(
-        f"Singular values of ΔC; blue ones hold 99 % of ‖ΔC‖². Built on the {fitted.split or 'whole'} split: "
+        f"Singular values of ΔC; blue ones hold 99 % of ‖ΔC‖². Built on the {split_name(fitted.split)} split: "
         f"{fitted.counts.n_q:,} queries, {fitted.counts.n_pos:,} positive and {fitted.counts.n_neg:,} negative pairs."
     )
     st.altair_chart(charts.singular_values(fitted.subspace.S, fitted.subspace.rank, panel.dark(), height=220))

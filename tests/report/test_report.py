@@ -36,9 +36,9 @@ def store(tmp_path_factory):
     """A tenth of the paper's prompts through the demo model, with a live result of the boxes."""
     path = tmp_path_factory.mktemp("report") / "store"
     paper.build(path, "demo", paper.parts("demo", "small", ["ent"], scale=0.1))
-    found = qkstore.open(path)
-    _keep_live(found)
-    return found
+    made = qkstore.open(path)
+    _keep_live(made)
+    return made
 
 
 def _keep_live(store) -> None:
@@ -102,8 +102,8 @@ def sections(document) -> dict:
 
 
 def claim(document, title: str, run: str):
-    (found,) = [c for c in document.claims if c.claim == title and c.where.startswith(run)]
-    return found
+    (one,) = [c for c in document.claims if c.claim == title and c.where.startswith(run)]
+    return one
 
 
 # -- what is there -----------------------------------------------------------------------------------------------
@@ -213,8 +213,8 @@ def test_every_claim_has_its_n_and_all_but_differences_and_ranges_an_interval(do
 
 def test_a_value_lies_within_its_interval(document):
     text = " ".join([c.measured for c in document.claims] + [f.sentence for f in document.figures])
-    found = re.findall(r"(−?[\d.,]+) \[(−?[\d.,]+),\s(−?[\d.,]+)\]", text)
-    number = [[float(v.replace("−", "-").replace(",", "")) for v in row] for row in found]
+    told = re.findall(r"(−?[\d.,]+) \[(−?[\d.,]+),\s(−?[\d.,]+)\]", text)
+    number = [[float(v.replace("−", "-").replace(",", "")) for v in row] for row in told]
     assert len(number) > 200
     assert all(low <= value <= high for value, low, high in number)
 
@@ -224,11 +224,11 @@ def test_a_value_lies_within_its_interval(document):
 
 def test_swaps_are_those_of_the_library(store, document):
     study = Study(store, store.run(BOXES))
-    found = {
+    conditions = {
         c.name: c for c in analysis.intervene(study.run, study.features, study.best.layer, study.best.head).conditions
     }
     for name in ("order", "lexical", "order+lexical"):
-        c = found[name]
+        c = conditions[name]
         assert (
             f"target {estimate(c.target_before, c.ci['target_before'])} → {after(c)}, rank {c.rank}"
             in claim(document, f"L9 swap: {name}", BOXES).measured
@@ -328,19 +328,19 @@ class Page(HTMLParser):
 
 def test_the_page_is_one_file_that_fetches_nothing_and_runs_nothing(written, document):
     text = (written / "report.html").read_text()
-    found = Page(text)
-    assert not {"script", "link", "iframe", "object", "embed"} & set(found.tags)
+    page = Page(text)
+    assert not {"script", "link", "iframe", "object", "embed"} & set(page.tags)
     assert not re.search(r"@import|url\((?!#)", text)
     assert set(re.findall(r"https?://[^\"\s<]+", text)) <= {
         "http://www.w3.org/2000/svg",
         "http://www.w3.org/1999/xlink",
     }
-    assert all(link.startswith(("#", "data:image/png;base64,")) for link in found.links)
+    assert all(link.startswith(("#", "data:image/png;base64,")) for link in page.links)
     assert len(text) < 6e6
-    assert len(found.ids) == len(set(found.ids))
-    assert {link[1:] for link in found.links if link.startswith("#")} <= set(found.ids)
-    assert len(found.pictures) == len(document.figures) == found.tags.count("figcaption")
-    assert all((p.get("alt") or p.get("aria-label")) for p in found.pictures)
+    assert len(page.ids) == len(set(page.ids))
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+    assert len(page.pictures) == len(document.figures) == page.tags.count("figcaption")
+    assert all((p.get("alt") or p.get("aria-label")) for p in page.pictures)
 
 
 def test_every_link_of_the_markdown_leads_to_a_file_and_tables_are_whole(written, document):

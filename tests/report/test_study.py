@@ -33,20 +33,20 @@ def sections(document) -> dict:
 
 def test_a_run_of_one_kind_says_what_is_absent(tmp_path):
     stores.write(tmp_path, "boxes", stores.boxes(n=200))
-    found = report(qkstore.open(tmp_path), ["boxes"])
-    assert [c.name for c in found.chapters] == ["no-lists", "boxes"]
-    (why,) = found.chapters[0].sections[0].parts
+    document = report(qkstore.open(tmp_path), ["boxes"])
+    assert [c.name for c in document.chapters] == ["no-lists", "boxes"]
+    (why,) = document.chapters[0].sections[0].parts
     assert "L1–L4 are absent" in why
     assert "Figures 6, 7" in why
-    text = render.to_markdown(found)
+    text = render.to_markdown(document)
     assert why.replace("_", "\\_") in text
     assert "Order and lexical space" in text
 
 
 def test_a_section_that_a_run_cannot_fill_says_why(tmp_path):
     stores.write(tmp_path, "tiny", stores.lists(n=40))
-    found = report(qkstore.open(tmp_path), ["tiny"])
-    said = [p for s in sections(found).values() for p in s.parts if isinstance(p, str) and ABSENT in p]
+    document = report(qkstore.open(tmp_path), ["tiny"])
+    said = [p for s in sections(document).values() for p in s.parts if isinstance(p, str) and ABSENT in p]
     assert said
     assert all("queries" in p or "groups" in p or "pairs" in p for p in said)
 
@@ -109,10 +109,10 @@ def test_a_bug_is_not_told_as_an_absent_section(tmp_path, monkeypatch):
 
 def test_no_run_at_all_says_what_both_parts_would_hold(tmp_path):
     stores.write(tmp_path, "boxes", stores.boxes(n=64))
-    found = report(qkstore.open(tmp_path), [])
-    assert [c.name for c in found.chapters] == ["no-lists", "no-boxes"]
-    assert found.claims == found.figures == []
-    assert all("python -m ingest paper" in c.sections[0].parts[0] for c in found.chapters)
+    document = report(qkstore.open(tmp_path), [])
+    assert [c.name for c in document.chapters] == ["no-lists", "no-boxes"]
+    assert document.claims == document.figures == []
+    assert all("python -m ingest paper" in c.sections[0].parts[0] for c in document.chapters)
 
 
 # -- which heads -------------------------------------------------------------------------------------------------
@@ -269,8 +269,8 @@ def test_the_gap_that_is_shared_out_is_that_of_the_logits(boxes):
     assert "n = 40 queries" in figure.sentence
     (rows,) = [d for d in figure.chart.to_dict()["datasets"].values() if len(d) > 1]
     (whole_gap,) = [r for r in rows if r["part"] == "whole gap"]
-    found = [whole_gap[q] for q in ("low", "q1", "median", "q3", "high")]
-    assert found == pytest.approx(list(np.quantile(gap, (0.05, 0.25, 0.5, 0.75, 0.95))), rel=1e-5)
+    quantiles = [whole_gap[q] for q in ("low", "q1", "median", "q3", "high")]
+    assert quantiles == pytest.approx(list(np.quantile(gap, (0.05, 0.25, 0.5, 0.75, 0.95))), rel=1e-5)
     assert whole_gap["mean"] == pytest.approx(gap.mean(), rel=1e-5)
     assert sum(r["mean"] for r in rows if r is not whole_gap) == pytest.approx(gap.mean(), rel=1e-5), (
         "parts sum to the gap"
@@ -293,8 +293,8 @@ def test_ranks_of_binding_have_a_row_a_head_and_contrast_with_n(boxes):
     assert {row["queries"] for row in table.rows if row["contrast"] == "order"} == {f"{n_fixed:,}"}
     points = drawn(figures(section)["ranks-best"])
     assert {p["group"] for p in points} == {"99 % of ‖ΔC‖²", "statistical", "cross-validated"}
-    found = analysis.covariance(boxes.run, boxes.one("order"), boxes.best.layer, boxes.best.head).subspace.rank
-    assert [p["value"] for p in points if p["name"] == "order" and p["group"].startswith("99")] == [found]
+    rank = analysis.covariance(boxes.run, boxes.one("order"), boxes.best.layer, boxes.best.head).subspace.rank
+    assert [p["value"] for p in points if p["name"] == "order" and p["group"].startswith("99")] == [rank]
 
 
 def test_too_few_queries_leave_the_tested_ranks_out_with_a_dash(boxes):

@@ -51,10 +51,10 @@ def weights(r1: int = 2, r2: int = 3, d: int = 32, d_head: int = 8) -> dict[str,
 
 
 def test_toy_runs_and_no_others_are_listed_with_their_settings(store):
-    found = toy.toys(store)
-    assert {(t.variant, *t.ranks) for t in found} == {(v, *r) for v in ("discrete", "continuous") for r in toys.RANKS}
-    assert all((t.d_head, t.recipe, t.seed, t.noise, t.steps) == (8, SHORT.name, 0, 0.01, SHORT.steps) for t in found)
-    for t in found:
+    every = toy.toys(store)
+    assert {(t.variant, *t.ranks) for t in every} == {(v, *r) for v in ("discrete", "continuous") for r in toys.RANKS}
+    assert all((t.d_head, t.recipe, t.seed, t.noise, t.steps) == (8, SHORT.name, 0, 0.01, SHORT.steps) for t in every)
+    for t in every:
         assert t.bound == pytest.approx(Payload(t.variant, 8, *t.ranks).bound())
         assert 0.1 < t.accuracy <= t.bound + 0.03
         assert t.room == 8 - t.r1 - t.r2
@@ -97,14 +97,14 @@ def test_a_latent_that_is_not_there_is_named(run, store):
 
 
 def test_filters_narrow_to_one_grid_and_keep_what_they_can(store):
-    found = toy.toys(store)
-    assert toy.filters(found) == ["variant", "d_head"]
-    assert toy.values(found, "variant") == ["discrete", "continuous"]
-    gaussian = next(t for t in found if not t.discrete)
-    assert {t.variant for t in toy.narrowed(found, {})} == {"discrete"}
-    assert {t.variant for t in toy.narrowed(found, {}, like=gaussian)} == {"continuous"}
-    assert {t.variant for t in toy.narrowed(found, {"variant": "discrete"}, like=gaussian)} == {"discrete"}
-    cells = toy.grid(toy.narrowed(found, {"d_head": "9"}))
+    every = toy.toys(store)
+    assert toy.filters(every) == ["variant", "d_head"]
+    assert toy.values(every, "variant") == ["discrete", "continuous"]
+    gaussian = next(t for t in every if not t.discrete)
+    assert {t.variant for t in toy.narrowed(every, {})} == {"discrete"}
+    assert {t.variant for t in toy.narrowed(every, {}, like=gaussian)} == {"continuous"}
+    assert {t.variant for t in toy.narrowed(every, {"variant": "discrete"}, like=gaussian)} == {"discrete"}
+    cells = toy.grid(toy.narrowed(every, {"d_head": "9"}))
     assert set(cells) == set(toys.RANKS), "a value that is not there changes nothing"
     assert toy.chosen(cells, (6, 6)).ranks == (6, 6)
     assert toy.chosen(cells, (5, 5)).ranks == (2, 3)
@@ -116,10 +116,10 @@ def test_filters_narrow_to_one_grid_and_keep_what_they_can(store):
 
 
 def test_ranks_are_exact_where_there_is_room_and_not_beyond(store):
-    found = toy.toys(store)
-    ranks = [toy.recovered(t.run) for t in found]
-    assert all((f.ranks == t.ranks) == (f.distance == 0) for t, f in zip(found, ranks))
-    tally = tallies(found, ranks)
+    every = toy.toys(store)
+    ranks = [toy.recovered(t.run) for t in every]
+    assert all((f.ranks == t.ranks) == (f.distance == 0) for t, f in zip(every, ranks))
+    tally = tallies(every, ranks)
     assert (tally.below.exact, tally.below.latents, tally.below.misses) == (8, 8, [])
     assert tally.below.sums == [5] * 4
     assert tally.full.latents == 0
@@ -130,9 +130,9 @@ def test_ranks_are_exact_where_there_is_room_and_not_beyond(store):
 
 
 def test_a_miss_is_named_with_both_ranks(store):
-    found = [t for t in toy.toys(store) if t.ranks == (2, 3)][:1]
-    tally = tallies(found, [toy.Recovered((2, 1), (2, 3))])
-    assert tally.below.misses == [f"z2 of {found[0].name}: 1 for 3"]
+    every = [t for t in toy.toys(store) if t.ranks == (2, 3)][:1]
+    tally = tallies(every, [toy.Recovered((2, 1), (2, 3))])
+    assert tally.below.misses == [f"z2 of {every[0].name}: 1 for 3"]
     assert tally.below.exact == 1
     assert toy.Recovered((3, 1), (2, 3)).distance == 3
 
@@ -206,9 +206,9 @@ def test_g_is_the_logit_between_single_coordinates(rng):
     ],
 )
 def test_shares_are_of_the_diagonal_the_blocks_and_what_is_across(G, shares):
-    found = Interaction(G, 1, 8)
-    assert found.shares == pytest.approx(shares)
-    assert found.names == ["z1[0]", "z2[0]", "z2[1]"]
+    given = Interaction(G, 1, 8)
+    assert given.shares == pytest.approx(shares)
+    assert given.names == ["z1[0]", "z2[0]", "z2[1]"]
 
 
 def test_the_verdict_in_words(store):
@@ -224,11 +224,11 @@ def test_the_verdict_in_words(store):
 
 def test_queries_find_the_keys_of_their_code_and_flipping_one_u_destroys_it(store, run):
     for factor in toy.FACTORS:
-        found = centroids(run, factor)
-        assert found.n == toys.SIZES.n_test
-        assert found.attended > 0.95
-        assert found.balanced > 0.95
-        assert found.flipped < 0.6
+        at = centroids(run, factor)
+        assert at.n == toys.SIZES.n_test
+        assert at.attended > 0.95
+        assert at.balanced > 0.95
+        assert at.flipped < 0.6
 
 
 def test_nearest_depends_on_the_basis_that_training_left_open_and_balanced_does_not(rng):
@@ -269,13 +269,13 @@ def test_balance_leaves_what_has_no_basis_to_choose(rng):
 
 @pytest.mark.parametrize("balance", [False, True])
 def test_points_are_the_contexts_in_groups_of_signs(run, balance):
-    found = points(run, "z2", balance, most=1000)
-    table = found.table
+    drawn = points(run, "z2", balance, most=1000)
+    table = drawn.table
     n = toys.SIZES.n_test
-    assert found.total == n * 17
-    assert abs(found.shown - 1000) <= 2
-    assert found.split == "test"
-    assert found.rank == 3
+    assert drawn.total == n * 17
+    assert abs(drawn.shown - 1000) <= 2
+    assert drawn.split == "test"
+    assert drawn.rank == 3
     assert set(table["group"]) == {f"{i:03b}" for i in range(8)}
     assert set(table["side"]) == {"query", "key"}
     assert table["prompt_id"].min() >= 2 * 512 + 2 * 64, "no triplets"
@@ -296,9 +296,9 @@ def test_points_are_the_contexts_in_groups_of_signs(run, balance):
 
 
 def test_swapping_both_latents_hands_attention_over(run):
-    found = {c.name: c for c in toy.swaps(run).conditions}
-    assert list(found) == ["z1", "z2", "z1+z2", "random of z1's rank", "random of z2's rank", "random"]
-    both, random = found["z1+z2"], found["random"]
+    swapped = {c.name: c for c in toy.swaps(run).conditions}
+    assert list(swapped) == ["z1", "z2", "z1+z2", "random of z1's rank", "random of z2's rank", "random"]
+    both, random = swapped["z1+z2"], swapped["random"]
     assert both.rank == random.rank == 5
     assert random.bases == 10
     assert both.target_after == pytest.approx(both.original_before, abs=0.02)

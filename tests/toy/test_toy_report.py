@@ -51,18 +51,18 @@ def test_every_claim_of_the_task_has_a_row_for_each_family(rows):
 
 
 def test_figures_are_those_of_the_store(store, rows):
-    found = [t for t in toy.toys(store) if t.discrete]
-    low, high = min(t.accuracy for t in found), max(t.accuracy for t in found)
-    far = max(found, key=lambda t: abs(t.accuracy - t.bound))
+    discrete = [t for t in toy.toys(store) if t.discrete]
+    low, high = min(t.accuracy for t in discrete), max(t.accuracy for t in discrete)
+    far = max(discrete, key=lambda t: abs(t.accuracy - t.bound))
     said = row(rows, "T1").measured
     assert said.startswith(f"{low:.3f}–{high:.3f}; bound ")
     assert f"at ({far.r1}, {far.r2}); 400 steps" in said
     assert row(rows, "T1").n == "3 heads"
     assert row(rows, "T5 ranks, r1 + r2 <").measured == "4 of 4 exact"
-    ranks = toy.recovered(next(t for t in found if t.room < 0).run).ranks
+    ranks = toy.recovered(next(t for t in discrete if t.room < 0).run).ranks
     assert row(rows, "T5 ranks, r1 + r2 >").measured.startswith(f"r̂1 + r̂2 is {sum(ranks)}–{sum(ranks)}")
     assert row(rows, "T4 exact").measured == "the true rank for 6 of 6 latents"
-    beyond = toy.interaction(next(t for t in found if t.room < 0).run).shares
+    beyond = toy.interaction(next(t for t in discrete if t.room < 0).run).shares
     assert (
         f"diagonal {beyond.diagonal:.3f}, rest of the blocks {beyond.block:.3f}, across {beyond.across:.3f}"
         in row(rows, "T8 G, r1 + r2 >").measured
