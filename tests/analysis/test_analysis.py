@@ -8,7 +8,7 @@ from synthetic import BOXES, SCALING, synthetic, write
 
 import qkstore
 from qkstore import analysis
-from qkstore.analysis.heads import heads, kept
+from qkstore.analysis.heads import heads
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError, RunError
 
@@ -264,35 +264,6 @@ def test_bad_input_is_one_line(run, call, says):
         call(run)
     assert says in str(error.value)
     assert "\n" not in str(error.value)
-
-
-def test_head_scores_are_computed_once_a_store_and_kept(tmp_path, monkeypatch):
-    write(tmp_path, n=128)
-    store = qkstore.open(tmp_path)
-    run, calls = store.run("synthetic"), []
-    first = kept(store, run, ORDER, progress=lambda i, n: calls.append(i))
-    again = kept(qkstore.open(tmp_path), run, ORDER, progress=lambda i, n: calls.append(i))
-    assert first == again == heads(run, ORDER)
-    assert calls == list(range(1, 9))
-    assert (
-        kept(store, run, ORDER.replace(name="other name", version=3)) == first
-    )  # what does not change the numbers is no key
-    centred = kept(store, run, ORDER.replace(centring="queries"), progress=lambda i, n: calls.append(i))
-    assert centred != first
-    assert len(calls) == 16
-
-
-def test_a_store_that_may_only_be_read_still_scores(tmp_path, monkeypatch):
-    write(tmp_path, n=64)
-    store = qkstore.open(tmp_path)
-
-    def refuse(*args):
-        from qkstore.errors import StoreError
-
-        raise StoreError("read-only")
-
-    monkeypatch.setattr(store.catalog, "keep_result", refuse)
-    assert len(kept(store, store.run("synthetic"), ORDER, nulls=0)) == 8
 
 
 def test_shares_of_a_summed_contrast_are_of_the_gap_of_means(run):

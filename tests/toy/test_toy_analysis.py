@@ -18,7 +18,6 @@ from ingest.toy.sample import Sample
 from qkstore import toy
 from qkstore.errors import RunError
 from qkstore.interaction import Interaction, closed_form, interaction
-from qkstore.projection import balanced
 from qkstore.toy import tallies
 from qkstore.toy.points import centroids, clusters, points
 
@@ -243,28 +242,6 @@ def test_nearest_depends_on_the_basis_that_training_left_open_and_balanced_does_
     assert upright.flipped == 0
     shuffled = clusters(q, k, rng.permutation(code), code[::-1])
     assert max(shuffled.attended, shuffled.nearest, shuffled.balanced) < 0.25
-
-
-def test_balance_keeps_every_logit_and_evens_the_moments(rng):
-    q, k = rng.normal(size=(300, 4)) @ rng.normal(size=(4, 4)), rng.normal(size=(500, 4)) @ rng.normal(size=(4, 4)) + 1
-    a, b = balanced(q, k)
-    assert np.allclose(a @ b.T, q @ k.T)
-    assert np.allclose(a.T @ a / 300, b.T @ b / 500)
-    assert not np.allclose(q.T @ q / 300, k.T @ k / 500)
-    again = balanced(a, b)
-    assert np.allclose(again[0], a)
-    assert np.allclose(again[1], b)
-    M = rng.normal(size=(4, 4))
-    turned = balanced(q @ M, k @ np.linalg.inv(M).T)
-    assert np.allclose(np.linalg.svd(turned[0], compute_uv=False), np.linalg.svd(a, compute_uv=False)), (
-        "up to a rotation, of any basis"
-    )
-
-
-def test_balance_leaves_what_has_no_basis_to_choose(rng):
-    flat = rng.normal(size=(50, 1)) @ np.ones((1, 2))
-    k = rng.normal(size=(50, 2))
-    assert all(np.array_equal(a, b) for a, b in zip(balanced(flat, k), (flat, k)))
 
 
 @pytest.mark.parametrize("balance", [False, True])
