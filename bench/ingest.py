@@ -148,7 +148,7 @@ def measure(name: str, n: int, rounds: int, device: str, batch_size: int) -> Tim
         corpus, batch_size, job.bytes_of(options.memory) // 2, job.token_bytes(loaded, Capture(loaded.net))
     )
     batches = [
-        Batch.of([corpus.tokens[p].ids for p in b], [[]] * len(b), [[]] * len(b), 0, False, device) for b in chosen
+        Batch.of([corpus.tokens[p].ids for p in b], [[]] * len(b), [[]] * len(b), 0, "right", device) for b in chosen
     ]
     passes(loaded.net, batches[:1], stop=False)  # the first pass allocates
     for _ in range(rounds):

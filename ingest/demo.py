@@ -8,15 +8,16 @@ from pathlib import Path
 
 from ingest import job, model
 from ingest.prompts import task
+from ingest.prompts.boxes import Question
 from qkstore.errors import RunError
 
 MODEL = Path(__file__).parent / "demo_model"
 SEED = 0
-RUNS = {  # run: (task, question, train prompts)
+RUNS: dict[str, tuple[task.Kind, Question | None, int]] = {  # run: (task, question, train prompts)
     "demo-boxes-ent": ("boxes", "ent", 3000),
     "demo-boxes-ord": ("boxes", "ord", 3000),
     "demo-boxes-both": ("boxes", "both", 3000),
-    "demo-lists": ("lists", "", 2000),
+    "demo-lists": ("lists", None, 2000),
 }
 N_TEST = 1000
 OPTIONS = job.Options(batch_size=128)

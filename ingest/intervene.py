@@ -35,13 +35,13 @@ def intervene(options: argparse.Namespace) -> None:
     )
     with Progress() as progress:
         o = options
-        found = live.intervene(
+        result = live.intervene(
             store, run, loaded, named, heads, o.rows, o.bases, o.most, o.seed, o.batch_size, progress
         )
-    warn(found)
-    if kept(store, found) is None:
+    warn(result)
+    if kept(store, result) is None:
         print("warning: the store's catalogue cannot be written, so this result is shown but not kept", file=sys.stderr)
-    print_json(found.to_dict()) if options.json else tell(found)
+    print_json(result.to_dict()) if options.json else tell(result)
 
 
 def features(store: Store, run: Run, name: str, other: str | None = None) -> Features:
@@ -73,35 +73,37 @@ def parse(text: str) -> list[live.Head]:
     return heads
 
 
-def warn(found: Live) -> None:
+def warn(result: Live) -> None:
     """One line where rounding is large enough to be taken for an effect."""
-    if found.dtype == "bfloat16":
+    if result.dtype == "bfloat16":
         difference = (
-            "" if found.noise["difference"] is None else f" and {found.noise['difference']:.2g} in the logit difference"
+            ""
+            if result.noise["difference"] is None
+            else f" and {result.noise['difference']:.2g} in the logit difference"
         )
         print(
-            f"warning: in bfloat16 two equal passes differ by up to {found.noise['attention']:.2g} "
+            f"warning: in bfloat16 two equal passes differ by up to {result.noise['attention']:.2g} "
             f"in attention{difference}; what is smaller is rounding (--dtype float32 resolves it)",
             file=sys.stderr,
         )
 
 
-def tell(found: Live) -> None:
+def tell(result: Live) -> None:
     """The result for people: a row a condition, and what it rests on."""
-    print_table([row for c in found.conditions for row in _rows(c)])
-    hidden = f", {found.hidden:,} more are left out, their keys are outside a window" if found.hidden else ""
-    print(f"{found.title}; {split_name(found.split)} split{hidden}")
-    more = "" if found.gap <= SAME else f", more than {SAME:.0e}: this pass or the run's vectors are rounded"
-    print(f"largest |live − closed form| in layer {found.heads[0].split(':')[0]}: {found.gap:.1e}{more}")
-    if found.unanswered:
-        print(f"answers are left out: {found.unanswered}")
+    print_table([row for c in result.conditions for row in _rows(c)])
+    hidden = f", {result.hidden:,} more are left out, their keys are outside a window" if result.hidden else ""
+    print(f"{result.title}; {split_name(result.split)} split{hidden}")
+    more = "" if result.gap <= SAME else f", more than {SAME:.0e}: this pass or the run's vectors are rounded"
+    print(f"largest |live − closed form| in layer {result.heads[0].split(':')[0]}: {result.gap:.1e}{more}")
+    if result.unanswered:
+        print(f"answers are left out: {result.unanswered}")
 
 
 def _rows(c: Outcome) -> list[dict]:
     """A row an edited head, and one for what comes after it: the heads of later layers, and the answers."""
     rows = []
-    for head, found in c.attention.items():
-        rows.append(_row(c, f"head {head}", found) | {"rank": c.ranks[head], "closed": c.closed[head].target_after})
+    for head, condition in c.attention.items():
+        rows.append(_row(c, f"head {head}", condition) | {"rank": c.ranks[head], "closed": c.closed[head].target_after})
     if c.downstream:
         rows.append(_row(c, "later heads", c.downstream))
     if c.answers:
@@ -110,9 +112,9 @@ def _rows(c: Outcome) -> list[dict]:
     return rows
 
 
-def _row(c: Outcome, what: str, found: Condition | Answers) -> dict:
-    low, high = found.ci["target_after"]
-    means = {name: getattr(found, name) for name in SHARES}
+def _row(c: Outcome, what: str, shares: Condition | Answers) -> dict:
+    low, high = shares.ci["target_after"]
+    means = {name: getattr(shares, name) for name in SHARES}
     return (
         {"condition": c.name, "what": what, "rank": None}
         | means

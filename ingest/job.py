@@ -13,7 +13,7 @@ import qkstore
 from ingest.model import Model
 from ingest.model.capture import Capture, ranges
 from ingest.prompts import Prompt
-from ingest.prompts.corpus import ANSWER_SLOT, Corpus
+from ingest.prompts.corpus import ANSWER_SLOT, Corpus, Positions
 from qkstore.errors import ModelError, PromptError, QKStoreError, RunError
 from qkstore.run.incoming import Incoming
 from qkstore.run.schema import check_run_name
@@ -29,7 +29,7 @@ class Options:
     """What a user chooses of an ingest, beside its model and prompts."""
 
     layers: tuple[int, ...] | None = None
-    positions: str = "labelled"
+    positions: Positions = "labelled"
     queries: tuple[str, ...] = (ANSWER_SLOT,)
     batch_size: int = 32
     memory: str = "4GB"

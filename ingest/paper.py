@@ -12,11 +12,14 @@ from pathlib import Path
 import qkstore
 from ingest import demo, job, model
 from ingest.prompts import task
-from ingest.prompts.boxes import QUESTIONS
+from ingest.prompts.boxes import QUESTIONS, Question
 from qkstore.errors import PromptError, RunError, near
 from qkstore.run.schema import check_run_name
 
-SIZES = {"lists": 2000, "boxes": 3000}  # train prompts (sections 5.1, 5.2); of boxes, base prompts
+SIZES: dict[task.Kind, int] = {
+    "lists": 2000,
+    "boxes": 3000,
+}  # train prompts (sections 5.1, 5.2); of boxes, base prompts
 N_TEST = 1000
 FEWEST = 50  # prompts of a split: with fewer, some of the 13 categories may never be asked for
 SEED = 0
@@ -29,8 +32,8 @@ class Part:
     """One run of the programme: 'lists', or 'boxes' with a kind of question."""
 
     run: str
-    kind: str
-    question: str
+    kind: task.Kind
+    question: Question | None
     n: int
     n_test: int
 
@@ -39,7 +42,7 @@ class Part:
 
 
 def parts(
-    where: str, prefix: str | None = None, questions: Sequence[str] | None = None, scale: float = 1.0
+    where: str, prefix: str | None = None, questions: Sequence[Question] | None = None, scale: float = 1.0
 ) -> list[Part]:
     """The runs to be made for the model `where`: its name, or `prefix`, begins theirs.
 
@@ -58,7 +61,7 @@ def parts(
     sizes, n_test = {kind: _scaled(n, scale) for kind, n in SIZES.items()}, _scaled(N_TEST, scale)
     start = check_run_name(f"{prefix or name_of(where)}-lists").removesuffix("-lists")
     boxes = [Part(f"{start}-boxes-{q}", "boxes", q, sizes["boxes"], n_test) for q in dict.fromkeys(asked)]
-    return [Part(f"{start}-lists", "lists", "", sizes["lists"], n_test), *boxes]
+    return [Part(f"{start}-lists", "lists", None, sizes["lists"], n_test), *boxes]
 
 
 def name_of(where: str) -> str:
@@ -75,7 +78,7 @@ def build(
     where: str,
     programme: Sequence[Part],
     options: job.Options = job.Options(),
-    dtype: str = "float32",
+    dtype: model.Dtype = "float32",
     device: str = "cpu",
     chat: bool = True,
     progress: job.Progress | None = None,
@@ -136,7 +139,7 @@ def _check_same(store: str | Path, part: Part, asked: dict[str, str | int]) -> N
             )
 
 
-def _load(where: str, dtype: str, device: str) -> model.Model:
+def _load(where: str, dtype: model.Dtype, device: str) -> model.Model:
     return (
         replace(model.load(str(demo.MODEL), dtype, device), name=DEMO)
         if where == DEMO

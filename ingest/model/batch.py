@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+Padding = Literal["right", "left"]
 
 
 @dataclass(frozen=True)
@@ -22,11 +25,11 @@ class Batch:
 
     @classmethod
     def of(
-        cls, ids: list[list[int]], queries: list[list[int]], keys: list[list[int]], pad: int, left: bool, device
+        cls, ids: list[list[int]], queries: list[list[int]], keys: list[list[int]], pad: int, padding: Padding, device
     ) -> Batch:
         """Token ids of prompts, filled up with `pad` on one side, and the positions of each that are wanted."""
         T = max(map(len, ids))
-        shift = [T - len(row) if left else 0 for row in ids]
+        shift = [T - len(row) if padding == "left" else 0 for row in ids]
         place = torch.arange(T) - torch.tensor(shift)[:, None]
         real = (place >= 0) & (place < torch.tensor([len(row) for row in ids])[:, None])
         padded = torch.full_like(place, pad)

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ingest.model.batch import Batch
-from ingest.model.capture import LOGITS_BYTES, Capture, kernel_of, mask_rows, with_sinks
+from ingest.model.attention import LOGITS_BYTES, Kernel, kernel_of, mask_rows, with_sinks
+from ingest.model.batch import Batch, Padding
+from ingest.model.capture import Capture
 from ingest.model.layer import Layer
 from qkstore.errors import ModelError, PromptError, near
 
-ROWS = ("last", "all")
-Edits = Mapping[tuple[int, int], np.ndarray]  # {(layer, query head): V (d_head, r)}
+Rows = Literal["last", "all"]
+ROWS: tuple[Rows, ...] = get_args(Rows)
+Head = tuple[int, int]  # layer, query head
+Edits = Mapping[Head, np.ndarray]  # {head: V (d_head, r)}
 
 
 @dataclass(frozen=True)
@@ -70,14 +74,18 @@ class Editor:
     ModelError as Capture does.
     """
 
-    def __init__(self, net, first: int = 0, rows: str = "last"):
+    def __init__(self, net, first: int = 0, rows: Rows = "last"):
         if rows not in ROWS:
             raise ModelError(f"no rows {rows!r}; {near(rows, ROWS)}")
         self.capture = Capture(net, [first])
         self.first, self.rows, self.layers = first, rows, self.capture.every
 
     def __call__(
-        self, cases: Sequence[Case], edits: Edits | None = None, padding: str = "right", kernel: str | None = None
+        self,
+        cases: Sequence[Case],
+        edits: Edits | None = None,
+        padding: Padding = "right",
+        kernel: Kernel | None = None,
     ) -> Pass:
         """One pass.
 
@@ -117,7 +125,7 @@ class Editor:
 class _Editing:
     """One pass: answers every attention call with the model's own kernel, and edits those that are to be edited."""
 
-    def __init__(self, editor: Editor, batch: Batch, edits: dict[int, tuple[list[int], Tensor]], kernel: str | None):
+    def __init__(self, editor: Editor, batch: Batch, edits: dict[int, tuple[list[int], Tensor]], kernel: Kernel | None):
         self.kernel, self.numbers, self.layers, self.first = (
             kernel or editor.capture.kernel,
             editor.capture.numbers,
@@ -139,13 +147,13 @@ class _Editing:
             return output, weights
         layer, sinks = self.layers[number], options.get("s_aux")
         seen = mask_rows(self.kernel, module, self.batch, mask, options)
-        found = self._pair(_weights(layer, _rows(query, self.batch.columns), key, seen, sinks)[:, :, 0])
+        attention = self._pair(_weights(layer, _rows(query, self.batch.columns), key, seen, sinks)[:, :, 0])
         if number in self.edits:
             heads, P = self.edits[number]
             seen = mask_rows(self.kernel, module, self.rows, mask, options)
-            change, found[:, heads] = self._change(layer, heads, P, query, key, value, seen, sinks)
+            change, attention[:, heads] = self._change(layer, heads, P, query, key, value, seen, sinks)
             output = self._add(output, heads, change)
-        self.attention[number] = found
+        self.attention[number] = attention
         return output, weights
 
     def _change(
@@ -160,7 +168,8 @@ class _Editing:
         seen = seen if seen.shape[1] == 1 else seen[:, heads]
         sinks = None if sinks is None else sinks[heads]
         swapped = self._swap(k.double(), P)
-        step, changes, found = max(1, LOGITS_BYTES // (8 * q[0, :, :, 0].numel() * k.shape[2])), [], []
+        step = max(1, LOGITS_BYTES // (8 * q[0, :, :, 0].numel() * k.shape[2]))
+        changes, attention = [], []
         for i in range(0, len(q), step):
             part = slice(i, i + step)
             both = (
@@ -170,8 +179,8 @@ class _Editing:
             after = torch.where(both, _weights(layer, q[part], swapped[part], seen[part], sinks), before)
             changes.append(torch.where(both, after - before, 0.0) @ v[part].double())
             rows = self.slot[part, None, None, None].expand(-1, len(heads), 1, after.shape[3])
-            found.append(self._pair(after.gather(2, rows)[:, :, 0], part))
-        return torch.cat(changes), torch.cat(found)
+            attention.append(self._pair(after.gather(2, rows)[:, :, 0], part))
+        return torch.cat(changes), torch.cat(attention)
 
     def _swap(self, k: Tensor, P: Tensor) -> Tensor:
         """Keys (B, E, T, d) with k̃ = k + V Vᵀ(k' − k) at the two columns (eq. 8–10)."""

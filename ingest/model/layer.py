@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
+from qkstore import run
+
 
 @dataclass(frozen=True)
-class Layer:
-    """How one layer makes logits of q and k, and which keys a query sees."""
+class Layer(run.Layer):
+    """A layer as the store describes it, with the numbers of its heads and their width."""
 
-    layer: int
     n_heads: int
     n_kv_heads: int
     d_head: int
-    scaling: float
-    softcap: float | None
-    window: int | None
-    causal: bool
-
-    def visible(self, query_pos: Tensor, key_pos: Tensor) -> Tensor:
-        """Whether a query sees a key, by their places among the prompt's own tokens; the shapes broadcast."""
-        seen = (key_pos <= query_pos) if self.causal else torch.ones_like(key_pos <= query_pos)
-        return seen if self.window is None else seen & ((query_pos - key_pos).abs() < self.window)
 
     def logits(self, q: Tensor, k: Tensor) -> Tensor:
         """Logits (B, H, Q, T) before the mask, of q (B, H, Q, d) and k (B, KV, T, d).
@@ -45,8 +37,4 @@ class Layer:
 
     def facts(self) -> dict:
         """What the store's `layer` table holds of it."""
-        return {
-            name: value
-            for name, value in asdict(self).items()
-            if name in ("layer", "scaling", "softcap", "window", "causal")
-        }
+        return {field.name: getattr(self, field.name) for field in fields(run.Layer)}

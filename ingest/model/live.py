@@ -9,11 +9,13 @@ import numpy as np
 import polars as pl
 import torch
 
-from ingest.model.edit import Case, Editor, Edits, Pass
+from ingest.model import effect
+from ingest.model.edit import Case, Editor, Edits, Head, Pass, Rows
+from ingest.model.effect import Effect
 from ingest.model.model import Model
 from qkstore import analysis, intervention
 from qkstore.analysis import live
-from qkstore.analysis.live import Features, Live, Outcome, Replies
+from qkstore.analysis.live import Features, Live, Outcome
 from qkstore.analysis.targets import Targets, visible_targets
 from qkstore.errors import ContrastError, ModelError
 from qkstore.run import Run
@@ -22,7 +24,6 @@ from qkstore.store.source import code_key
 from qkstore.subspace import Subspace, random
 
 Progress = Callable[[str, int, int], None]
-Head = tuple[int, int]  # layer, query head
 EQUAL = 32  # prompts of the two passes that ought to be equal
 
 
@@ -41,7 +42,7 @@ def intervene(
     model: Model,
     features: Features,
     heads: Sequence[Head],
-    rows: str = "last",
+    rows: Rows = "last",
     bases: int = 10,
     most: int = 1000,
     seed: int = 0,
@@ -57,17 +58,20 @@ def intervene(
     """
     heads = sorted(set(heads))
     asked = question(run, model, features, heads, rows, bases, most, seed)
-    found = live.kept(store, asked)
-    if found is None:
-        found = _Work(run, model, features, heads, asked, batch_size, progress or (lambda *_: None)).result()
-        live.keep(store, found)
-    return found
+    result = live.kept(store, asked)
+    if result is None:
+        result = _Work(run, model, features, heads, asked, batch_size, progress or (lambda *_: None)).result()
+        live.keep(store, result)
+    return result
 
 
 def question(
-    run: Run, model: Model, features: Features, heads: Sequence[Head], rows: str, bases: int, most: int, seed: int
+    run: Run, model: Model, features: Features, heads: Sequence[Head], rows: Rows, bases: int, most: int, seed: int
 ) -> Live:
-    """All that decides a result, checked before anything slow is begun."""
+    """The result without its numbers: all that decides them, checked before anything slow is begun.
+
+    Raises what `check` raises, and ModelError for a model of other weights than the run's.
+    """
     check(run, heads, bases)
     if model.weights_hash != run.weights_hash:
         raise ModelError(
@@ -92,7 +96,11 @@ def question(
 
 
 def check(run: Run, heads: Sequence[Head], bases: int) -> None:
-    """What can be said without a model; raises ModelError without a head, RunError, ContrastError."""
+    """Check what can be checked without a model.
+
+    Raises ModelError where no head is named, RunError for one that the run does not have, ContrastError for too few
+    bases.
+    """
     if not heads:
         raise ModelError("no head to edit; choose --heads 1:0,1:2 or --layer 1")
     for layer, head in heads:
@@ -102,7 +110,7 @@ def check(run: Run, heads: Sequence[Head], bases: int) -> None:
 
 
 class _Work:
-    """One result in the making."""
+    """The computation of one result: all passes over all prompts, then a condition for each plan."""
 
     def __init__(
         self,
@@ -114,14 +122,8 @@ class _Work:
         batch_size: int,
         progress: Progress,
     ):
-        self.run, self.model, self.heads, self.asked, self.batch_size, self.progress = (
-            run,
-            model,
-            heads,
-            asked,
-            batch_size,
-            progress,
-        )
+        self.run, self.model, self.heads, self.asked = run, model, heads, asked
+        self.batch_size, self.progress = batch_size, progress
         self.editor = Editor(model.net, heads[0][0], asked.rows)
         contrasts = tuple(c for cs in features.values() for c in cs)
         edited = [run.layer(layer) for layer in sorted({layer for layer, _ in heads})]
@@ -138,7 +140,7 @@ class _Work:
         batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
         noise, done = self.noise(), 0
         passes = [{}, *(edits for plan in self.plans for edits in plan.bases)]
-        seen = [_Seen(len(self.cases), self.heads, self.later) for _ in passes]
+        seen = [Effect(len(self.cases), self.heads, self.later) for _ in passes]
         for chosen in batches:
             for edits, into in zip(passes, seen, strict=True):
                 self.progress("intervene", done, len(batches) * len(passes))
@@ -148,8 +150,8 @@ class _Work:
         before, after = seen[0], iter(seen[1:])
         conditions, gap = [], 0.0
         for plan in self.plans:
-            found, difference = self.outcome(plan, before, [next(after) for _ in plan.bases])
-            conditions.append(found)
+            outcome, difference = self.outcome(plan, before, [next(after) for _ in plan.bases])
+            conditions.append(outcome)
             gap = max(gap, difference)
         return replace(
             self.asked,
@@ -169,23 +171,27 @@ class _Work:
             size = f"{len(cases)} prompts of up to {max(len(c.ids) for c in cases)} tokens"
             raise ModelError(f"{size} need more memory than there is; use a smaller --batch-size") from None
 
-    def outcome(self, plan: Plan, before: _Seen, after: list[_Seen]) -> tuple[Outcome, float]:
+    def outcome(self, plan: Plan, before: Effect, after: list[Effect]) -> tuple[Outcome, float]:
         """One condition, and the largest |live − closed form| of its attention in the first edited layer."""
         closed = {
             head: [analysis.swapper(analysis.Head(self.run, *head), self.targets)(edits[head]) for edits in plan.bases]
             for head in self.heads
         }
-        swaps = {head: [_swap(before.edited[:, i], a.edited[:, i]) for a in after] for i, head in enumerate(self.heads)}
+        swaps = {
+            head: [effect.swap(before.edited[:, i], a.edited[:, i]) for a in after] for i, head in enumerate(self.heads)
+        }
         ranks = {name_of(head): plan.bases[0][head].shape[1] for head in self.heads}
 
-        def told(found: dict[Head, list[intervention.Swap]]) -> dict[str, intervention.Condition]:
-            return {name_of(head): self.summary(plan, each, ranks[name_of(head)]) for head, each in found.items()}
+        def told(swaps: dict[Head, list[intervention.Swap]]) -> dict[str, intervention.Condition]:
+            return {name_of(head): self.summary(plan, each, ranks[name_of(head)]) for head, each in swaps.items()}
 
         first = [head for head in self.heads if head[0] == self.heads[0][0]]
-        gap = max(_gap(a, b) for head in first for a, b in zip(swaps[head], closed[head], strict=True))
-        down = self.summary(plan, [_swap(before.downstream, a.downstream) for a in after], 0) if self.later else None
+        gap = max(effect.gap(a, b) for head in first for a, b in zip(swaps[head], closed[head], strict=True))
+        down = (
+            self.summary(plan, [effect.swap(before.downstream, a.downstream) for a in after], 0) if self.later else None
+        )
         said = None if self.unanswered else live.answers(before.replies, [a.replies for a in after], self.asked.seed)
-        each = _later(self.later, before, after)
+        each = effect.later(self.later, before, after)
         return Outcome(
             plan.name, len(after) if plan.random else None, ranks, told(swaps), told(closed), down, each, said
         ), gap
@@ -203,50 +209,15 @@ class _Work:
         chosen = np.arange(min(EQUAL, len(self.cases)))
         cases = [self.cases[i] for i in chosen]
         longer = replace(cases[0], ids=cases[0].ids + cases[0].ids[-1:] * 5)
-        pair = [_Seen(len(chosen), self.heads, self.later) for _ in range(2)]
-        for found, into in zip(
-            (self.editor(cases), self.editor([*cases, longer], kernel="eager").first(len(cases))), pair, strict=True
-        ):
-            into.put(chosen, found, None if self.unanswered else self.ids)
+        pair = [Effect(len(chosen), self.heads, self.later) for _ in range(2)]
+        passes = self.editor(cases), self.editor([*cases, longer], kernel="eager").first(len(cases))
+        for shown, into in zip(passes, pair, strict=True):
+            into.put(chosen, shown, None if self.unanswered else self.ids)
         attention = np.abs(pair[0].edited - pair[1].edited).max()
         difference = (
             None if self.unanswered else float(np.abs(pair[0].replies.difference - pair[1].replies.difference).max())
         )
         return {"attention": float(attention), "difference": difference}
-
-
-class _Seen:
-    """What one set of edits did to n prompts, filled batch by batch.
-
-    edited: (n, heads, 2) attention on original and target. downstream: (n, 2), its mean over the later heads. later:
-    (later heads, 2), their sums over prompts.
-    """
-
-    def __init__(self, n: int, heads: list[Head], later: list[Head]):
-        self.heads, self.places = heads, later
-        self.edited, self.downstream, self.later = (
-            np.zeros((n, len(heads), 2)),
-            np.zeros((n, 2)),
-            np.zeros((len(later), 2)),
-        )
-        self.replies = Replies(np.zeros(n), np.zeros(n, bool), np.zeros(n, bool))
-
-    def put(self, chosen: np.ndarray, found: Pass, ids: np.ndarray | None) -> None:
-        """ids: (all prompts, 2) tokens of original and target, to read the answers; None where they are not known."""
-        attention = {layer: values.cpu().numpy() for layer, values in found.attention.items()}
-        self.edited[chosen] = np.stack([attention[layer][:, head] for layer, head in self.heads], axis=1)
-        if self.places:
-            later = np.stack(
-                [attention[layer][:, head] for layer, head in self.places], axis=1
-            )  # (batch, later heads, 2)
-            self.downstream[chosen] = later.mean(axis=1)
-            self.later += later.sum(axis=0)
-        if ids is not None:
-            pair = torch.from_numpy(ids[chosen]).to(found.logits.device)
-            original, aimed = found.logits.gather(1, pair).double().cpu().numpy().T
-            top = found.logits.argmax(dim=1).cpu().numpy()
-            self.replies.difference[chosen] = aimed - original
-            self.replies.original[chosen], self.replies.target[chosen] = top == ids[chosen, 0], top == ids[chosen, 1]
 
 
 def _plans(d_head: int, spaces: dict[Head, dict[str, Subspace]], bases: int, seed: int) -> list[Plan]:
@@ -320,24 +291,6 @@ def next_token(tokenizer, text: str, answer: str, ids: list[int]) -> int | None:
             if whole[: len(ids)] == ids and len(whole) > len(ids):
                 return whole[len(ids)]
     return None
-
-
-def _swap(before: np.ndarray, after: np.ndarray) -> intervention.Swap:
-    """From (n, 2) attention on original and target before and after."""
-    return intervention.Swap(*before.T, *after.T)
-
-
-def _gap(one: intervention.Swap, other: intervention.Swap) -> float:
-    return max(float(np.abs(getattr(one, name) - getattr(other, name)).max()) for name in live.SHARES)
-
-
-def _later(places: list[Head], before: _Seen, after: list[_Seen]) -> list[dict]:
-    """Mean attention of every later head, over prompts (and bases)."""
-    n, moved = len(before.edited), np.mean([a.later for a in after], axis=0)
-    return [
-        {"layer": layer, "head": head} | dict(zip(live.SHARES, map(float, (*before.later[i] / n, *moved[i] / n))))
-        for i, (layer, head) in enumerate(places)
-    ]
 
 
 def name_of(head: Head) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 import transformers
@@ -15,7 +16,8 @@ from transformers.utils import cached_file
 
 from qkstore.errors import ModelError, near
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+Dtype = Literal["float32", "bfloat16", "float64"]
+DTYPES: dict[Dtype, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 HUB_SECONDS = 10  # for the one question whether the hub is there; its own downloads retry for longer
 UNUSED = ("pooler",)  # weights that a base model has, a checkpoint may lack, and no attention layer reads
 
@@ -43,7 +45,7 @@ class Model:
         return self.net.config.get_text_config().num_hidden_layers
 
 
-def load(where: str, dtype: str = "float32", device: str = "cpu", answers: bool = False) -> Model:
+def load(where: str, dtype: Dtype = "float32", device: str = "cpu", answers: bool = False) -> Model:
     """The model in the folder `where`, or of that hub id; an encoder-decoder gives its encoder.
 
     answers: with the LM head, so that its logits of the next token can be read.
@@ -90,7 +92,8 @@ def wrap(
     )
 
 
-def check_device(dtype: str, device: str) -> None:
+def check_device(dtype: Dtype | str, device: str) -> None:
+    """Raise ModelError for a dtype that is none of DTYPES, and for a device that this machine does not have."""
     if dtype not in DTYPES:
         raise ModelError(f"no dtype {dtype!r}; {near(dtype, DTYPES)}")
     try:

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from ingest.prompts.passage import Passage
-from ingest.prompts.prompts import Label, Prompt
+from ingest.prompts.prompts import Label, Prompt, Split
 from ingest.prompts.words import BOXES, ORDINALS, entities
 from qkstore.errors import PromptError, near
 
 Question = Literal["ent", "ord", "both"]
-QUESTIONS: tuple[Question, ...] = ("ent", "ord", "both")
+QUESTIONS: tuple[Question, ...] = get_args(Question)
 
 # A pair's sentence: BEFORE entity BETWEEN box AFTER.
 BEFORE, BETWEEN, AFTER = "The", ("is", "in", "box"), "."
@@ -90,13 +90,13 @@ def _check(n: int, question: str, n_test: int, n_pairs: int) -> None:
         raise PromptError(f"{min(n, n_test)} prompts: the numbers of prompts are 0 or more")
 
 
-def _draw(rng: random.Random, split: str, n_pairs: int) -> tuple[Pairs, str]:
+def _draw(rng: random.Random, split: Split, n_pairs: int) -> tuple[Pairs, str]:
     """The pairs of a base prompt, and the entity that its counterfactual has in place of the queried one."""
     drawn = rng.sample(entities(split), n_pairs + 1)
     return Pairs(tuple(drawn[:n_pairs]), tuple(rng.sample(BOXES, n_pairs)), rng.randrange(n_pairs)), drawn[-1]
 
 
-def _with_counterfactual(question: Question, split: str, i: int, pairs: Pairs, other: str) -> list[Prompt]:
+def _with_counterfactual(question: Question, split: Split, i: int, pairs: Pairs, other: str) -> list[Prompt]:
     name = _base(question, split, i)
     variants = (
         (pairs, {"id": name, "variant": "base"}),
@@ -108,7 +108,7 @@ def _with_counterfactual(question: Question, split: str, i: int, pairs: Pairs, o
     return [prompt(p, question, split=split, **fields) for p, fields in variants]
 
 
-def _base(question: Question, split: str, i: int) -> str:
+def _base(question: Question, split: Split, i: int) -> str:
     return f"{question}-{split}-base-{i}"
 
 
@@ -119,7 +119,7 @@ def _fixed(rng: random.Random, question: Question, fixed: tuple[str, ...], i: in
     return prompt(pairs, question, id=f"{question}-train-fixed-{i}", split="train", variant="fixed")
 
 
-def _reflexive(rng: random.Random, question: Question, split: str, i: int, pairs: Pairs) -> Prompt:
+def _reflexive(rng: random.Random, question: Question, split: Split, i: int, pairs: Pairs) -> Prompt:
     box = rng.choice([b for b in BOXES if b not in pairs.boxes])
     return prompt(
         pairs.reboxed(box),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from itertools import accumulate
+from typing import Literal, get_args
 
 import polars as pl
 
@@ -13,7 +14,9 @@ from ingest.prompts.spans import Tokens, tokenise
 from qkstore.errors import PromptError, near
 
 ANSWER_SLOT = "answer_slot"
-POSITIONS = ("labelled", "all")
+Positions = Literal["labelled", "all"]
+POSITIONS: tuple[Positions, ...] = get_args(Positions)
+Side = Literal["query", "key"]
 POLARS = {str: pl.String, int: pl.Int64, float: pl.Float64, bool: pl.Boolean}
 
 
@@ -31,7 +34,7 @@ class Corpus:
         self,
         tokenizer,
         prompts: Sequence[Prompt],
-        positions: str = "labelled",
+        positions: Positions = "labelled",
         query_roles: Sequence[str] = (ANSWER_SLOT,),
         chat: bool = False,
         progress: Callable[[str, int, int], None] | None = None,
@@ -111,7 +114,7 @@ class Corpus:
         labels = [self.prompts[p].spans[t.span[i]].labels if t.span[i] is not None else {} for p, i, t in each]
         return pl.DataFrame(columns | _labels(self.types.token, labels))
 
-    def row_frame(self, side: str) -> pl.DataFrame:
+    def row_frame(self, side: Side) -> pl.DataFrame:
         """The `query` or `key` rows: row number, prompt_id, pos."""
         positions = self.queries if side == "query" else self.keys
         each = [(p, i) for p, row in enumerate(positions) for i in row]
@@ -123,13 +126,15 @@ class Corpus:
             }
         )
 
-    def rows(self, side: str, prompts: Sequence[int]) -> list[int]:
+    def rows(self, side: Side, prompts: Sequence[int]) -> list[int]:
         """Row numbers of the stored positions of some prompts, in the order of these prompts."""
         start, positions = (self.query_start, self.queries) if side == "query" else (self.key_start, self.keys)
         return [start[p] + i for p in prompts for i in range(len(positions[p]))]
 
 
-def _roles(tokens: Tokens, prompt: Prompt, where: str, positions: str, query_roles: Sequence[str]) -> list[str | None]:
+def _roles(
+    tokens: Tokens, prompt: Prompt, where: str, positions: Positions, query_roles: Sequence[str]
+) -> list[str | None]:
     """Each token's role: its span's, or the answer slot at the end of a prompt that labels none."""
     roles = [None if s is None else prompt.spans[s].role for s in tokens.span]
     if ANSWER_SLOT in query_roles and ANSWER_SLOT not in roles:

@@ -7,13 +7,15 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 from qkstore.errors import PromptError, near
 from qkstore.run.schema import IDENTIFIER, RESERVED
 
 Label = str | int | float | bool
 
-SPLITS = ("train", "test")
+Split = Literal["train", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 TYPE_NAMES = {str: "text", int: "a whole number", float: "a fraction", bool: "true or false"}
 PROMPT_FIELDS = ("text", "messages", "spans", "id", "split", "variant", "answer", "counterfactual_of")
 SPAN_FIELDS = ("start", "end", "role")
@@ -39,7 +41,7 @@ class Prompt:
     text: str
     spans: tuple[Span, ...] = ()
     id: str = ""
-    split: str = "train"
+    split: Split = "train"
     variant: str = "base"
     answer: str | None = None
     counterfactual_of: str | None = None

@@ -80,11 +80,11 @@ def render(tokenizer, prompt: Prompt, where: str) -> tuple[str, list[Piece]]:
     content, reply = (prompt.text, "") if cut <= 0 else (prompt.text[:cut].rstrip(), prompt.text[cut:])
     before = list(prompt.messages[:-1]) if prompt.messages else []
     role = prompt.messages[-1]["role"] if prompt.messages else "user"
-    head, found, tail = _template(tokenizer, [*before, {"role": role, "content": SENTINEL}], where).partition(SENTINEL)
+    head, mark, tail = _template(tokenizer, [*before, {"role": role, "content": SENTINEL}], where).partition(SENTINEL)
     actual = _template(tokenizer, [*before, {"role": role, "content": content}], where)
     skipped = len(content) - len(content.lstrip())
     for kept, skip in ((content, 0), (content.strip(), skipped)):  # some templates trim a message
-        if found and actual == head + kept + tail:
+        if mark and actual == head + kept + tail:
             pieces = [Piece(skip, skip + len(kept), len(head))]
             if reply:
                 pieces.append(Piece(cut, len(prompt.text), len(actual)))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from ingest.prompts import boxes, lists
 from ingest.prompts.prompts import Prompt, read_jsonl
 from qkstore.errors import PromptError, near
 
-TEMPLATES = {
+Kind = Literal["boxes", "lists"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+TEMPLATES: dict[boxes.Question | Literal["lists"], str] = {
     "ent": "The {entity} is in box {box}. … Which box is the {entity} in? Answer: box",
     "ord": "The {entity} is in box {box}. … Which box is the {ordinal} in? Answer: box",
     "both": "The {entity} is in box {box}. … Which box is the {ordinal} {entity} in? Answer: box",
@@ -19,7 +22,10 @@ TEMPLATES = {
 
 @dataclass(frozen=True)
 class Task:
-    """`name` and `template` go into the manifest; `built_in` prompts may be put through a chat template."""
+    """Prompts, and what the manifest says of them: the task's name, a template of its texts, and the seed.
+
+    seed: None for a file. built_in: made here, so that a chat template may be put around the texts.
+    """
 
     name: str
     prompts: list[Prompt]
@@ -28,10 +34,13 @@ class Task:
     built_in: bool = True
 
 
-def of(name: str, n: int, n_test: int, question: str, seed: int, reflexive: bool = False) -> Task:
-    """The task of that name: 'boxes', 'lists', or a JSONL file of the user's own.
+def of(
+    name: Kind | str, n: int, n_test: int, question: boxes.Question | None, seed: int, reflexive: bool = False
+) -> Task:
+    """The task of that name: one of KINDS with n train and n_test test prompts, or all of a JSONL file.
 
-    Boxes are of a kind of question and have, on request, reflexive counterfactuals.
+    question, reflexive: of boxes alone, their kind of question, and whether they have reflexive counterfactuals too.
+    Raises PromptError for a name that is neither, and for a file or number that cannot be used.
     """
     if name == "boxes":
         return Task(
@@ -40,5 +49,5 @@ def of(name: str, n: int, n_test: int, question: str, seed: int, reflexive: bool
     if name == "lists":
         return Task("lists", lists.build(n, seed, n_test), TEMPLATES["lists"], seed)
     if Path(name).suffix not in (".jsonl", ".json") and not Path(name).is_file():
-        raise PromptError(f"no task {name!r}; {near(name, ('boxes', 'lists', 'FILE.jsonl'))}")
+        raise PromptError(f"no task {name!r}; {near(name, (*KINDS, 'FILE.jsonl'))}")
     return Task(Path(name).name, read_jsonl(name), "", None, built_in=False)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from math import factorial
+from typing import Literal, get_args
 
 import numpy as np
 
 from qkstore.errors import ModelError, near
 
-VARIANTS = ("discrete", "continuous")
+Variant = Literal["discrete", "continuous"]
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Payload:
     Raises ModelError for sizes that make no task.
     """
 
-    variant: str
+    variant: Variant
     d_head: int
     r1: int
     r2: int

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -32,14 +33,15 @@ class Recipe:
     loss, and go back to the best; None trains for all `steps`.
     """
 
-    name: str
+    name: str  # its own key in RECIPES, and in runs' names
     rate: float
     steps: int
     cosine: bool = False
     patience: int | None = None
 
 
-RECIPES = {
+RecipeName = Literal["fast", "paper"]
+RECIPES: dict[RecipeName, Recipe] = {
     "fast": Recipe("fast", rate=3e-2, steps=2000, cosine=True),
     "paper": Recipe(
         "paper", rate=1e-4, steps=200_000, patience=5
@@ -47,7 +49,7 @@ RECIPES = {
 }
 
 
-def recipe(name: str) -> Recipe:
+def recipe(name: RecipeName | str) -> Recipe:
     """A recipe by name; raises ModelError."""
     if name not in RECIPES:
         raise ModelError(f"recipe {name!r}: {near(name, RECIPES)}")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import polars as pl
 
-from ingest.toy.payload import Payload
+from ingest.prompts import Split
+from ingest.toy.payload import Payload, Variant
 
 SHOWN = 3  # coordinates of a latent whose signs are kept as a label of their own
 JOINED = ", "  # between the tokens of a prompt
-SPLIT = {"triplet": "train", "exact": "train", "context": "test"}
+Kind = Literal["triplet", "exact", "context"]  # of a prompt, its variant in the store
+Factor = Literal[1, 2]  # the number of a latent
+SPLIT: dict[Kind, Split] = {"triplet": "train", "exact": "train", "context": "test"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Draws:
     """Latents of one rank, drawn one after the other."""
 
     rng: np.random.Generator
-    variant: str
+    variant: Variant
     r: int
     drawn: int = 0
 
@@ -87,7 +91,7 @@ class Sample:
         self.maps = self.task.maps()
         self.z = {i: Draws(self.rng, self.task.variant, r) for i, r in ((1, self.task.r1), (2, self.task.r2))}
 
-    def triplets(self, factor: int, n: int, exact: bool = False) -> None:
+    def triplets(self, factor: Factor, n: int, exact: bool = False) -> None:
         """n triplets (q, k+, k−) of latent `factor` (1 or 2).
 
         k− has another value of it; of the other latent, both keys have one random value.
@@ -125,7 +129,7 @@ class Sample:
 
     def _add(
         self,
-        variant: str,
+        variant: Kind,
         factor: str | None,
         queried: dict[int, Latent],
         keys: dict[int, Latent],
@@ -213,7 +217,7 @@ def _tokens(
     return frame.with_columns(text=text).with_columns(char_start=end - length, char_end=end - len(JOINED))
 
 
-def _prompts(tokens: pl.DataFrame, variant: str, factor: str | None, answer: np.ndarray) -> pl.DataFrame:
+def _prompts(tokens: pl.DataFrame, variant: Kind, factor: str | None, answer: np.ndarray) -> pl.DataFrame:
     text = tokens.group_by("prompt_id", maintain_order=True).agg(pl.col("text").str.join(JOINED))
     return text.with_columns(
         id=pl.lit(None, pl.String),

@@ -48,8 +48,8 @@ class Stack:
         q = batch.u_q @ (W["W_Q"] @ self.E_q).transpose(1, 2)  # (M, n, d_head)
         looked = (q @ (W["W_K"] @ self.E_k)).transpose(0, 1)  # (n, M, D)
         attention = torch.softmax(looked @ batch.u.transpose(1, 2) / self.d_head**0.5, -1)  # (n, M, T)
-        found = (attention @ batch.u).transpose(0, 1)  # (M, n, D)
-        return attention, found @ (W["W_O"] @ W["W_V"] @ self.E_k).transpose(1, 2)
+        read = (attention @ batch.u).transpose(0, 1)  # (M, n, D)
+        return attention, read @ (W["W_O"] @ W["W_V"] @ self.E_k).transpose(1, 2)
 
     def losses(self, batch: Batch) -> torch.Tensor:
         """(M,) mean cross-entropy of the sought payload."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import duckdb
 import numpy as np
@@ -17,6 +18,7 @@ from qkstore.errors import RunError, StoreError, near
 from qkstore.run.file import opened
 from qkstore.run.layer import Layer
 
+Side = Literal["q", "k"]
 READ_ROWS = 8192  # rows an Arrow batch; a large batch reserves its memory at once
 
 
@@ -121,7 +123,7 @@ class Run:
     def splits(self) -> list[str]:
         return [r[0] for r in self.cursor().execute("SELECT DISTINCT split FROM prompt ORDER BY split DESC").fetchall()]
 
-    def values(self, column: str, side: str = "k", most: int = 1000) -> list:
+    def values(self, column: str, side: Side = "k", most: int = 1000) -> list:
         """The distinct values of a label column of side q or k, sorted; empty where there is no such column."""
         if column not in self.columns[side]:
             return []
@@ -233,7 +235,7 @@ class Run:
         (q_prompt, q_pos), (k_prompt, k_pos) = self.query_places, self.key_places
         return (q_prompt[query] == k_prompt[key]) & layer.visible(q_pos[query], k_pos[key])
 
-    def labels(self, side: str, columns: list[str], rows: np.ndarray) -> pa.Table:
+    def labels(self, side: Side, columns: list[str], rows: np.ndarray) -> pa.Table:
         """Columns of q or k for given rows, in their order; raises RunError for a column that is not there."""
         for column in columns:
             if column not in self.columns[side]:

@@ -275,19 +275,19 @@ def test_a_window_that_the_layer_did_not_name_is_refused():
 
 def without_window(forward):
     """A layer that masks by a window but does not say so to its kernel."""
-    import ingest.model.capture as module
+    from ingest.model.probe import Probe
 
-    attend = module._Probe.attend
+    attend = Probe.attend
 
     def wrapped(*args, **kwargs):
         def silent(self, m, q, k, v, mask, options):
             return attend(self, m, q, k, v, mask, options | {"sliding_window": None})
 
-        module._Probe.attend = silent
+        Probe.attend = silent
         try:
             return forward(*args, **kwargs)
         finally:
-            module._Probe.attend = attend
+            Probe.attend = attend
 
     return wrapped
 

@@ -12,7 +12,8 @@ import torch
 import transformers as tf
 from transformers import AttentionInterface
 
-from ingest.model import capture, edit
+from ingest.model import attention, edit
+from ingest.model.capture import Capture
 from ingest.model.edit import Case, Editor
 from qkstore.errors import ModelError, PromptError
 
@@ -160,7 +161,7 @@ def test_control_editing_the_shared_key_changes_the_whole_group(monkeypatch):
 
         return attend
 
-    kernel = capture.kernel_of("sdpa", None)
+    kernel = attention.kernel_of("sdpa", None)
     monkeypatch.setattr("ingest.model.edit.kernel_of", shared)
     after = outputs(net, editor, CASES[:1], {})
     changed = (before[1] != after[1]).any(-1)[0, 8]
@@ -260,7 +261,7 @@ def test_sinks_take_their_share():
     editor, V = Editor(net, 1), basis(net)
     before, after = editor(CASES), editor(CASES, {(1, 2): V})
     layer = editor.layers[1]
-    read = capture.Capture(net, [1])(
+    read = Capture(net, [1])(
         [c.ids for c in CASES], [[c.query] for c in CASES], [[c.original, c.target] for c in CASES]
     )
     from qkstore import intervention

@@ -70,7 +70,7 @@ def test_the_passes_that_count_stop_before_the_last_layers_mlp_and_no_sooner(tin
         layer.self_attn.q_proj.register_forward_hook(lambda *_, i=i: seen.append(("q", i)))
         layer.mlp.register_forward_hook(lambda *_, i=i: seen.append(("mlp", i)))
     corpus = bench.Corpus(loaded.tokenizer, bench.prompts(2))
-    batch = bench.Batch.of([t.ids for t in corpus.tokens], [[], []], [[], []], 0, False, "cpu")
+    batch = bench.Batch.of([t.ids for t in corpus.tokens], [[], []], [[], []], 0, "right", "cpu")
     bench.passes(loaded.net, [batch], stop=True)
     stopped = list(seen)
     seen.clear()

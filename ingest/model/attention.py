@@ -1,0 +1,111 @@
+"""One attention call of transformers: the kernel that the model had chosen, the mask it was given, and its sinks.
+
+An attention function and its mask function are registered with transformers under one name. While a model is routed,
+the function hands each call to a reader: q and k as they arrive, after RoPE and QK-norm and before the keys of a group
+are repeated. Without the mask function transformers would pass no mask, and padding would be seen.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from ingest.model.batch import Batch
+from qkstore.errors import ModelError
+
+Kernel = Literal["sdpa", "eager"]  # whose attention is softmax over q·k, with a mask that can be read
+KERNELS: tuple[Kernel, ...] = get_args(Kernel)
+NAME = "qkstore"
+LOGITS_BYTES = 2**28  # logits are made for so many bytes of queries at once
+HIDDEN = torch.finfo(torch.float32).min  # what an additive mask gives a key that is not seen
+
+_reading: ContextVar = ContextVar("reading")
+
+
+@contextmanager
+def routed(net, kernel: Kernel, reader) -> Iterator[None]:
+    """While this lasts, `reader.attend` answers the attention calls of a model; then it has its own `kernel` again.
+
+    reader: has `kernel`, the name of the kernel whose masks it is to be given, and
+    `attend(module, query, key, value, mask, options) -> (output, weights)`.
+    """
+    token = _reading.set(reader)
+    net.set_attn_implementation(NAME)
+    try:
+        yield
+    finally:
+        net.set_attn_implementation(kernel)
+        _reading.reset(token)
+
+
+def _attention(module, query, key, value, attention_mask=None, **options):
+    return _reading.get().attend(module, query, key, value, attention_mask, options)
+
+
+def _mask(*args, **options):
+    mask = ALL_MASK_ATTENTION_FUNCTIONS[_reading.get().kernel](*args, **options)
+    if mask is not None and mask.dtype == torch.float64:
+        # Eager kernels take the softmax in float32, where float64's least number is -inf: a padded row that sees
+        # nothing would be NaN, and through its value (0 · NaN) every row of the next layer.
+        mask = mask.clamp(min=HIDDEN)
+    return mask
+
+
+AttentionInterface.register(NAME, _attention)
+AttentionMaskInterface.register(NAME, _mask)
+
+
+def kernel_of(name: Kernel, module):
+    """The attention function 'sdpa' or 'eager' of a module; the eager one stands beside the module's class.
+
+    Raises ModelError where none does.
+    """
+    if name != "eager":
+        return ALL_ATTENTION_FUNCTIONS[name]
+    for kind in type(module).__mro__:
+        eager = getattr(sys.modules.get(kind.__module__), "eager_attention_forward", None)
+        if eager is not None:
+            return eager
+    raise ModelError(f"{type(module).__name__} has no eager attention of its own to hand on to")
+
+
+def mask_rows(kernel: Kernel, module, batch: Batch, mask: Tensor | None, options: dict) -> Tensor:
+    """(B, 1 or H, Q, T) bool: the columns that the model's real mask lets each of `batch.columns` see."""
+    (B, Q), T = batch.columns.shape, batch.ids.shape[1]
+    if mask is None:  # sdpa is then causal by a flag; the eager kernels see everything
+        causal = options.get("is_causal")
+        causal = kernel == "sdpa" and T > 1 and (getattr(module, "is_causal", True) if causal is None else causal)
+        keys = torch.arange(T, device=batch.ids.device)
+        seen = (
+            (keys <= batch.columns[:, :, None]) if causal else torch.ones(B, Q, T, dtype=torch.bool, device=keys.device)
+        )
+        return seen[:, None]
+    if mask.dtype != torch.bool:  # an additive mask; anything but 0 and "not at all" would be a bias
+        hidden = mask <= HIDDEN / 2
+        if bool(((mask != 0) & ~hidden).any()):
+            raise ModelError(
+                f"{type(module).__name__} adds a bias to its logits, so softmax over stored q and k would not "
+                "be its attention"
+            )
+        mask = ~hidden
+    mask = mask.expand(B, -1, -1, -1)[..., :T]
+    return mask.gather(2, batch.columns[:, None, :, None].expand(-1, mask.shape[1], -1, T))
+
+
+def with_sinks(logits: Tensor, sinks: Tensor | None) -> Tensor:
+    """Logits (B, H, Q, T), with one more column where the layer has sinks.
+
+    A sink is a learned logit of each of the H heads that belongs to no key.
+    """
+    if sinks is None:
+        return logits
+    return torch.cat([logits, sinks.to(logits.dtype).reshape(1, -1, 1, 1).expand(*logits.shape[:3], 1)], dim=-1)

@@ -1,0 +1,62 @@
+"""The effect of edits: attention of the edited heads and of later ones, and the answers, of every prompt."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ingest.model.edit import Head, Pass
+from qkstore import intervention
+from qkstore.analysis.live import SHARES, Replies
+
+
+class Effect:
+    """What one set of edits did to n prompts, filled batch by batch.
+
+    edited: (n, heads, 2) attention of the edited heads on original and target. downstream: (n, 2), its mean over the
+    later heads, 0 where there are none. later: (later heads, 2), sums over prompts. replies: the answers, see put.
+    """
+
+    def __init__(self, n: int, heads: list[Head], later: list[Head]):
+        self.heads, self.places = heads, later
+        self.edited, self.downstream = np.zeros((n, len(heads), 2)), np.zeros((n, 2))
+        self.later = np.zeros((len(later), 2))
+        self.replies = Replies(np.zeros(n), np.zeros(n, bool), np.zeros(n, bool))
+
+    def put(self, chosen: np.ndarray, shown: Pass, ids: np.ndarray | None) -> None:
+        """Take in what a pass showed of the prompts numbered `chosen`.
+
+        ids: (all prompts, 2) tokens of original and target, to read the answers; None where they are not known, and the
+        replies then stay zeros.
+        """
+        attention = {layer: values.cpu().numpy() for layer, values in shown.attention.items()}
+        self.edited[chosen] = np.stack([attention[layer][:, head] for layer, head in self.heads], axis=1)
+        if self.places:
+            later = np.stack([attention[layer][:, head] for layer, head in self.places], axis=1)  # (batch, places, 2)
+            self.downstream[chosen] = later.mean(axis=1)
+            self.later += later.sum(axis=0)
+        if ids is not None:
+            pair = torch.from_numpy(ids[chosen]).to(shown.logits.device)
+            original, aimed = shown.logits.gather(1, pair).double().cpu().numpy().T
+            top = shown.logits.argmax(dim=1).cpu().numpy()
+            self.replies.difference[chosen] = aimed - original
+            self.replies.original[chosen], self.replies.target[chosen] = top == ids[chosen, 0], top == ids[chosen, 1]
+
+
+def swap(before: np.ndarray, after: np.ndarray) -> intervention.Swap:
+    """The Swap of (n, 2) attention on original and target, before and after."""
+    return intervention.Swap(*before.T, *after.T)
+
+
+def gap(one: intervention.Swap, other: intervention.Swap) -> float:
+    """The largest difference between two Swaps of the same prompts, over prompts and shares."""
+    return max(float(np.abs(getattr(one, name) - getattr(other, name)).max()) for name in SHARES)
+
+
+def later(places: list[Head], before: Effect, after: list[Effect]) -> list[dict]:
+    """{layer, head, and its mean attention before and after} of every later head, over prompts (and bases)."""
+    n, moved = len(before.edited), np.mean([a.later for a in after], axis=0)
+    return [
+        {"layer": layer, "head": head} | dict(zip(SHARES, map(float, (*before.later[i] / n, *moved[i] / n))))
+        for i, (layer, head) in enumerate(places)
+    ]
