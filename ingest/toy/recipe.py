@@ -13,7 +13,7 @@ import torch
 
 from ingest.toy.payload import Payload
 from ingest.toy.stack import NAMES, Stack
-from ingest.toy.stream import Stream
+from ingest.toy.stream import Kind, Stream
 from qkstore import files
 from qkstore.errors import ModelError, near
 
@@ -90,7 +90,7 @@ class Training:
         self.kept = self._snapshot()
         self._optimise()
 
-    def _stream(self, kind: str) -> Stream:
+    def _stream(self, kind: Kind) -> Stream:
         return Stream(self.tasks[0], *self.r, kind, self.device, self.dtype)
 
     def _optimise(self) -> None:

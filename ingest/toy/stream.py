@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 
 from ingest.toy.payload import Payload
+
+Kind = Literal["train", "validate", "test"]
+KINDS: tuple[Kind, ...] = get_args(Kind)  # their order is part of the seed
 
 
 class Batch(NamedTuple):
@@ -35,12 +38,12 @@ class Stream:
         task: Payload,
         r1: int,
         r2: int,
-        kind: str = "train",
+        kind: Kind = "train",
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
     ):
         self.task, self.r1, self.r2, self.device, self.dtype = task, r1, r2, device, dtype
-        names = [("train", "validate", "test").index(kind)]
+        names = [KINDS.index(kind)]
         self.latents = [self._generator(*names, 1, j) for j in range(r1)] + [
             self._generator(*names, 2, j) for j in range(r2)
         ]

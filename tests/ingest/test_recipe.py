@@ -5,6 +5,7 @@ What is trained is what was asked for, and what was lost is trained anew.
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +21,7 @@ from ingest.toy.recipe import Recipe, Training, judge, recipe
 from ingest.toy.sample import Sample
 from ingest.toy.stack import NAMES, initial
 from ingest.toy.stream import Stream
-from qkstore.errors import ModelError
+from qkstore.errors import ModelError, StoreError
 
 torch.set_num_threads(1)
 SHORT = Recipe("short", 3e-2, 30, cosine=True)
@@ -263,6 +264,22 @@ def test_a_damaged_state_is_trained_anew_to_the_same_run(stopped, tmp_path, dama
 def test_a_state_that_was_half_written_aside_does_no_harm(stopped, tmp_path):
     stopped.with_name(f".part-00c0ffee-{stopped.name}").write_bytes(b"half")
     assert steps(tmp_path)[0] == 20
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_state_before(stopped, monkeypatch):
+    before = stopped.read_bytes()
+
+    def full(state, path):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    training = Training.resume(stopped)
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(StoreError, match="training.pt was not written: No space left on device") as error:
+        training.save(stopped)
+    assert "\n" not in str(error.value)
+    assert stopped.read_bytes() == before
+    assert not list(stopped.parent.glob(".part-*"))
 
 
 def test_a_state_of_another_kind_of_file_is_not_taken_for_one(stopped, tmp_path):

@@ -247,3 +247,19 @@ def test_a_plan_with_tuples_is_the_same_plan_when_it_resumes(tmp_path):
             assert ingest.done() == set()
     with pytest.raises(RunError, match=r"layers \[1, 2\] → \(1, 3\)"):
         Incoming(tmp_path, "r", plan | {"layers": (1, 3)})
+
+
+def test_what_a_killed_ingest_was_writing_is_swept_away_when_it_goes_on(tmp_path):
+    store, data = qkstore.open(tmp_path, create=True).path, synthetic(8)
+    batches = list(data.batches())
+    with Incoming(store, "r", data.plan) as ingest:
+        ingest.put(*batches[0])
+        (ingest.folder / ".part-00c0ffee-batch-000001").mkdir()
+        (ingest.folder / ".part-00c0ffee-batch-000001" / "q.npy").write_bytes(b"half")
+        (ingest.folder / ".part-00c0ffee-plan.json").write_text("{")
+        with pytest.raises(RunError, match="being ingested by another process"):
+            Incoming(store, "r", data.plan)
+        assert len(list(ingest.folder.glob(".part-*"))) == 2, "another's parts may be alive"
+    with Incoming(store, "r", data.plan) as ingest:
+        assert sorted(p.name for p in ingest.folder.iterdir()) == ["batch-000000", "lock", "plan.json"]
+        assert ingest.done() == {0}
