@@ -1,4 +1,4 @@
-"""The pieces that pages are made of: title, figures, facts, downloads, how to reproduce a result, the empty state."""
+"""The pieces that pages are made of: title, figures, facts, downloads, how to reproduce a result."""
 
 from __future__ import annotations
 
@@ -6,20 +6,16 @@ import io
 import shlex
 from collections.abc import Iterable, Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 import streamlit as st
 
+from dashboard.state import View
 from dashboard.text import line, plain, tokens
 from qkstore.analysis import PromptAttribution
 from qkstore.analysis.heads import Summary
-from qkstore.store import Store
 from qkstore.text import percent, visible
-
-if TYPE_CHECKING:
-    from dashboard.state import View  # which needs this module for the empty state
 
 MISSING = "–"
 
@@ -157,15 +153,3 @@ def measured(top: Summary) -> str:
     return (
         f"accuracy {percent(top.value)}" if top.measure == "accuracy" else f"‖ΔC‖ is {number(top.value, '.1f')} × null"
     )
-
-
-def empty_store(store: Store, errors: Sequence = ()) -> None:
-    """Say why a store without runs shows nothing, and what to do next; ends the page. errors: of files that failed."""
-    for error in errors:
-        st.warning(plain(error))
-    st.info(
-        f"The store {plain(store.path)} has no runs yet. Ingest the demo, or prompts of your own, "
-        "then reload this page:"
-    )
-    st.code(f"python -m ingest demo --store {store.path}", language="bash")
-    st.stop()

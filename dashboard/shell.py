@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import streamlit as st
@@ -101,3 +101,15 @@ def store() -> Store:
 @st.cache_resource(show_spinner=False)
 def _open(where: str) -> Store:
     return qkstore.open(where)
+
+
+def empty_store(store: Store, errors: Sequence = ()) -> None:
+    """Say why a store without runs shows nothing, and what to do next; ends the page. errors: of files that failed."""
+    for error in errors:
+        st.warning(plain(error))
+    st.info(
+        f"The store {plain(store.path)} has no runs yet. Ingest the demo, or prompts of your own, "
+        "then reload this page:"
+    )
+    st.code(f"python -m ingest demo --store {store.path}", language="bash")
+    st.stop()

@@ -13,7 +13,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import panel, results, shell
+from dashboard import results, shell
 from dashboard.text import plain
 from qkstore.analysis import heads as analysis_heads
 from qkstore.contrast import Contrast
@@ -137,7 +137,7 @@ def view(head: bool = True, extra: Sequence[float] = (), without: bool = False) 
     )
     runs, errors = store.scan()
     if not runs:
-        panel.empty_store(store, errors)
+        shell.empty_store(store, errors)
     with run_place:
         name = select("Run", "run", [r.name for r in runs], runs[0].name, changed=_forget)
     run = next(r for r in runs if r.name == name)

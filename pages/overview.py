@@ -16,7 +16,7 @@ contents = overview(store)
 for error in contents.damaged:
     st.warning(plain(error))
 if contents.runs.is_empty():
-    panel.empty_store(store)
+    shell.empty_store(store)
 
 panel.figures(
     [

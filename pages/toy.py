@@ -48,7 +48,7 @@ st.session_state[state.NOTES] = st.container()
 with st.spinner("Opening the runs"):
     toys = toy.toys(store)
 if not store.runs():
-    panel.empty_store(store)
+    shell.empty_store(store)
 if not toys:
     st.info(
         f"The store {plain(store.path)} has no toy runs yet. Train a grid of small heads (minutes), "

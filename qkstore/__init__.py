@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from qkstore import analysis, charts, report, toy
     from qkstore.analysis import heads
     from qkstore.charts.show import show
     from qkstore.contrast import Contrast
