@@ -24,8 +24,10 @@ HOSTILE = [
     "select * replace ((select x from secret) as text) from prompt",
     "select case when true then (select x from secret) end",
     "select sum(pos) over (order by (select x from secret)) from q", "from (values ((select x from secret)))",
-    "select 1 group by (select x from secret)", "select * from q, lateral (from secret)", "ѕelect * from secret",  # noqa: RUF001 not an s, that is the attack
-    "select * from ѕecret", "(describe secret)", "select * from (summarize secret)", "select * from (show tables)",  # noqa: RUF001 as above
+    "select 1 group by (select x from secret)", "select * from q, lateral (from secret)",
+    "ѕelect * from secret",  # noqa: RUF001 -- not an s, that is the attack
+    "select * from ѕecret",  # noqa: RUF001 -- nor is this one
+    "(describe secret)", "select * from (summarize secret)", "select * from (show tables)",
     # a CTE that lends its name
     "with secret as (select * from secret) from secret",
     "select * from (with secret as (select 1 x) from secret), secret", "with q as (select 1 as x) select * from q",

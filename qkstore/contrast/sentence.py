@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from qkstore.sql import guard
+from qkstore.sql import guard, syntax
 
 OWNERS = {"q": "the query's", "k": "the key's"}
 VERBS = {
@@ -31,7 +31,7 @@ def sentence(where: str, positive: str, negative: str, counts: tuple[int, int, i
 
     counts: (n_q, n_k, n_+, n_-), told at the end where given. Raises GuardError for a text that is no condition.
     """
-    parts = _conjuncts(guard.tree(where))
+    parts = _conjuncts(syntax.condition(where))
     place = [words for part in parts if (words := _prompt(part))]
     rest = [part for part in parts if not _prompt(part)]
     sides = {alias: [part for part in rest if _aliases(part) == {alias}] for alias in OWNERS}
@@ -40,7 +40,7 @@ def sentence(where: str, positive: str, negative: str, counts: tuple[int, int, i
     keys = " ".join(["keys", *place, _whose(sides["k"], "k")]).strip() if place or sides["k"] else "all keys"
     scope = ", where " + " and ".join(_words(part, nested=True) for part in both) if both else ""
     text = f"{queries}, against {keys}{scope}."
-    text += f" Positive: {_words(guard.tree(positive))}. Negative: {_words(guard.tree(negative))}."
+    text += f" Positive: {_words(syntax.condition(positive))}. Negative: {_words(syntax.condition(negative))}."
     return f"{text} {count_text(counts)}" if counts else text
 
 
@@ -72,7 +72,7 @@ def _words(node: dict, own: str = "", nested: bool = False) -> str:
         return f"({text})" if nested else text
     if place := _prompt(node):
         return f"keys {place}"
-    return _compared(node, own) or _tested(node, own) or f"`{guard.expression(node)}`"
+    return _compared(node, own) or _tested(node, own) or f"`{syntax.expression(node)}`"
 
 
 def _prompt(node: dict) -> str:
@@ -133,7 +133,7 @@ def _value(node: dict, own: str) -> str:
         return names[1] if names[0].lower() == own else f"{OWNERS[names[0].lower()]} {names[1]}"
     if _is_boolean_cast(node) and node["child"]["type"] == "COLUMN_REF":  # the parser's, for `k.label IS TRUE`
         return _value(node["child"], own)
-    return _literal(node) or f"`{guard.expression(node)}`"
+    return _literal(node) or f"`{syntax.expression(node)}`"
 
 
 def _literal(node: dict) -> str:
@@ -142,7 +142,7 @@ def _literal(node: dict) -> str:
         return {"t": "true", "f": "false"}.get(node["child"]["value"].get("value"), "")
     if node["type"] != "VALUE_CONSTANT":
         return ""
-    sql = guard.expression(node)
+    sql = syntax.expression(node)
     plain = re.fullmatch(r"'[^\W\d]\w*'", sql) and sql.lower() not in ("'true'", "'false'", "'null'")
     return sql[1:-1] if plain else sql
 

@@ -5,7 +5,6 @@ With data, without, with bad addresses, and with text that means harm.
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from streamlit.testing.v1 import AppTest
 
 import qkstore
 from dashboard import shell
-from qkstore import __main__ as cli
 from qkstore.analysis.heads import best
 from qkstore.contrast import Contrast
 
@@ -44,6 +42,14 @@ def own(tmp_path) -> Path:
 
 def html(app: AppTest) -> str:
     return "\n".join(e.proto.body for e in app.get("html"))
+
+
+def edit(app: AppTest, button: str, **fields) -> AppTest:
+    for name, value in fields.items():
+        place = [e for e in [*app.text_area, *app.text_input] if e.label.lower().startswith(name)]
+        place[0].set_value(value)
+    next(b for b in app.button if b.label == button).click()
+    return app.run()
 
 
 def charts(app: AppTest) -> int:
@@ -261,97 +267,3 @@ def test_a_contrast_with_an_empty_side_is_one_line_with_its_counts(show, own):
 
 
 # -- the editor --------------------------------------------------------------------------------------------------
-
-
-def edit(app: AppTest, button: str, **fields) -> AppTest:
-    for name, value in fields.items():
-        place = [e for e in [*app.text_area, *app.text_input] if e.label.lower().startswith(name)]
-        place[0].set_value(value)
-    next(b for b in app.button if b.label == button).click()
-    return app.run()
-
-
-def test_a_typo_names_the_column_and_the_last_good_preview_stays(show, own):
-    app = show(own, "contrasts", contrast="order")
-    examples = html(app).count("qk-positive")
-    assert examples > 0
-    app = edit(app, "Preview", positive="k.order_di = q.queried_order")
-    said = app.error[0].value.replace("\\", "")
-    assert "order_di" in said
-    assert "order_id" in said
-    assert "Traceback" not in said
-    assert "last preview that worked" in html(app)
-    assert html(app).count("qk-positive") == examples
-
-
-def test_saving_makes_versions_and_nothing_that_fails_is_saved(show, own):
-    catalog = qkstore.open(own).catalog
-    app = show(own, "contrasts", contrast="order")
-    app = edit(app, "Save as a new version", name="mine", positive="k.order_id = 99")
-    assert "0 positive" in app.error[0].value
-    assert catalog.contrasts() == []
-    app = edit(app, "Save as a new version", name="mine", positive="k.order_id = q.queried_order")
-    assert [(c.name, c.version) for c in catalog.contrasts()] == [("mine", 1)]
-    assert app.query_params["contrast"] in ("mine", ["mine"])
-    assert "version 1" in app.success[0].value
-    app = edit(app, "Save as a new version", negative="k.order_id > q.queried_order")
-    assert [c.version for c in catalog.versions("mine")] == [1, 2]
-    assert catalog.versions("mine")[0].negative == "k.order_id <> q.queried_order"
-    assert show(own, "heads", contrast="mine").selectbox(key="url-contrast").value == "mine"
-
-
-def test_user_sql_in_the_editor_cannot_write(show, own):
-    app = show(own, "contrasts", shape="select")
-    app = edit(app, "Preview", select="drop table token")
-    assert app.error
-    assert not app.exception
-    assert qkstore.open(own).run("boxes").tokens(0)
-
-
-# -- text that others wrote --------------------------------------------------------------------------------------
-
-
-def test_hostile_tokens_are_escaped_and_hidden_characters_spelled_out(show, tmp_path):
-    data = stores.hostile({5: SCRIPT, 12: OVERRIDE, 19: IMAGE})
-    path = stores.write(tmp_path / "store", data=data)
-    for page in ("contrasts", "attributions"):
-        app = show(path, page)
-        body = html(app)
-        assert "<script" not in body
-        assert "&lt;script&gt;" in body
-        assert "\u202e" not in body
-        assert "U+202E" in body
-        assert not any(
-            "\u202e" in frame.value.write_csv()
-            if hasattr(frame.value, "write_csv")
-            else "\u202e" in frame.value.to_csv()
-            for frame in app.dataframe
-        )
-        shown = [e.value for e in [*app.markdown, *app.caption, *app.error, *app.warning, *app.info]]
-        assert not any("<script" in s or IMAGE in s for s in shown)
-
-
-def test_hostile_names_reach_no_markdown(show, own):
-    name = f"a {IMAGE} **b** {SCRIPT}"
-    order = next(c for c in qkstore.open(own).features(qkstore.open(own).run("boxes"))["order"])
-    qkstore.open(own).catalog.save(order.replace(name=name, description=SCRIPT))
-    app = show(own, "contrasts", contrast=name)
-    assert not app.exception
-    assert not app.error
-    assert "<script" not in html(app)
-    assert not any(IMAGE in s.value for s in [*app.subheader, *app.markdown, *app.info, *app.warning])
-
-
-# -- the same without the dashboard ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_what_a_page_says_reproduces_it(show, own, page, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    app = show(own, page)
-    command, code = (next(c.value for c in app.code if c.language == language) for language in ("bash", "python"))
-    words = shlex.split(command)
-    assert words[:3] == ["python", "-m", "qkstore"]
-    assert cli.main(words[3:]) == 0
-    assert capsys.readouterr().out
-    exec(compile(code, page, "exec"), {})

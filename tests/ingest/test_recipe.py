@@ -5,7 +5,6 @@ What is trained is what was asked for, and what was lost is trained anew.
 
 from __future__ import annotations
 
-import errno
 from dataclasses import replace
 
 import numpy as np
@@ -13,15 +12,13 @@ import pytest
 import torch
 
 import qkstore
-from ingest.__main__ import main
 from ingest.toy import recipe as module
 from ingest.toy import toy
 from ingest.toy.payload import Payload, collision_bound
 from ingest.toy.recipe import Recipe, Training, judge, recipe
 from ingest.toy.sample import Sample
-from ingest.toy.stack import NAMES, initial
+from ingest.toy.stack import initial
 from ingest.toy.stream import Stream
-from qkstore.errors import ModelError, StoreError
 
 torch.set_num_threads(1)
 SHORT = Recipe("short", 3e-2, 30, cosine=True)
@@ -208,123 +205,3 @@ def test_noise_is_in_the_stored_vectors():
 
 
 # -- a state that was damaged --------------------------------------------------------------------------------------
-
-
-class Stop(Exception):
-    pass
-
-
-def stop(stage, done, total):
-    if "train" in stage and done >= 20:
-        raise Stop
-
-
-DAMAGES = {
-    "nothing": lambda b: b"",
-    "noise": lambda b: b"x" * 500,
-    "half of it": lambda b: b[: len(b) // 2],
-    "its end lost": lambda b: b[:-100] + bytes(100),
-}
-
-
-@pytest.fixture
-def stopped(tmp_path, monkeypatch):
-    """A store with a training that was cut off after 20 steps; its state."""
-    monkeypatch.setattr(toy, "SAVE_EVERY", 0.0)
-    with pytest.raises(Stop):
-        toy.build(tmp_path, [TASK], SHORT, SIZES, progress=stop)
-    (state,) = tmp_path.glob("runs/.incoming/*/training.pt")
-    return state
-
-
-def steps(store) -> list[int]:
-    """The steps that are made when the sweep is taken up again."""
-    seen = []
-    toy.build(
-        store, [TASK], SHORT, SIZES, progress=lambda stage, done, total: seen.append(done) if "train" in stage else None
-    )
-    return seen
-
-
-def test_control_a_whole_state_is_gone_on_with(stopped, tmp_path):
-    assert steps(tmp_path) == list(range(20, 31))
-
-
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_state_is_trained_anew_to_the_same_run(stopped, tmp_path, damage, tmp_path_factory):
-    stopped.write_bytes(damage(stopped.read_bytes()))
-    assert steps(tmp_path) == list(range(1, 31))
-    whole = tmp_path_factory.mktemp("whole")
-    toy.build(whole, [TASK], SHORT, SIZES)
-    one, other = (qkstore.open(p).run("toy-discrete-d8-2-3-short") for p in (tmp_path, whole))
-    assert all(np.array_equal(one.weights[name], other.weights[name]) for name in NAMES)
-    assert not list((tmp_path / "runs" / ".incoming").iterdir())
-
-
-def test_a_state_that_was_half_written_aside_does_no_harm(stopped, tmp_path):
-    stopped.with_name(f".part-00c0ffee-{stopped.name}").write_bytes(b"half")
-    assert steps(tmp_path)[0] == 20
-
-
-def test_a_full_disk_is_one_line_and_leaves_the_state_before(stopped, monkeypatch):
-    before = stopped.read_bytes()
-
-    def full(state, path):
-        path.write_bytes(b"half")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    training = Training.resume(stopped)
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(StoreError, match="training.pt was not written: No space left on device") as error:
-        training.save(stopped)
-    assert "\n" not in str(error.value)
-    assert stopped.read_bytes() == before
-    assert not list(stopped.parent.glob(".part-*"))
-
-
-def test_a_state_of_another_kind_of_file_is_not_taken_for_one(stopped, tmp_path):
-    torch.save({"tasks": [TASK]}, stopped)
-    assert steps(tmp_path)[0] == 1
-
-
-def test_another_recipe_or_seed_does_not_go_on_with_it(stopped, tmp_path):
-    seen = []
-    toy.build(
-        tmp_path,
-        [replace(TASK, seed=1)],
-        SHORT,
-        SIZES,
-        progress=lambda stage, done, total: seen.append(done) if "train" in stage else None,
-    )
-    assert seen[0] == 1
-    assert stopped.exists(), "the other's state is kept"
-
-
-# -- devices -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("device", "said"),
-    [
-        ("cuda:99", "device 'cuda:99': this machine"),
-        ("tpu", "device 'tpu'"),
-        ("", "device ''"),
-        ("cpu:x", "device 'cpu:x'"),
-    ],
-)
-def test_a_device_that_is_not_there_is_one_line(tmp_path, capsys, device, said):
-    assert (
-        main(["toy", "--store", str(tmp_path / "s"), "--d-head", "4", "--r1", "1", "--r2", "1", f"--device={device}"])
-        == 2
-    )
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1
-    assert not (tmp_path / "s").exists()
-
-
-def test_sizes_below_one_are_refused():
-    for name in ("n", "n_exact", "n_test"):
-        with pytest.raises(ModelError, match=f"^{name} 0: a run has 1 or more"):
-            toy.Sizes(**{name: 0})
-    assert toy.Sizes(1, 1, 1)

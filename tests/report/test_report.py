@@ -6,19 +6,18 @@ Its numbers are the library's, and each has n and an interval.
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 
+import lived
 import numpy as np
 import pytest
 import torch
+from documents import Page, claim, sections
 
 import qkstore
 from ingest import paper
 from qkstore import __main__ as cli
 from qkstore import analysis
-from qkstore.analysis import live
 from qkstore.analysis.evidence import evidence, growth
-from qkstore.analysis.live import Live, Outcome, Replies, answers
 from qkstore.report import render
 from qkstore.report.document import Figure, Table
 from qkstore.report.report import report
@@ -37,47 +36,8 @@ def store(tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "store"
     paper.build(path, "demo", paper.parts("demo", "small", ["ent"], scale=0.1))
     made = qkstore.open(path)
-    _keep_live(made)
+    lived.keep(made, BOXES)
     return made
-
-
-def _keep_live(store) -> None:
-    """What a running model would give, where it gives the closed form."""
-    study, rng = Study(store, store.run(BOXES)), np.random.default_rng(0)
-    at, outcomes = f"{study.best.layer}:{study.best.head}", []
-    closed = analysis.intervene(study.run, study.features, study.best.layer, study.best.head)
-    for c in closed.conditions:
-        before, moved = (
-            Replies(rng.normal(size=closed.n), rng.random(closed.n) < 0.5, rng.random(closed.n) < 0.5) for _ in range(2)
-        )
-        outcomes.append(
-            Outcome(
-                c.name, c.bases, {at: c.rank}, {at: c}, {at: c}, None, [], answers(before, [moved] * (c.bases or 1))
-            )
-        )
-    live.keep(
-        store,
-        Live(
-            BOXES,
-            list(study.run.identity),
-            "0" * 64,
-            live.keys(study.features),
-            [at],
-            "last",
-            "float32",
-            "cpu",
-            "test",
-            1000,
-            0,
-            10,
-            closed.n,
-            0,
-            2e-7,
-            {"attention": 1e-7, "difference": 1e-6},
-            None,
-            tuple(outcomes),
-        ),
-    )
 
 
 @pytest.fixture(scope="module")
@@ -95,15 +55,6 @@ def written(document, tmp_path_factory):
     folder = tmp_path_factory.mktemp("out")
     render.write(document, folder / "report.html", folder / "docs")
     return folder
-
-
-def sections(document) -> dict:
-    return {s.name: s for c in document.chapters for s in c.sections}
-
-
-def claim(document, title: str, run: str):
-    (one,) = [c for c in document.claims if c.claim == title and c.where.startswith(run)]
-    return one
 
 
 # -- what is there -----------------------------------------------------------------------------------------------
@@ -146,23 +97,8 @@ def test_every_claim_of_the_programme_is_in_the_closing_table(document):
     kinds = {
         word for c in document.claims for word in re.findall(r"^(L\d+|Leak|Answers|Query-side|Closed form)", c.claim)
     }
-    assert kinds == {
-        "L1",
-        "L2",
-        "L3",
-        "L4",
-        "L5",
-        "L6",
-        "L7",
-        "L8",
-        "L9",
-        "L10",
-        "L11",
-        "Leak",
-        "Answers",
-        "Query-side",
-        "Closed form",
-    }
+    numbered = {f"L{number}" for number in range(1, 12)}
+    assert kinds == numbered | {"Leak", "Answers", "Query-side", "Closed form"}
     assert {c.claim for c in document.claims if c.claim.startswith("Leak")} == {
         "Leak: order",
         "Leak: order-centred",
@@ -310,20 +246,6 @@ def test_every_selected_head_is_in_tables_and_figures(store, document):
 
 
 # -- as files ----------------------------------------------------------------------------------------------------
-
-
-class Page(HTMLParser):
-    def __init__(self, text: str):
-        super().__init__()
-        self.tags, self.ids, self.links, self.pictures = [], [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        of = dict(attributes)
-        self.tags.append(tag)
-        self.ids += [of["id"]] if "id" in of else []
-        self.links += [of[k] for k in ("href", "xlink:href", "src") if k in of]
-        self.pictures += [of] if tag == "img" or of.get("role") == "img" else []
 
 
 def test_the_page_is_one_file_that_fetches_nothing_and_runs_nothing(written, document):

@@ -16,7 +16,7 @@ from hostile import COSTLY, HOSTILE, HOSTILE_PREDICATES
 from queries import BENIGN, OPEN, PREDICATES, SCHEMA
 
 from qkstore.errors import GuardError
-from qkstore.sql import grammar, guard, worker
+from qkstore.sql import grammar, guard, syntax, worker
 
 
 @pytest.fixture(scope="module")
@@ -149,8 +149,8 @@ def test_columns_used_are_those_of_the_pair_also_within_sub_queries():
 
 
 def test_the_tree_is_the_condition_s_own():
-    assert guard.tree("k.pos = 1")["type"] == "COMPARE_EQUAL"
-    assert guard.expression(guard.tree("k.pos = 1 and q.pos=2")) == "((k.pos = 1) AND (q.pos = 2))"
+    assert syntax.condition("k.pos = 1")["type"] == "COMPARE_EQUAL"
+    assert syntax.expression(syntax.condition("k.pos = 1 and q.pos=2")) == "((k.pos = 1) AND (q.pos = 2))"
 
 
 def test_eight_threads_get_their_own_answers(columns):
