@@ -19,7 +19,7 @@ toy: install
 	@$(BIN)/python -m qkstore toy --store $(STORE)
 
 test: install-test
-	@$(BIN)/python -m pytest tests -n 2 --dist loadgroup --no-loadscope-reorder --durations=10
+	@$(BIN)/python -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 lint: install-test
 	@$(BIN)/python -m ruff check

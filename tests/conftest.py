@@ -71,13 +71,10 @@ def show(monkeypatch, components):
     return run
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Workers take whole files, so that what a module makes is made once; slow ones first, or one worker ends late."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{item.path.stem}"))
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Slow files first: a worker that takes one at the end would end long after the others."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -33,7 +33,6 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 pytestmark = [
     pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"no browser at {CHROMIUM}; name one in $CHROMIUM"),
     pytest.mark.slow,
-    pytest.mark.xdist_group("alone"),  # tests that wait and measure do not disturb each other
 ]
 
 

@@ -75,14 +75,12 @@ def two_sessions(drawing: str, seconds: float) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("alone")
 def test_two_sessions_do_not_wait_for_each_other():
     done = two_sessions("charts.grouped(POINTS)", seconds=3)
     assert done.stdout == "both ended\n", done.stderr
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("alone")
 def test_with_python_in_the_pool_they_would():
     done = two_sessions("planted()", seconds=60)
     assert done.returncode != 0

@@ -24,7 +24,7 @@ from synthetic import write
 
 import qkstore
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("package")]
+pytestmark = pytest.mark.slow
 
 CLEAN = {name: value for name, value in os.environ.items() if name not in ("QKSTORE", "PYTHONPATH")}
 PIP = ["install", "--quiet", "--disable-pip-version-check", "--no-compile", *os.environ.get("PIP_EXTRA", "").split()]

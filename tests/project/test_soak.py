@@ -1,19 +1,38 @@
-"""A dashboard, a command, a script and an ingest on one store at once: nobody meets a lock, nothing is lost.
+"""Processes that are killed, and many at once on one store. In one file: they measure, and would disturb each other.
 
+kill -9 during ingest, ten times: the store opens and shows no half run, and a resumed run equals an uninterrupted one.
+A dashboard, a command, a script and an ingest on one store at once: nobody meets a lock, nothing is lost; the command
 `python bench/together.py` runs the same for a minute.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import re
+import subprocess
+import sys
 
+import models
 import pytest
 from conftest import CHROMIUM, ROOT
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("alone")]
+from ingest.prompts import boxes
+
+pytestmark = pytest.mark.slow
 spec = importlib.util.spec_from_file_location("together", ROOT / "bench" / "together.py")
 together = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(together)
+
+
+def test_ten_kills(tmp_path):
+    models.folder(tmp_path / "model", models.words(boxes.build(200, "ent", 0, 100)))
+    command = [sys.executable, ROOT / "bench" / "crash.py", tmp_path, tmp_path / "model", "--kills", "10"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "10 ingests killed" in done.stdout
+    kept = [int(n) for n in re.findall(r"(\d+) batches kept", done.stdout)]
+    assert kept == sorted(kept)  # what was done stayed
+    assert kept[-1] > kept[0]  # the kills fell on an ingest at work
 
 
 @pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}")
