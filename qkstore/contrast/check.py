@@ -175,7 +175,7 @@ def _words(run: Run, contrast: Contrast, label: str, split: str, kept: str = "")
     return set(worker.query(run.path, sql, limit_s=60).column("word").to_pylist()) - {None}
 
 
-def _named(contrast: Contrast) -> set[tuple[str, str]]:
+def _named(contrast: Contrast) -> set[tuple[guard.Alias, str]]:
     """The columns that a contrast names: (q or k, column)."""
     texts = (contrast.where, contrast.positive, contrast.negative)
-    return set().union(*(guard.columns_used(t) for t in texts if t))
+    return {column for text in texts if text for column in guard.columns_used(text)}

@@ -174,9 +174,8 @@ def _hint(run: Run, contrast: Contrast) -> str:
     """The values of the labels that the contrast names; an empty side mostly comes of a value that no row has."""
     if contrast.pairs:
         return ""
-    used = set().union(
-        *(guard.columns_used(text) for text in (contrast.where, contrast.positive, contrast.negative) if text)
-    )
+    texts = (contrast.where, contrast.positive, contrast.negative)
+    used = {column for text in texts if text for column in guard.columns_used(text)}
     told: list[str] = []
     for alias, column in sorted(used):
         values = (

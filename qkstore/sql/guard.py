@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from qkstore.errors import GuardError, near
 from qkstore.sql import grammar
 from qkstore.sql.syntax import LONGEST, condition, expression, parse, walk, written
 
 WIDEST = 4096  # elements of an array type: DuckDB reserves 2,048 rows of them at once
-PAIR = ("q", "k")  # the two aliases of a condition
+Alias = Literal["q", "k"]  # of a condition: the query, the key
+PAIR: tuple[Alias, ...] = ("q", "k")
 
 
 def select(sql: str, columns: Mapping[str, Sequence[str]]) -> str:
@@ -46,11 +48,11 @@ def predicate(text: str, columns: Mapping[str, Sequence[str]]) -> str:
     return rebuilt
 
 
-def columns_used(of: str | dict) -> set[tuple[str, str]]:
+def columns_used(of: str | dict) -> set[tuple[Alias, str]]:
     """Return the columns of the pair that a condition, or its tree, reads: (q or k, column), sub-queries included."""
     nodes = walk(condition(of) if isinstance(of, str) else of)
     names = (node["column_names"] for node in nodes if node.get("type") == "COLUMN_REF")
-    return {(n[0].lower(), n[1]) for n in names if len(n) == 2 and n[0].lower() in PAIR}
+    return {(alias, n[1]) for n in names for alias in PAIR if len(n) == 2 and n[0].lower() == alias}
 
 
 @dataclasses.dataclass(frozen=True)
