@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from ingest.prompts.passage import Passage
-from ingest.prompts.prompts import Label, Prompt, Split
+from ingest.prompts.prompts import SPLITS, Label, Prompt, Split
 from ingest.prompts.words import BOXES, ORDINALS, entities
 from qkstore.errors import PromptError, near
 
@@ -70,7 +70,7 @@ def build(
     rng = random.Random(f"boxes {question} {seed}")
     drawn = [
         (split, i, *_draw(rng, split, n_pairs))
-        for split, count in (("train", n), ("test", n_test))
+        for split, count in zip(SPLITS, (n, n_test), strict=True)
         for i in range(count)
     ]
     prompts = [p for base in drawn for p in _with_counterfactual(question, *base)]

@@ -13,7 +13,7 @@ import random
 from collections.abc import Iterable, Mapping
 
 from ingest.prompts.passage import Passage
-from ingest.prompts.prompts import Prompt
+from ingest.prompts.prompts import SPLITS, Prompt
 from ingest.prompts.words import CATEGORIES, PLURALS, items
 from qkstore.errors import PromptError
 
@@ -30,7 +30,7 @@ def build(n: int, seed: int, n_test: int = 1000) -> list[Prompt]:
         raise PromptError(f"{min(n, n_test)} prompts: the numbers of prompts are 0 or more")
     rng = random.Random(f"lists {seed}")
     prompts: list[Prompt] = []
-    for split, count in (("train", n), ("test", n_test)):
+    for split, count in zip(SPLITS, (n, n_test), strict=True):
         words = {name: items(name, split) for name in CATEGORIES}
         prompts += [prompt(*draw(rng, words), id=f"lists-{split}-{i}", split=split) for i in range(count)]
     return prompts
