@@ -26,8 +26,8 @@ def modules() -> list[str]:
     return sorted(names)
 
 
-def write(folder: Path) -> None:
-    """Write the pages, with an index and a search, into a folder."""
+def write(folder: Path, names: list[str]) -> None:
+    """Write the pages of these modules, with an index and a search, into a folder."""
     import pdoc
 
     import qkstore
@@ -37,11 +37,11 @@ def write(folder: Path) -> None:
     pdoc.render.configure(show_source=False, footer_text=f"qkstore {qkstore.__version__}")
     warnings.filterwarnings("ignore", "The module specification")  # a package brings its modules along
     warnings.filterwarnings("ignore", "Error parsing type annotation")  # of a NamedTuple, which keeps them as text
-    pdoc.pdoc(*modules(), output_directory=folder)
+    pdoc.pdoc(*names, output_directory=folder)
 
 
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "build" / "docs"
-    write(folder)
+    write(folder, modules())
     print(folder / "index.html")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import duckdb
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from synthetic import write
 
 import qkstore
 from qkstore.analysis import Head, Rows, covariance
-from qkstore.contrast import Contrast, pairs
+from qkstore.contrast import CENTRINGS, WEIGHTINGS, Centring, Contrast, Weighting, pairs
 from qkstore.covariance import ContrastiveCovariance
 from qkstore.errors import ContrastError, GuardError, QKStoreError
 
@@ -259,3 +261,14 @@ def test_sentence_reads_back_with_counts(run):
 def test_a_split_is_a_value(run, split):
     with pytest.raises(ContrastError, match="no positive and no negative"):
         pairs(run, WITHIN, split)
+
+
+def test_every_choice_of_the_types_is_explained_and_none_besides():
+    assert get_args(Weighting) == tuple(WEIGHTINGS)
+    assert get_args(Centring) == tuple(CENTRINGS)
+    for weighting in WEIGHTINGS:
+        assert WITHIN.replace(weighting=weighting).weighting == weighting
+    with pytest.raises(ContrastError, match="weighting 'queries'"):
+        WITHIN.replace(weighting="queries")
+    with pytest.raises(ContrastError, match="centring 'query'"):
+        WITHIN.replace(centring="query")

@@ -6,6 +6,7 @@ Nothing in them is of one machine.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import pkgutil
 import re
@@ -24,7 +25,10 @@ from ingest.prompts import read_jsonl
 from qkstore import analysis
 from qkstore.errors import QKStoreError
 
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 PARSERS = {"qkstore": qkstore.__main__.parser, "ingest": ingest_main.parser}
 README = PAGES[0].read_text()
 
@@ -86,23 +90,36 @@ def test_every_command_that_an_error_names_is_there(call):
     assert done.value.code == 0
 
 
+def files(text: str) -> list[str]:
+    """The files and folders that a page names outside its blocks."""
+    return re.findall(
+        (
+            r"`([\w./-]+/[\w./-]*\.(?:py|md|txt|sh|toml|j2|css)|[\w-]+\.(?:py|txt|toml)|"
+            r"(?:qkstore|ingest|pages|bench|docs|dashboard|tests)/(?:\w+/)*)`"
+        ),
+        re.sub(r"^```.*?^```", "", text, flags=re.M | re.S),
+    )
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_every_link_and_file_is_there(page):
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
     for link in re.findall(r"\]\(([^)#]+)\)", text):
         assert link.startswith("http") or (page.parent / link).exists(), link
-    for name in re.findall(
-        (
-            r"`([\w./-]+/[\w./-]*\.(?:py|md|txt|sh|toml)|[\w-]+\.(?:py|txt|toml)|"
-            r"(?:qkstore|ingest|pages|bench|docs|dashboard|tests)/)`"
-        ),
-        text,
-    ):
+    for name in files(text):
         assert (ROOT / name).exists() or (page.parent / name).exists(), name
 
 
+def test_the_files_that_guide_a_stranger_are_read_and_linked():
+    """The control: names are seen, in prose and in tables, so that a moved file fails the test above."""
+    named = {name for page in ("docs/architecture.md", "CONTRIBUTING.md") for name in files((ROOT / page).read_text())}
+    assert {"qkstore/rank.py", "qkstore/report/report.html.j2", "tests/front/", "setup/constraints.txt"} <= named
+    assert {"docs/architecture.md", "CONTRIBUTING.md"} <= set(re.findall(r"\]\(([^)#]+)\)", README))
+
+
 @pytest.mark.parametrize(
-    "name", sorted({n for p in PAGES for n in re.findall(r"`(qkstore(?:\.\w+)+)`", p.read_text())})
+    "name",
+    sorted({n for p in PAGES for n in re.findall(r"`((?:qkstore|ingest|dashboard)(?:\.\w+)+)`", p.read_text())}),
 )
 def test_every_function_that_a_page_names_is_there(name):
     assert pkgutil.resolve_name(name) is not None
@@ -259,3 +276,24 @@ def _order(run):
 
 def test_the_changelog_names_the_version():
     assert f"## {qkstore.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+# -- the API reference -------------------------------------------------------------------------------------------
+
+
+def test_the_reference_has_a_page_for_every_module_and_what_its_docstrings_say(tmp_path):
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "docs" / "reference.py")
+    reference = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(reference)
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for package in reference.PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        if path.stem != "__main__"
+    }
+    assert set(reference.modules()) == modules
+    pytest.importorskip("pdoc")
+    reference.write(tmp_path, ["qkstore.rank", "qkstore.subspace"])
+    page = (tmp_path / "qkstore" / "rank.html").read_text()
+    assert "Return the three ranks of ΔC" in page
+    assert "_half_whitened" not in page
