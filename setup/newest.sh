@@ -25,4 +25,4 @@ for package in (qkstore, dashboard):
             importlib.import_module(module.name)
 print(f"qkstore {qkstore.__version__} at {qkstore.__file__}: every module imports")
 EVERY
-"$place/venv/bin/python" -m pytest -n 2 tests/front tests/sql tests/run tests/store tests/cli -m "not slow"
+"$place/venv/bin/python" -m pytest -n 2 tests/front tests/cli -m "not slow" --ignore tests/front/test_rank.py # that one trains heads
