@@ -70,7 +70,7 @@ print(n)
 
 
 def start(code: str, store: Path, seconds: float) -> subprocess.Popen:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path[:2])}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
     return subprocess.Popen(
         [sys.executable, "-c", code, str(store), str(seconds)],
         cwd=ROOT,

@@ -24,6 +24,7 @@ BUSY = (
     "Could not set lock",
     "different configuration",
 )  # another process has the file open; this one has, by another connection
+MAKING_S = 2.0  # a file that is no catalogue, and younger than this, is one that another process is about to write
 _turns: dict[str, threading.RLock] = {}  # one turn a file: a process may not open it twice with different settings
 _turns_guard = threading.Lock()
 
@@ -159,6 +160,10 @@ class Catalog:
                 f"catalogue {self.path.name} was not {'written' if write else 'read'}: {str(error).splitlines()[0]}"
             ) from None
 
+    def _being_made(self, error: Exception) -> bool:
+        """Whether another process has made the file and not yet written its first blocks."""
+        return "not a valid DuckDB" in str(error) and time.time() - self.path.stat().st_mtime < MAKING_S
+
     def _connect(self, write: bool) -> duckdb.DuckDBPyConnection:
         """Open the file, waiting while another process has it.
 
@@ -171,8 +176,7 @@ class Catalog:
                     self.path.parent.mkdir(parents=True, exist_ok=True)
                 return duckdb.connect(str(self.path), read_only=not write, config={"threads": "1"})
             except (duckdb.IOException, duckdb.ConnectionException, OSError) as error:
-                busy = any(words in str(error) for words in BUSY)
-                if not busy:
+                if not any(words in str(error) for words in BUSY) and not self._being_made(error):
                     raise StoreError(
                         f"catalogue {self.path.name} cannot be opened: {str(error).splitlines()[0]}"
                     ) from None

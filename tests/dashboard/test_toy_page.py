@@ -178,7 +178,7 @@ def test_what_the_page_says_reproduces_it(show, store, capsys):
     assert cli.parser().parse_args(words[3:]).store == str(store)
     exec(compile(code, "toy", "exec"), names := {})
     assert names["run"].name == NAME.format(3, 2)
-    assert "Recovered(found=(3, 2)" in capsys.readouterr().out
+    assert "Recovered(ranks=(3, 2)" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"no browser at {CHROMIUM}; name one in $CHROMIUM")

@@ -219,7 +219,7 @@ def mine(tmp_path_factory):
 def here(mine, monkeypatch):
     monkeypatch.chdir(mine)
     monkeypatch.delenv("QKSTORE", raising=False)
-    (save,) = [w for _, w in COMMANDS if "--save" in w]
+    (save,) = [w for page, w in COMMANDS if "--save" in w and page == "README.md"]
     assert qkstore.__main__.main(save[3:]) == 0
     return mine
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
+import time
 from datetime import datetime
 
 import duckdb
@@ -167,3 +169,21 @@ def test_results_of_a_kind_come_newest_first(catalog, monkeypatch):
     assert [row["payload"]["key"] for row in catalog.results("live", "r")] == ["b", "a", "c"]
     assert catalog.results("live", "other") == []
     assert len(catalog.results("heads", "r")) == 1
+
+
+def test_a_file_that_another_process_is_about_to_write_is_waited_for(tmp_path):
+    path = tmp_path / "catalog.duckdb"
+    path.write_bytes(b"\0" * 100)
+    threading.Timer(0.3, path.unlink).start()  # what comes after it: here nothing, so that a new one is made
+    Catalog(path).save(Contrast(name="late", positive="k.a = q.b", negative="k.a <> q.b"))
+    assert [c.name for c in Catalog(path).contrasts()] == ["late"]
+
+
+def test_control_an_old_file_that_is_no_catalogue_is_told_at_once(tmp_path):
+    path = tmp_path / "catalog.duckdb"
+    path.write_bytes(b"\0" * 100)
+    os.utime(path, (1, 1))
+    start = time.monotonic()
+    with pytest.raises(StoreError, match="catalogue catalog.duckdb cannot be opened"):
+        Catalog(path).contrasts()
+    assert time.monotonic() - start < 1
