@@ -6,7 +6,11 @@ border; the tokenizer's own offsets do not.
 
 from __future__ import annotations
 
+import sys
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 
 from ingest.prompts.prompts import Prompt, Span
 from qkstore.errors import ModelError, PromptError
@@ -104,9 +108,9 @@ def _template(tokenizer, messages: list[dict], where: str) -> str:
 
 def _assign(prompt: Prompt, where: str, offsets: list[tuple[int, int]], pieces: list[Piece]) -> list[int | None]:
     owner: list[int | None] = [None] * len(offsets)
+    touching = _touching(offsets)
     for s, span in enumerate(prompt.spans):
-        start, end = _locate(prompt, where, span, pieces)
-        hit = [i for i, (a, b) in enumerate(offsets) if a < end and start < b]
+        hit = touching(*_locate(prompt, where, span, pieces))
         if not hit:
             raise PromptError(f"{where}: the span {_quote(prompt, span)} has no token of its own")
         for i in hit:
@@ -117,6 +121,21 @@ def _assign(prompt: Prompt, where: str, offsets: list[tuple[int, int]], pieces: 
                 )
             owner[i] = s
     return owner
+
+
+def _touching(offsets: list[tuple[int, int]]) -> Callable[[int, int], list[int]]:
+    """(start, end) -> the tokens that have a character between them, without a look at every token for every span.
+
+    Offsets need not be in order: a special token stands at (0, 0) wherever it is, and touches nothing.
+    """
+    ends = list(accumulate((b for _, b in offsets), max))  # before the first that passes `start` none touches
+    starts = list(accumulate((a if b else sys.maxsize for a, b in reversed(offsets)), min))[::-1]
+
+    def touching(start: int, end: int) -> list[int]:
+        few = range(bisect_right(ends, start), bisect_left(starts, end))
+        return [i for i in few if offsets[i][0] < end and start < offsets[i][1]]
+
+    return touching
 
 
 def _locate(prompt: Prompt, where: str, span: Span, pieces: list[Piece]) -> tuple[int, int]:

@@ -31,12 +31,8 @@ def boxes(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def only(tmp_path_factory) -> Path:
     """Toy runs and nothing else: two seeds of one discrete head, and one continuous."""
-    from ingest.toy import build
-    from ingest.toy.payload import Payload
-
     path = toys.write(tmp_path_factory.mktemp("only") / "store", ranks=((2, 3),))
-    build(path, [Payload("discrete", 8, 2, 3, seed=1)], toys.SHORT, toys.SIZES)
-    return path
+    return toys.write(path, ("discrete",), ranks=((2, 3),), seed=1)
 
 
 @pytest.fixture(scope="module")

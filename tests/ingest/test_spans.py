@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import models
+import numpy as np
 import pytest
 
 from ingest.prompts import Prompt, Span
-from ingest.prompts.spans import SENTINEL, Piece, render, tokenise
+from ingest.prompts.spans import SENTINEL, Piece, _touching, render, tokenise
 from qkstore.errors import ModelError, PromptError
 
 TEXTS = [
@@ -106,6 +107,22 @@ def test_words_are_what_the_offsets_cover_and_special_tokens_their_names(tokeniz
         assert word == TEXTS[0][a:b] or (a == b and word in ("<bos>", "<s>", "[CLS]", "[SEP]", " "))
     assert tokens.bos == "tokenizer"
     assert tokens.words[0] in ("<bos>", "<s>", "[CLS]")
+
+
+def test_tokens_that_touch_a_span_are_those_of_a_look_at_every_token():
+    rng = np.random.default_rng(0)
+    seen = 0
+    for _ in range(200):
+        cuts = np.sort(rng.integers(0, 40, 13))
+        offsets = [(int(a), int(b)) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]  # some of them empty
+        offsets[4:4] = [offsets[3]] * 2  # the bytes of one character share it
+        offsets = [(0, 0), *offsets[:7], (0, 0), *offsets[7:], (0, 0)]  # special tokens
+        touching = _touching(offsets)
+        for start, end in rng.integers(0, 42, (20, 2)).tolist():
+            every = [i for i, (a, b) in enumerate(offsets) if a < end and start < b]
+            assert touching(start, end) == every
+            seen += len(every)
+    assert seen > 1000
 
 
 def test_labels_of_neighbours_stay_apart():
