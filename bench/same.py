@@ -31,7 +31,7 @@ CODE = ("qkstore/**/*", "ingest/**/*", "bench/truth.py", "bench/live.py")
 MASKED = {  # {what two makings with the same code do not share, as a pattern of `place: value`: where and why}
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?": "when a run was ingested: `runs`, manifests, live results, the report",
     r"(?<=^run\.code_version: ').*(?=')": "a manifest: hash of the source of ingest/, which is what was changed",
-    r'"code": ?"[^"]+"(, ?)?': "a manifest: the plan of an ingest holds that hash too, so that no other code resumes it",
+    r'"code": ?"[^"]+"(, ?)?': "a manifest: the plan of an ingest holds it too, so that no other code resumes it",
 }
 ENT, ORD, BOTH, LISTS = (f"--run {run} --layer 1" for run in RUNS)
 COMMANDS = f"""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import models
 import numpy as np
 import pytest
@@ -114,7 +116,7 @@ def test_tokens_that_touch_a_span_are_those_of_a_look_at_every_token():
     seen = 0
     for _ in range(200):
         cuts = np.sort(rng.integers(0, 40, 13))
-        offsets = [(int(a), int(b)) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]  # some of them empty
+        offsets = [(int(a), int(b)) for a, b in pairwise(cuts)]  # some of them empty
         offsets[4:4] = [offsets[3]] * 2  # the bytes of one character share it
         offsets = [(0, 0), *offsets[:7], (0, 0), *offsets[7:], (0, 0)]  # special tokens
         touching = _touching(offsets)
