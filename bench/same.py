@@ -32,6 +32,7 @@ MASKED = {  # {what two makings with the same code do not share, as a pattern of
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?": "when a run was ingested: `runs`, manifests, live results, the report",
     r"(?<=^run\.code_version: ').*(?=')": "a manifest: hash of the source of ingest/, which is what was changed",
     r'"code": ?"[^"]+"(, ?)?': "a manifest: the plan of an ingest holds it too, so that no other code resumes it",
+    r"^code: '\w+'$": "a live result: a hash of the code that made it, so that other code does not serve it",
 }
 ENT, ORD, BOTH, LISTS = (f"--run {run} --layer 1" for run in RUNS)
 COMMANDS = f"""
@@ -121,7 +122,7 @@ def lines(text: str) -> list[str]:
         places = leaves(json.loads(text))
     except ValueError:
         places = [f"line {i}: {line}" for i, line in enumerate(text.splitlines(), 1)]
-    return [re.sub("|".join(MASKED), "", line) for line in places]
+    return list(filter(None, (re.sub("|".join(MASKED), "", line) for line in places)))
 
 
 def difference(before: str, after: str) -> str | None:
