@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -59,7 +59,9 @@ def ingest(
     capture = Capture(model.net, list(options.layers) if options.layers is not None else None)
     corpus = Corpus(model.tokenizer, prompts, options.positions, options.queries, options.chat, progress)
     _check_sizes(model, corpus)
-    batches = batches_of(corpus, options.batch_size, bytes_of(options.memory) // 2, token_bytes(model, capture))
+    capture.forward.settle([tokens.ids for tokens in corpus.tokens])
+    room, side = bytes_of(options.memory) // 2, capture.forward.sides
+    batches = batches_of(corpus, options.batch_size, room, token_bytes(model, capture), side)
     plan = _plan(model, capture, corpus, options)
     with Incoming(
         qkstore.open(store, create=True).path, run, plan, [layer.layer for layer in capture.layers]
@@ -94,14 +96,21 @@ def check_new(store: str | Path, run: str) -> None:
         )
 
 
-def batches_of(corpus: Corpus, size: int, memory: int, token_bytes: int) -> list[list[int]]:
-    """Prompt numbers in batches of like length, at most `size` prompts and `memory` bytes each, longest last."""
+def batches_of(
+    corpus: Corpus, size: int, memory: int, token_bytes: int, side: Callable[[int], Hashable] = lambda length: 0
+) -> list[list[int]]:
+    """Prompt numbers in batches of like length, at most `size` prompts and `memory` bytes each, longest last.
+
+    side(length): prompts of unlike side stand in no batch together.
+    """
     if size < 1:
         raise QKStoreError(f"a batch of {size} prompts; --batch-size is 1 or more")
     batches: list[list[int]] = [[]]
     for p in sorted(range(len(corpus)), key=lambda p: len(corpus.tokens[p])):
-        padded = (len(batches[-1]) + 1) * len(corpus.tokens[p])
-        if batches[-1] and (len(batches[-1]) == size or padded * token_bytes > memory):
+        length = len(corpus.tokens[p])
+        padded = (len(batches[-1]) + 1) * length
+        full = len(batches[-1]) == size or padded * token_bytes > memory
+        if batches[-1] and (full or side(length) != side(len(corpus.tokens[batches[-1][0]]))):
             batches.append([])
         batches[-1].append(p)
     return batches
@@ -133,7 +142,7 @@ def token_bytes(model: Model, capture: Capture) -> int:
 
 def _check_sizes(model: Model, corpus: Corpus) -> None:
     longest = max(range(len(corpus)), key=lambda p: len(corpus.tokens[p]))
-    limit = getattr(model.net.config.get_text_config(), "max_position_embeddings", None)
+    limit = _limit(model.net)
     if limit and len(corpus.tokens[longest]) > limit:
         raise PromptError(
             f"prompt {longest} has {len(corpus.tokens[longest])} tokens, {model.name!r} takes at most {limit}"
@@ -145,6 +154,20 @@ def _check_sizes(model: Model, corpus: Corpus) -> None:
             f"the tokenizer of {model.name!r} gives token {highest}, its model knows {rows}: "
             "they do not belong together"
         )
+
+
+def _limit(net) -> int | None:
+    """How many tokens a model takes at most.
+
+    RoBERTa and its kin number positions from behind their padding token; dynamic NTK is there for longer texts.
+    """
+    config, embeddings = net.config.get_text_config(), getattr(net, "embeddings", None)
+    limit, rope = getattr(config, "max_position_embeddings", None), getattr(config, "rope_parameters", None) or {}
+    if limit and "dynamic" in str(rope.get("rope_type")):
+        return int(limit * (rope.get("factor") or 1))
+    if limit and hasattr(embeddings, "create_position_ids_from_input_ids"):
+        return limit - (getattr(embeddings, "padding_idx", None) or 0) - 1
+    return limit
 
 
 # -- what is recorded --------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -25,6 +25,11 @@ from qkstore.errors import ModelError
 Kernel = Literal["sdpa", "eager"]  # whose attention is softmax over q·k, with a mask that can be read
 KERNELS: tuple[Kernel, ...] = get_args(Kernel)
 NAME = "qkstore"
+OPTIONS = frozenset(  # of a call, and known not to change what softmax(q·k) is, or read by us
+    "scaling softcap sliding_window s_aux is_causal dropout position_ids position_bias output_attentions "
+    "output_hidden_states output_router_logits use_cache return_dict deterministic training cache_position "
+    "logits_to_keep position_embeddings".split()
+)
 LOGITS_BYTES = 2**28  # logits are made for so many bytes of queries at once
 HIDDEN = torch.finfo(torch.float32).min  # what an additive mask gives a key that is not seen
 
@@ -32,19 +37,37 @@ _reading: ContextVar = ContextVar("reading")
 
 
 @contextmanager
-def routed(net, kernel: Kernel, reader) -> Iterator[None]:
-    """While this lasts, `reader.attend` answers the attention calls of a model; then it has its own `kernel` again.
+def routed(net, reader) -> Iterator[None]:
+    """While this lasts, `reader.attend` answers the attention calls of a model, or its own kernel if there is none.
 
+    Every part of the model has its own kernel again afterwards.
     reader: has `kernel`, the name of the kernel whose masks it is to be given, and
     `attend(module, query, key, value, mask, options) -> (output, weights)`.
     """
+    parts = list(_configs(net))
+    kernels = [(part._attn_implementation_internal, part._experts_implementation_internal) for part in parts]
     token = _reading.set(reader)
-    net.set_attn_implementation(NAME)
     try:
+        if reader is not None:
+            net.set_attn_implementation(NAME)  # which leaves out what does not route
+        for part in parts if net.dtype == torch.float64 else ():
+            part._experts_implementation_internal = "eager"  # the grouped kernels of experts know no float64
         yield
     finally:
-        net.set_attn_implementation(kernel)
+        for part, (attention, experts) in zip(parts, kernels, strict=True):
+            part._attn_implementation_internal, part._experts_implementation_internal = attention, experts
         _reading.reset(token)
+
+
+def _configs(net) -> Iterator:
+    """The config of every part of a model, each once: its parts can have kernels of their own."""
+    waiting, seen = [m.config for m in net.modules() if isinstance(m, PreTrainedModel)], set()
+    while waiting:
+        config = waiting.pop()
+        if id(config) not in seen:
+            seen.add(id(config))
+            yield config
+            waiting += [part for name in config.sub_configs if (part := getattr(config, name, None)) is not None]
 
 
 def _attention(module, query, key, value, attention_mask=None, **options):
@@ -78,6 +101,16 @@ def kernel_of(name: Kernel, module):
     raise ModelError(f"{type(module).__name__} has no eager attention of its own to hand on to")
 
 
+def check_options(module, options: dict) -> None:
+    """Raise ModelError for an option of an attention call that is not known: it could choose keys, or add to logits."""
+    unknown = sorted(name for name, value in options.items() if name not in OPTIONS and value is not None)
+    if unknown:
+        raise ModelError(
+            f"{type(module).__name__} gives its kernel the option {unknown[0]!r}, which is not known to leave "
+            "its attention softmax over q and k; such a model cannot be read"
+        )
+
+
 def mask_rows(kernel: Kernel, module, batch: Batch, mask: Tensor | None, options: dict) -> Tensor:
     """(B, 1 or H, Q, T) bool: the columns that the model's real mask lets each of `batch.columns` see."""
     (B, Q), T = batch.columns.shape, batch.ids.shape[1]
@@ -97,7 +130,8 @@ def mask_rows(kernel: Kernel, module, batch: Batch, mask: Tensor | None, options
                 "be its attention"
             )
         mask = ~hidden
-    mask = mask.expand(B, -1, -1, -1)[..., :T]
+    rows = mask.shape[2] if mask.shape[2] > 1 else T  # one row stands for all
+    mask = mask.expand(B, -1, rows, -1)[..., :T]
     return mask.gather(2, batch.columns[:, None, :, None].expand(-1, mask.shape[1], -1, T))
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ingest.model.attention import KERNELS, LOGITS_BYTES, Kernel, kernel_of, mask_rows, routed, with_sinks
+from ingest.model.attention import LOGITS_BYTES, kernel_of, mask_rows, with_sinks
 from ingest.model.batch import Batch, Padding
+from ingest.model.forward import Done, Forward
 from ingest.model.layer import Layer
 from ingest.model.probe import Probe
 from qkstore.errors import ModelError
@@ -42,78 +42,37 @@ class Capture:
     """
 
     def __init__(self, net, layers: list[int] | None = None):
-        self.net, self.kernel = net, net.config._attn_implementation
-        if self.kernel not in KERNELS:
-            raise ModelError(
-                f"attention by {self.kernel!r} cannot be read; "
-                "load the model with attn_implementation 'sdpa' or 'eager'"
-            )
-        self.accepts = inspect.signature(net.forward).parameters
-        probe = self._probe()
-        self.numbers = [
-            layer.layer for layer in probe
-        ]  # of the layer of each attention call, in the order of the calls
+        self.forward = Forward(net)
+        probe = self._probe(net)
         self.every = {layer.layer: layer for layer in probe}  # the chosen layers and all others
-        self.layers = self._choose(self.every, layers)
+        self.layers = self._choose(net, self.every, layers)
         self._by_number = {layer.layer: layer for layer in self.layers}
 
     def __call__(
         self, ids: list[list[int]], queries: list[list[int]], keys: list[list[int]], padding: Padding = "right"
     ) -> Captured:
         """The vectors of prompts (token ids) at the positions wanted of each; `padding` is the side it is put on."""
-        batch = self.batch(ids, queries, keys, padding)
-        read = _Read(self.kernel, batch, self.numbers, self._by_number)
-        self.run(batch, read)
+        batch = self.forward.batch(ids, queries, keys, padding)
+        read = _Read(self.forward, batch, self._by_number)
+        self.forward.run(batch, read)
         return Captured(*(torch.stack([read.vectors[layer.layer][i] for layer in self.layers]).cpu() for i in range(3)))
 
-    def batch(
-        self, ids: list[list[int]], queries: list[list[int]], keys: list[list[int]], padding: Padding = "right"
-    ) -> Batch:
-        """The prompts side by side on the model's device."""
-        pad = self.net.config.get_text_config().pad_token_id or 0
-        return Batch.of(ids, queries, keys, pad, padding, self.net.device)
-
-    def _probe(self) -> list[Layer]:
-        vocabulary = self.net.config.get_text_config().vocab_size
-        ids = [[t % vocabulary for t in row] for row in ([11, 12, 13, 14, 15, 16], [17, 18, 19])]
-        probe = Probe(self.kernel, Batch.of(ids, [[], []], [[], []], 0, "right", self.net.device))
-        self.run(probe.batch, probe)
+    def _probe(self, net) -> list[Layer]:
+        forward = self.forward
+        ids = [[t % forward.vocabulary() for t in row] for row in ([11, 12, 13, 14, 15, 16], [17, 18, 19])]
+        batch = Batch.of(ids, [[], []], [[], []], 0, "right", net.device)
+        probe = Probe(forward.kernel, batch, forward.depth)
+        forward.run(batch, probe)
         if not probe.layers:
-            name = type(self.net).__name__
             raise ModelError(
-                f"{name} does not route through transformers' attention interface, so q and k cannot be read ({ROUTED})"
+                f"{type(net).__name__} does not route through transformers' attention interface, "
+                f"so q and k cannot be read ({ROUTED})"
             )
+        forward.check_native(ids)
         return probe.layers
 
-    def run(self, batch: Batch, read, **more):
-        """One pass over a batch, in which `read.attend` answers the attention calls.
-
-        Returns the model's output, or None where it was not needed.
-        """
-        given = {"input_ids": batch.ids, "attention_mask": batch.real.long()} | more
-        if "use_cache" in self.accepts:
-            given["use_cache"] = False
-        if bool((batch.place < 0).any()):
-            given |= self._positions(batch)
-        with routed(self.net, self.kernel, read), torch.inference_mode():
-            try:
-                return self.net(**given)
-            except _Done:
-                return None
-
-    def _positions(self, batch: Batch) -> dict[str, Tensor]:
-        """Right padding leaves every token where a model's own numbering expects it, left padding does not."""
-        if hasattr(getattr(self.net, "embeddings", None), "create_position_ids_from_input_ids"):
-            return {}  # RoBERTa and its kin number what is not padding, from another first number
-        if "position_ids" not in self.accepts:
-            raise ModelError(
-                f"{type(self.net).__name__} takes no position ids, so left padding would shift its positions; "
-                "pad on the right"
-            )
-        return {"position_ids": batch.place.clamp(min=0)}
-
-    def _choose(self, there: dict[int, Layer], wanted: list[int] | None) -> list[Layer]:
-        total = getattr(self.net.config.get_text_config(), "num_hidden_layers", None) or len(there)
+    def _choose(self, net, there: dict[int, Layer], wanted: list[int] | None) -> list[Layer]:
+        total = getattr(net.config.get_text_config(), "num_hidden_layers", None) or len(there)
         wanted = list(range(total)) if wanted is None else sorted(set(wanted))
         beyond = [n for n in wanted if not 0 <= n < total]
         if beyond:
@@ -145,33 +104,44 @@ def ranges(numbers) -> str:
     return ",".join(f"{a}-{b}" if b > a else f"{a}" for a, b in parts)
 
 
-# Not an error: the last layer wanted has been read, and the rest of the pass is not needed.
-class _Done(Exception):
-    pass
-
-
 class _Read:
     """Reads the wanted vectors of one pass: `vectors` is {layer number: (q, k, logsumexp)}, each as in Captured."""
 
-    def __init__(self, kernel: Kernel, batch: Batch, numbers: list[int], layers: dict[int, Layer]):
-        self.kernel, self.batch, self.numbers, self.layers = kernel, batch, numbers, layers
-        self.calls, self.vectors = 0, {}
+    def __init__(self, forward: Forward, batch: Batch, layers: dict[int, Layer]):
+        self.kernel, self.depth, self.batch, self.layers = forward.kernel, forward.depth, batch, layers
+        self.vectors, self.refused = {}, []
         self._rule: dict[tuple, Tensor] = {}
 
     def attend(self, module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict):
-        number, self.calls = self.numbers[self.calls], self.calls + 1
+        number = self.depth.call(module)
         if number in self.layers:
-            (qb, qc), (kb, kc) = self.batch.queries, self.batch.keys
-            lse = self.logsumexp(self.layers[number], module, query, key, mask, options)
-            self.vectors[number] = (query[qb, :, qc].transpose(0, 1), key[kb, :, kc].transpose(0, 1), lse)
-            if len(self.vectors) == len(self.layers):
-                raise _Done
+            self._take(self.layers[number], module, query, key, mask, options)
+            if len(self.vectors) + len(self.refused) == len(self.layers):
+                self._end()
         return kernel_of(self.kernel, module)(module, query, key, value, mask, **options)
 
-    def logsumexp(self, layer: Layer, module, query: Tensor, key: Tensor, mask: Tensor | None, options: dict) -> Tensor:
+    def _take(self, layer: Layer, module, query: Tensor, key: Tensor, mask: Tensor | None, options: dict) -> None:
+        (qb, qc), (kb, kc) = self.batch.queries, self.batch.keys
+        seen = self.seen(layer, module, mask, options)  # (B, Q, T), or None where the layer's rule does not say it
+        if seen is None:
+            self.refused.append(layer)
+        else:
+            lse = self.logsumexp(layer, query, key, seen, options)
+            self.vectors[layer.layer] = (query[qb, :, qc].transpose(0, 1), key[kb, :, kc].transpose(0, 1), lse)
+
+    def _end(self) -> None:
+        if self.refused:
+            first, some = self.refused[0], "s" * (len(self.refused) > 1)
+            act = f"choose --layers {ranges(self.vectors)}" if self.vectors else "so can no other that was chosen"
+            raise ModelError(
+                f"layer{some} {ranges(layer.layer for layer in self.refused)} mask{'s' * (not some)} keys by a rule "
+                f"other than {first.rule()} (chunks, blocks or a bias of positions), which a run cannot describe; {act}"
+            )
+        raise Done
+
+    def logsumexp(self, layer: Layer, query: Tensor, key: Tensor, seen: Tensor, options: dict) -> Tensor:
         """(heads, n): log of the sum of exp(logit) over the keys each stored query sees, sinks included."""
         columns, (sb, sc) = self.batch.columns, self.batch.slots
-        seen = self.seen(layer, module, mask, options)  # (B, Q, T)
         q = query.gather(2, columns[:, None, :, None].expand(-1, query.shape[1], -1, query.shape[3]))  # (B, H, Q, d)
         step = max(1, LOGITS_BYTES // (8 * q[0, :, :, 0].numel() * key.shape[2]))
         parts = []
@@ -180,21 +150,12 @@ class _Read:
             parts.append(torch.logsumexp(with_sinks(logits, options.get("s_aux")), dim=-1))
         return torch.cat(parts)[sb, :, sc].transpose(0, 1)
 
-    def seen(self, layer: Layer, module, mask: Tensor | None, options: dict) -> Tensor:
-        """Which columns each stored query sees, by the layer's rule.
-
-        Raises ModelError unless the real mask says the same.
-        """
+    def seen(self, layer: Layer, module, mask: Tensor | None, options: dict) -> Tensor | None:
+        """Which columns each stored query sees, by the layer's rule; None unless the real mask says the same."""
         batch, key = self.batch, (layer.causal, layer.window)
         if key not in self._rule:
             query_place = batch.place.gather(1, batch.columns)
             self._rule[key] = layer.visible(query_place[:, :, None], batch.place[:, None, :]) & batch.real[:, None, :]
         rule, (sb, sc) = self._rule[key], batch.slots
         actual = mask_rows(self.kernel, module, batch, mask, options)[sb, :, sc]  # (n, 1 or H, T)
-        if not torch.equal(actual, rule[sb, sc][:, None].expand_as(actual)):
-            raise ModelError(
-                f"layer {layer.layer} masks keys by a rule other than {layer.rule()} "
-                "(chunks, blocks or a bias of positions), which a run cannot describe; "
-                "choose other layers with --layers"
-            )
-        return rule
+        return rule if torch.equal(actual, rule[sb, sc][:, None].expand_as(actual)) else None

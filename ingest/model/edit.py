@@ -77,8 +77,9 @@ class Editor:
     def __init__(self, net, first: int = 0, rows: Rows = "last"):
         if rows not in ROWS:
             raise ModelError(f"no rows {rows!r}; {near(rows, ROWS)}")
-        self.capture = Capture(net, [first])
-        self.first, self.rows, self.layers = first, rows, self.capture.every
+        capture = Capture(net, [first])
+        self.forward, self.layers = capture.forward, capture.every
+        self.first, self.rows = first, rows
 
     def __call__(
         self,
@@ -93,13 +94,13 @@ class Editor:
         """
         edits = edits or {}
         places = [[c.query] for c in cases], [[c.original, c.target] for c in cases]
-        batch = self.capture.batch([c.ids for c in cases], *places, padding)
+        batch = self.forward.batch([c.ids for c in cases], *places, padding)
         editing = _Editing(
             self, batch, {number: self._of(number, edits) for number in {layer for layer, _ in edits}}, kernel
         )
         wanted, at = batch.columns[:, 0].unique(return_inverse=True)
-        few = "logits_to_keep" in self.capture.accepts
-        output = self.capture.run(batch, editing, **({"logits_to_keep": wanted} if few else {}))
+        few = "logits_to_keep" in self.forward.accepts
+        output = self.forward.run(batch, editing, **({"logits_to_keep": wanted} if few else {}))
         logits = getattr(output, "logits", None)
         if logits is not None:
             logits = logits[torch.arange(len(cases), device=logits.device), at if few else batch.columns[:, 0]]
@@ -119,20 +120,16 @@ class Editor:
                     f"its keys have {layer.d_head}"
                 )
         projectors = np.stack([edits[number, head] @ edits[number, head].T for head in heads])
-        return heads, torch.from_numpy(projectors).double().to(self.capture.net.device)
+        return heads, torch.from_numpy(projectors).double().to(self.forward.net.device)
 
 
 class _Editing:
     """One pass: answers every attention call with the model's own kernel, and edits those that are to be edited."""
 
     def __init__(self, editor: Editor, batch: Batch, edits: dict[int, tuple[list[int], Tensor]], kernel: Kernel | None):
-        self.kernel, self.numbers, self.layers, self.first = (
-            kernel or editor.capture.kernel,
-            editor.capture.numbers,
-            editor.layers,
-            editor.first,
-        )
-        self.batch, self.edits, self.calls, self.attention = batch, edits, 0, {}
+        self.kernel, self.depth = kernel or editor.forward.kernel, editor.forward.depth
+        self.layers, self.first = editor.layers, editor.first
+        self.batch, self.edits, self.attention = batch, edits, {}
         self.keys = batch.keys[1].reshape(-1, 2)  # (B, 2), the columns of original and target
         every = torch.arange(batch.ids.shape[1], device=batch.ids.device).expand(len(batch.ids), -1)
         self.rows = batch if editor.rows == "last" else replace(batch, columns=every)
@@ -141,7 +138,7 @@ class _Editing:
         )  # the query's among the rows
 
     def attend(self, module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict):
-        number, self.calls = self.numbers[self.calls], self.calls + 1
+        number = self.depth.call(module)
         output, weights = kernel_of(self.kernel, module)(module, query, key, value, mask, **options)
         if number < self.first:
             return output, weights

@@ -131,13 +131,13 @@ class _Work:
         self.spaces = {head: analysis.subspaces(run, features, *head) for head in heads}
         self.plans = _plans(run.d_head, self.spaces, asked.bases, asked.seed)
         self.cases, self.ids = _cases(run, self.targets)
+        self.editor.forward.settle([case.ids for case in self.cases])
         self.unanswered = _unanswered(run, model, self.targets, self.cases, self.ids)
         every = [(n, head) for n, layer in sorted(self.editor.layers.items()) for head in range(layer.n_heads)]
         self.later = [(n, head) for n, head in every if n > heads[0][0] and (n, head) not in heads]
 
     def result(self) -> Live:
-        order = np.argsort([len(c.ids) for c in self.cases], kind="stable")
-        batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
+        batches = self.batches()
         noise, done = self.noise(), 0
         passes = [{}, *(edits for plan in self.plans for edits in plan.bases)]
         seen = [Effect(len(self.cases), self.heads, self.later) for _ in passes]
@@ -162,6 +162,16 @@ class _Work:
             unanswered=self.unanswered,
             conditions=tuple(conditions),
         )
+
+    def batches(self) -> list[np.ndarray]:
+        """Numbers of cases, of like length, at most `batch_size` and of lengths that may stand together."""
+        lengths, batches = [len(c.ids) for c in self.cases], []
+        side = self.editor.forward.sides
+        for i in sorted(range(len(lengths)), key=lengths.__getitem__):
+            if not batches or len(batches[-1]) == self.batch_size or side(lengths[i]) != side(lengths[batches[-1][0]]):
+                batches.append([])
+            batches[-1].append(i)
+        return [np.array(batch) for batch in batches]
 
     def pass_over(self, chosen: np.ndarray, edits: Edits) -> Pass:
         cases = [self.cases[i] for i in chosen]
@@ -206,11 +216,13 @@ class _Work:
 
         One of them runs beside a longer prompt, by the eager kernel. Whatever an edit does below these is rounding.
         """
-        chosen = np.arange(min(EQUAL, len(self.cases)))
+        side, first = self.editor.forward.sides, len(self.cases[0].ids)
+        chosen = np.array([i for i, c in enumerate(self.cases) if side(len(c.ids)) == side(first)][:EQUAL])
         cases = [self.cases[i] for i in chosen]
         longer = replace(cases[0], ids=cases[0].ids + cases[0].ids[-1:] * 5)
+        beside = [longer] if side(len(longer.ids)) == side(first) else []
         pair = [Effect(len(chosen), self.heads, self.later) for _ in range(2)]
-        passes = self.editor(cases), self.editor([*cases, longer], kernel="eager").first(len(cases))
+        passes = self.editor(cases), self.editor([*cases, *beside], kernel="eager").first(len(cases))
         for shown, into in zip(passes, pair, strict=True):
             into.put(chosen, shown, None if self.unanswered else self.ids)
         attention = np.abs(pair[0].edited - pair[1].edited).max()
