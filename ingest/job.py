@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 import qkstore
-from ingest.model import Model
+from ingest.model import Model, sides
 from ingest.model.capture import Capture, ranges
 from ingest.prompts import Prompt
 from ingest.prompts.corpus import ANSWER_SLOT, Corpus, Positions
@@ -105,15 +105,7 @@ def batches_of(
     """
     if size < 1:
         raise QKStoreError(f"a batch of {size} prompts; --batch-size is 1 or more")
-    batches: list[list[int]] = [[]]
-    for p in sorted(range(len(corpus)), key=lambda p: len(corpus.tokens[p])):
-        length = len(corpus.tokens[p])
-        padded = (len(batches[-1]) + 1) * length
-        full = len(batches[-1]) == size or padded * token_bytes > memory
-        if batches[-1] and (full or side(length) != side(len(corpus.tokens[batches[-1][0]]))):
-            batches.append([])
-        batches[-1].append(p)
-    return batches
+    return sides.batches([len(tokens) for tokens in corpus.tokens], size, side, memory / token_bytes)
 
 
 def _put(incoming: Incoming, number: int, capture: Capture, corpus: Corpus, chosen: list[int]) -> None:

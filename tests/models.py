@@ -91,6 +91,28 @@ def net(name: str, dtype=torch.float64, seed: int = 0, **changes):
     return made.to(dtype)
 
 
+def of(config, dtype=torch.float64):
+    """A base model of any configuration, with matrices drawn so that attention is far from uniform."""
+    torch.manual_seed(0)
+    made = tf.AutoModel.from_config(config).double().eval()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0, 0.25)
+    return made.to(dtype)
+
+
+def ids(length: int, seed: int = 0) -> list[int]:
+    """A prompt of that many tokens."""
+    return torch.randint(3, 97, (length,), generator=torch.Generator().manual_seed(seed * 100 + length)).tolist()
+
+
+def vectors(capture, *rows: list[int]):
+    """What a capture reads of prompts, at every position."""
+    every = [list(range(len(row))) for row in rows]
+    return capture(list(rows), every, every)
+
+
 def word_tokenizer(words: list[str], **special) -> tf.PreTrainedTokenizerFast:
     """One token a word; punctuation stands alone."""
     vocabulary = {w: i for i, w in enumerate(["<pad>", "<unk>", *dict.fromkeys(words)])}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -23,7 +25,7 @@ class Effect:
         self.later = np.zeros((len(later), 2))
         self.replies = Replies(np.zeros(n), np.zeros(n, bool), np.zeros(n, bool))
 
-    def put(self, chosen: np.ndarray, shown: Pass, ids: np.ndarray | None) -> None:
+    def put(self, chosen: Sequence[int], shown: Pass, ids: np.ndarray | None) -> None:
         """Take in what a pass showed of the prompts numbered `chosen`.
 
         ids: (all prompts, 2) tokens of original and target, to read the answers; None where they are not known, and the

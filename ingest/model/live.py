@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from ingest.model import effect
+from ingest.model import effect, sides
 from ingest.model.edit import Case, Editor, Edits, Head, Pass, Rows
 from ingest.model.effect import Effect
 from ingest.model.model import Model
@@ -137,7 +137,7 @@ class _Work:
         self.later = [(n, head) for n, head in every if n > heads[0][0] and (n, head) not in heads]
 
     def result(self) -> Live:
-        batches = self.batches()
+        batches = sides.batches([len(c.ids) for c in self.cases], self.batch_size, self.editor.forward.sides)
         noise, done = self.noise(), 0
         passes = [{}, *(edits for plan in self.plans for edits in plan.bases)]
         seen = [Effect(len(self.cases), self.heads, self.later) for _ in passes]
@@ -163,17 +163,7 @@ class _Work:
             conditions=tuple(conditions),
         )
 
-    def batches(self) -> list[np.ndarray]:
-        """Numbers of cases, of like length, at most `batch_size` and of lengths that may stand together."""
-        lengths, batches = [len(c.ids) for c in self.cases], []
-        side = self.editor.forward.sides
-        for i in sorted(range(len(lengths)), key=lengths.__getitem__):
-            if not batches or len(batches[-1]) == self.batch_size or side(lengths[i]) != side(lengths[batches[-1][0]]):
-                batches.append([])
-            batches[-1].append(i)
-        return [np.array(batch) for batch in batches]
-
-    def pass_over(self, chosen: np.ndarray, edits: Edits) -> Pass:
+    def pass_over(self, chosen: Sequence[int], edits: Edits) -> Pass:
         cases = [self.cases[i] for i in chosen]
         try:
             return self.editor(cases, edits)
@@ -217,7 +207,7 @@ class _Work:
         One of them runs beside a longer prompt, by the eager kernel. Whatever an edit does below these is rounding.
         """
         side, first = self.editor.forward.sides, len(self.cases[0].ids)
-        chosen = np.array([i for i, c in enumerate(self.cases) if side(len(c.ids)) == side(first)][:EQUAL])
+        chosen = [i for i, c in enumerate(self.cases) if side(len(c.ids)) == side(first)][:EQUAL]
         cases = [self.cases[i] for i in chosen]
         longer = replace(cases[0], ids=cases[0].ids + cases[0].ids[-1:] * 5)
         beside = [longer] if side(len(longer.ids)) == side(first) else []

@@ -6,7 +6,8 @@ beyond it, dynamic NTK beyond its length one for every length. A prompt's vector
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+import math
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
 from torch import nn
 
@@ -37,6 +38,23 @@ def _rules(config) -> Iterator[tuple[str, int]]:
             yield kind, int(rope.get("original_max_position_embeddings") or whole)
         elif "dynamic" in kind:
             yield "dynamic", int(whole)
+
+
+def batches(
+    lengths: Sequence[int], size: int, side: Callable[[int], Hashable], room: float = math.inf
+) -> list[list[int]]:
+    """Numbers of prompts in batches of like length, shortest first: at most `size` prompts and `room` padded tokens.
+
+    Prompts of unlike side stand in no batch together.
+    """
+    made: list[list[int]] = []
+    for p in sorted(range(len(lengths)), key=lengths.__getitem__):
+        last = made[-1] if made else []
+        full = len(last) == size or (len(last) + 1) * lengths[p] > room
+        if not last or full or side(lengths[p]) != side(lengths[last[0]]):
+            made.append([])
+        made[-1].append(p)
+    return made
 
 
 def forget(net: nn.Module) -> None:
