@@ -81,6 +81,7 @@ def test_the_passes_that_count_stop_before_the_last_layers_mlp_and_no_sooner(tin
     from ingest.model.capture import Capture
 
     capture = Capture(loaded.net)
+    capture.forward.settle([t.ids for t in corpus.tokens])
     seen.clear()
     capture([t.ids for t in corpus.tokens], corpus.queries, corpus.keys)
     assert seen == stopped, "an ingest runs the same modules"

@@ -51,7 +51,9 @@ def test_what_has_to_differ_is_left_out_and_nothing_beside_it():
     one, other = made("2026-11-26 01:10:11.123456", "0.1 abc"), made("2026-11-27 23:00:00", "0.1 def")
     assert same.difference(one, other) is None
     assert same.difference(one, made("2026-11-27 23:00:00", "0.1 def", 4)) == "n: 3 | n: 4"
-    assert same.difference(one, made(None, "0.1 abc")) == "run.created: '…' | run.created: None"
+    assert same.difference(one, made(None, "0.1 abc")) == "run.created: '' | run.created: None"
+    assert same.difference('{"n": 3}', '{"n": 3, "code": "ab12"}') is None, "a line that is masked whole is none"
+    assert same.difference('{"n": 3}', '{"n": 3, "m": "ab12"}') == "(the end) | m: 'ab12'"
     assert same.difference(one, one.replace("torch 2", "torch 3")), "libraries decide numbers"
     assert same.difference('{"code_version": "a"}', '{"code_version": "b"}'), "only a manifest's"
     assert same.difference("- ingested: 2026-11-26 01:10:11.5, 7", "- ingested: 2026-11-27 01:10:11.5, 7") is None
