@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import duckdb
@@ -31,7 +32,16 @@ def opened(path: Path) -> tuple[duckdb.DuckDBPyConnection, Manifest]:
             connection.close()
         if isinstance(error, StoreError):
             raise
-        raise StoreError(f"run file {path.name} is damaged or unfinished: {str(error).splitlines()[0]}") from None
+        raise StoreError(_why(path.name, str(error))) from None
+
+
+def _why(file: str, said: str) -> str:
+    """One line for a run file that DuckDB does not open."""
+    if "Could not set lock" in said:
+        holder = re.search(r"PID (\d+)", said)
+        who = f"process {holder[1]}" if holder else "another process"
+        return f"run file {file} is open for writing by {who}; close it there (a run is opened with -readonly)"
+    return f"run file {file} is damaged or unfinished: {said.splitlines()[0]}"
 
 
 def _check_plain(connection: duckdb.DuckDBPyConnection, file: str) -> None:

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from qkstore.errors import ModelError, PromptError, RunError, StoreError
 from qkstore.files import sync, whole
-from qkstore.run import schema, spool
+from qkstore.run import content, schema, spool
 
 Progress = Callable[[int, int], None]  # called with (layers done, layers in all)
 INSERT_ROWS = 20_000  # vectors per INSERT: 10 MB of d_head 128
@@ -181,6 +181,7 @@ class Incoming:
                 _extras(con, weights or {}, measures or {})
                 self._manifest(con, manifest, tables)
                 con.execute("CHECKPOINT")  # closing would write the rest too, but says nothing where the disk is full
+            part.chmod(0o444)  # a run never changes; whoever means to must say so to the system first
             sync(part)
             os.link(part, self.target)  # unlike a rename, a link never replaces a run that came in between
             sync(self.target.parent)
@@ -246,6 +247,7 @@ class Incoming:
             "n_keys": len(tables.key_row),
             "token_labels": list(token_labels),
             "prompt_labels": list(prompt_labels),
+            "content": json.dumps(content.digests(con)),
         }
         unknown = facts.keys() - schema.MANIFEST.keys()
         assert not unknown, f"the manifest has no column for {unknown}"

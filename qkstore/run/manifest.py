@@ -44,6 +44,7 @@ class Manifest:
     n_keys: int
     token_labels: list[str]
     prompt_labels: list[str]
+    content: str | None = None
 
     @classmethod
     def of(cls, row: dict, file: str) -> Manifest:

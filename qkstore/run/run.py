@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from qkstore.errors import RunError, StoreError, near
+from qkstore.run import content
 from qkstore.run.file import opened
 from qkstore.run.layer import Layer
 
@@ -57,6 +58,7 @@ class Run:
     n_keys: int
     token_labels: list[str]
     prompt_labels: list[str]
+    content: str | None
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
@@ -72,8 +74,8 @@ class Run:
 
     @property
     def identity(self) -> tuple:
-        """What a result of this run depends on: how its vectors were made and when, wherever its file lies."""
-        return self.run, self.plan, str(self.created)
+        """What a result of this run depends on: how and when it was made and what it holds, wherever its file lies."""
+        return self.run, self.plan, str(self.created), *([self.content] if self.content else [])
 
     def close(self) -> None:
         """Let the file go; whatever is asked of this Run later fails."""
@@ -208,6 +210,16 @@ class Run:
     def measures(self) -> dict[str, float]:
         """{name: value} of what was measured where the model still was, such as the accuracy of a toy head."""
         return {row["name"]: row["value"] for row in self._extra("measure")}
+
+    def changed(self) -> list[str]:
+        """What is no longer as it was published ('labels', 'layer 3'); every value is read for it.
+
+        A run made before digests were kept has none to compare with, and gives none.
+        """
+        published = json.loads(self.content or "{}")
+        with self._reading():
+            found = content.digests(self._connection) if published else {}
+        return [name for name in published.keys() | found.keys() if published.get(name) != found.get(name)]
 
     def _extra(self, table: str) -> list[dict]:
         return (

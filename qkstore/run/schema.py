@@ -49,6 +49,7 @@ MANIFEST = {
     "n_keys": "BIGINT",
     "token_labels": "VARCHAR[]",
     "prompt_labels": "VARCHAR[]",
+    "content": "VARCHAR",
 }
 
 LAYER = {"layer": "INTEGER", "scaling": "DOUBLE", "softcap": "DOUBLE", "window": "INTEGER", "causal": "BOOLEAN"}

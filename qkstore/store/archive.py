@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tarfile
 import tempfile
@@ -22,14 +23,15 @@ CATALOG = "catalog.duckdb"
 def check(store: Store) -> tuple[list[str], list[str]]:
     """Read every run file whole, and return (lines on what is well, lines on what is not).
 
-    Checked are the numbers of rows against the manifest, that each stored layer and head has every row once, and that
-    all values are finite. Unfinished ingests are named among what is well.
+    Checked are the numbers of rows against the manifest, that each stored layer and head has every row once, that all
+    values are finite, and that labels and vectors have the digests they were published with. Unfinished ingests are
+    named among what is well.
     """
     runs, errors = store.scan()
     well, ill = [], [str(e) for e in errors]
     for run in runs:
         try:
-            wrong = _check_counts(run) + _check_vectors(run)
+            wrong = _check_counts(run) + _check_vectors(run) + _check_content(run)
         except duckdb.Error as error:
             wrong = [f"run {run.name!r} cannot be read: {str(error).splitlines()[0]}"]
         ill += wrong
@@ -68,6 +70,12 @@ def _check_counts(run: Run) -> list[str]:
         for table, n in expected.items()
         if counts[table] != n
     ]
+
+
+def _check_content(run: Run) -> list[str]:
+    """One line if something is not what was published."""
+    changed = sorted(run.changed())
+    return [f"run {run.name!r} was changed after it was published: {', '.join(changed)}"] if changed else []
 
 
 def _check_vectors(run: Run) -> list[str]:
@@ -172,3 +180,5 @@ def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None
         raise StoreError(f"{member.name!r} does not belong in a backup; nothing was restored")
     with tar.extractfile(member) as source, open(folder / ("runs" if run else "") / name, "wb") as target:
         shutil.copyfileobj(source, target)
+        if run:
+            os.fchmod(target.fileno(), 0o444)

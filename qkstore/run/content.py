@@ -1,0 +1,46 @@
+"""The content of a run as digests: one of its labels, one of each layer's vectors, so that a change is found out."""
+
+from __future__ import annotations
+
+import hashlib
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+LABELS = ("layer", "prompt", "token", "query_row", "key_row", "q", "k", "weight", "measure")
+VECTORS = {"query_vector": ("head", "v"), "key_vector": ("kv_head", "v"), "row_stat": ("head", "logsumexp")}
+ROWS = 8192  # read at once
+
+
+def digests(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """{'labels': SHA-256, 'layer 0': SHA-256, …} of what stands in a run file, whatever its blocks are on disk.
+
+    Rows are taken in their order in the file for labels, by head and row number for vectors.
+    """
+    cursor = connection.cursor()
+    numbers = [n for (n,) in cursor.execute("SELECT layer FROM layer ORDER BY layer").fetchall()]
+    return {"labels": _labels(cursor), **{f"layer {n}": _layer(cursor, n) for n in numbers}}
+
+
+def _labels(cursor: duckdb.DuckDBPyConnection) -> str:
+    there = {name for (name,) in cursor.execute("SELECT table_name FROM duckdb_tables() WHERE NOT internal").fetchall()}
+    digest = hashlib.sha256()
+    for table in (name for name in LABELS if name in there):
+        cursor.execute(f"SELECT * FROM {table} ORDER BY rowid")
+        digest.update(f"{table} {[d[0] for d in cursor.description]}\n".encode())
+        while rows := cursor.fetchmany(ROWS):
+            digest.update("\n".join(map(repr, rows)).encode())
+    return digest.hexdigest()
+
+
+def _layer(cursor: duckdb.DuckDBPyConnection, number: int) -> str:
+    digest = hashlib.sha256()
+    for table, (head, value) in VECTORS.items():
+        cursor.execute(f"SELECT {head}, row, {value} FROM {table} WHERE layer = ? ORDER BY {head}, row", [number])
+        for batch in cursor.to_arrow_reader(ROWS):
+            values = batch.column(2)
+            numbers = values.flatten() if pa.types.is_fixed_size_list(values.type) else values
+            for part in (batch.column(0), batch.column(1), numbers):
+                digest.update(np.ascontiguousarray(part.to_numpy(zero_copy_only=False)).tobytes())
+    return digest.hexdigest()
