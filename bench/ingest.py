@@ -129,7 +129,7 @@ def timed(device: str, work: Callable[[], object]) -> float:
 def ingest(folder: str, loaded: model.Model, made: list, options: job.Options, times: Times) -> None:
     marks: dict[str, float] = {}
 
-    def progress(stage: str, done: int, total: int) -> None:
+    def progress(stage: str, done: int, total: int, now: str = "") -> None:
         marks.setdefault(stage, time.perf_counter())
         marks[f"{stage} end"] = time.perf_counter()
 

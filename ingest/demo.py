@@ -57,8 +57,8 @@ def build(
     return missing
 
 
-def _staged(progress: job.Progress, run: str, stage: str, done: int, total: int) -> None:
-    progress(f"{run}: {stage}", done, total)
+def _staged(progress: job.Progress, run: str, stage: str, done: int, total: int, now: str = "") -> None:
+    progress(f"{run}: {stage}", done, total, now=now)
 
 
 def _train(folder: Path, progress: job.Progress) -> Path:

@@ -12,15 +12,19 @@ import torch
 import qkstore
 from ingest.model import Model, sides
 from ingest.model.capture import Capture, ranges
+from ingest.pace import Pace
 from ingest.prompts import Prompt
+from ingest.prompts.clock import Clock
 from ingest.prompts.corpus import ANSWER_SLOT, Corpus, Positions
 from qkstore.errors import ModelError, PromptError, QKStoreError, RunError
+from qkstore.run import space
 from qkstore.run.incoming import Incoming
 from qkstore.run.schema import check_run_name
+from qkstore.run.spool import begun
 from qkstore.sql.memory import bytes_of
 from qkstore.store.source import code_key
 
-Progress = Callable[[str, int, int], None]  # stage ('tokenise', 'capture', 'publish'), done, total
+Progress = Callable[..., None]  # stage ('tokenise', 'capture', 'publish'), done, total; now= what else is to be said
 LIBRARIES = ("torch", "transformers", "tokenizers", "duckdb", "numpy")
 
 
@@ -54,10 +58,18 @@ def ingest(
     ends in the same vectors. task, template, seed: for the manifest only.
     Raises PromptError, ModelError, RunError or StoreError; nothing is then published.
     """
-    progress = progress or (lambda stage, done, total: None)
+    progress = progress or (lambda stage, done, total, now="": None)
     check_new(store, run)
     capture = Capture(model.net, list(options.layers) if options.layers is not None else None)
-    corpus = Corpus(model.tokenizer, prompts, options.positions, options.queries, options.chat, progress)
+    corpus = Corpus(
+        model.tokenizer,
+        prompts,
+        options.positions,
+        options.queries,
+        options.chat,
+        progress,
+        Clock.of(begun(store, run)),
+    )
     _check_sizes(model, corpus)
     capture.forward.settle([tokens.ids for tokens in corpus.tokens])
     room, side = bytes_of(options.memory) // 2, capture.forward.sides
@@ -66,12 +78,14 @@ def ingest(
     with Incoming(
         qkstore.open(store, create=True).path, run, plan, [layer.layer for layer in capture.layers]
     ) as incoming:
-        done = incoming.done()
+        done, pace = incoming.done(), Pace(len(corpus))
+        size = space.check(incoming.folder, run, run_bytes(corpus, capture))
         for number, chosen in enumerate(batches):
-            progress("capture", number, len(batches))
+            progress("capture", number, len(batches), now=pace.told() or size)
             if number not in done:
                 _put(incoming, number, capture, corpus, chosen)
-        progress("capture", len(batches), len(batches))
+            pace.add(len(chosen), 0 if number in done else sum(len(corpus.tokens[p]) for p in chosen))
+        progress("capture", len(batches), len(batches), now=pace.told())
         return incoming.publish(
             _manifest(run, model, capture, corpus, options, task, template, seed),
             [layer.facts() for layer in capture.layers],
@@ -132,6 +146,13 @@ def token_bytes(model: Model, capture: Capture) -> int:
     )
 
 
+def run_bytes(corpus: Corpus, capture: Capture) -> int:
+    """About how many bytes the vectors of a run take."""
+    layer, queries, keys = capture.layers[0], sum(map(len, corpus.queries)), sum(map(len, corpus.keys))
+    vectors = (queries * layer.n_heads + keys * layer.n_kv_heads) * layer.d_head
+    return len(capture.layers) * (4 * vectors + 8 * queries * layer.n_heads)
+
+
 def _check_sizes(model: Model, corpus: Corpus) -> None:
     longest = max(range(len(corpus)), key=lambda p: len(corpus.tokens[p]))
     limit = _limit(model.net)
@@ -180,7 +201,7 @@ def _plan(model: Model, capture: Capture, corpus: Corpus, options: Options) -> d
         "memory": options.memory,
         "code": code_version(),
         "libraries": libraries(),
-    }
+    } | ({"clock": corpus.clock.told()} if corpus.clock.asked else {})
 
 
 def _manifest(

@@ -147,6 +147,6 @@ def _load(where: str, dtype: model.Dtype, device: str) -> model.Model:
     )
 
 
-def _staged(progress: Callable | None, run: str, stage: str, done: int, total: int) -> None:
+def _staged(progress: Callable | None, run: str, stage: str, done: int, total: int, now: str = "") -> None:
     if progress:
-        progress(f"{run}: {stage}", done, total)
+        progress(f"{run}: {stage}", done, total, now=now)

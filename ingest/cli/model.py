@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+from qkstore.cli.terminal import count
+
 Add = Callable[[str, Callable[[argparse.Namespace], None], str], argparse.ArgumentParser]
 # (name, what it does, its help) → its parser
 
@@ -15,14 +17,20 @@ def with_device(sub: argparse.ArgumentParser) -> None:
 
 def with_dtype(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--dtype", choices=("float32", "bfloat16", "float64"), default="float32")
+    sub.add_argument(
+        "--threads", type=count, help="processors that the passes may use (default: all that this process has)"
+    )
     with_device(sub)
 
 
-def quiet() -> None:
-    """Leave stderr to the bars and to the one line of an error."""
+def prepare(threads: int | None = None) -> None:
+    """Leave stderr to progress and to the one line of an error; take as many threads as were asked for."""
+    import torch
     import transformers
     from huggingface_hub.utils import disable_progress_bars
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     disable_progress_bars()
+    if threads:
+        torch.set_num_threads(threads)

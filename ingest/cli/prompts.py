@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ingest.cli.model import Add, quiet, with_dtype
+from ingest.cli.model import Add, prepare, with_dtype
 from qkstore.cli.terminal import Progress, count, names, number, ranges, seed
 
 
@@ -16,7 +16,7 @@ def demo(add: Add) -> None:
 def _demo(options: argparse.Namespace) -> None:
     from ingest import demo
 
-    quiet()
+    prepare()
     with Progress() as progress:
         made = demo.build(options.store, progress, options.train)
     there = len(demo.RUNS) - len(made)
@@ -58,7 +58,7 @@ def _model(options: argparse.Namespace) -> None:
     from ingest.model import model
     from ingest.prompts import task  # after the options are checked: torch takes seconds to import
 
-    quiet()
+    prepare(options.threads)
     job.check_new(options.store, options.run)
     job.bytes_of(options.limit_memory)
     prompts = task.of(options.task, options.n, options.n_test, options.question, options.seed, options.reflexive)
@@ -109,7 +109,7 @@ def paper(add: Add) -> None:
 def _paper(options: argparse.Namespace) -> None:
     from ingest import job, paper
 
-    quiet()
+    prepare(options.threads)
     job.bytes_of(options.limit_memory)
     programme = paper.parts(options.model, options.prefix, options.questions, options.scale)
     chosen = job.Options(options.layers, batch_size=options.batch_size, memory=options.limit_memory)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ingest.cli.model import Add, quiet, with_dtype
+from ingest.cli.model import Add, prepare, with_dtype
 from qkstore.cli.terminal import count, positive
 
 
@@ -38,5 +38,5 @@ def intervene(add: Add) -> None:
 def _intervene(options: argparse.Namespace) -> None:
     from ingest import intervene
 
-    quiet()
+    prepare(options.threads)
     intervene.intervene(options)

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 import polars as pl
 
+from ingest.prompts.clock import Clock
 from ingest.prompts.prompts import Prompt, check, name_of
 from ingest.prompts.spans import Tokens, tokenise
 from qkstore.errors import PromptError, near
@@ -37,16 +38,19 @@ class Corpus:
         positions: Positions = "labelled",
         query_roles: Sequence[str] = (ANSWER_SLOT,),
         chat: bool = False,
-        progress: Callable[[str, int, int], None] | None = None,
+        progress: Callable[..., None] | None = None,
+        clock: Clock | None = None,
     ):
         if positions not in POSITIONS:
             raise PromptError(f"no positions {positions!r}; {near(positions, POSITIONS)}")
         self.types, self.prompts = check(prompts), prompts
+        self.clock = clock or Clock()
         self.tokens: list[Tokens] = []
-        for i, prompt in enumerate(prompts):
-            self.tokens.append(tokenise(tokenizer, prompt, name_of(prompt, i), chat))
-            if progress:
-                progress("tokenise", i + 1, len(prompts))
+        with self.clock.shown():
+            for i, prompt in enumerate(prompts):
+                self.tokens.append(tokenise(tokenizer, prompt, name_of(prompt, i), chat))
+                if progress:
+                    progress("tokenise", i + 1, len(prompts))
         self.roles = [
             _roles(t, p, name_of(p, i), positions, query_roles)
             for i, (t, p) in enumerate(zip(self.tokens, prompts, strict=True))

@@ -61,7 +61,7 @@ def build(
     tasks: of one variant, d_head, seed and noise. Interrupted, it goes on where it stopped when called again with the
     same arguments. Raises RunError, StoreError; a run that is not whole is not seen.
     """
-    progress = progress or (lambda stage, done, total: None)
+    progress = progress or (lambda stage, done, total, now="": None)
     names = list(names or [run_name(task, how) for task in tasks])
     missing = [i for i, name in enumerate(names) if not run_path(store, name).exists()]
     if not missing:

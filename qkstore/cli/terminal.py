@@ -8,11 +8,14 @@ import json
 import math
 import os
 import sys
+import time
 from collections.abc import Callable
 from typing import NoReturn, Self
 
 from qkstore.errors import QKStoreError
 
+QUIET_S = 2.0
+EVERY_S = 30.0  # between two lines of progress where there is no terminal
 LARGEST = 9999  # of a layer or a rank: a range is written out
 
 
@@ -119,13 +122,15 @@ def ranges(what: str) -> Callable[[str], tuple[int, ...]]:
 
 
 class Progress:
-    """A callback (stage, done, total) that draws one bar for each stage in turn on stderr, if that is a terminal.
+    """A callback (stage, done, total, now) that shows on stderr how far each stage in turn is.
 
-    `now`: what is being done, shown behind the bar.
+    On a terminal one bar a stage; elsewhere (a file, a scheduler's log) a line when a stage begins, every EVERY_S
+    seconds, and when it ends, but none in the first QUIET_S seconds of a command. `now`: what is
+    being done, shown behind.
     """
 
     def __init__(self):
-        self.stage, self.bar = None, None
+        self.stage, self.bar, self.lines, self.begun = None, None, None, time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -135,14 +140,42 @@ class Progress:
             self.bar.close()
 
     def __call__(self, stage: str, done: int, total: int, now: str = "") -> None:
-        from tqdm import tqdm
-
         if stage != self.stage:
             self.__exit__()
-            self.stage, self.bar = stage, tqdm(total=total, desc=stage, file=sys.stderr, disable=None, mininterval=0.2)
+            self.stage, self.bar, self.lines = stage, None, None
+            if sys.stderr.isatty():
+                from tqdm import tqdm
+
+                self.bar = tqdm(total=total, desc=stage, file=sys.stderr, mininterval=0.2)
+            else:
+                self.lines = _Lines(stage, done, self.begun + QUIET_S)
+        if self.lines:
+            self.lines(done, total, now)
+            return
         if now:
             self.bar.set_postfix_str(now[:60], refresh=False)
         self.bar.update(done - self.bar.n)
+
+
+class _Lines:
+    """One stage told in lines, for a log."""
+
+    def __init__(self, stage: str, first: int, silent_until: float):
+        self.stage, self.first, self.begun, self.last = stage, first, time.monotonic(), None
+        self.silent_until = silent_until
+
+    def __call__(self, done: int, total: int, now: str) -> None:
+        at = time.monotonic()
+        if at >= self.silent_until and (self.last is None or done >= total > self.first or at - self.last >= EVERY_S):
+            self.last = at
+            left = (at - self.begun) * (total - done) / max(done - self.first, 1)
+            parts = [f"{self.stage}: {done:,} of {total:,}", now, f"{_minutes(left)} left" if left and done else ""]
+            print(", ".join(part for part in parts if part), file=sys.stderr, flush=True)
+
+
+def _minutes(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}" if minutes >= 60 else f"{minutes}:{seconds:02d}"
 
 
 def print_json(value) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shutil
@@ -19,6 +20,12 @@ def batches(folder: Path) -> dict[int, Path]:
     """{number: folder} of the whole batches of an ingest, by number."""
     names = {int(p.name[6:]): p for p in folder.glob("batch-*") if p.name[6:].isdecimal()}
     return dict(sorted(names.items()))
+
+
+def begun(store: str | os.PathLike, run: str) -> dict:
+    """The plan of an unfinished ingest of that name, {} where there is none."""
+    path = Path(store) / "runs" / ".incoming" / run / "plan.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def put(folder: Path, batch: int, arrays: dict[str, np.ndarray]) -> None:

@@ -159,15 +159,15 @@ def test_no_network_is_one_line_and_soon(tmp_path):
 def test_the_demo_ingests_what_is_missing(tmp_path, folder, monkeypatch):
     monkeypatch.setattr(demo, "MODEL", folder)
     stages = []
-    first = demo.build(tmp_path, lambda stage, done, total: stages.append(stage), n=3, n_test=2)
+    first = demo.build(tmp_path, lambda stage, done, total, now="": stages.append(stage), n=3, n_test=2)
     assert first == list(demo.RUNS) == ["demo-boxes-ent", "demo-boxes-ord", "demo-boxes-both", "demo-lists"]
     assert {"demo-lists: tokenise", "demo-lists: capture", "demo-lists: publish"} <= set(stages)
     (tmp_path / "runs" / "demo-boxes-ord.duckdb").unlink()
-    assert demo.build(tmp_path, lambda *_: None, n=3, n_test=2) == ["demo-boxes-ord"]
+    assert demo.build(tmp_path, lambda *_, **__: None, n=3, n_test=2) == ["demo-boxes-ord"]
     runs = {run.name: run for run in qkstore.open(tmp_path).runs()}
     assert set(runs) == set(first)
     assert {run.model for run in runs.values()} == {"demo"}
     assert runs["demo-boxes-ord"].table("SELECT DISTINCT question FROM prompt").to_pylist() == [{"question": "ord"}]
     assert runs["demo-lists"].n_prompts == 5
     with pytest.raises(RunError, match="give --train an empty --store"):
-        demo.build(tmp_path, lambda *_: None, train=True)
+        demo.build(tmp_path, lambda *_, **__: None, train=True)

@@ -209,7 +209,7 @@ class Stop(Exception):
 
 
 def stop_after(batches: int):
-    def progress(stage, done, total):
+    def progress(stage, done, total, now=""):
         if stage == "capture" and done == batches:
             raise Stop
 

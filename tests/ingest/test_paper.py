@@ -183,7 +183,7 @@ def test_an_interrupted_programme_goes_on_where_it_stopped(tmp_path, folders):
     class Stop(Exception):
         pass
 
-    def stop(stage, done, total):
+    def stop(stage, done, total, now=""):
         if stage == "qwen-tiny-boxes-ent: capture" and done == 3:
             raise Stop
 
@@ -193,7 +193,11 @@ def test_an_interrupted_programme_goes_on_where_it_stopped(tmp_path, folders):
     assert [r.name for r in qkstore.open(tmp_path).runs()] == ["qwen-tiny-lists"]
     stages = []
     made = paper.build(
-        tmp_path, str(folders["qwen"]), programme, options, progress=lambda stage, done, total: stages.append(stage)
+        tmp_path,
+        str(folders["qwen"]),
+        programme,
+        options,
+        progress=lambda stage, *_, **__: stages.append(stage),
     )
     assert made == ["qwen-tiny-boxes-ent"]
     assert "qwen-tiny-lists: capture" not in stages

@@ -29,7 +29,7 @@ class Stop(Exception):
     pass
 
 
-def stop(stage, done, total):
+def stop(stage, done, total, now=""):
     if "train" in stage and done >= 20:
         raise Stop
 
@@ -56,7 +56,11 @@ def steps(store) -> list[int]:
     """The steps that are made when the sweep is taken up again."""
     seen = []
     toy.build(
-        store, [TASK], SHORT, SIZES, progress=lambda stage, done, total: seen.append(done) if "train" in stage else None
+        store,
+        [TASK],
+        SHORT,
+        SIZES,
+        progress=lambda stage, done, *_, **__: seen.append(done) if "train" in stage else None,
     )
     return seen
 
@@ -109,7 +113,7 @@ def test_another_recipe_or_seed_does_not_go_on_with_it(stopped, tmp_path):
         [replace(TASK, seed=1)],
         SHORT,
         SIZES,
-        progress=lambda stage, done, total: seen.append(done) if "train" in stage else None,
+        progress=lambda stage, done, *_, **__: seen.append(done) if "train" in stage else None,
     )
     assert seen[0] == 1
     assert stopped.exists(), "the other's state is kept"

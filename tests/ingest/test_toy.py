@@ -138,7 +138,7 @@ class Stop(Exception):
 
 
 def stopping(at_stage: str, after: int):
-    def progress(stage, done, total):
+    def progress(stage, done, total, now=""):
         if at_stage in stage and done >= after:
             raise Stop
 
@@ -161,7 +161,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(store, tmp_path, monkeypa
             TASKS,
             SHORT,
             SIZES,
-            progress=lambda stage, done, total: (
+            progress=lambda stage, done, total, now="": (
                 steps.append(done) if "train" in stage else None,
                 stopping("publish", 1)(stage, done, total),
             ),
@@ -174,7 +174,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(store, tmp_path, monkeypa
         TASKS,
         SHORT,
         SIZES,
-        progress=lambda stage, done, total: pytest.fail("trained again") if "train" in stage else None,
+        progress=lambda stage, done, total, now="": pytest.fail("trained again") if "train" in stage else None,
     )
     for run in qkstore.open(tmp_path).runs():
         whole = store.run(run.name)
@@ -202,7 +202,7 @@ def test_a_run_cut_off_while_it_was_published_is_published_anew(store, tmp_path,
 
 
 def test_a_stack_is_trained_by_one_process(tmp_path):
-    def meddle(stage, done, total):
+    def meddle(stage, done, total, now=""):
         with pytest.raises(RunError, match="is being ingested by another process"):
             toy.build(tmp_path, TASKS, SHORT, SIZES)
         raise Stop

@@ -26,9 +26,9 @@ spec.loader.exec_module(truth)
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     path = tmp_path_factory.mktemp("demo")
-    made = demo.build(path, lambda stage, done, total: None)
+    made = demo.build(path, lambda stage, done, total, now="": None)
     assert made == list(demo.RUNS)
-    assert demo.build(path, lambda stage, done, total: None) == []  # what is there is not made again
+    assert demo.build(path, lambda stage, done, total, now="": None) == []  # what is there is not made again
     return qkstore.open(path)
 
 
