@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -25,6 +26,7 @@ from qkstore.sql.memory import bytes_of
 from qkstore.store.source import code_key
 
 Progress = Callable[..., None]  # stage ('tokenise', 'capture', 'publish'), done, total; now= what else is to be said
+LOG = logging.getLogger("qkstore")
 LIBRARIES = ("torch", "transformers", "tokenizers", "duckdb", "numpy")
 
 
@@ -61,15 +63,11 @@ def ingest(
     progress = progress or (lambda stage, done, total, now="": None)
     check_new(store, run)
     capture = Capture(model.net, list(options.layers) if options.layers is not None else None)
-    corpus = Corpus(
-        model.tokenizer,
-        prompts,
-        options.positions,
-        options.queries,
-        options.chat,
-        progress,
-        Clock.of(begun(store, run)),
-    )
+    clock = Clock.of(begun(store, run))
+    causal = capture.layers[0].causal
+    corpus = Corpus(model.tokenizer, prompts, options.positions, options.queries, options.chat, progress, clock, causal)
+    if corpus.left_out:
+        LOG.warning("the tokenizer ends a text with %s; it was left out, for the answer comes there", corpus.left_out)
     _check_sizes(model, corpus)
     capture.forward.settle([tokens.ids for tokens in corpus.tokens])
     room, side = bytes_of(options.memory) // 2, capture.forward.sides

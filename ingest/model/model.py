@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,11 +15,24 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 from transformers.utils import cached_file
 
+from ingest.model import files
+from ingest.model.attention import KERNELS
 from qkstore.errors import ModelError, near
 
 Dtype = Literal["float32", "bfloat16", "float64"]
 DTYPES: dict[Dtype, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 HUB_SECONDS = 10  # for the one question whether the hub is there; its own downloads retry for longer
+ACTS = {  # {what transformers and its helpers say: what it means, and what to do}
+    "deserializing header": "a weight file is damaged or cut short; copy it again",
+    "not a valid JSON": "its config.json is not JSON; copy it again",
+    "does not recognize this architecture": f"transformers {transformers.__version__} does not know its model_type; "
+    "it needs a newer one, or is no model of transformers",
+    "contains custom code": "it brings code of its own, which is not run; use one that transformers knows",
+    "ignore_mismatched_sizes": "its weights have other shapes than its config.json says: they do not belong together",
+    "no file named": "there are no weights in its folder (model.safetensors or pytorch_model.bin); copy them there",
+}
+EXTRA_LAYERS = ("num_nextn_predict_layers", "mtp_num_hidden_layers")  # behind the last one, and not run here
+COMPUTED = (".attn.bias", ".masked_bias", ".attention.bias", ".inv_freq", ".position_ids")
 UNUSED = ("pooler",)  # weights that a base model has, a checkpoint may lack, and no attention layer reads
 
 
@@ -55,21 +69,24 @@ def load(where: str, dtype: Dtype = "float32", device: str = "cpu", answers: boo
     check_device(dtype, device)
     where = os.path.expanduser(where)
     local, revision = _find(where)
+    found = {"revision": revision, "local_files_only": local, "trust_remote_code": False}
+    doing = "cannot be loaded"
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(where, revision=revision, local_files_only=local)
+        config = transformers.AutoConfig.from_pretrained(where, **found)
+        doing = "has a tokenizer that cannot be built"
+        tokenizer = transformers.AutoTokenizer.from_pretrained(where, **found)
+        doing = "cannot be loaded"
         kind = transformers.AutoModelForCausalLM if answers else transformers.AutoModel
         net, report = kind.from_pretrained(
-            where, revision=revision, local_files_only=local, dtype=DTYPES[dtype], output_loading_info=True
+            where, config=_readable(config), dtype=DTYPES[dtype], output_loading_info=True, **found
         )
-        net = (net if answers else _encoder(net)).to(device)
         folder = Path(cached_file(where, "config.json", revision=revision, local_files_only=True)).parent
     except Exception as error:  # a dozen kinds, by what is wrong with the files; none of them is a bug of ours to trace
-        raise ModelError(_why(where, error, local)) from None
-    missing = sorted(k for k in report["missing_keys"] if not any(part in k for part in UNUSED))
-    if missing:
-        raise ModelError(f"model {where!r}: {len(missing)} weights are not in its files, {missing[0]} for one")
+        raise ModelError(_why(where, doing, error, local)) from None
+    _check_all_used(where, net, report)
+    net = (net if answers else _encoder(net)).to(device)
     revision = revision or (None if Path(where).is_dir() else getattr(net.config, "_commit_hash", None))
-    return wrap(net, tokenizer, where, _hash_files(folder), revision, answers)
+    return wrap(net, tokenizer, where, files.digest(folder), revision, answers)
 
 
 def wrap(
@@ -110,6 +127,43 @@ def check_device(dtype: Dtype | str, device: str) -> None:
         )
 
 
+def _readable(config):
+    """A config that asks for a kernel whose attention cannot be read leaves the choice to transformers."""
+    for part in (config, *(getattr(config, name, None) for name in config.sub_configs)):
+        if part is not None and part._attn_implementation_internal not in (None, *KERNELS):
+            part._attn_implementation_internal = None
+    return config
+
+
+def _check_all_used(where: str, net, report: dict) -> None:
+    """Raise ModelError where files and model differ: weights that are not there, or that no part of it takes."""
+    missing = sorted(k for k in report["missing_keys"] if not any(part in k for part in UNUSED))
+    if missing:
+        raise ModelError(f"model {where!r}: {len(missing)} weights are not in its files, {missing[0]} for one")
+    config = net.config.get_text_config()
+    there = {name for name, _ in net.named_modules()}
+    there |= {f"{net.base_model_prefix}.{name}" for name, _ in net.base_model.named_modules()}
+    total = getattr(config, "num_hidden_layers", 0) + sum(getattr(config, name, None) or 0 for name in EXTRA_LAYERS)
+    unused = [k for k in sorted(report["unexpected_keys"]) if _belongs(k, there, total)]
+    if unused:
+        raise ModelError(
+            f"model {where!r}: its files hold {len(unused)} weights that its config.json leaves no place for, "
+            f"{unused[0]} for one; the two do not belong together"
+        )
+
+
+def _belongs(key: str, there: set[str], total: int) -> bool:
+    """Whether a weight that was not used belongs to a layer that is `there`, or to one too many behind these.
+
+    Heads and other models' parts stand elsewhere; masks and frequencies that old files keep are computed.
+    """
+    layer = re.search(r"(?:layers|layer|h|block|blocks)\.(\d+)\.(.+)$", key)
+    if not layer or key.endswith(COMPUTED):
+        return False
+    place = key[: layer.end(1)]
+    return place in there or (place.rpartition(".")[0] in there and int(layer[1]) >= total)
+
+
 def _encoder(net):
     return net.get_encoder() if net.config.is_encoder_decoder and hasattr(net, "get_encoder") else net
 
@@ -121,13 +175,14 @@ def _find(where: str) -> tuple[bool, str | None]:
     """
     path = Path(where)
     if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise ModelError(f"folder {where} holds no model: there is no config.json in it")
+        files.check(path)
         return True, None
+    if path.is_file():
+        raise ModelError(f"{where} is a file; give the folder that holds config.json, the weights and the tokenizer")
     if path.exists() or where.startswith((".", "/")) or where.count("/") > 1:
         raise ModelError(f"there is no model folder {where}")
     try:
-        return False, HfApi().model_info(where, timeout=HUB_SECONDS).sha
+        info = HfApi().model_info(where, timeout=HUB_SECONDS)
     except HFValidationError:
         raise ModelError(f"model {where!r} is neither a folder here nor a hub id (owner/name)") from None
     except RepositoryNotFoundError:
@@ -136,9 +191,12 @@ def _find(where: str) -> tuple[bool, str | None]:
         ) from None
     except Exception:  # the transport's own errors, which change with its versions: no network, or told to be offline
         return True, None  # what was downloaded before will do
+    if any(file.rfilename == "adapter_config.json" for file in info.siblings or ()):
+        raise ModelError(f"model {where!r} is an adapter (adapter_config.json): {files.MERGE}")
+    return False, info.sha
 
 
-def _why(where: str, error: Exception, local: bool) -> str:
+def _why(where: str, doing: str, error: Exception, local: bool) -> str:
     """One line for a model that could not be loaded."""
     causes, cause = [], error
     while cause is not None:
@@ -150,17 +208,9 @@ def _why(where: str, error: Exception, local: bool) -> str:
             f"model {where!r} is neither a folder nor downloaded here before, "
             "and the hub cannot be reached (no network)"
         )
-    return f"model {where!r} cannot be loaded: {str(error).strip().splitlines()[0][:300]}"
-
-
-def _hash_files(folder: Path) -> str:
-    """sha256 over the weight files' content, in the order of their names."""
-    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
-    digest = hashlib.sha256()
-    for file in files:
-        with open(file, "rb") as handle:
-            digest.update(hashlib.file_digest(handle, "sha256").digest())
-    return digest.hexdigest()
+    said = " ".join(str(error).split())[:300]
+    act = next((act for words, act in ACTS.items() if words in said), None)
+    return f"model {where!r} {doing}: " + (act or f"{type(error).__name__}: {said}")
 
 
 def _hash_weights(net) -> str:

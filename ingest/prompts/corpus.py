@@ -25,7 +25,8 @@ class Corpus:
     """Prompts as a model's tokenizer sees them.
 
     `queries[p]` and `keys[p]` are the stored positions of prompt p, ascending. Stored rows are numbered through the
-    prompts in their order, so a row's number does not depend on how prompts are batched.
+    prompts in their order, so a row's number does not depend on how prompts are batched. causal: of the model, see
+    spans.tokenise.
     positions: 'labelled' stores a key at every token with a role and a query at every token whose role is among
     `query_roles`; 'all' stores both at every token. Where 'answer_slot' is asked for and a prompt labels none, its
     last token is the slot.
@@ -40,6 +41,7 @@ class Corpus:
         chat: bool = False,
         progress: Callable[..., None] | None = None,
         clock: Clock | None = None,
+        causal: bool = False,
     ):
         if positions not in POSITIONS:
             raise PromptError(f"no positions {positions!r}; {near(positions, POSITIONS)}")
@@ -48,7 +50,7 @@ class Corpus:
         self.tokens: list[Tokens] = []
         with self.clock.shown():
             for i, prompt in enumerate(prompts):
-                self.tokens.append(tokenise(tokenizer, prompt, name_of(prompt, i), chat))
+                self.tokens.append(tokenise(tokenizer, prompt, name_of(prompt, i), chat, causal))
                 if progress:
                     progress("tokenise", i + 1, len(prompts))
         self.roles = [
@@ -63,6 +65,11 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.prompts)
+
+    @property
+    def left_out(self) -> str:
+        """What the tokenizer appends to texts and a decoder is not given, '' for nothing."""
+        return ", ".join(sorted({t.left_out for t in self.tokens} - {""}))
 
     @property
     def bos(self) -> str:
@@ -142,11 +149,11 @@ def _roles(
     """Each token's role: its span's, or the answer slot at the end of a prompt that labels none."""
     roles = [None if s is None else prompt.spans[s].role for s in tokens.span]
     if ANSWER_SLOT in query_roles and ANSWER_SLOT not in roles:
-        if roles[-1] is None:
-            roles[-1] = ANSWER_SLOT
+        if roles[tokens.last] is None:
+            roles[tokens.last] = ANSWER_SLOT
         elif positions == "labelled":
             raise PromptError(
-                f"{where}: its last token has the role {roles[-1]!r} and none is the {ANSWER_SLOT!r}; "
+                f"{where}: its last token has the role {roles[tokens.last]!r} and none is the {ANSWER_SLOT!r}; "
                 "give a span that role, or name the queries' roles with --queries"
             )
     return roles

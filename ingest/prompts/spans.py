@@ -10,6 +10,7 @@ import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 
 from ingest.prompts.prompts import Prompt, Span
@@ -30,7 +31,12 @@ class Piece:
 
 @dataclass(frozen=True)
 class Tokens:
-    """One tokenised prompt. `offsets` are characters of `text`; `span` is the index of the span a token belongs to."""
+    """One tokenised prompt.
+
+    offsets: characters of `text`. span: the index of the span a token belongs to. last: the position of the text's own
+    last token, behind which an encoder's tokenizer has its separator. left_out: what the tokenizer appended and a
+    decoder does not read, '' for nothing.
+    """
 
     text: str
     ids: list[int]
@@ -39,17 +45,20 @@ class Tokens:
     span: list[int | None]
     span_last: list[bool]
     bos: str
+    last: int
+    left_out: str
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
-def tokenise(tokenizer, prompt: Prompt, where: str, chat: bool = False) -> Tokens:
+def tokenise(tokenizer, prompt: Prompt, where: str, chat: bool = False, causal: bool = False) -> Tokens:
     """The tokens of `prompt`, each with the span it belongs to.
 
     chat: put a plain text through the tokenizer's chat template, as one user message; what follows the last "Answer:"
     (and that word) becomes the start of the reply. A prompt with `messages` always goes through the template.
-    A token belongs to a span if they share a character, blanks at the span's ends not counted.
+    A token belongs to a span if they share a character, blanks at the span's ends and lone blank tokens not counted.
+    causal: the model reads up to the last token, so that an end that the tokenizer appends is left out.
     Raises PromptError, which starts with `where`, if a span has no token or two spans share one.
     """
     if not tokenizer.is_fast:
@@ -60,10 +69,14 @@ def tokenise(tokenizer, prompt: Prompt, where: str, chat: bool = False) -> Token
     text, pieces = render(tokenizer, prompt, where) if templated else (prompt.text, [Piece(0, len(prompt.text), 0)])
     # A rendered chat holds its own special tokens, BOS too: adding them again would shift every position by one.
     encoded = tokenizer(text, add_special_tokens=not templated, return_offsets_mapping=True, verbose=False)
-    ids, offsets = encoded["input_ids"], [tuple(o) for o in encoded["offset_mapping"]]
+    offsets = [tuple(o) for o in encoded["offset_mapping"]]
+    end = max((i + 1 for i, (a, b) in enumerate(offsets) if b > a), default=0)
+    ids = encoded["input_ids"]
+    if causal and end and set(ids[end:]) <= set(tokenizer.all_special_ids):
+        ids, offsets = ids[:end], offsets[:end]  # an appended EOS: the model would read that the text is over
     if not ids:
         raise PromptError(f"{where}: the text has no tokens")
-    span = _assign(prompt, where, offsets, pieces)
+    span = _assign(prompt, where, offsets, pieces, [_blank(tokenizer, t) for t in ids])
     last = {s: i for i, s in enumerate(span) if s is not None}
     return Tokens(
         text,
@@ -73,6 +86,8 @@ def tokenise(tokenizer, prompt: Prompt, where: str, chat: bool = False) -> Token
         span,
         [s is not None and last[s] == i for i, s in enumerate(span)],
         _bos(tokenizer, ids, where, templated),
+        max(end - 1, 0),
+        tokenizer.decode(encoded["input_ids"][len(ids) :]),
     )
 
 
@@ -106,11 +121,15 @@ def _template(tokenizer, messages: list[dict], where: str) -> str:
         raise PromptError(f"{where}: the chat template refuses it: {str(error).splitlines()[0]}") from None
 
 
-def _assign(prompt: Prompt, where: str, offsets: list[tuple[int, int]], pieces: list[Piece]) -> list[int | None]:
+def _assign(
+    prompt: Prompt, where: str, offsets: list[tuple[int, int]], pieces: list[Piece], blank: list[bool]
+) -> list[int | None]:
+    """Each token's span. A token that is `blank` (SentencePiece's lone ▁) belongs to none that has characters."""
     owner: list[int | None] = [None] * len(offsets)
     touching = _touching(offsets)
     for s, span in enumerate(prompt.spans):
-        hit = touching(*_locate(prompt, where, span, pieces))
+        hit, word = touching(*_locate(prompt, where, span, pieces)), prompt.text[span.start : span.end]
+        hit = [i for i in hit if not (blank[i] and word.strip())]
         if not hit:
             raise PromptError(f"{where}: the span {_quote(prompt, span)} has no token of its own")
         for i in hit:
@@ -121,6 +140,11 @@ def _assign(prompt: Prompt, where: str, offsets: list[tuple[int, int]], pieces: 
                 )
             owner[i] = s
     return owner
+
+
+@lru_cache(2**18)
+def _blank(tokenizer, token: int) -> bool:
+    return not tokenizer.decode([token]).strip()
 
 
 def _touching(offsets: list[tuple[int, int]]) -> Callable[[int, int], list[int]]:
