@@ -219,6 +219,7 @@ def _manifest(
         "model": model.name,
         "revision": model.revision,
         "weights_hash": model.weights_hash,
+        "quantisation": model.quantisation,
         "architecture": model.architecture,
         "n_layers": model.n_layers,
         "n_heads": layer.n_heads,

@@ -30,7 +30,7 @@ def model(add: Add) -> None:
         "--model",
         required=True,
         metavar="PATH_OR_ID",
-        help="a local folder, or a hub id such as Qwen/Qwen3-4B-Instruct-2507",
+        help="a local folder, a GGUF file, or a hub id such as Qwen/Qwen3-4B-Instruct-2507",
     )
     sub.add_argument("--task", required=True, metavar="boxes|lists|FILE.jsonl")
     sub.add_argument("--n", type=count, default=3000, help="train prompts of boxes or lists (default %(default)s)")

@@ -48,6 +48,29 @@ def check(folder: Path) -> None:
         )
 
 
+def is_gguf(path: Path) -> bool:
+    """Whether a path is a GGUF file, by its first bytes."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as handle:
+        return handle.read(4) == b"GGUF"
+
+
+def gguf_facts(path: Path) -> tuple[str, int | None]:
+    """The number types of a GGUF file's tensors, such as 'F32, Q8_0', and the width of a head, if it names one."""
+    from gguf import GGUFReader
+
+    reader = GGUFReader(path)
+    types = sorted({tensor.tensor_type.name for tensor in reader.tensors})
+    width = next((f.contents() for name, f in reader.fields.items() if name.endswith(".attention.key_length")), None)
+    return ", ".join(types), width
+
+
+def sha256(path: Path) -> str:
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
 def digest(folder: Path) -> str:
     """SHA-256 over the content of the weight files that are loaded, in the order of their names."""
     made = hashlib.sha256()

@@ -193,6 +193,9 @@ class _Look:
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
-    limit = EQUAL.get(one.dtype, EQUAL_COARSE)
-    one, other = one.double(), other.double()
-    return bool((one - other).norm() <= limit * other.norm())  # NaN is not equal
+    """Whether hidden states are equal but for rounding; NaN is equal to NaN, and is told when vectors are stored."""
+    limit, there = EQUAL.get(one.dtype, EQUAL_COARSE), other.isfinite()
+    if not torch.equal(one.isfinite(), there):
+        return False
+    one, other = one[there].double(), other[there].double()
+    return bool((one - other).norm() <= limit * other.norm())

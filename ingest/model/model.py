@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -45,6 +45,7 @@ class Model:
     name: str
     weights_hash: str
     revision: str | None = None
+    quantisation: str | None = None
 
     @property
     def architecture(self) -> str:
@@ -68,6 +69,8 @@ def load(where: str, dtype: Dtype = "float32", device: str = "cpu", answers: boo
     """
     check_device(dtype, device)
     where = os.path.expanduser(where)
+    if files.is_gguf(Path(where)):
+        return _load_file(Path(where), dtype, device, answers)
     local, revision = _find(where)
     found = {"revision": revision, "local_files_only": local, "trust_remote_code": False}
     doing = "cannot be loaded"
@@ -87,6 +90,26 @@ def load(where: str, dtype: Dtype = "float32", device: str = "cpu", answers: boo
     net = (net if answers else _encoder(net)).to(device)
     revision = revision or (None if Path(where).is_dir() else getattr(net.config, "_commit_hash", None))
     return wrap(net, tokenizer, where, files.digest(folder), revision, answers)
+
+
+def _load_file(path: Path, dtype: Dtype, device: str, answers: bool) -> Model:
+    """The model in a GGUF file, its weights dequantised."""
+    found = {"gguf_file": path.name, "local_files_only": True}
+    kind = transformers.AutoModelForCausalLM if answers else transformers.AutoModel
+    try:
+        quantisation, width = files.gguf_facts(path)
+        config = transformers.AutoConfig.from_pretrained(path.parent, **found)
+        if width and hasattr(config, "head_dim"):
+            config.head_dim = width  # which transformers leaves at its default for some families
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, **found)
+        net, report = kind.from_pretrained(
+            path.parent, config=config, dtype=DTYPES[dtype], output_loading_info=True, **found
+        )
+    except Exception as error:  # as above
+        raise ModelError(_why(str(path), "cannot be loaded from GGUF", error, True)) from None
+    _check_all_used(str(path), net, report)
+    made = wrap((net if answers else _encoder(net)).to(device), tokenizer, str(path), files.sha256(path), None, answers)
+    return replace(made, quantisation=quantisation)
 
 
 def wrap(
@@ -203,7 +226,7 @@ def _why(where: str, doing: str, error: Exception, local: bool) -> str:
         causes, cause = [*causes, cause], cause.__cause__
     if any(isinstance(c, GatedRepoError) for c in causes):
         return f"model {where!r} is gated: accept its terms on its hub page, then log in with 'hf auth login'"
-    if local and not Path(where).is_dir():
+    if local and not Path(where).exists():
         return (
             f"model {where!r} is neither a folder nor downloaded here before, "
             "and the hub cannot be reached (no network)"

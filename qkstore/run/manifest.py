@@ -45,6 +45,7 @@ class Manifest:
     token_labels: list[str]
     prompt_labels: list[str]
     content: str | None = None
+    quantisation: str | None = None
 
     @classmethod
     def of(cls, row: dict, file: str) -> Manifest:

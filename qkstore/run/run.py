@@ -59,6 +59,7 @@ class Run:
     token_labels: list[str]
     prompt_labels: list[str]
     content: str | None
+    quantisation: str | None
 
     def __init__(self, path: str | Path):
         self.path = Path(path)

@@ -50,6 +50,7 @@ MANIFEST = {
     "token_labels": "VARCHAR[]",
     "prompt_labels": "VARCHAR[]",
     "content": "VARCHAR",
+    "quantisation": "VARCHAR",
 }
 
 LAYER = {"layer": "INTEGER", "scaling": "DOUBLE", "softcap": "DOUBLE", "window": "INTEGER", "causal": "BOOLEAN"}

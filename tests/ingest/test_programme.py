@@ -35,7 +35,7 @@ PROGRAMME = [paper.Part("p-lists", "lists", "", 60, 50), paper.Part("p-boxes-ord
 
 def test_every_missing_run_is_ingested_once_with_its_prompts_and_task(asked, tmp_path):
     stages = []
-    made = paper.build(tmp_path, "x/y", PROGRAMME, progress=lambda *what: stages.append(what))
+    made = paper.build(tmp_path, "x/y", PROGRAMME, progress=lambda *what, now="": stages.append(what))
     assert made == ["p-lists", "p-boxes-ord"]
     assert asked.seen[0] == ("x/y", "float32", "cpu")
     assert stages == [(f"{run}: capture", 1, 2) for run in made]
