@@ -52,7 +52,7 @@ class Forward:
 
         Raises ModelError for prompts whose lengths may not share a batch, and what `settle` raises.
         """
-        self.settle(ids)
+        self.settle(ids, padding)
         if len({self.sides(len(row)) for row in ids}) > 1:
             raise ModelError(
                 f"{type(self.net).__name__} reads a prompt otherwise beside one of another length: prompts of "
@@ -72,8 +72,8 @@ class Forward:
         pad = getattr(self.net.config.get_text_config(), "pad_token_id", None)
         return pad if isinstance(pad, int) and 0 <= pad < self.vocabulary() else 0
 
-    def _plain(self, ids: list[list[int]]) -> Batch:
-        return Batch.of(ids, [[]] * len(ids), [[]] * len(ids), self._pad(), "right", self.net.device)
+    def _plain(self, ids: list[list[int]], padding: Padding = "right") -> Batch:
+        return Batch.of(ids, [[]] * len(ids), [[]] * len(ids), self._pad(), padding, self.net.device)
 
     # -- passes ------------------------------------------------------------------------------------------------------
 
@@ -83,12 +83,12 @@ class Forward:
         Returns the model's output, or None where it was not needed. Raises ModelError, in one line, for whatever the
         model raises; what the reader raises, and a lack of device memory, go through.
         """
-        if bool((batch.place < 0).any()):
-            more |= self._positions(batch)
         return self._call(self.net, batch, reader, more)
 
     def _call(self, net, batch: Batch, reader, more: dict):
         given = {"input_ids": batch.ids, "attention_mask": batch.real.long()} | more
+        if bool((batch.place < 0).any()):
+            given |= self._positions(batch)
         accepts = inspect.signature(net.forward).parameters
         if "use_cache" in accepts:
             given["use_cache"] = False
@@ -126,12 +126,12 @@ class Forward:
 
     # -- what must be equal ------------------------------------------------------------------------------------------
 
-    def settle(self, ids: list[list[int]]) -> None:
+    def settle(self, ids: list[list[int]], padding: Padding = "right") -> None:
         """Find out which of these prompts may share a batch; `sides` then says so.
 
         On each side the shortest and the longest are run alone and together; where that differs, only equal lengths may
-        share a batch from then on. Raises ModelError where even those may not, and where the model runs otherwise
-        because its attention is read.
+        share a batch from then on. Raises ModelError where even those may not, where only padding on the left makes a
+        difference, and where the model runs otherwise because its attention is read.
         """
         longest = max(ids, key=len)
         if len(longest) > self._longest:
@@ -139,17 +139,19 @@ class Forward:
             self.check_native([longest])
         groups: dict[Hashable, list[list[int]]] = {}
         for row in ids if not self.sides.equal else ():
-            groups.setdefault(self.sides(len(row)), []).append(row)
+            groups.setdefault((padding, self.sides(len(row))), []).append(row)
         for side, rows in groups.items():
             short, long = min(rows, key=len), max(rows, key=len)
             least, most = self._settled.get(side, (sys.maxsize, 0))
             if not self.sides.equal and len(short) < len(long) and (len(short) < least or len(long) > most):
                 self._settled[side] = min(least, len(short)), max(most, len(long))
-                self._settle(short, long)
+                self._settle(short, long, padding)
 
-    def _settle(self, short: list[int], long: list[int]) -> None:
-        if self._alike([short, long]):
+    def _settle(self, short: list[int], long: list[int], padding: Padding) -> None:
+        if self._alike([short, long], padding):
             return
+        if padding == "left" and self._alike([short, long]):
+            raise ModelError(f"{type(self.net).__name__} reads padding on the left as text; pad on the right")
         if not self._alike([long, long[::-1]]):
             raise ModelError(
                 f"{type(self.net).__name__} reads a prompt of {len(long)} tokens otherwise beside another of the same "
@@ -170,16 +172,17 @@ class Forward:
                     "last hidden states differ), so what is read would not be its attention"
                 )
 
-    def _alike(self, ids: list[list[int]]) -> bool:
+    def _alike(self, ids: list[list[int]], padding: Padding = "right") -> bool:
         """Whether prompts side by side have the last hidden states that each has alone."""
         look = _Look(self.kernel)
         alone = [self._states([row], look)[0] for row in ids]
-        together = self._states(ids, look)
-        return all(_same(state[: len(one)], one) for one, state in zip(alone, together, strict=True))
+        together = self._states(ids, look, padding)
+        real = self._plain(ids, padding).real
+        return all(_same(state[there], one) for one, state, there in zip(alone, together, real, strict=True))
 
-    def _states(self, ids: list[list[int]], reader) -> Tensor:
+    def _states(self, ids: list[list[int]], reader, padding: Padding = "right") -> Tensor:
         """The last hidden states (prompts, T, width) of a pass without the LM head."""
-        return self._call(self.net.base_model, self._plain(ids), reader, {})[0]
+        return self._call(self.net.base_model, self._plain(ids, padding), reader, {})[0]
 
 
 class _Look:

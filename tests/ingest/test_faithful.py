@@ -98,7 +98,7 @@ def test_control_side_by_side_the_vectors_do_change():
         made = models.of(config())
         alone = models.vectors(Capture(made), models.ids(short)).q
         capture = Capture(made)
-        capture.forward.settle = lambda ids: None
+        capture.forward.settle = lambda ids, padding: None
         capture.forward.sides = lambda length: 0
         both = models.vectors(capture, models.ids(short), models.ids(long)).q[:, :, :short]
         assert (both - alone).abs().max() > 0.1
@@ -117,6 +117,22 @@ def test_lengths_on_one_side_of_longropes_threshold_share_a_batch():
     models.vectors(capture, models.ids(17), models.ids(40))
     assert not capture.forward.sides.equal
     assert capture.forward.sides(16) != capture.forward.sides(17)
+
+
+def test_a_model_that_reads_padding_on_the_left_is_padded_on_the_right(monkeypatch):
+    from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+    made, plain = models.net("llama"), LlamaRMSNorm.forward
+    first = made.layers[0].input_layernorm
+    monkeypatch.setattr(  # every token takes up something of those before it, padding or not
+        LlamaRMSNorm, "forward", lambda m, x: plain(m, x + x.cumsum(1) / 9 if m is first else x)
+    )
+    capture = Capture(made)
+    every = [list(range(5)), list(range(9))]
+    right = capture([models.ids(5), models.ids(9)], every, every)
+    assert torch.allclose(right.q[:, :, :5], models.vectors(Capture(made), models.ids(5)).q, atol=1e-6)
+    with pytest.raises(ModelError, match="LlamaModel reads padding on the left as text; pad on the right"):
+        capture([models.ids(5), models.ids(9)], every, every, "left")
 
 
 # -- B: the model runs as it does when nobody reads it ----------------------------------------------------------------
