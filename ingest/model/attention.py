@@ -28,7 +28,7 @@ NAME = "qkstore"
 OPTIONS = frozenset(  # of a call, and known not to change what softmax(q·k) is, or read by us
     "scaling softcap sliding_window s_aux is_causal dropout position_ids position_bias output_attentions "
     "output_hidden_states output_router_logits use_cache return_dict deterministic training cache_position "
-    "logits_to_keep position_embeddings".split()
+    "logits_to_keep position_embeddings input_ids".split()
 )
 LOGITS_BYTES = 2**28  # logits are made for so many bytes of queries at once
 HIDDEN = torch.finfo(torch.float32).min  # what an additive mask gives a key that is not seen
