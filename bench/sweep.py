@@ -194,7 +194,7 @@ def _too_long(*_) -> None:
 def _line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = " ".join(lines) if len(lines) < 3 else lines[0]
-    return re.sub(r"0x[0-9a-f]+", "…", said)[:200] or type(error).__name__
+    return re.sub(r"0x[0-9a-f]+|/[\w./-]*/", "…", said)[:200] or type(error).__name__
 
 
 def main(arguments: list[str] | None = None) -> int:
