@@ -47,16 +47,20 @@ def main(arguments: list[str] | None = None) -> int:
             os._exit(0)
         return child
 
-    start = time.monotonic()
-    assert os.waitpid(attempt(o.store / "whole"), 0)[1] == 0, "the uninterrupted ingest failed"
+    start, child = time.monotonic(), attempt(o.store / "whole")
+    first = o.store / "whole" / "runs" / ".incoming" / "r" / "batch-000000"
+    while not first.exists() and time.monotonic() - start < 60:
+        time.sleep(0.005)
+    begun_s = time.monotonic() - start  # what a start takes before its first batch
+    assert os.waitpid(child, 0)[1] == 0, "the uninterrupted ingest failed"
     whole_s, rng, failed, killed = time.monotonic() - start, random.Random(o.seed), [], 0
     store = o.store / "killed"
     qkstore.open(store, create=True)
     for i in range(o.kills):
         child = attempt(store)
-        # Later attempts have less left to do: what is drawn is a share of what a resumed ingest still takes.
+        # Half of the kills fall on a start, half on batches; few are done each time, so that some are left for the next.
         done = len(list((store / "runs" / ".incoming" / "r").glob("batch-*")))
-        pause = rng.uniform(0.02, whole_s * (0.35 if i % 2 else 0.15))
+        pause = begun_s + rng.uniform(0.02, 0.1 * (whole_s - begun_s)) if i % 2 else rng.uniform(0.02, begun_s)
         time.sleep(pause)
         os.kill(child, signal.SIGKILL)
         killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])

@@ -38,7 +38,7 @@ def test_the_requirements_are_the_extras_of_the_project():
 
 def test_what_shows_a_store_needs_no_torch_and_the_team_s_extra_is_kept_free():
     assert not {"torch", "transformers", "tokenizers", "safetensors"} & set(CORE)
-    assert set(EXTRAS["ingest"]) == {"torch", "transformers", "tokenizers", "safetensors"}
+    assert set(EXTRAS["ingest"]) == {"torch", "transformers", "tokenizers", "safetensors", "accelerate", "gguf"}
     assert EXTRAS["team"] == []
 
 
