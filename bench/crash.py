@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     qkstore.open(store, create=True)
     for i in range(o.kills):
         child = attempt(store)
-        # Half of the kills fall on a start, half on batches; few are done each time, so that some are left for the next.
+        # Half of the kills fall on a start, half on batches; few are done each time, so that some are left.
         done = len(list((store / "runs" / ".incoming" / "r").glob("batch-*")))
         pause = begun_s + rng.uniform(0.02, 0.1 * (whole_s - begun_s)) if i % 2 else rng.uniform(0.02, begun_s)
         time.sleep(pause)
