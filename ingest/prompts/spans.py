@@ -68,15 +68,22 @@ def tokenise(tokenizer, prompt: Prompt, where: str, chat: bool = False, causal: 
     templated = chat or prompt.messages is not None
     text, pieces = render(tokenizer, prompt, where) if templated else (prompt.text, [Piece(0, len(prompt.text), 0)])
     # A rendered chat holds its own special tokens, BOS too: adding them again would shift every position by one.
-    encoded = tokenizer(text, add_special_tokens=not templated, return_offsets_mapping=True, verbose=False)
-    offsets = [tuple(o) for o in encoded["offset_mapping"]]
-    end = max((i + 1 for i, (a, b) in enumerate(offsets) if b > a), default=0)
-    ids = encoded["input_ids"]
-    if causal and end and set(ids[end:]) <= set(tokenizer.all_special_ids):
+    encoded = tokenizer(
+        text,
+        add_special_tokens=not templated,
+        return_offsets_mapping=True,
+        return_special_tokens_mask=True,
+        verbose=False,
+    )
+    ids, offsets = encoded["input_ids"], [tuple(o) for o in encoded["offset_mapping"]]
+    # The mask knows what was added, whatever it is called; offsets do not: trimmed ones of a blank are empty too.
+    end = max((i + 1 for i, added in enumerate(encoded["special_tokens_mask"]) if not added), default=0)
+    if not end:
+        raise PromptError(f"{where}: the text has no tokens; write one that this tokenizer does not drop")
+    if causal:
         ids, offsets = ids[:end], offsets[:end]  # an appended EOS: the model would read that the text is over
-    if not ids:
-        raise PromptError(f"{where}: the text has no tokens")
-    span = _assign(prompt, where, offsets, pieces, [_blank(tokenizer, t) for t in ids])
+    blank = [_blank(tokenizer, t) or (b > a and not text[a:b].strip()) for t, (a, b) in zip(ids, offsets, strict=True)]
+    span = _assign(prompt, where, offsets, pieces, blank)
     last = {s: i for i, s in enumerate(span) if s is not None}
     return Tokens(
         text,
@@ -86,8 +93,8 @@ def tokenise(tokenizer, prompt: Prompt, where: str, chat: bool = False, causal: 
         span,
         [s is not None and last[s] == i for i, s in enumerate(span)],
         _bos(tokenizer, ids, where, templated),
-        max(end - 1, 0),
-        tokenizer.decode(encoded["input_ids"][len(ids) :]),
+        end - 1,
+        " ".join(tokenizer.convert_ids_to_tokens(encoded["input_ids"][len(ids) :])),
     )
 
 
@@ -124,7 +131,7 @@ def _template(tokenizer, messages: list[dict], where: str) -> str:
 def _assign(
     prompt: Prompt, where: str, offsets: list[tuple[int, int]], pieces: list[Piece], blank: list[bool]
 ) -> list[int | None]:
-    """Each token's span. A token that is `blank` (SentencePiece's lone ▁) belongs to none that has characters."""
+    """Each token's span. A `blank` one (SentencePiece's lone ▁, a byte of U+3000) is in none with characters."""
     owner: list[int | None] = [None] * len(offsets)
     touching = _touching(offsets)
     for s, span in enumerate(prompt.spans):
