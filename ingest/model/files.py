@@ -33,37 +33,37 @@ def check(folder: Path) -> None:
     if (folder / "adapter_config.json").exists():
         raise ModelError(f"folder {folder} holds an adapter (adapter_config.json), which would not be used: {MERGE}")
     if not (folder / "config.json").is_file():
+        if packed := sorted(folder.glob("*.gguf")):
+            names = ", ".join(file.name for file in packed)
+            raise ModelError(f"folder {folder} holds no model, but {names}: give that file, --model {packed[0]}")
         raise ModelError(f"folder {folder} holds no model: there is no config.json in it")
     for file in (*sorted(folder.glob("*.json")), *weights(folder)):
         if not file.is_file():
             raise ModelError(f"folder {folder} lacks {file.name}, which its index names: copy the whole model")
-        with open(file, "rb") as handle:
-            if handle.read(len(POINTER)) == POINTER:
-                raise ModelError(
-                    f"{file} is a git-lfs pointer and not the file itself: fetch it with `git lfs pull` in that folder"
-                )
+        check_pointer(file)
     if not any((folder / name).exists() for name in TOKENIZER):
         raise ModelError(
             f"folder {folder} holds no tokenizer (none of {', '.join(TOKENIZER[:3])}, …): copy it beside the weights"
         )
 
 
-def is_gguf(path: Path) -> bool:
-    """Whether a path is a GGUF file, by its first bytes."""
-    if not path.is_file():
-        return False
-    with open(path, "rb") as handle:
-        return handle.read(4) == b"GGUF"
+def check_pointer(file: Path) -> None:
+    with open(file, "rb") as handle:
+        if handle.read(len(POINTER)) == POINTER:
+            raise ModelError(
+                f"{file} is a git-lfs pointer and not the file itself: fetch it with `git lfs pull` in that folder"
+            )
 
 
-def gguf_facts(path: Path) -> tuple[str, int | None]:
-    """The number types of a GGUF file's tensors, such as 'F32, Q8_0', and the width of a head, if it names one."""
-    from gguf import GGUFReader
-
-    reader = GGUFReader(path)
-    types = sorted({tensor.tensor_type.name for tensor in reader.tensors})
-    width = next((f.contents() for name, f in reader.fields.items() if name.endswith(".attention.key_length")), None)
-    return ", ".join(types), width
+def check_file(file: Path) -> None:
+    """Raise ModelError for a path that is neither a folder nor a GGUF file."""
+    if file.is_file():
+        check_pointer(file)
+        if file.suffix == ".gguf":
+            raise ModelError(f"{file} is no GGUF file (it does not begin with 'GGUF'); copy it again")
+        raise ModelError(f"{file} is a file; give the folder that holds config.json, the weights and the tokenizer")
+    if file.suffix == ".gguf":
+        raise ModelError(f"there is no file {file}; give the path of the GGUF file")
 
 
 def sha256(path: Path) -> str:

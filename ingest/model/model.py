@@ -17,6 +17,7 @@ from transformers.utils import cached_file
 
 from ingest.model import files
 from ingest.model.attention import KERNELS
+from ingest.model.packed import Packed, is_gguf
 from qkstore.errors import ModelError, near
 
 Dtype = Literal["float32", "bfloat16", "float64"]
@@ -29,6 +30,10 @@ ACTS = {  # {what transformers and its helpers say: what it means, and what to d
     "it needs a newer one, or is no model of transformers",
     "contains custom code": "it brings code of its own, which is not run; use one that transformers knows",
     "ignore_mismatched_sizes": "its weights have other shapes than its config.json says: they do not belong together",
+    "Cannot build a tokenizer from a GGUF": f"the file holds no tokenizer that transformers {transformers.__version__} "
+    "reads; give the folder of the model that it was made of",
+    "is not supported yet": f"transformers {transformers.__version__} does not read its family from GGUF; "
+    "give the folder of the model that it was made of",
     "no file named": "there are no weights in its folder (model.safetensors or pytorch_model.bin); copy them there",
 }
 EXTRA_LAYERS = ("num_nextn_predict_layers", "mtp_num_hidden_layers")  # behind the last one, and not run here
@@ -69,7 +74,7 @@ def load(where: str, dtype: Dtype = "float32", device: str = "cpu", answers: boo
     """
     check_device(dtype, device)
     where = os.path.expanduser(where)
-    if files.is_gguf(Path(where)):
+    if is_gguf(Path(where)):
         return _load_file(Path(where), dtype, device, answers)
     local, revision = _find(where)
     found = {"revision": revision, "local_files_only": local, "trust_remote_code": False}
@@ -94,13 +99,12 @@ def load(where: str, dtype: Dtype = "float32", device: str = "cpu", answers: boo
 
 def _load_file(path: Path, dtype: Dtype, device: str, answers: bool) -> Model:
     """The model in a GGUF file, its weights dequantised."""
+    packed = Packed(path)
     found = {"gguf_file": path.name, "local_files_only": True}
     kind = transformers.AutoModelForCausalLM if answers else transformers.AutoModel
     try:
-        quantisation, width = files.gguf_facts(path)
         config = transformers.AutoConfig.from_pretrained(path.parent, **found)
-        if width and hasattr(config, "head_dim"):
-            config.head_dim = width  # which transformers leaves at its default for some families
+        packed.amend(config)
         tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, **found)
         net, report = kind.from_pretrained(
             path.parent, config=config, dtype=DTYPES[dtype], output_loading_info=True, **found
@@ -108,8 +112,10 @@ def _load_file(path: Path, dtype: Dtype, device: str, answers: bool) -> Model:
     except Exception as error:  # as above
         raise ModelError(_why(str(path), "cannot be loaded from GGUF", error, True)) from None
     _check_all_used(str(path), net, report)
+    packed.check(net)
+    packed.scale_rope(net)
     made = wrap((net if answers else _encoder(net)).to(device), tokenizer, str(path), files.sha256(path), None, answers)
-    return replace(made, quantisation=quantisation)
+    return replace(made, quantisation=packed.quantisation)
 
 
 def wrap(
@@ -200,8 +206,7 @@ def _find(where: str) -> tuple[bool, str | None]:
     if path.is_dir():
         files.check(path)
         return True, None
-    if path.is_file():
-        raise ModelError(f"{where} is a file; give the folder that holds config.json, the weights and the tokenizer")
+    files.check_file(path)
     if path.exists() or where.startswith((".", "/")) or where.count("/") > 1:
         raise ModelError(f"there is no model folder {where}")
     try:
