@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -23,9 +22,17 @@ from qkstore.errors import ModelError, near
 Dtype = Literal["float32", "bfloat16", "float64"]
 DTYPES: dict[Dtype, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 HUB_SECONDS = 10  # for the one question whether the hub is there; its own downloads retry for longer
+MAKE_FAST = (
+    "there is no tokenizer.json in its folder: load the tokenizer where sentencepiece and tiktoken are installed, "
+    "save_pretrained it, and copy the tokenizer.json of that here"
+)
 ACTS = {  # {what transformers and its helpers say: what it means, and what to do}
     "deserializing header": "a weight file is damaged or cut short; copy it again",
     "not a valid JSON": "its config.json is not JSON; copy it again",
+    "Should have a `model_type` key": "its config.json names no model_type; copy the model's own",
+    "Weights only load failed": "a weight file (pytorch_model.bin) is damaged, or holds more than weights; "
+    "copy it again, or save the model as safetensors",
+    "`tiktoken` is required": MAKE_FAST,
     "does not recognize this architecture": f"transformers {transformers.__version__} does not know its model_type; "
     "it needs a newer one, or is no model of transformers",
     "contains custom code": "it brings code of its own, which is not run; use one that transformers knows",
@@ -36,9 +43,6 @@ ACTS = {  # {what transformers and its helpers say: what it means, and what to d
     "give the folder of the model that it was made of",
     "no file named": "there are no weights in its folder (model.safetensors or pytorch_model.bin); copy them there",
 }
-EXTRA_LAYERS = ("num_nextn_predict_layers", "mtp_num_hidden_layers")  # behind the last one, and not run here
-COMPUTED = (".attn.bias", ".masked_bias", ".attention.bias", ".inv_freq", ".position_ids")
-UNUSED = ("pooler",)  # weights that a base model has, a checkpoint may lack, and no attention layer reads
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,8 @@ def load(where: str, dtype: Dtype = "float32", device: str = "cpu", answers: boo
         config = transformers.AutoConfig.from_pretrained(where, **found)
         doing = "has a tokenizer that cannot be built"
         tokenizer = transformers.AutoTokenizer.from_pretrained(where, **found)
+        if not set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids):
+            raise ValueError("it knows no words, as if its files were those of another kind")
         doing = "cannot be loaded"
         kind = transformers.AutoModelForCausalLM if answers else transformers.AutoModel
         net, report = kind.from_pretrained(
@@ -91,7 +97,7 @@ def load(where: str, dtype: Dtype = "float32", device: str = "cpu", answers: boo
         folder = Path(cached_file(where, "config.json", revision=revision, local_files_only=True)).parent
     except Exception as error:  # a dozen kinds, by what is wrong with the files; none of them is a bug of ours to trace
         raise ModelError(_why(where, doing, error, local)) from None
-    _check_all_used(where, net, report)
+    files.check_all_used(where, net, report)
     net = (net if answers else _encoder(net)).to(device)
     revision = revision or (None if Path(where).is_dir() else getattr(net.config, "_commit_hash", None))
     return wrap(net, tokenizer, where, files.digest(folder), revision, answers)
@@ -111,7 +117,7 @@ def _load_file(path: Path, dtype: Dtype, device: str, answers: bool) -> Model:
         )
     except Exception as error:  # as above
         raise ModelError(_why(str(path), "cannot be loaded from GGUF", error, True)) from None
-    _check_all_used(str(path), net, report)
+    files.check_all_used(str(path), net, report)
     packed.check(net)
     packed.scale_rope(net)
     made = wrap((net if answers else _encoder(net)).to(device), tokenizer, str(path), files.sha256(path), None, answers)
@@ -164,35 +170,6 @@ def _readable(config):
     return config
 
 
-def _check_all_used(where: str, net, report: dict) -> None:
-    """Raise ModelError where files and model differ: weights that are not there, or that no part of it takes."""
-    missing = sorted(k for k in report["missing_keys"] if not any(part in k for part in UNUSED))
-    if missing:
-        raise ModelError(f"model {where!r}: {len(missing)} weights are not in its files, {missing[0]} for one")
-    config = net.config.get_text_config()
-    there = {name for name, _ in net.named_modules()}
-    there |= {f"{net.base_model_prefix}.{name}" for name, _ in net.base_model.named_modules()}
-    total = getattr(config, "num_hidden_layers", 0) + sum(getattr(config, name, None) or 0 for name in EXTRA_LAYERS)
-    unused = [k for k in sorted(report["unexpected_keys"]) if _belongs(k, there, total)]
-    if unused:
-        raise ModelError(
-            f"model {where!r}: its files hold {len(unused)} weights that its config.json leaves no place for, "
-            f"{unused[0]} for one; the two do not belong together"
-        )
-
-
-def _belongs(key: str, there: set[str], total: int) -> bool:
-    """Whether a weight that was not used belongs to a layer that is `there`, or to one too many behind these.
-
-    Heads and other models' parts stand elsewhere; masks and frequencies that old files keep are computed.
-    """
-    layer = re.search(r"(?:layers|layer|h|block|blocks)\.(\d+)\.(.+)$", key)
-    if not layer or key.endswith(COMPUTED):
-        return False
-    place = key[: layer.end(1)]
-    return place in there or (place.rpartition(".")[0] in there and int(layer[1]) >= total)
-
-
 def _encoder(net):
     return net.get_encoder() if net.config.is_encoder_decoder and hasattr(net, "get_encoder") else net
 
@@ -236,9 +213,19 @@ def _why(where: str, doing: str, error: Exception, local: bool) -> str:
             f"model {where!r} is neither a folder nor downloaded here before, "
             "and the hub cannot be reached (no network)"
         )
-    said = " ".join(str(error).split())[:300]
+    said = " ".join(str(error).split())
     act = next((act for words, act in ACTS.items() if words in said), None)
-    return f"model {where!r} {doing}: " + (act or f"{type(error).__name__}: {said}")
+    told = f"{type(error).__name__}: {said[:300]}{'…' * (len(said) > 300)}"
+    return f"model {where!r} {doing}: " + (act or (told if "pip install" in told else f"{told}; {_next(where, doing)}"))
+
+
+def _next(where: str, doing: str) -> str:
+    """What to do about an error that no line of ACTS knows."""
+    if "tokenizer" not in doing:
+        return "correct its config.json, or copy the model again"
+    if Path(where).is_dir() and not (Path(where) / "tokenizer.json").exists():
+        return MAKE_FAST
+    return "copy its tokenizer.json and tokenizer_config.json again"
 
 
 def _hash_weights(net) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import models
 import pytest
+import torch
 import transformers as tf
 from safetensors.torch import load_file, save_file
 
@@ -43,10 +44,35 @@ def adapter_alone(folder: Path) -> None:
     (folder / "config.json").unlink()
 
 
-def extra_weight(folder: Path) -> None:
+def extra_weight(folder: Path, *names: str) -> None:
     held = load_file(folder / "model.safetensors")
-    held["model.layers.0.self_attn.q_proj.bias"] = held["model.layers.0.input_layernorm.weight"].clone()
+    for name in names or ["model.layers.0.self_attn.q_proj.bias"]:
+        held[name] = held["model.layers.0.input_layernorm.weight"].clone()
     save_file(held, folder / "model.safetensors", {"format": "pt"})
+
+
+def shards(folder: Path, keep: bool = False) -> list[str]:
+    """The model in several files with an index; keep: beside the one file."""
+    net, whole = tf.AutoModelForCausalLM.from_pretrained(folder), (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").unlink()
+    net.save_pretrained(folder, max_shard_size="20KB")
+    if keep:
+        (folder / "model.safetensors").write_bytes(whole)
+    return sorted(file.name for file in folder.glob("model-*.safetensors"))
+
+
+def stray_shard(folder: Path) -> None:
+    names = shards(folder)
+    shutil.copy(folder / names[0], folder / "model-00009-of-00009.safetensors")
+
+
+def pickles(folder: Path) -> None:
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    shutil.copy(folder / "pytorch_model.bin", folder / "pytorch_model-00001-of-00002.bin")
+    (folder / "model.safetensors").unlink()
+
+
+LORA = "layers.0.self_attn.q_proj.lora_A.weight"
 
 
 UNUSED = {  # (what is done to the folder, what is said)
@@ -57,6 +83,32 @@ UNUSED = {  # (what is done to the folder, what is said)
         r"hold 4 weights that its config.json leaves no place for, model.layers.0.self_attn.k_norm.weight for one",
     ),
     "a bias": (extra_weight, "hold 1 weights .*layers.0.self_attn.q_proj.bias for one; the two do not belong together"),
+    "an adapter without its config": (
+        lambda f: shutil.copy(f / "model.safetensors", f / "adapter_model.safetensors"),
+        r"holds an adapter \(adapter_model.safetensors\).*merge it into its base model first",
+    ),
+    "an adapter among the weights": (
+        lambda f: extra_weight(f, f"base_model.model.model.{LORA}"),
+        r"hold an adapter \(base_model.*lora_A.weight\), which would not be used: merge it",
+    ),
+    "a bias of the last norm": (lambda f: extra_weight(f, "model.norm.bias"), "model.norm.bias for one"),
+    "a bias of the embedding": (lambda f: extra_weight(f, "model.embed_tokens.bias"), "embed_tokens.bias for one"),
+    "positions that are learned": (
+        lambda f: extra_weight(f, "model.embed_positions.weight"),
+        "hold 1 weights that its config.json leaves no place for, model.embed_positions.weight for one",
+    ),
+    "one file and shards": (
+        lambda f: shards(f, keep=True),
+        "two sets of weights: model.safetensors would be loaded and model-00001-of-.* not; move the one",
+    ),
+    "a shard of another set": (
+        stray_shard,
+        "two sets of weights: model-00001-of-.* would be loaded and model-00009-of-00009.safetensors not",
+    ),
+    "pickles of two sets": (
+        pickles,
+        "two sets of weights: pytorch_model.bin would be loaded and pytorch_model-00001-of-00002.bin not",
+    ),
     "a layer too many": (
         lambda f: configure(f, num_hidden_layers=1, layer_types=None, max_window_layers=1),
         "weights that its config.json leaves no place for, model.layers.1",
@@ -77,6 +129,7 @@ def test_weights_of_parts_that_are_not_run_are_no_reason_to_refuse(folder, tmp_p
     held = load_file(folder / "model.safetensors")
     some = held["model.layers.0.input_layernorm.weight"]
     others = ("model.layers.0.self_attn.rotary_emb.inv_freq", "vision.layers.0.mlp.up.weight", "score.weight")
+    others += ("model.vision_tower.embed.weight", "lm_head.bias", "mtp.norm.weight", "embed_out.weight")
     save_file(held | {name: some.clone() for name in others}, folder / "model.safetensors", {"format": "pt"})
     load(str(folder))
     held |= {"model.layers.2.mlp.up_proj.weight": some.clone()}
@@ -95,17 +148,49 @@ def test_the_hash_is_of_the_files_that_were_loaded(whole, folder):
 
 
 def test_shards_are_those_that_the_index_names(folder):
-    net = tf.AutoModelForCausalLM.from_pretrained(folder)
-    (folder / "model.safetensors").unlink()
-    net.save_pretrained(folder, max_shard_size="20KB")
-    names = [file.name for file in files.weights(folder)]
+    names = shards(folder)
     assert len(names) > 1
-    loaded = load(str(folder)).weights_hash
-    shutil.copy(folder / names[0], folder / "model-00009-of-00009.safetensors")
-    assert load(str(folder)).weights_hash == loaded
+    assert [file.name for file in files.weights(folder)] == names
+    load(str(folder))
     (folder / names[-1]).unlink()
     with pytest.raises(ModelError, match=f"lacks {names[-1]}, which its index names: copy the whole model"):
         load(str(folder))
+
+
+def test_weights_under_another_name_have_a_hash_of_their_own(whole, folder):
+    """Which config.json tells; a hash of no file at all would be that of every such model."""
+    (folder / "model.safetensors").rename(folder / "w.safetensors")
+    configure(folder, transformers_weights="w.safetensors")
+    assert load(str(folder)).weights_hash == load(str(whole)).weights_hash
+    (folder / "w.safetensors").unlink()
+    with pytest.raises(ModelError, match="holds no weights .*copy them there"):
+        files.digest(folder)
+
+
+WITH_HEADS = {
+    "bert": tf.BertForMaskedLM,
+    "gpt2": tf.GPT2LMHeadModel,
+    "bart": tf.BartForConditionalGeneration,
+    "t5": tf.T5ForConditionalGeneration,
+}
+
+
+@pytest.mark.parametrize("name", WITH_HEADS)
+def test_a_model_that_is_saved_with_its_head_is_loaded_without(name, tmp_path):
+    WITH_HEADS[name](models.CONFIGS[name]()).save_pretrained(tmp_path)
+    models.word_tokenizer(["jam"]).save_pretrained(tmp_path)
+    load(str(tmp_path))
+
+
+def index(folder: Path, text: str) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(text)
+
+
+def tokenizer_of(folder: Path, name: str, text: str) -> None:
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    (folder / name).write_text(text)
 
 
 UNREADABLE = {
@@ -117,7 +202,49 @@ UNREADABLE = {
         lambda f: (f / "tokenizer.json").write_text(POINTER),
         "tokenizer.json is a git-lfs pointer",
     ),
-    "empty weights": (lambda f: (f / "model.safetensors").write_bytes(b""), "a weight file is damaged or cut short"),
+    "empty weights": (
+        lambda f: (f / "model.safetensors").write_bytes(b""),
+        "model.safetensors is empty; copy it again",
+    ),
+    "an index is a pointer": (lambda f: index(f, POINTER), "index.json is a git-lfs pointer and not the file itself"),
+    "an index that is not JSON": (lambda f: index(f, "{oops"), r"index.json is not JSON \(line 1\); copy it again"),
+    "an index that is a list": (lambda f: index(f, "[]"), "index.json is no JSON object, but a list; copy it again"),
+    "an index of nothing": (
+        lambda f: index(f, '{"weight_map": {}}'),
+        "index.json names no weight files .*copy it again",
+    ),
+    "a pickle of something else": (
+        lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"),
+        "pytorch_model.bin. is damaged, or holds more than weights; copy it again, or save",
+    ),
+    "a config that is a list": (
+        lambda f: (f / "config.json").write_text("[]"),
+        "config.json is no JSON object, but a list; copy it again",
+    ),
+    "a config of nothing": (
+        lambda f: (f / "config.json").write_text("{}"),
+        "names no model_type; copy the model's own",
+    ),
+    "a number of layers in letters": (
+        lambda f: configure(f, num_hidden_layers="two"),
+        "expected int, got str .*; correct its config.json, or copy the model again",
+    ),
+    "a tokenizer that is not JSON": (
+        lambda f: (f / "tokenizer.json").write_text((f / "tokenizer.json").read_text()[:200]),
+        r"tokenizer.json is not JSON \(line \d+\); copy it again",
+    ),
+    "a SentencePiece file is a pointer": (
+        lambda f: tokenizer_of(f, "tokenizer.model", POINTER),
+        "tokenizer.model is a git-lfs pointer and not the file itself",
+    ),
+    "a SentencePiece file alone": (
+        lambda f: tokenizer_of(f, "tokenizer.model", "pieces"),
+        "no tokenizer.json in its folder: load the tokenizer where sentencepiece .* copy the tokenizer.json",
+    ),
+    "a tokenizer of another kind": (
+        lambda f: tokenizer_of(f, "vocab.txt", "jam"),
+        "tokenizer that cannot be built: ValueError: it knows no words, .*copy the tokenizer.json",
+    ),
     "weights cut short": (
         lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:5000]),
         "a weight file is damaged or cut short; copy it again",
@@ -128,7 +255,7 @@ UNREADABLE = {
     ),
     "config of another language": (
         lambda f: (f / "config.json").write_text("{oops"),
-        "its config.json is not JSON; copy it again",
+        r"config.json is not JSON \(line 1\); copy it again",
     ),
     "an unknown architecture": (
         lambda f: configure(f, model_type="frob"),
@@ -145,7 +272,7 @@ UNREADABLE = {
     ),
     "a tokenizer that cannot be built": (
         lambda f: (f / "tokenizer.json").write_text("{}"),
-        "has a tokenizer that cannot be built: KeyError: 'added_tokens'",
+        "has a tokenizer that cannot be built: KeyError: 'added_tokens'; copy its tokenizer.json and .* again",
     ),
 }
 
