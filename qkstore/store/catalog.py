@@ -162,7 +162,12 @@ class Catalog:
 
     def _being_made(self, error: Exception) -> bool:
         """Whether another process has made the file and not yet written its first blocks."""
-        return "not a valid DuckDB" in str(error) and time.time() - self.path.stat().st_mtime < MAKING_S
+        if "not a valid DuckDB" not in str(error):
+            return False
+        try:
+            return time.time() - self.path.stat().st_mtime < MAKING_S
+        except FileNotFoundError:  # it was put away since: the next look makes or finds another
+            return True
 
     def _connect(self, write: bool) -> duckdb.DuckDBPyConnection:
         """Open the file, waiting while another process has it.

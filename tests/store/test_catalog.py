@@ -187,3 +187,9 @@ def test_control_an_old_file_that_is_no_catalogue_is_told_at_once(tmp_path):
     with pytest.raises(StoreError, match="catalogue catalog.duckdb cannot be opened"):
         Catalog(path).contrasts()
     assert time.monotonic() - start < 1
+
+
+def test_a_file_that_goes_away_while_it_is_looked_at_is_made_anew(tmp_path):
+    catalog = Catalog(tmp_path / "catalog.duckdb")
+    assert catalog._being_made(OSError("it exists, but it is not a valid DuckDB database file"))
+    assert not catalog._being_made(OSError("Permission denied"))
