@@ -29,6 +29,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
 import tiny
 
+from ingest.model.attention import kernels_kept
 from ingest.model.capture import Capture
 from ingest.model.sides import forget
 from qkstore.errors import ModelError
@@ -115,17 +116,12 @@ def _capture(net) -> Capture:
 def attentions(net, row: list[int], capture: Capture) -> dict[int, np.ndarray]:
     """{layer: (heads, n, n)} as the model itself returns it for one prompt, by its eager kernel."""
     forget(net)
-    configs = [m.config for m in net.modules() if isinstance(m, tf.PreTrainedModel)]
-    kernels = [c._attn_implementation_internal for c in configs]
     try:
-        net.set_attn_implementation("eager")
-        with torch.inference_mode():
+        with kernels_kept(net), torch.inference_mode():
+            net.set_attn_implementation("eager")
             given = net(input_ids=torch.tensor([row]), output_attentions=True)
     except Exception as error:
         raise NothingToCompare(f"its own eager kernel fails: {_line(error)}") from None
-    finally:
-        for config, kernel in zip(configs, kernels, strict=True):
-            config._attn_implementation_internal = kernel
     given = [a[0].double().numpy() for a in getattr(given, "attentions", None) or () if a is not None]
     if not given:
         raise NothingToCompare("it returns no attention of its own to compare with")
@@ -162,11 +158,10 @@ def _gap(capture: Capture, prompts, own, chosen: list[int], padding: str) -> flo
         part = slice(start, start + len(row))
         for i, layer in enumerate(capture.layers):
             mine = weights(layer, captured.q[i, :, part], captured.k[i, :, part], captured.logsumexp[i, :, part])
-            if np.allclose(
-                own[p][layer.layer].sum(-1), 1
-            ):  # some models give their weights before a sink takes its share
+            theirs = own[p][layer.layer]
+            if np.allclose(theirs.sum(-1), 1):  # some models give their weights before a sink takes its share
                 mine = mine / mine.sum(-1, keepdims=True)
-            worst = float(np.maximum(worst, np.abs(mine - own[p][layer.layer]).max()))  # lets NaN through
+            worst = float(np.maximum(worst, np.abs(mine - theirs).max()))  # lets NaN through
         start += len(row)
     return worst
 

@@ -18,10 +18,9 @@ from ingest.prompts import Prompt
 from ingest.prompts.clock import Clock
 from ingest.prompts.corpus import ANSWER_SLOT, Corpus, Positions
 from qkstore.errors import ModelError, PromptError, QKStoreError, RunError
-from qkstore.run import space
+from qkstore.run import space, spool
 from qkstore.run.incoming import Incoming
 from qkstore.run.schema import check_run_name
-from qkstore.run.spool import begun
 from qkstore.sql.memory import bytes_of
 from qkstore.store.source import code_key
 
@@ -63,7 +62,7 @@ def ingest(
     progress = progress or (lambda stage, done, total, now="": None)
     check_new(store, run)
     capture = Capture(model.net, list(options.layers) if options.layers is not None else None)
-    clock = Clock.of(begun(store, run))
+    clock = Clock.of(spool.begun(spool.folder(store, run)))
     causal = capture.layers[0].causal
     corpus = Corpus(model.tokenizer, prompts, options.positions, options.queries, options.chat, progress, clock, causal)
     if corpus.left_out:

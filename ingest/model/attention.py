@@ -44,19 +44,28 @@ def routed(net, reader) -> Iterator[None]:
     reader: has `kernel`, the name of the kernel whose masks it is to be given, and
     `attend(module, query, key, value, mask, options) -> (output, weights)`.
     """
-    parts = list(_configs(net))
-    kernels = [(part._attn_implementation_internal, part._experts_implementation_internal) for part in parts]
     token = _reading.set(reader)
     try:
-        if reader is not None:
-            net.set_attn_implementation(NAME)  # which leaves out what does not route
-        for part in parts if net.dtype == torch.float64 else ():
-            part._experts_implementation_internal = "eager"  # the grouped kernels of experts know no float64
-        yield
+        with kernels_kept(net) as parts:
+            if reader is not None:
+                net.set_attn_implementation(NAME)  # which leaves out what does not route
+            for part in parts if net.dtype == torch.float64 else ():
+                part._experts_implementation_internal = "eager"  # the grouped kernels of experts know no float64
+            yield
+    finally:
+        _reading.reset(token)
+
+
+@contextmanager
+def kernels_kept(net) -> Iterator[list]:
+    """Gives the configs of a model's parts; each has the kernels that it had when this ends."""
+    parts = list(_configs(net))
+    kernels = [(part._attn_implementation_internal, part._experts_implementation_internal) for part in parts]
+    try:
+        yield parts
     finally:
         for part, (attention, experts) in zip(parts, kernels, strict=True):
             part._attn_implementation_internal, part._experts_implementation_internal = attention, experts
-        _reading.reset(token)
 
 
 def _configs(net) -> Iterator:

@@ -133,6 +133,15 @@ class Forward:
         share a batch from then on. Raises ModelError where even those may not, where only padding on the left makes a
         difference, and where the model runs otherwise because its attention is read.
         """
+        try:
+            self._settle_all(ids, padding)
+        except torch.OutOfMemoryError:
+            raise ModelError(
+                f"two prompts of up to {max(map(len, ids))} tokens need more memory than there is; "
+                "leave out the longest, or use a smaller --dtype"
+            ) from None
+
+    def _settle_all(self, ids: list[list[int]], padding: Padding) -> None:
         longest = max(ids, key=len)
         if len(longest) > self._longest:
             self._longest = len(longest)

@@ -54,7 +54,7 @@ class Incoming:
     def __init__(self, store: str | os.PathLike, run: str, plan: dict, layers: Sequence[int] | None = None):
         self.run, self.plan, self.layers = schema.check_run_name(run), plan, layers
         self.target = Path(store) / "runs" / f"{run}.duckdb"
-        self.folder = Path(store) / "runs" / ".incoming" / run
+        self.folder = spool.folder(store, run)
         self._lock: IO[str] | None = None
         try:
             self._refuse_existing()
@@ -96,9 +96,8 @@ class Incoming:
         return lock
 
     def _agree(self) -> None:
-        path, plan = self.folder / "plan.json", json.dumps(self.plan, sort_keys=True)
-        if path.exists():
-            before = json.loads(path.read_text())
+        path, plan = self.folder / spool.PLAN, json.dumps(self.plan, sort_keys=True)
+        if before := spool.begun(self.folder):
             changed = sorted(k for k in before.keys() | self.plan.keys() if before.get(k) != json.loads(plan).get(k))
             if changed:
                 what = ", ".join(f"{k} {_short(before.get(k))} → {_short(self.plan.get(k))}" for k in changed)

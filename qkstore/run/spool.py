@@ -13,6 +13,7 @@ import numpy as np
 
 from qkstore.files import whole
 
+PLAN = "plan.json"
 PARTS = {"query_rows": np.int32, "key_rows": np.int32, "q": np.float32, "k": np.float32, "logsumexp": np.float64}
 
 
@@ -22,10 +23,14 @@ def batches(folder: Path) -> dict[int, Path]:
     return dict(sorted(names.items()))
 
 
-def begun(store: str | os.PathLike, run: str) -> dict:
-    """The plan of an unfinished ingest of that name, {} where there is none."""
-    path = Path(store) / "runs" / ".incoming" / run / "plan.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
+def folder(store: str | os.PathLike, run: str) -> Path:
+    """Where the batches of an unfinished ingest lie."""
+    return Path(store) / "runs" / ".incoming" / run
+
+
+def begun(folder: Path) -> dict:
+    """The plan with which an unfinished ingest was begun, {} where there is none."""
+    return json.loads((folder / PLAN).read_text()) if (folder / PLAN).is_file() else {}
 
 
 def put(folder: Path, batch: int, arrays: dict[str, np.ndarray]) -> None:

@@ -28,6 +28,14 @@ def folder(whole, tmp_path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "m"))
 
 
+def refused(folder: Path, change, said: str) -> None:
+    """Loading the changed folder is refused in one line."""
+    change(folder)
+    with pytest.raises(ModelError, match=said) as raised:
+        load(str(folder))
+    assert "\n" not in str(raised.value)
+
+
 def configure(folder: Path, **changes) -> None:
     facts = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(facts | changes))
@@ -118,11 +126,7 @@ UNUSED = {  # (what is done to the folder, what is said)
 
 @pytest.mark.parametrize("name", UNUSED)
 def test_weights_that_would_not_be_used_are_refused(name, folder):
-    change, said = UNUSED[name]
-    change(folder)
-    with pytest.raises(ModelError, match=said) as raised:
-        load(str(folder))
-    assert "\n" not in str(raised.value)
+    refused(folder, *UNUSED[name])
 
 
 def test_weights_of_parts_that_are_not_run_are_no_reason_to_refuse(folder, tmp_path):
@@ -279,11 +283,7 @@ UNREADABLE = {
 
 @pytest.mark.parametrize("name", UNREADABLE)
 def test_what_cannot_be_read_says_what_it_is_and_what_to_do(name, folder):
-    change, said = UNREADABLE[name]
-    change(folder)
-    with pytest.raises(ModelError, match=said) as raised:
-        load(str(folder))
-    assert "\n" not in str(raised.value)
+    refused(folder, *UNREADABLE[name])
 
 
 def test_a_file_is_told_from_a_folder(folder):

@@ -54,6 +54,17 @@ def test_what_a_model_raises_is_told_with_its_layer_and_the_cause(monkeypatch):
     assert made.config._attn_implementation == "sdpa"
 
 
+def test_a_first_look_that_needs_too_much_memory_is_one_line(monkeypatch):
+    capture = Capture(models.net("llama"))
+
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(capture.forward.net.layers[2].mlp, "forward", full)
+    with pytest.raises(ModelError, match="^two prompts of up to 9 tokens need more memory than there is; leave out"):
+        models.vectors(capture, models.ids(9), models.ids(5))
+
+
 def test_a_mask_of_one_row_stands_for_all(monkeypatch):
     """Some encoders give (B, 1, 1, T)."""
     made, plain = models.net("bert"), models.net("bert")
