@@ -34,6 +34,8 @@ def check(store: Store) -> tuple[list[str], list[str]]:
             wrong = _check_counts(run) + _check_content(run)
             if wrong or not run.content:  # what is as it was published was whole and finite then
                 wrong += _check_vectors(run)
+        except StoreError as error:
+            wrong = [str(error)]
         except duckdb.Error as error:
             wrong = [f"run {run.name!r} cannot be read: {str(error).splitlines()[0]}"]
         ill += wrong
