@@ -1,6 +1,6 @@
 """Every text model of transformers, tiny and random: is what is stored the model's own attention of each prompt alone?
 
-    python bench/sweep.py [--only TYPE ...] [--json FILE] [--write]
+    python bench/sweep.py [--only TYPE ...] [--device cuda] [--json FILE] [--write]
 
 Each type is built small in float64 and read at two ranges of lengths, each prompt alone, and together, padded on the
 right and on the left. Softmax over the stored vectors is compared with the attention that the model itself returns for
@@ -59,12 +59,12 @@ class NothingToCompare(Exception):
     """The model gives no attention of its own."""
 
 
-def outcome(name: str) -> Outcome:
+def outcome(name: str, device: str = "cpu") -> Outcome:
     """Of one type; whatever happens is an outcome."""
     signal.signal(signal.SIGALRM, _too_long)
     signal.alarm(SECONDS)
     try:
-        net = tiny.net(name)
+        net = tiny.net(name).to(device)
     except (Exception, TooLong) as error:  # configs and models are programs, and raise what they like
         return Outcome(name, "not built", _line(error))
     finally:
@@ -119,10 +119,10 @@ def attentions(net, row: list[int], capture: Capture) -> dict[int, np.ndarray]:
     try:
         with kernels_kept(net), torch.inference_mode():
             net.set_attn_implementation("eager")
-            given = net(input_ids=torch.tensor([row]), output_attentions=True)
+            given = net(input_ids=torch.tensor([row], device=net.device), output_attentions=True)
     except Exception as error:
         raise NothingToCompare(f"its own eager kernel fails: {_line(error)}") from None
-    given = [a[0].double().numpy() for a in getattr(given, "attentions", None) or () if a is not None]
+    given = [a[0].double().cpu().numpy() for a in getattr(given, "attentions", None) or () if a is not None]
     if not given:
         raise NothingToCompare("it returns no attention of its own to compare with")
     numbers, total = sorted(capture.every), getattr(net.config.get_text_config(), "num_hidden_layers", None)
@@ -195,6 +195,7 @@ def _line(error: BaseException) -> str:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", metavar="TYPE")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--write", action="store_true")
     o = parser.parse_args(arguments)
@@ -202,7 +203,7 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     seen = []
     for name in o.only or [*sorted(set(MODEL_MAPPING_NAMES) & set(CONFIG_MAPPING)), *tiny.VARIANTS]:
-        seen.append(outcome(name))
+        seen.append(outcome(name, o.device))
         print(f"{seen[-1].outcome:9s}  {name:28s} {seen[-1].said}", flush=True)
     if o.json:
         o.json.write_text(json.dumps([asdict(each) for each in seen], indent=1))

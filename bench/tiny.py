@@ -49,6 +49,33 @@ SIZES = {  # {attribute: value}, set where a config has it as a whole number
     **dict.fromkeys(("eos_token_id", "sep_token_id", "decoder_start_token_id"), 2),
 }
 
+MROPE = {"rope_parameters": dict(rope_type="default", rope_theta=1e4, mrope_section=[2, 3, 3])}
+PART = {
+    "rope_parameters": dict(rope_type="default", rope_theta=1e4, mrope_section=[1, 1, 2], partial_rotary_factor=0.5)
+}
+WIDE, PARTLY = {"head_dim": 16}, {"rotary_dim": 8}
+KINDS = ("full_attention", "sliding_attention")
+EXPERTS = {"num_experts_per_tok": 2, "n_group": 1, "topk_group": 1}
+CHANGES = {  # {type: what it needs beside SIZES, as whole numbers without a default and lists that add up}
+    **dict.fromkeys(("hunyuan_v1_dense", "hunyuan_v1_moe", "hunyuan_vl_text", "ministral"), WIDE),
+    **dict.fromkeys(("qwen2_vl_text", "qwen2_5_vl_text", "paddleocr_vl_text"), MROPE),
+    **dict.fromkeys(("glm4v_text", "glm4v_moe_text", "glm_image_text", "glm_ocr_text"), PART),
+    **dict.fromkeys(("gptj", "codegen"), PARTLY),
+    "bamba": {"attn_layer_indices": [1, 3]},
+    "granitemoehybrid": {"layer_types": ["mamba", "attention"] * 2},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
+    "deepseek_v2": EXPERTS,
+    "dots1": EXPERTS | {"n_routed_experts": 4, "n_shared_experts": 1},
+    "esm": {"vocab_size": 128, "pad_token_id": 1, "mask_token_id": 4},
+    "mistral4": {"head_dim": 32},
+    "luke": {"entity_vocab_size": 8},
+    "cohere_compass_text": {
+        "rope_parameters": {kind: dict(rope_type="default", rope_theta=1e4) for kind in KINDS},
+    },
+    "nemotron": {"num_key_value_heads": 2},
+    "falcon_h1": {"mamba_d_ssm": 128},
+}
+
 FACTORS = dict(short_factor=[1.0] * 8, long_factor=[4.0] * 8, original_max_position_embeddings=ROPE)
 VARIANTS = {  # {name: (type, what is changed)}
     "llama, MQA": ("llama", {"num_key_value_heads": 1}),
@@ -103,10 +130,11 @@ def ids(length: int, net: nn.Module) -> list[int]:
 
 def small(config, changes: dict | None = None):
     """A config of the same type with every known size small, made anew so that what follows from sizes does, too."""
-    sizes = {n: v for n, v in SIZES.items() if _number(getattr(config, n, None))}
-    if _number(getattr(config, "kv_lora_rank", None)):
+    changes = CHANGES.get(config.model_type, {}) | (changes or {})
+    sizes = {n: v for n, v in SIZES.items() if _number(_whole(config, n))}
+    if _number(_whole(config, "kv_lora_rank")):
         sizes |= {n: 4 for n in ("num_key_value_heads",) if n in sizes}  # latent attention has a key a head
-    before = getattr(config, "num_hidden_layers", None)
+    before = _whole(config, "num_hidden_layers")
     for name, value in vars(config).items():
         if isinstance(value, (list, tuple)) and before and len(value) == before:
             sizes[name] = type(value)(_cut(list(value)))
@@ -115,15 +143,23 @@ def small(config, changes: dict | None = None):
         if part is not None:
             sizes[name] = small(part).to_dict()
     try:
-        return type(config)(**sizes | (changes or {}))
+        return type(config)(**sizes | changes)
     except Exception:  # checks of sizes against each other, which the type's own then pass
-        for name, value in (sizes | (changes or {})).items():
+        for name, value in (sizes | changes).items():
             if name not in config.sub_configs:
                 _set(config, name, value)
         for name in config.sub_configs:
             if getattr(config, name, None) is not None:
                 _set(config, name, small(getattr(config, name)))
         return config
+
+
+def _whole(config, name: str):
+    """An attribute of the config as a whole, None where there is none or it differs from layer to layer."""
+    try:
+        return getattr(config, name, None)
+    except Exception:  # transformers' own, of attributes that each layer has
+        return vars(config).get(name)
 
 
 def _number(value) -> bool:

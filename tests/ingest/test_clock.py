@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import platform
+import socket
 from datetime import datetime
 
 import models
@@ -73,6 +75,22 @@ def test_an_ingest_that_goes_on_another_day_ends_in_the_same_vectors(model, tmp_
     other, fresh = vectors(ingest(tmp_path / "fresh", model))
     assert fresh.plan != run.plan
     assert not np.allclose(whole, other), "the control: another day is another prompt"
+
+
+@pytest.mark.parametrize("model", ["the day"], indirect=True)
+def test_an_ingest_that_goes_on_under_another_machine_name_and_path_ends_in_the_same_vectors(
+    model, tmp_path, monkeypatch
+):
+    at(monkeypatch, datetime(2026, 11, 26, 9))
+    whole, _ = vectors(ingest(tmp_path / "whole", model))
+    with pytest.raises(Stop):
+        ingest(tmp_path / "cut", model, progress=stopping)
+    (tmp_path / "cut").rename(tmp_path / "copied elsewhere")
+    monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
+    monkeypatch.setattr(platform, "node", lambda: "elsewhere")
+    monkeypatch.setenv("HOSTNAME", "elsewhere")
+    resumed, _ = vectors(ingest(tmp_path / "copied elsewhere", model))
+    assert np.array_equal(whole, resumed)
 
 
 @pytest.mark.parametrize("model", ["the day"], indirect=True)
