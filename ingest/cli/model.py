@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 
 from qkstore.cli.terminal import count
 
@@ -28,9 +29,11 @@ def prepare(threads: int | None = None) -> None:
     import torch
     import transformers
     from huggingface_hub.utils import disable_progress_bars
+    from transformers import modeling_gguf_pytorch_utils as gguf
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     disable_progress_bars()
+    gguf.tqdm = partial(gguf.tqdm, disable=True)  # this one bar asks none of the three above
     if threads:
         torch.set_num_threads(threads)

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 import transformers as tf
+from transformers import modeling_gguf_pytorch_utils
 
 import qkstore
 from ingest import job
+from ingest.cli.model import prepare
 from ingest.model import load
 from ingest.model.capture import Capture
 from ingest.prompts import Prompt, Span
@@ -115,6 +117,17 @@ def test_a_file_gives_the_vectors_of_its_folder(family, tmp_path):
     assert mine == ids
     assert apart(captured, expected) < 1e-6
     assert model.quantisation == "F32"
+
+
+def test_a_command_leaves_stderr_to_its_own_progress(llama, tmp_path, monkeypatch, capsys):
+    write(tmp_path / "m.gguf", "llama", *llama)
+    with monkeypatch.context() as patched:
+        patched.setattr(modeling_gguf_pytorch_utils, "tqdm", modeling_gguf_pytorch_utils.tqdm)  # put back afterwards
+        load(str(tmp_path / "m.gguf"))
+        assert "de-quantizing" in capsys.readouterr().err, "the control: transformers draws a bar"
+        prepare()
+        load(str(tmp_path / "m.gguf"))
+        assert capsys.readouterr().err == ""
 
 
 def test_a_run_of_a_quantised_file_says_so_and_is_near(tmp_path):
