@@ -30,24 +30,26 @@ from ingest.prompts import Prompt, lists
 from ingest.prompts.passage import Passage
 from ingest.prompts.words import PLURALS
 from qkstore import analysis
+from qkstore.analysis.asked import label_null
 from qkstore.analysis.heads import filter_heads, heads
 from qkstore.contrast import pairs
 from qkstore.contrast.builtin import CATEGORY
 from qkstore.errors import ModelError
+from qkstore.null import family_p
 from qkstore.run import Run
 
 RUN, CONTROL = "encoder-lists", "encoder-random"
 LEVEL = 0.05
 SHOWN = 10
-SIGNS = 59  # deals of signs: costly ones, and only a comparison
+SIGNS = 59  # deals of signs, which are only a comparison
 
 
 @dataclass(frozen=True)
 class Tested:
     """What is measured of every head, beside its null.
 
-    gain: (heads,) logits. null: (heads, nulls), the same deals for every head. norm, norm_null: the norm of ΔC, and of
-    ΔC under dealt signs.
+    gain: (heads,) logits. null: (heads, nulls), the same deals for every head. norm, norm_null: the norm of ΔC of
+    centred queries, and under dealt signs.
     """
 
     gain: np.ndarray
@@ -66,19 +68,8 @@ class Tested:
 
     @property
     def norms_passed(self) -> int:
-        """How many heads' ‖ΔC‖ are above a null that deals the signs among each query's keys."""
+        """How many heads' ‖ΔC‖ of centred queries are above the null that deals the signs of key contrasts."""
         return int((family_p(self.norm, self.norm_null) <= LEVEL).sum())
-
-
-def family_p(observed: np.ndarray, null: np.ndarray) -> np.ndarray:
-    """(heads,) P(where no head has a feature, any of them is as far above its null as this one).
-
-    Each statistic is taken in units of its own null's spread.
-    """
-    middle, spread = null.mean(axis=1), null.std(axis=1)
-    largest = ((null - middle[:, None]) / spread[:, None]).max(axis=0)  # (nulls,)
-    reached = largest[None] >= ((observed - middle) / spread)[:, None]
-    return (1 + reached.sum(axis=1)) / (1 + len(largest))
 
 
 def prompts(n: int, n_test: int, seed: int = 0) -> list[Prompt]:
@@ -100,43 +91,13 @@ def _named(p: Prompt) -> Prompt:
 
 def tested(run: Run, split: str, nulls: int, seed: int = 0) -> Tested:
     rows = analysis.Rows.of(run, CATEGORY, split)
-    query, key = rows.query, rows.key
-    names, items = (
-        run.labels("q", ["queried_category"], query)["queried_category"],
-        run.labels("k", ["item", "category"], key),
-    )
-    asked, category = (np.array(c.to_pylist()) for c in (names, items["category"]))
-    words, word = np.unique(np.array(items["item"].to_pylist()), return_inverse=True)
-    category = category[np.unique(word, return_index=True)[1]]
-    dealt = [np.random.default_rng([seed, i]).permutation(category) for i in range(nulls)]
-    signs, found = CATEGORY.null(rows.local, SIGNS, seed), []
+    labels, signs, found = label_null(rows, nulls, seed), CATEGORY.null(rows.local, SIGNS, seed), []
     for layer, facts in run.layers.items():
         for head in range(run.n_heads):
             data = rows.read(analysis.Head(run, layer, head))
-            q, k = data.q, data.k
-            kinds = np.unique(category)
-            logit = (
-                facts.scaling * np.stack([q[asked == c].mean(axis=0) for c in kinds]) @ _means(k, word, len(words)).T
-            )
-            gains = [gain(logit, np.searchsorted(kinds, c)) for c in (category, *dealt)]
-            found.append((gains[0], gains[1:], data.norm, signs.norms(q, k)))
+            known, there = labels.test(data.q, data.k, facts.scaling), signs.test(data.q, data.k)
+            found.append((known.observed, known.null, there.observed, there.null))
     return Tested(*(np.array(column) for column in zip(*found)))
-
-
-def gain(logit: np.ndarray, own: np.ndarray) -> float:
-    """Mean logit from a name to its words, less what the name and the word have in all pairs.
-
-    logit: (names, words), own: (words,).
-    """
-    centred = logit - logit.mean(axis=0) - logit.mean(axis=1, keepdims=True) + logit.mean()
-    return float(centred[own, np.arange(len(own))].mean())
-
-
-def _means(k: np.ndarray, word: np.ndarray, n: int) -> np.ndarray:
-    """(n, d) mean key of each word."""
-    total = np.zeros((n, k.shape[1]))
-    np.add.at(total, word, k)
-    return total / np.bincount(word, minlength=n)[:, None]
 
 
 def table(run: Run, trained: dict[str, Tested], control: dict[str, Tested]) -> list[str]:

@@ -14,11 +14,12 @@ from typing import Any
 import streamlit as st
 
 from dashboard import results, shell
-from dashboard.text import plain
+from dashboard.text import line, plain
 from qkstore.analysis import heads as analysis_heads
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError, RunError, near
 from qkstore.run import Run
+from qkstore.run.task import task
 from qkstore.store import Store
 from qkstore.text import visible
 
@@ -141,6 +142,7 @@ def view(head: bool = True, extra: Sequence[float] = (), without: bool = False) 
     with run_place:
         name = select("Run", "run", [r.name for r in runs], runs[0].name, changed=_forget)
     run = next(r for r in runs if r.name == name)
+    _tell_task(run)
     named = store.features(run)
     if not named and without:
         return View(store, run, {}, "", None, None, rest)
@@ -152,6 +154,14 @@ def view(head: bool = True, extra: Sequence[float] = (), without: bool = False) 
         contrast = select("Contrast", "contrast", list(named), next(iter(named)))
     shown = View(store, run, named, contrast, None, None, rest[2:] if head else rest)
     return _with_head(shown, *rest[:2]) if head else shown
+
+
+def _tell_task(run: Run) -> None:
+    """How the model does on the run's task, beneath the filters; a warning where it does not do it."""
+    found = task(run)
+    if found:
+        with st.session_state[NOTES]:
+            line(found.sentence) if found.done else st.warning(plain(found.sentence))
 
 
 def _with_head(view: View, layer_place, head_place) -> View:

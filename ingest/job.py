@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import torch
 
 import qkstore
+from ingest.answers import Answers, frame
 from ingest.model import Model, sides
 from ingest.model.capture import Capture, ranges
 from ingest.pace import Pace
@@ -39,6 +42,7 @@ class Options:
     batch_size: int = 32
     memory: str = "4GB"
     chat: bool = False
+    answers: bool = True  # what the model answers at each prompt, of a model with its LM head
 
 
 def ingest(
@@ -68,10 +72,11 @@ def ingest(
     if corpus.left_out:
         LOG.warning("the tokenizer ends a text with %s; it was left out, for the answer comes there", corpus.left_out)
     _check_sizes(model, corpus)
+    answers = Answers(model.tokenizer, corpus) if options.answers and model.answers else None
     capture.forward.settle([tokens.ids for tokens in corpus.tokens])
     room, side = bytes_of(options.memory) // 2, capture.forward.sides
     batches = batches_of(corpus, options.batch_size, room, token_bytes(model, capture), side)
-    plan = _plan(model, capture, corpus, options)
+    plan = _plan(model, capture, corpus, options) | {"answers": answers is not None}
     with Incoming(
         qkstore.open(store, create=True).path, run, plan, [layer.layer for layer in capture.layers]
     ) as incoming:
@@ -80,13 +85,13 @@ def ingest(
         for number, chosen in enumerate(batches):
             progress("capture", number, len(batches), now=pace.told() or size)
             if number not in done:
-                _put(incoming, number, capture, corpus, chosen)
+                _put(incoming, number, capture, corpus, chosen, answers)
             pace.add(len(chosen), 0 if number in done else sum(len(corpus.tokens[p]) for p in chosen))
         progress("capture", len(batches), len(batches), now=pace.told())
         return incoming.publish(
             _manifest(run, model, capture, corpus, options, task, template, seed),
             [layer.facts() for layer in capture.layers],
-            corpus.prompt_frame(),
+            _prompts(corpus, incoming.answers()),
             corpus.token_frame(),
             corpus.row_frame("query"),
             corpus.row_frame("key"),
@@ -119,17 +124,27 @@ def batches_of(
     return sides.batches([len(tokens) for tokens in corpus.tokens], size, side, memory / token_bytes)
 
 
-def _put(incoming: Incoming, number: int, capture: Capture, corpus: Corpus, chosen: list[int]) -> None:
+def _prompts(corpus: Corpus, answers: np.ndarray | None) -> pl.DataFrame:
+    """The table of prompts, with what the model answers."""
+    made = corpus.prompt_frame()
+    return made if answers is None else pl.concat([made, frame(answers, len(made))], how="horizontal")
+
+
+def _put(
+    incoming: Incoming, number: int, capture: Capture, corpus: Corpus, chosen: list[int], answers: Answers | None
+) -> None:
     ids = [corpus.tokens[p].ids for p in chosen]
+    wanted = [corpus.queries[p] for p in chosen], [corpus.keys[p] for p in chosen]
     try:
-        captured = capture(ids, [corpus.queries[p] for p in chosen], [corpus.keys[p] for p in chosen])
+        captured = capture(ids, *wanted, ends=[answers.place(p) for p in chosen] if answers else None)
     except torch.OutOfMemoryError:
         size = f"{len(ids)} prompts of up to {max(map(len, ids))} tokens"
         raise ModelError(
             f"batch {number}, {size}, needs more memory than there is; use a smaller --batch-size"
         ) from None
     arrays = (captured.q.float().numpy(), captured.k.float().numpy(), captured.logsumexp.numpy())
-    incoming.put(number, corpus.rows("query", chosen), corpus.rows("key", chosen), *arrays)
+    told = answers.read(chosen, captured.logits) if answers else None
+    incoming.put(number, corpus.rows("query", chosen), corpus.rows("key", chosen), *arrays, answers=told)
 
 
 def token_bytes(model: Model, capture: Capture) -> int:
@@ -171,7 +186,7 @@ def _limit(net) -> int | None:
 
     RoBERTa and its kin number positions from behind their padding token; dynamic NTK is there for longer texts.
     """
-    config, embeddings = net.config.get_text_config(), getattr(net, "embeddings", None)
+    config, embeddings = net.config.get_text_config(), getattr(net.base_model, "embeddings", None)
     limit, rope = getattr(config, "max_position_embeddings", None), getattr(config, "rope_parameters", None) or {}
     if limit and "dynamic" in str(rope.get("rope_type")):
         return int(limit * (rope.get("factor") or 1))

@@ -141,9 +141,9 @@ def _check_same(store: str | Path, part: Part, asked: dict[str, str | int]) -> N
 
 def _load(where: str, dtype: model.Dtype, device: str) -> model.Model:
     return (
-        replace(model.load(str(demo.MODEL), dtype, device), name=DEMO)
+        replace(model.load(str(demo.MODEL), dtype, device, answers=None), name=DEMO)
         if where == DEMO
-        else model.load(where, dtype, device)
+        else model.load(where, dtype, device, answers=None)
     )
 
 

@@ -22,7 +22,7 @@ chosen = next(s for s in scores if (s.layer, s.head) == (view.layer, view.head))
 
 panel.figures(
     [
-        ("Heads above 50 % accuracy", f"{top.n_good:,}", f"of {top.n:,}"),
+        ("Heads selected", f"{top.n_selected:,}", f"of {top.n:,}"),
         ("Best head", f"L{top.best.layer} H{top.best.head}", panel.measured(top)),
         ("Rank of the best", f"{top.best.rank}", f"of {view.run.d_head} dimensions"),
         ("Queries judged", f"{top.best.n_queries:,}", f"{top.best.judged_on or 'all'} prompts"),
@@ -82,7 +82,7 @@ with detail:
                 panel.number(chosen.selectivity),
                 f"95 % interval {panel.number(least)}–{panel.number(most)}",
             ),
-            ("Selected", heads.selected(scores).get((chosen.layer, chosen.head), "no"), heads.sentence(chosen)),
+            ("Selected", heads.selected(scores).get((chosen.layer, chosen.head), "no"), chosen.choice.sentence),
             (
                 "‖ΔC‖",
                 panel.number(chosen.delta_norm, ".3g"),

@@ -35,6 +35,7 @@ st.dataframe(
         "model": "Model",
         "task": "Task",
         "prompts": st.column_config.NumberColumn("Prompts", format="localized"),
+        "answers": st.column_config.TextColumn("The model", help="on its own task, test prompts"),
         "query": "Query token",
         "layers": "Layers",
         "heads": "Heads",

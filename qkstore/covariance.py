@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from qkstore.errors import ContrastError
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
 
 
 class Counts(NamedTuple):
@@ -80,6 +77,18 @@ class Pairs:
         """
         total = len(_distinct(self.query)[0]) if summed else np.where(self.positive, *self._totals())
         return self.sign * self.weight / total
+
+    def key_contrast(self, k: np.ndarray, summed: bool = False) -> np.ndarray:
+        """Return c: (n, d) float64, each query's keys by their coefficients times n, so that ΔC = mean q cᵀ.
+
+        k: (m, d), for localised pairs of n queries. With one positive key a query, c is that key less the mean of the
+        query's negative ones.
+        """
+        from scipy.sparse import csr_array
+
+        n = int(self.query.max(initial=-1)) + 1
+        W = csr_array((n * self.coefficient(summed), (self.query, self.key)), shape=(n, len(k)))
+        return W @ k.astype(np.float64)
 
     def balanced(self) -> Pairs:
         """Return the pairs reweighted: within a sign, each query's weights sum to 1, or to 0 if all are 0."""
@@ -206,43 +215,6 @@ class ContrastiveCovariance:
 
     def _mean_query(self) -> np.ndarray:
         return self.query_ / self.queries_
-
-
-class PermutationNull:
-    """‖ΔC‖_F under `n` random permutations of the signs within each query: what a head without the feature would show.
-
-    pairs: localised. The permuted weights are made once, by `seed`, and serve every head. They are float32, so a norm
-    is good to 1e-6. A query whose pairs have one sign only keeps them, so a contrast of such queries has no null.
-    centred, summed: as in ContrastiveCovariance.
-    """
-
-    def __init__(self, pairs: Pairs, n: int, seed: int = 0, centred: bool = False, summed: bool = False):
-        rng, self.centred = np.random.default_rng(seed), centred
-        order = np.argsort(pairs.query, kind="stable")
-        self.query, self.key = pairs.query[order], pairs.key[order]
-        coefficient = pairs.coefficient(summed)[order].astype(np.float32)
-        self.dealt = [coefficient[np.lexsort((rng.random(len(order)), self.query))] for _ in range(n)]
-
-    def norms(self, q: np.ndarray, k: np.ndarray) -> np.ndarray:
-        """Return the n norms (n,) for q: (n_q, d) and k: (n_k, d) of one head."""
-        q, k = q.astype(np.float32, copy=False), k.astype(np.float32, copy=False)
-        if self.centred:
-            q = q - q[_distinct(self.query)[0]].mean(axis=0, dtype=np.float64).astype(np.float32)
-        return np.array([np.linalg.norm(q.T @ (self._matrix(c, len(q), len(k)) @ k)) for c in self.dealt])
-
-    def _matrix(self, values: np.ndarray, n_q: int, n_k: int) -> csr_array:
-        from scipy.sparse import csr_array
-
-        starts = np.searchsorted(self.query, np.arange(n_q + 1))
-        return csr_array((values, self.key, starts), shape=(n_q, n_k))
-
-
-def p_value(observed: float, null: np.ndarray) -> float:
-    """Return the share of the null norms (n,) that are at least the observed one, which is counted among them.
-
-    The least value is 1 ÷ (n + 1). Without a feature the value is uniform.
-    """
-    return float((1 + np.sum(null >= observed)) / (1 + len(null)))
 
 
 def _sum_keys(k: np.ndarray, pairs: Pairs, n: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from qkstore.subspace import rank
 
 RESAMPLES = 1000  # of the bootstrap
 PARTS = 20  # of the jackknife
+LEAST_GROUPS = 8  # of values that depend on each other: the t of fewer has tails that nothing reaches
 
 
 def wilson(successes: float, n: int) -> tuple[float, float]:
@@ -50,6 +51,35 @@ def student(n: int) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(n - 1, 0.975))
+
+
+def p_above(values: np.ndarray, groups: np.ndarray | None = None) -> float | None:
+    """Return the one-sided p-value of a mean of 0 or less, from values: (n,), by Student's t; None where n is 1.
+
+    groups: (n,) whole numbers; values of one group count as one observation together, since they depend on each other
+    (a word that many prompts ask for): the variance is that of the groups' sums (Liang and Zeger 1986), its degrees of
+    freedom are the groups' number less 1. Fewer than LEAST_GROUPS groups tell too little, and are not used.
+    """
+    from scipy.special import stdtr
+
+    n, parts = len(values), np.arange(len(values))
+    if groups is not None and len(distinct := np.unique(groups)) >= LEAST_GROUPS:
+        parts = np.searchsorted(distinct, groups)
+    if n < 2:
+        return None
+    mean, count = float(np.mean(values)), int(parts.max()) + 1
+    sums = np.bincount(parts, weights=values - mean)
+    error = np.sqrt(count / (count - 1) * np.sum(sums**2)) / n
+    if not error:
+        return 1.0 if mean <= 0 else 0.0
+    return float(stdtr(count - 1, -mean / error))
+
+
+def p_binomial(successes: int, n: int, chance: float) -> float:
+    """Return the probability of as many successes of n or more, where each has the probability `chance`."""
+    from scipy.special import bdtrc
+
+    return float(bdtrc(successes - 1, n, chance)) if successes else 1.0
 
 
 def margin(values: np.ndarray) -> float:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qkstore.covariance import Pairs, p_value
+from qkstore.covariance import Pairs
 from qkstore.errors import ContrastError
+from qkstore.null import p_value
 from qkstore.subspace import SAME
 from qkstore.subspace import rank as energy_rank
 
@@ -19,6 +20,7 @@ REPLICATES_AT_ONCE = 50  # bounds the memory
 FEW = 1024  # queries: with fewer, what the top directions absorb of the noise matters
 REFITS = 199  # replicates that are decomposed anew, where queries are few
 SPLITS = 10  # random halvings of the cross-validation
+SURE = 2**0.5  # spreads over the halvings that a dimension's confirmed energy must be above 0
 
 
 def units(
@@ -30,11 +32,8 @@ def units(
     pairs of coefficient · k. centred, summed: as in ContrastiveCovariance. Where centred, both x and c are: ΔC is the
     same, and x cᵀ − ΔC is then a query's whole part in its sampling error.
     """
-    from scipy.sparse import csr_array
-
-    n = len(q)
-    W = csr_array((n * pairs.coefficient(summed), (pairs.query, pairs.key)), shape=(n, len(k)))
-    x, c = q.astype(np.float64), W @ k.astype(np.float64)
+    x, c = q.astype(np.float64), pairs.key_contrast(k, summed)
+    assert len(x) == len(c), "the pairs are localised: each query has some"
     return (x - x.mean(axis=0), c - c.mean(axis=0)) if centred else (x, c)
 
 
@@ -44,7 +43,8 @@ class Rank:
 
     energy: how many singular values hold 99 % of ‖ΔC‖²_F, the paper's rule. statistical: how many dimensions exceed
     sampling error at `level`; p_values: of rank ≤ 0, ≤ 1, … up to and with the first above `level`.
-    cross_validated: how many dimensions hold 99 % of the energy that other queries confirm. n: queries.
+    cross_validated: how many dimensions hold 99 % of the energy that other queries confirm, of what varying queries
+    make of ΔC (the mean query is taken out). n: queries.
     """
 
     energy: int
@@ -134,20 +134,29 @@ def statistical(x: np.ndarray, c: np.ndarray, level: float = LEVEL, seed: int = 
 def cross_validated(x: np.ndarray, c: np.ndarray, seed: int = 0, energy: float = 0.99) -> int:
     """Return how many dimensions hold `energy` of what one half of the queries confirms in the other half's SVD.
 
-    Dimension j of half A has the confirmed energy s_j · u_jᵀ ΔC_B v_j, averaged over SPLITS random halvings, both ways.
-    `energy` is a share of the largest cumulative sum, as what follows that is noise. 0 where nothing is confirmed.
-    x, c: (n, d).
+    x and c: (n, d) are centred in each half, so that what is decomposed is what varying queries make of ΔC: of the term
+    q̄ c̄ᵀ, the mean query times the mean key contrast, either half has another by chance, and it may be larger than the
+    feature. Dimension j of half A has the confirmed energy s_j · u_jᵀ ΔC_B v_j, taken over SPLITS random halvings, both
+    ways. Dimensions count up to the first whose mean is not SURE times its spread over the halvings above 0, since what
+    follows is noise, and `energy` is a share of their sum. 0 where the first one is not confirmed.
     """
-    n, rng, total = len(x), np.random.default_rng(seed), x.T @ c
-    confirmed = np.zeros(min(total.shape))
+    n, rng, confirmed = len(x), np.random.default_rng(seed), []
+    x, c = x - x.mean(axis=0), c - c.mean(axis=0)
+    total = x.T @ c
     for _ in range(SPLITS):
         half = rng.permutation(n)[: n // 2]
         A = x[half].T @ c[half]
-        for one, other in ((A, total - A), (total - A, A)):
+        x_sum, c_sum = x[half].sum(axis=0), c[half].sum(axis=0)  # of the other half, their negatives
+        shift = np.outer(x_sum, c_sum)
+        halves = A - shift / max(len(half), 1), total - A - shift / (n - len(half))
+        for one, other in (halves, halves[::-1]):
             U, S, Vt = np.linalg.svd(one, full_matrices=False)
-            confirmed += np.sum(U * (other @ Vt.T), axis=0) * S
-    held = np.cumsum(confirmed)
-    return int(np.argmax(held >= energy * held.max() * (1 - 1e-12))) + 1 if held.max() > 0 else 0
+            confirmed.append(np.sum(U * (other @ Vt.T), axis=0) * S)
+    mean, spread = np.mean(confirmed, axis=0), np.std(confirmed, axis=0)
+    unsure = mean <= np.maximum(SURE * spread, 0)
+    there = int(np.argmax(unsure)) if unsure.any() else len(mean)
+    held = np.cumsum(mean[:there])
+    return int(np.argmax(held >= energy * held[-1] * (1 - 1e-12))) + 1 if there else 0
 
 
 def _half_whitened(x: np.ndarray) -> np.ndarray:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from qkstore.covariance import Pairs
-from qkstore.interval import ratio_interval, wilson
+from qkstore.interval import p_above, p_binomial, ratio_interval, wilson
 
+EMPTY = np.empty((0, 2))
 CHUNK = 1024  # pairs at a time: the queries and keys gathered for them stay in the processor's cache
 
 
@@ -39,11 +40,13 @@ class Score:
     """Scores of one head under one contrast.
 
     n: queries that have keys of both signs. accuracy: share of these whose largest logit is on a positive key, a tie
-    counting as wrong, with its 95 % Wilson interval; None where n is 0.
+    counting as wrong, with its 95 % Wilson interval; None where n is 0. chance: what it is where the largest logit is
+    on any of a query's keys alike, the mean share of positive ones. accuracy_p: of an accuracy no better than chance.
     attention_positive, attention_negative: a query's attention summed over its keys of that sign, averaged over the
     queries that attend to any; None where no query does (its keys are in another prompt, or hidden by a window).
     selectivity: attention_positive ÷ attention_negative, with its 95 % bootstrap interval over queries; None where
-    either is None or the second is 0.
+    either is None or the second is 0. attention_p: of a positive key having no more attention than a negative one.
+    p-values are one-sided and, where groups of queries are given, count each group once (qkstore.interval.p_above).
     """
 
     n: int
@@ -53,26 +56,70 @@ class Score:
     attention_negative: float | None
     selectivity: float | None
     selectivity_ci: tuple[float, float] | None
+    chance: float | None = None
+    accuracy_p: float | None = None
+    attention_p: float | None = None
+
+    @property
+    def mass(self) -> float | None:
+        """Attention on all keys of the contrast together."""
+        there = [a for a in (self.attention_positive, self.attention_negative) if a is not None]
+        return sum(there) if there else None
 
 
-def score(logit: np.ndarray, attention: np.ndarray, pairs: Pairs, resample: bool = True) -> Score:
+def score(
+    logit: np.ndarray, attention: np.ndarray, pairs: Pairs, resample: bool = True, groups: np.ndarray | None = None
+) -> Score:
     """Score a head from each pair's logit: (p,) and attention: (p,), NaN where the query does not attend to the key.
 
     resample: compute the interval of selectivity, which takes most of the time; without it selectivity_ci is None.
+    groups: (n_q,) whole numbers, of the queries by their position in `pairs`; see Score.
     """
     order = np.argsort(pairs.query, kind="stable")
     starts = np.flatnonzero(np.diff(pairs.query[order], prepend=-1))
     positive, logit, attention = pairs.positive[order], np.asarray(logit)[order], np.asarray(attention)[order]
     best = [_largest(np.where(side, logit, -np.inf), starts) for side in (positive, ~positive)]
     both = np.isfinite(best[0]) & np.isfinite(best[1])
-    n, right = int(both.sum()), int((best[0] > best[1])[both].sum())
+    right, n = (best[0] > best[1])[both], int(both.sum())
+    counts = np.add.reduceat(np.stack([positive, ~positive], axis=1), starts, dtype=float) if len(starts) else EMPTY
     sums = np.stack(
         [_sums(np.where(side, attention, np.nan), starts) for side in (positive, ~positive)], axis=1
     )  # (queries, 2)
     on, off = (float(np.nanmean(s)) if not np.isnan(s).all() else None for s in sums.T)
     ratio = on / off if on is not None and off else None
-    interval = ratio_interval(sums) if ratio is not None and resample else None
-    return Score(n, right / n if n else None, wilson(right, n) if n else None, on, off, ratio, interval)
+    group = None if groups is None else groups[pairs.query[order][starts]]
+    chances = counts[both, 0] / counts[both].sum(axis=1)
+    return Score(
+        n,
+        float(right.mean()) if n else None,
+        wilson(int(right.sum()), n) if n else None,
+        on,
+        off,
+        ratio,
+        ratio_interval(sums) if ratio is not None and resample else None,
+        float(chances.mean()) if n else None,
+        _accuracy_p(right, chances, None if group is None else group[both]) if n else None,
+        _attention_p(sums, counts, group),
+    )
+
+
+def _accuracy_p(right: np.ndarray, chances: np.ndarray, groups: np.ndarray | None) -> float:
+    """Of n answers right: (n,) bool, which by chance are with probabilities chances: (n,).
+
+    The larger one of two p-values: that of groups which vary as they do, and that of independent queries, which a
+    variance of 0 does not deceive.
+    """
+    binomial = p_binomial(int(right.sum()), len(right), float(chances.mean()))
+    return max(binomial, p_above(right - chances, groups) or 0.0)
+
+
+def _attention_p(sums: np.ndarray, counts: np.ndarray, groups: np.ndarray | None) -> float | None:
+    """From sums: (n, 2), attention on a query's positive and negative keys, of which it has counts: (n, 2)."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        each = sums / counts
+    there = ~np.isnan(each).any(axis=1)
+    more = (each[:, 0] - each[:, 1])[there]
+    return p_above(more, None if groups is None else groups[there]) if there.any() else None
 
 
 def _largest(values: np.ndarray, starts: np.ndarray) -> np.ndarray:

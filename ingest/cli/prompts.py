@@ -62,7 +62,7 @@ def _model(options: argparse.Namespace) -> None:
     job.check_new(options.store, options.run)
     job.bytes_of(options.limit_memory)
     prompts = task.of(options.task, options.n, options.n_test, options.question, options.seed, options.reflexive)
-    loaded = model.load(options.model, options.dtype, options.device)
+    loaded = model.load(options.model, options.dtype, options.device, answers=None)
     chosen = job.Options(
         options.layers,
         options.positions,
@@ -70,6 +70,7 @@ def _model(options: argparse.Namespace) -> None:
         options.batch_size,
         options.limit_memory,
         chat=options.chat == "auto" and prompts.built_in and loaded.tokenizer.chat_template is not None,
+        answers=options.answers == "auto",
     )
     with Progress() as progress:
         path = job.ingest(
@@ -112,7 +113,9 @@ def _paper(options: argparse.Namespace) -> None:
     prepare(options.threads)
     job.bytes_of(options.limit_memory)
     programme = paper.parts(options.model, options.prefix, options.questions, options.scale)
-    chosen = job.Options(options.layers, batch_size=options.batch_size, memory=options.limit_memory)
+    chosen = job.Options(
+        options.layers, batch_size=options.batch_size, memory=options.limit_memory, answers=options.answers == "auto"
+    )
     with Progress() as progress:
         made = paper.build(
             options.store,
@@ -138,6 +141,12 @@ def _with_passes(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument(
         "--chat", choices=("auto", "never"), default="auto", help="boxes and lists in the model's chat template"
+    )
+    sub.add_argument(
+        "--answers",
+        choices=("auto", "never"),
+        default="auto",
+        help="whether to store what the model answers at each prompt, which takes its whole pass (default auto)",
     )
     with_dtype(sub)
     sub.add_argument("--batch-size", type=count, default=32, help="prompts at once (default %(default)s)")

@@ -26,11 +26,13 @@ class Captured:
 
     q: (layers, heads, n, d_head), k: (layers, kv_heads, m, d_head) in the model's dtype; logsumexp: (layers, heads, n).
     Rows run through the prompts in the order given, and in each through its positions in the order given.
+    logits: (prompts, vocabulary) of the next token at one place of each prompt, where they were asked for.
     """
 
     q: Tensor
     k: Tensor
     logsumexp: Tensor
+    logits: Tensor | None = None
 
 
 class Capture:
@@ -49,13 +51,28 @@ class Capture:
         self._by_number = {layer.layer: layer for layer in self.layers}
 
     def __call__(
-        self, ids: list[list[int]], queries: list[list[int]], keys: list[list[int]], padding: Padding = "right"
+        self,
+        ids: list[list[int]],
+        queries: list[list[int]],
+        keys: list[list[int]],
+        padding: Padding = "right",
+        ends: list[int] | None = None,
     ) -> Captured:
-        """The vectors of prompts (token ids) at the positions wanted of each; `padding` is the side it is put on."""
+        """The vectors of prompts (token ids) at the positions wanted of each; `padding` is the side it is put on.
+
+        ends: a position of each prompt whose logits of the next token are wanted too, of a model with its LM head. The
+        pass then goes on to the end, which without it stops at the last layer wanted.
+        """
         batch = self.forward.batch(ids, queries, keys, padding)
-        read = _Read(self.forward, batch, self._by_number)
-        self.forward.run(batch, read)
-        return Captured(*(torch.stack([read.vectors[layer.layer][i] for layer in self.layers]).cpu() for i in range(3)))
+        read = _Read(self.forward, batch, self._by_number, whole=ends is not None)
+        logits = None
+        if ends is None:
+            self.forward.run(batch, read)
+        else:
+            shift = (~batch.real).sum(dim=1) if padding == "left" else 0
+            logits = self.forward.logits(batch, read, torch.tensor(ends, device=batch.ids.device) + shift).cpu()
+        vectors = (torch.stack([read.vectors[layer.layer][i] for layer in self.layers]).cpu() for i in range(3))
+        return Captured(*vectors, logits)
 
     def _probe(self, net) -> list[Layer]:
         forward = self.forward
@@ -105,9 +122,13 @@ def ranges(numbers) -> str:
 
 
 class _Read:
-    """Reads the wanted vectors of one pass: `vectors` is {layer number: (q, k, logsumexp)}, each as in Captured."""
+    """Reads the wanted vectors of one pass: `vectors` is {layer number: (q, k, logsumexp)}, each as in Captured.
 
-    def __init__(self, forward: Forward, batch: Batch, layers: dict[int, Layer]):
+    whole: the pass goes on after the last layer wanted.
+    """
+
+    def __init__(self, forward: Forward, batch: Batch, layers: dict[int, Layer], whole: bool = False):
+        self.whole = whole
         self.kernel, self.depth, self.batch, self.layers = forward.kernel, forward.depth, batch, layers
         self.vectors, self.refused = {}, []
         self._rule: dict[tuple, Tensor] = {}
@@ -137,7 +158,8 @@ class _Read:
                 f"layer{some} {ranges(layer.layer for layer in self.refused)} mask{'s' * (not some)} keys by a rule "
                 f"other than {first.rule()} (chunks, blocks or a bias of positions), which a run cannot describe; {act}"
             )
-        raise Done
+        if not self.whole:
+            raise Done
 
     def logsumexp(self, layer: Layer, query: Tensor, key: Tensor, seen: Tensor, options: dict) -> Tensor:
         """(heads, n): log of the sum of exp(logit) over the keys each stored query sees, sinks included."""

@@ -85,6 +85,21 @@ class Forward:
         """
         return self._call(self.net, batch, reader, more)
 
+    def logits(self, batch: Batch, reader, columns: Tensor) -> Tensor:
+        """(B, vocabulary) of the next token at columns, (B,), one a prompt; from one pass of a model with its LM head.
+
+        Only these columns go through the head. What the model does to logits afterwards (a scale, a cap) is done.
+        """
+
+        def few(head, given):
+            return (given[0][torch.arange(len(columns), device=columns.device), columns][:, None],)
+
+        hook = self.net.get_output_embeddings().register_forward_pre_hook(few)
+        try:
+            return self.run(batch, reader).logits[:, 0]
+        finally:
+            hook.remove()
+
     def _call(self, net, batch: Batch, reader, more: dict):
         given = {"input_ids": batch.ids, "attention_mask": batch.real.long()} | more
         if bool((batch.place < 0).any()):

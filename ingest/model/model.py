@@ -12,6 +12,7 @@ import torch
 import transformers
 from huggingface_hub import HfApi
 from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import cached_file
 
 from ingest.model import files
@@ -65,14 +66,19 @@ class Model:
         return str(self.net.dtype).removeprefix("torch.")
 
     @property
+    def answers(self) -> bool:
+        """Whether it has its LM head."""
+        return self.net.base_model is not self.net and self.net.get_output_embeddings() is not None
+
+    @property
     def n_layers(self) -> int:
         return self.net.config.get_text_config().num_hidden_layers
 
 
-def load(where: str, dtype: Dtype = "float32", device: str = "cpu", answers: bool = False) -> Model:
+def load(where: str, dtype: Dtype = "float32", device: str = "cpu", answers: bool | None = False) -> Model:
     """The model in the folder `where`, or of that hub id; an encoder-decoder gives its encoder.
 
-    answers: with the LM head, so that its logits of the next token can be read.
+    answers: with the LM head, so that its logits of the next token can be read; None: where it has one.
     Raises ModelError, in one line, for a folder or id that is not there or not allowed, a hub that does not answer,
     a tokenizer without offsets, and a device that this machine does not have.
     """
@@ -90,6 +96,7 @@ def load(where: str, dtype: Dtype = "float32", device: str = "cpu", answers: boo
         if not set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids):
             raise ValueError("it knows no words, as if its files were those of another kind")
         doing = "cannot be loaded"
+        answers = _speaks(config) if answers is None else answers
         kind = transformers.AutoModelForCausalLM if answers else transformers.AutoModel
         net, report = kind.from_pretrained(
             where, config=_readable(config), dtype=DTYPES[dtype], output_loading_info=True, **found
@@ -103,9 +110,9 @@ def load(where: str, dtype: Dtype = "float32", device: str = "cpu", answers: boo
     return wrap(net, tokenizer, where, files.digest(folder), revision, answers)
 
 
-def _load_file(path: Path, dtype: Dtype, device: str, answers: bool) -> Model:
-    """The model in a GGUF file, its weights dequantised."""
-    packed = Packed(path)
+def _load_file(path: Path, dtype: Dtype, device: str, answers: bool | None) -> Model:
+    """The model in a GGUF file, its weights dequantised; such a file has its LM head."""
+    packed, answers = Packed(path), answers is not False
     found = {"gguf_file": path.name, "local_files_only": True}
     kind = transformers.AutoModelForCausalLM if answers else transformers.AutoModel
     try:
@@ -168,6 +175,11 @@ def _readable(config):
         if part is not None and part._attn_implementation_internal not in (None, *KERNELS):
             part._attn_implementation_internal = None
     return config
+
+
+def _speaks(config) -> bool:
+    """Whether a model was saved as one that says the next token."""
+    return bool(set(config.architectures or ()) & set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()))
 
 
 def _encoder(net):

@@ -7,35 +7,55 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from qkstore.analysis.asked import label_null
 from qkstore.analysis.head import Contrasts, Head
 from qkstore.contrast import Contrast, labels
-from qkstore.covariance import Counts, p_value
+from qkstore.covariance import Counts
 from qkstore.errors import ContrastError
 from qkstore.interval import Moments, moments
+from qkstore.null import Tested
 from qkstore.rank import LEAST, Canonical, Rank, canonical, ranks
 from qkstore.run import Run
 from qkstore.subspace import overlap, principal_angles, rank
 from qkstore.text import split_name
 
 DEALS = 39  # of signs: the least p-value is 1 in 40
+LABEL_DEALS = 199  # of labels, which cost little
 
 
 @dataclass(frozen=True)
 class Evidence:
     """One head under one contrast, from the pairs counted here.
 
-    rank: the three ranks; None with too few queries to test them. null: 95 % quantile of ‖ΔC‖ when signs are dealt at
-    random among each query's keys; None where no query has both signs. gap: mean logit on positive keys less that on
-    negative keys, with its 95 % interval (for a centred contrast: what varying queries make of it).
+    rank: the three ranks; None with too few queries to test them. signs: ‖ΔC‖ of centred queries and under dealt signs,
+    whether keys depend on the query at all; None where no query has keys of both signs. labels: the gain and under
+    dealt labels, whether logits depend on what the query looks for and the key has; None where the contrast has no
+    such labels. gap: mean logit on positive keys less that on negative keys, with its 95 % interval (for a centred
+    contrast: what varying queries make of it).
     """
 
     rank: Rank | None
     moments: Moments
-    null: float | None
-    p_value: float | None
+    signs: Tested | None
+    labels: Tested | None
     scaling: float
     counts: Counts
     split: str | None
+
+    @property
+    def null(self) -> float | None:
+        """95 % quantile of ‖ΔC‖ of centred queries under dealt signs."""
+        return self.signs and self.signs.high
+
+    @property
+    def p_value(self) -> float | None:
+        """Of the dealt signs."""
+        return self.signs and self.signs.p_value
+
+    @property
+    def strength(self) -> float | None:
+        """‖ΔC‖ of centred queries over its null's 95 % quantile."""
+        return self.signs and self.signs.ratio
 
     @property
     def gap(self) -> tuple[float, tuple[float, float]]:
@@ -47,22 +67,17 @@ class Evidence:
         """Queries."""
         return self.counts.n_q
 
-    @property
-    def strength(self) -> float | None:
-        """‖ΔC‖ over its null's 95 % quantile."""
-        return self.moments.norm.value / self.null if self.null else None
-
 
 def evidence(run: Run, contrast: Contrast, layer: int, head: int, seed: int = 0) -> Evidence:
     """On the split that subspaces are built on. Raises ContrastError on an empty side."""
     at = Head(run, layer, head)
     data = at.read(contrast)
-    norms = data.null(DEALS, seed) if data.dealt else None
+    labels = label_null(data.rows, LABEL_DEALS, seed)
     return Evidence(
         ranks(*data.units, seed=seed) if len(data.q) >= LEAST else None,
         moments(*data.units, seed),
-        None if norms is None else float(np.quantile(norms, 0.95)),
-        None if norms is None else p_value(data.norm, norms),
+        data.null(DEALS, seed) if data.dealt else None,
+        labels and labels.test(data.q, data.k, at.facts.scaling),
         at.facts.scaling,
         data.counts,
         data.split,
@@ -110,24 +125,24 @@ def dimension(run: Run, contrast: Contrast, layer: int, head: int, seed: int = 0
 
 @dataclass(frozen=True)
 class Null:
-    """‖ΔC‖_F as observed and under `norms.size` deals. dealt: False where no query has keys of both signs to deal."""
+    """‖ΔC‖_F of centred queries as observed and under `norms.size` deals; delta_norm: ‖ΔC‖_F as the contrast has it.
+
+    dealt: False where no query has keys of both signs to deal. ratio: the norm over the null's 95 % quantile.
+    """
 
     norm: float
     norms: np.ndarray
     p_value: float
     ratio: float | None
     dealt: bool
+    delta_norm: float
 
 
 def null(run: Run, contrast: Contrast, layer: int, head: int, n: int = 99, seed: int = 0) -> Null:
-    """The null of one head, on the split that subspaces are built on.
-
-    ratio: the norm over the null's 95 % quantile.
-    """
+    """The null of one head by dealt signs (qkstore.null.SignNull), on the split that subspaces are built on."""
     data = Head(run, layer, head).read(contrast)
-    norms = data.null(n, seed)
-    high = float(np.quantile(norms, 0.95))
-    return Null(data.norm, norms, p_value(data.norm, norms), data.norm / high if high else None, data.dealt)
+    signs = data.null(n, seed)
+    return Null(signs.observed, np.array(signs.null), signs.p_value, signs.ratio, data.dealt, data.norm)
 
 
 @dataclass(frozen=True)

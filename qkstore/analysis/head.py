@@ -16,6 +16,7 @@ import polars as pl
 from qkstore.contrast import Contrast, pairs
 from qkstore.covariance import ContrastiveCovariance, Counts, Pairs
 from qkstore.errors import RunError, near
+from qkstore.null import Tested
 from qkstore.rank import units
 from qkstore.run import Layer, Run
 from qkstore.score import pair_logits
@@ -164,12 +165,12 @@ class HeadData:
 
     @property
     def dealt(self) -> bool:
-        """Whether any query has keys of both signs, without which a permutation null changes nothing."""
+        """Whether any query has keys of both signs: without, there is no key contrast whose sign could be dealt."""
         return len(np.intersect1d(self.pairs.query[self.pairs.positive], self.pairs.query[self.pairs.negative])) > 0
 
-    def null(self, n: int, seed: int = 0) -> np.ndarray:
-        """(n,) ‖ΔC‖_F when the signs are dealt at random among each query's keys."""
-        return self.rows.contrast.null(self.pairs, n, seed).norms(self.q, self.k)
+    def null(self, n: int, seed: int = 0) -> Tested:
+        """‖ΔC‖_F of centred queries, and under n deals of the signs of key contrasts (qkstore.null.SignNull)."""
+        return self.rows.contrast.null(self.pairs, n, seed).test(self.q, self.k)
 
     def logits(self) -> np.ndarray:
         """(p,) the logit of every pair, with the model's scaling and soft-cap."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import polars as pl
 
+from qkstore.analysis.choice import LEAST_ACCURACY, LEAST_ATTENTION, LEAST_QUERIES, LEVEL, Choice, Chooser
 from qkstore.analysis.head import Head, HeadData, Rows, build_split, judge_split
 from qkstore.contrast import Contrast
-from qkstore.covariance import PermutationNull, p_value
 from qkstore.errors import StoreError
+from qkstore.null import SignNull
 from qkstore.run import Run
 from qkstore.score import Score, score
 from qkstore.store import Store
@@ -25,13 +26,10 @@ from qkstore.text import percent, split_name
 MEASURES = {
     "accuracy": ("Accuracy", "P(the largest logit among the contrast's keys is on a positive one)"),
     "selectivity": ("Selectivity", "attention on positive keys over attention on negative ones"),
-    "strength": ("‖ΔC‖ ÷ null", "‖ΔC‖ over the 95 % quantile of its permutation null; above 1 is more than chance"),
+    "strength": ("‖ΔC‖ ÷ null", "‖ΔC‖ (centred) over the 95 % quantile of its null; above 1 is more than chance"),
     "rank": ("Rank", "number of singular values that hold 99 % of ‖ΔC‖²"),
 }
-GOOD = 0.5
-
 MOST_FILTER_HEADS = 3  # filter heads, section 5.1
-LEAST_ACCURACY = 0.3  # accuracy of a binding head, section 5.2
 FILTER, BINDING = "filter", "binding"
 
 
@@ -39,8 +37,8 @@ FILTER, BINDING = "filter", "binding"
 class HeadScore:
     """One head under one contrast: what it attends to on the judged split, and its ΔC on the built one.
 
-    built_accuracy, built_selectivity: the same on the built split, so that heads can be chosen without the judged
-    split.
+    chance: the accuracy that chance gives on the judged pairs. choice: what it does on the prompts that choose heads.
+    delta_centred: ‖ΔC‖ of centred queries, which delta_null and p_value are the null of; None where it is delta_norm.
     """
 
     layer: int
@@ -58,8 +56,15 @@ class HeadScore:
     built_on: str | None
     judged_on: str | None
     selectivity_ci: tuple[float, float] | None = None
-    built_accuracy: float | None = None
-    built_selectivity: float | None = None
+    chance: float | None = None
+    choice: Choice = field(default_factory=Choice)
+    delta_centred: float | None = None
+
+    @property
+    def strength(self) -> float | None:
+        """‖ΔC‖ of centred queries over the 95 % quantile of its null."""
+        norm = self.delta_norm if self.delta_centred is None else self.delta_centred
+        return norm / self.delta_null if self.delta_null else None
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -68,7 +73,7 @@ class HeadScore:
     def of(cls, row: dict) -> HeadScore:
         """From to_dict, also after a way through JSON, which makes lists of tuples."""
         intervals = {name: tuple(row[name]) for name in ("accuracy_ci", "selectivity_ci") if row.get(name) is not None}
-        return cls(**row | intervals)
+        return cls(**row | intervals | {"choice": Choice(**row.get("choice", {}))})
 
 
 def heads(
@@ -76,16 +81,20 @@ def heads(
 ) -> list[HeadScore]:
     """Scores of every stored head in one pass: pairs and their null are made once, keys are read once per KV head.
 
-    `nulls` sign permutations give ‖ΔC‖ its null; delta_null is its 95 % quantile. Memory is that of one head.
+    `nulls` deals of signs give ‖ΔC‖ of centred queries its null (qkstore.null.SignNull); delta_null is its 95 %
+    quantile. Memory is that of one head.
     """
     built, judged = build_split(run), judge_split(run)
-    train = _Reader(Rows.of(run, contrast, built))
+    train, chooser = _Reader(Rows.of(run, contrast, built)), Chooser(run, contrast, built)
     test = train if judged == built else _Reader(Rows.of(run, contrast, judged))
+    choosing = train if chooser.rows.contrast is contrast else _Reader(chooser.rows)
     null = contrast.null(train.rows.local, nulls, seed) if nulls else None
     scores, total = [], len(run.layers) * run.n_heads
     for layer in run.layers:
         for number in range(run.n_heads):
-            scores.append(_head_score(Head(run, layer, number), train, test, null))
+            head = Head(run, layer, number)
+            choice = Choice.of(_score(choosing.read(head), False, chooser.groups), chooser.rows)
+            scores.append(_head_score(head, train, test, null, choice))
             if progress:
                 progress(len(scores), total)
     return scores
@@ -126,11 +135,10 @@ class _Reader:
         return self.rows.read(head, self._keys)
 
 
-def _head_score(head: Head, train: _Reader, test: _Reader, null: PermutationNull | None) -> HeadScore:
+def _head_score(head: Head, train: _Reader, test: _Reader, null: SignNull | None, choice: Choice) -> HeadScore:
     data = train.read(head)
-    norms = null.norms(data.q, data.k) if null else None
-    built = _score(data, resample=test is train)
-    judged = built if test is train else _score(test.read(head), resample=True)
+    tested = null.test(data.q, data.k) if null else None
+    judged = _score(data if test is train else test.read(head), resample=True)
     return HeadScore(
         layer=head.layer,
         head=head.head,
@@ -140,30 +148,31 @@ def _head_score(head: Head, train: _Reader, test: _Reader, null: PermutationNull
         attention_positive=judged.attention_positive,
         attention_negative=judged.attention_negative,
         delta_norm=data.norm,
-        delta_null=None if norms is None else float(np.quantile(norms, 0.95)),
-        p_value=None if norms is None else p_value(data.norm, norms),
+        delta_null=None if tested is None else tested.high,
+        p_value=None if tested is None else tested.p_value,
         rank=rank(np.linalg.svd(data.covariance.delta, compute_uv=False)),
         n_queries=judged.n,
         built_on=train.rows.split,
         judged_on=test.rows.split,
         selectivity_ci=judged.selectivity_ci,
-        built_accuracy=built.accuracy,
-        built_selectivity=built.selectivity,
+        chance=judged.chance,
+        choice=choice,
+        delta_centred=None if tested is None else tested.observed,
     )
 
 
-def _score(data: HeadData, resample: bool) -> Score:
+def _score(data: HeadData, resample: bool, groups: np.ndarray | None = None) -> Score:
     """What a head attends to, of the queries and keys that were read."""
     logits = data.logits()
-    return score(logits, data.attention(logits), data.pairs, resample)
+    return score(logits, data.attention(logits), data.pairs, resample, groups)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """n_good heads of n have an accuracy above a half; `measure` is what `best` is best in."""
+    """n_selected heads of n are selected; `best` is the default head, told by `measure` on the judged split."""
 
     n: int
-    n_good: int
+    n_selected: int
     best: HeadScore
     measure: str
     value: float | None
@@ -192,17 +201,24 @@ def table(scores: Sequence[HeadScore], by: str = "accuracy") -> pl.DataFrame:
 
 
 def best(scores: Sequence[HeadScore]) -> HeadScore:
-    """The head of the highest accuracy; where no head has one, of the largest ‖ΔC‖ against its null."""
-    top = table(scores).row(0, named=True)
-    return next(s for s in scores if (s.layer, s.head) == (top["layer"], top["head"]))
+    """The default head: the first that is selected, else the one of the highest accuracy on the prompts that choose.
+
+    Where no head has an accuracy, the one of the largest ‖ΔC‖ against its null. The judged split has no part in it.
+    """
+    chosen = [*binding_heads(scores), *filter_heads(scores)]
+    return chosen[0] if chosen else max(scores, key=_promise)
+
+
+def _promise(s: HeadScore) -> tuple[float, float]:
+    accuracy = -1.0 if s.choice.accuracy is None else s.choice.accuracy
+    return accuracy, s.strength or 0.0
 
 
 def summary(scores: Sequence[HeadScore]) -> Summary:
     """What the top row of the Heads page says."""
     top = best(scores)
     measure = "accuracy" if top.accuracy is not None else "strength"
-    good = sum(1 for s in scores if (s.accuracy or 0) > GOOD)
-    return Summary(len(scores), good, top, measure, _row(top)[measure])
+    return Summary(len(scores), len(selected(scores)), top, measure, _row(top)[measure])
 
 
 def _row(s: HeadScore) -> dict:
@@ -214,6 +230,7 @@ def _row(s: HeadScore) -> dict:
         "accuracy": s.accuracy,
         "accuracy_low": low,
         "accuracy_high": high,
+        "chance": s.chance,
         "selectivity": s.selectivity,
         "selectivity_low": least,
         "selectivity_high": most,
@@ -221,7 +238,7 @@ def _row(s: HeadScore) -> dict:
         "attention_negative": s.attention_negative,
         "delta_norm": s.delta_norm,
         "delta_null": s.delta_null,
-        "strength": s.delta_norm / s.delta_null if s.delta_null else None,
+        "strength": s.strength,
         "p_value": s.p_value,
         "rank": s.rank,
         "n_queries": s.n_queries,
@@ -229,21 +246,21 @@ def _row(s: HeadScore) -> dict:
 
 
 def filter_heads(scores: Sequence[HeadScore], most: int = MOST_FILTER_HEADS) -> list[HeadScore]:
-    """The `most` heads of the largest selectivity, best first.
+    """The `most` heads of the largest selectivity among those where it is clear of chance, best first.
 
     Selectivity is attention on positive keys (the queried items) over attention on negative ones.
     """
-    there = [s for s in scores if s.built_selectivity is not None]
-    return sorted(there, key=lambda s: -s.built_selectivity)[:most]
+    there = [s for s in scores if s.choice.filters(len(scores))]
+    return sorted(there, key=lambda s: -(s.choice.selectivity or 0.0))[:most]
 
 
 def binding_heads(scores: Sequence[HeadScore], least: float = LEAST_ACCURACY) -> list[HeadScore]:
-    """The heads with an accuracy of `least` or more, best first.
+    """The heads with an accuracy of `least` or more that is clear of chance, best first.
 
     Accuracy: the share of queries whose largest logit is on the positive key (the right box).
     """
-    there = [s for s in scores if s.built_accuracy is not None and s.built_accuracy >= least]
-    return sorted(there, key=lambda s: -s.built_accuracy)
+    there = [s for s in scores if s.choice.binds(len(scores), least)]
+    return sorted(there, key=lambda s: -(s.choice.accuracy or 0.0))
 
 
 def selected(scores: Sequence[HeadScore]) -> dict[tuple[int, int], str]:
@@ -257,9 +274,12 @@ def selected(scores: Sequence[HeadScore]) -> dict[tuple[int, int], str]:
 
 def statement(scores: Sequence[HeadScore]) -> str:
     """What the selected heads of a table are, and which prompts chose and judged them."""
+    chance = scores[0].choice.chance
     rules = (
-        f"Filter heads are the top {MOST_FILTER_HEADS} by selectivity, "
-        f"binding heads have an accuracy of {percent(LEAST_ACCURACY)} or more"
+        f"Filter heads are the top {MOST_FILTER_HEADS} by selectivity, binding heads have an accuracy of "
+        f"{percent(LEAST_ACCURACY)} or more{'' if chance is None else f' (chance {percent(chance)})'}; either must be "
+        f"clear of chance (p ≤ {LEVEL} over all {len(scores)} heads together, each word counted once), with "
+        f"{percent(LEAST_ATTENTION)} of the attention on these keys and {LEAST_QUERIES} queries or more"
     )
     built, judged = split_name(scores[0].built_on), split_name(scores[0].judged_on)
     if built == judged:
@@ -268,13 +288,6 @@ def statement(scores: Sequence[HeadScore]) -> str:
             "so that their figures and intervals are too good."
         )
     return (
-        f"{rules}, both on the {built} split; "
-        f"figures and 95 % intervals are of the {judged} split, which had no part in the choice."
+        f"{rules}, all on the {built} split; figures and 95 % intervals are of the {judged} split, "
+        "which had no part in the choice, nor in that of the head shown where none is selected."
     )
-
-
-def sentence(chosen: HeadScore) -> str:
-    """What the choice of one head rested on."""
-    ratio = "no ratio" if chosen.built_selectivity is None else f"selectivity {chosen.built_selectivity:.2f}"
-    share = "no accuracy" if chosen.built_accuracy is None else f"accuracy {percent(chosen.built_accuracy)}"
-    return f"by {ratio}, {share} on the {split_name(chosen.built_on)} split"

@@ -30,6 +30,7 @@ FEATURES = {
     "order-centred": BLUE,
     "authors/order": BLUE,
     "lexical": ORANGE,
+    "lexical-centred": ORANGE,
     "authors/lexical": ORANGE,
     "rest": GREEN,
 }

@@ -19,7 +19,7 @@ def runs(add: Add) -> None:
 
 
 def _runs(options) -> None:
-    from qkstore.store.overview import query_tokens
+    from qkstore.store.overview import answers, query_tokens
 
     readable, errors = store(options).scan()
     facts = (
@@ -37,7 +37,7 @@ def _runs(options) -> None:
     rows = [
         {"run": r.name}
         | {f: getattr(r.manifest, f) for f in facts}
-        | {"query": query_tokens(r), "layers": list(r.layers), "created": str(r.created)}
+        | {"answers": answers(r), "query": query_tokens(r), "layers": list(r.layers), "created": str(r.created)}
         for r in readable
     ]
     if options.json:

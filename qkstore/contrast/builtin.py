@@ -47,6 +47,14 @@ REFLEXIVE = Contrast(
     ),
     author=AUTHOR,
 )
+RIGHT_BOX = Contrast(  # in prompts whose entities all differ, so that no one entity stands for all
+    name="right-box",
+    where=f"k.prompt_id = q.prompt_id and {SLOT_AND_BOX} and q.variant = 'base'",
+    positive="k.entity = q.queried_entity",
+    negative="k.entity <> q.queried_entity",
+    description="The queried entity's box against the other boxes, in base prompts: what chooses binding heads.",
+    author=AUTHOR,
+)
 CATEGORY = Contrast(
     name="category",
     where=ITEMS,
@@ -92,6 +100,11 @@ BOXES = (
     ),
     ELSEWHERE,
     LEXICAL,
+    LEXICAL.replace(
+        name="lexical-centred",
+        centring="queries",
+        description=LEXICAL.description + " Queries centred, which removes what the mean query makes of noise in keys.",
+    ),
     ORDER.replace(
         name="authors/order",
         weighting="query",
@@ -156,6 +169,15 @@ def authors_category(name: str | int | float | bool) -> Contrast:
         weighting="sum",
         description=f"The authors' script for category {name}: sums over items where the text takes expectations.",
     )
+
+
+def chooser(contrast: Contrast) -> Contrast:
+    """Return the contrast whose pairs choose the heads for another: the right box for the binding ones, else itself.
+
+    The order contrasts are built on prompts of one queried entity, and what finds its box need not find others';
+    the lexical ones have two keys a query, of which chance picks the right one half of the time.
+    """
+    return RIGHT_BOX if contrast.key in {c.key for c in (*BOXES, REFLEXIVE)} else contrast
 
 
 def taken(name: str) -> bool:

@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from qkstore.contrast.sentence import count_text, sentence
-from qkstore.covariance import ContrastiveCovariance, Pairs, PermutationNull
+from qkstore.covariance import ContrastiveCovariance, Pairs
 from qkstore.errors import ContrastError, near
+from qkstore.null import SignNull
 from qkstore.run import Run
 from qkstore.sql import guard, worker
 
@@ -85,9 +86,12 @@ class Contrast:
         """Return an empty ContrastiveCovariance with this contrast's centring and weighting."""
         return ContrastiveCovariance(d_head, centred=self.centring == "queries", summed=self.weighting == "sum")
 
-    def null(self, pairs: Pairs, n: int, seed: int = 0) -> PermutationNull:
-        """Return the null of ‖ΔC‖ over n sign permutations of pairs, with this contrast's centring and weighting."""
-        return PermutationNull(pairs, n, seed, centred=self.centring == "queries", summed=self.weighting == "sum")
+    def null(self, pairs: Pairs, n: int, seed: int = 0) -> SignNull:
+        """Return the null of ΔC over n deals of signs to the queries of pairs, with this contrast's weighting.
+
+        Queries are centred in it whatever the contrast's centring, so both centrings have one p-value.
+        """
+        return SignNull(pairs, n, seed, summed=self.weighting == "sum")
 
     def sentence(self, counts: tuple[int, int, int, int] | None = None) -> str:
         """Return the contrast as an English sentence, with (n_q, n_k, n_+, n_-) at its end where `counts` is given."""

@@ -6,6 +6,7 @@ from statistics import median
 
 from qkstore import charts
 from qkstore.analysis import heads as analysis_heads
+from qkstore.analysis.choice import LEAST_ACCURACY
 from qkstore.analysis.claim import Claim
 from qkstore.analysis.heads import HeadScore
 from qkstore.errors import ContrastError
@@ -24,7 +25,8 @@ def heads(study: Study) -> Section:
     if all(getattr(s, by) is None for s in scores):
         raise ContrastError(f"no head has a {by} under contrast {study.contrast.name!r}: no layer sees its keys")
     title = "Filter heads (L1)" if study.kind == LISTS else "Binding heads (L5)"
-    table = Table("The selected heads.", [_row(s) for s in chosen])
+    said = "The selected heads." if study.selected else f"No head is selected; the best on the {study.built} split."
+    table = Table(said, [_row(s) for s in chosen])
     return Section(
         f"{study.run.name}-heads",
         title,
@@ -36,7 +38,10 @@ def heads(study: Study) -> Section:
 def _shown(study: Study) -> str:
     """Which of the selected heads the report shows, where it is not all of them."""
     if not study.selected:
-        return " No head reaches the rule; the best one is shown all the same."
+        return (
+            f" No head of {len(study.scores)} is selected. {study.at}, the best of them on the {study.built} split, "
+            "is shown all the same, and nothing that follows says of it that it carries the feature."
+        )
     return (
         f" Of {len(study.selected)} selected heads the first {len(study.heads)} are shown."
         if len(study.heads) < len(study.selected)
@@ -47,7 +52,7 @@ def _shown(study: Study) -> str:
 def _map(study: Study, by: str) -> Figure:
     values = [v for s in study.scores if (v := getattr(s, by)) is not None]
     seen = (
-        f"Over {len(study.scores)} heads the median is {number(median(values))}, the largest {number(max(values))}; "
+        f"Over {len(study.scores)} heads the median is {number(median(values))}; "
         f"ringed: {study.at}, {_told(study.best, by)}."
     )
     return Figure(
@@ -62,7 +67,7 @@ def _intervals(study: Study, by: str) -> Figure:
     chosen = {(s.layer, s.head) for s in study.heads}
     there = sorted(
         (s for s in study.scores if getattr(s, by) is not None),
-        key=lambda s: ((s.layer, s.head) not in chosen, -getattr(s, by)),
+        key=lambda s: ((s.layer, s.head) not in chosen, -(getattr(s.choice, by) or 0.0)),
     )[:MOST]
     rows = [_estimate(s, by, "selected" if (s.layer, s.head) in chosen else "not selected") for s in there]
     seen = "; ".join(f"{head_name(s.layer, s.head)}: {_told(s, by)}" for s in study.heads) + "."
@@ -91,16 +96,18 @@ def _row(s: HeadScore) -> dict[str, str]:
         f"attention on positive keys ({split_name(s.judged_on)})": number(s.attention_positive),
         "on negative keys": number(s.attention_negative),
         "n": f"{s.n_queries:,}",
-        "chosen": analysis_heads.sentence(s),
+        "chosen": s.choice.sentence,
     }
 
 
 def _claims(study: Study, by: str) -> list[Claim]:
     n = f"{study.best.n_queries:,} {study.judged} prompts a head"
+    none = f"no head of {len(study.scores)} is selected; the best on the {study.built} split, "
     if by == "selectivity":
         measured = "; ".join(
             f"{head_name(s.layer, s.head)} {estimate(s.selectivity, s.selectivity_ci, 2)}" for s in study.heads
         )
+        measured = measured if study.selected else none + measured
         return [
             Claim(
                 "L1 top three heads by attention on queried items over all others",
@@ -115,11 +122,12 @@ def _claims(study: Study, by: str) -> list[Claim]:
     right = len(study.selected)
     measured = (
         f"{right} of {len(there)} heads, {estimate(right / len(there), wilson(right, len(there)))}; the best, "
-        f"{study.at}: {_told(study.best, by)}"
-    )
+        if study.selected
+        else none
+    ) + f"{study.at}: {_told(study.best, by)}"
     return [
         Claim(
-            f"L5 heads that pick the right box in {percent(analysis_heads.LEAST_ACCURACY)} or more",
+            f"L5 heads that pick the right box in {percent(LEAST_ACCURACY)} or more; chance {percent(there[0].chance)}",
             study.run.name,
             "9 heads (Llama-3.1-8B)",
             measured,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from qkstore.errors import ContrastError, RunError
@@ -15,6 +16,7 @@ from qkstore.report.ranks import binding_ranks, category_ranks, growths
 from qkstore.report.study import BOXES, LISTS, Study
 from qkstore.report.swaps import lived, swaps
 from qkstore.report.variations import dosed, queried, varied
+from qkstore.run.task import task
 from qkstore.store import Store
 from qkstore.store.overview import query_tokens
 
@@ -66,6 +68,7 @@ ABSENT = {
     LISTS: f"No run of lists was given, so L1–L4 are absent (the paper's Figures 6, 7 and 19). {MAKE}",
     BOXES: f"No run of boxes was given, so L5–L11 are absent (the paper's Figures 8–10, 16–18 and 20). {MAKE}",
 }
+BY_CHANCE = "best by chance"
 TITLES = {LISTS: "Categories", BOXES: "Binding"}
 INTRO = (
     (
@@ -111,9 +114,22 @@ def report(store: Store, names: Sequence[str], progress: Progress | None = None)
 def _section(study: Study, planned: Planned) -> Section:
     """A section, or why the run has none: too few prompts, or labels that it lacks."""
     try:
-        return planned.make(study)
+        made = planned.make(study)
     except (ContrastError, RunError) as error:
         return Section(f"{study.run.name}-{planned.name}", planned.absent, (f"This section is absent: {error}.",))
+    return made if study.selected or planned is HEADS else _unselected(study, made)
+
+
+def _unselected(study: Study, made: Section) -> Section:
+    """A section of a run that has no head of the kind, which says so above its figures and in its claims."""
+    warning = (
+        f"No head of this run is selected. These are figures of {study.at}, the best of {len(study.scores)} heads on "
+        f"the {study.built} split, where chance alone makes one best; they are evidence of no feature."
+    )
+    claims = tuple(
+        replace(c, measured=f"no head is selected; {study.at}, {BY_CHANCE}: {c.measured}") for c in made.claims
+    )
+    return replace(made, parts=(warning, *made.parts), claims=claims)
 
 
 def facts(study: Study) -> dict[str, str]:
@@ -125,7 +141,9 @@ def facts(study: Study) -> dict[str, str]:
             "SELECT split || ' ' || coalesce(variant, '') AS what, count(*) AS n FROM prompt GROUP BY 1 ORDER BY 1 DESC"
         ).to_pylist()
     }
+    found = task(run)
     return {
+        "the task": found.sentence if found else "The run does not say what the model answers.",
         "model": f"{run.model}, {run.architecture}",
         "task": str(run.task),
         "prompts": f"{run.n_prompts:,}: " + ", ".join(f"{what.strip()} {n:,}" for what, n in counts.items()),

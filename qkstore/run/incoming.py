@@ -123,21 +123,26 @@ class Incoming:
         q: np.ndarray,
         k: np.ndarray,
         logsumexp: np.ndarray,
+        answers: np.ndarray | None = None,
     ) -> None:
         """Spool one batch, atomically.
 
-        q: (layers, heads, n, d), k: (layers, kv_heads, m, d), logsumexp: (layers, heads, n). A batch of the same number
-        is replaced. Raises ModelError for NaN or Inf, StoreError where the disk is full.
+        q: (layers, heads, n, d), k: (layers, kv_heads, m, d), logsumexp: (layers, heads, n). answers: a row a prompt.
+        A batch of the same number is replaced. Raises ModelError for NaN or Inf, StoreError where the disk is full.
         """
         arrays = dict(zip(spool.PARTS, (query_rows, key_rows, q, k, logsumexp), strict=True))
         for name in ("q", "k", "logsumexp"):
             self._check_finite(batch, name, arrays[name])
         try:
-            spool.put(self.folder, batch, arrays)
+            spool.put(self.folder, batch, arrays, answers)
         except OSError as error:
             raise StoreError(
                 f"batch {batch} of run {self.run!r} was not written: {error.strerror}; the batches before it are kept"
             ) from None
+
+    def answers(self) -> np.ndarray | None:
+        """The answers of all spooled batches; None where none were put."""
+        return spool.answers(self.folder)
 
     def _check_finite(self, batch: int, name: str, array: np.ndarray) -> None:
         bad = ~np.isfinite(array)

@@ -14,6 +14,7 @@ import numpy as np
 from qkstore.files import whole
 
 PLAN = "plan.json"
+ANSWERS = "answers.npy"  # of a batch's prompts, where the model answered
 PARTS = {"query_rows": np.int32, "key_rows": np.int32, "q": np.float32, "k": np.float32, "logsumexp": np.float64}
 
 
@@ -33,14 +34,22 @@ def begun(folder: Path) -> dict:
     return json.loads((folder / PLAN).read_text()) if (folder / PLAN).is_file() else {}
 
 
-def put(folder: Path, batch: int, arrays: dict[str, np.ndarray]) -> None:
+def put(folder: Path, batch: int, arrays: dict[str, np.ndarray], answers: np.ndarray | None = None) -> None:
     """Write a batch, one array for each of PARTS, in the place of one of the same number; raises OSError."""
     target = folder / f"batch-{batch:06d}"
     with whole(target) as part:
         part.mkdir()
         for name, array in arrays.items():
             np.save(part / f"{name}.npy", np.ascontiguousarray(array, dtype=PARTS[name]))
+        if answers is not None:
+            np.save(part / ANSWERS, answers)
         shutil.rmtree(target, ignore_errors=True)  # a batch of this number that an earlier ingest left
+
+
+def answers(folder: Path) -> np.ndarray | None:
+    """What the batches hold of the model's answers, one row a prompt; None where they hold none."""
+    there = [path / ANSWERS for path in batches(folder).values() if (path / ANSWERS).is_file()]
+    return np.concatenate([np.load(path) for path in there]) if there else None
 
 
 def sweep(folder: Path) -> None:

@@ -9,6 +9,7 @@ import polars as pl
 from qkstore.contrast.builtin import features
 from qkstore.errors import StoreError
 from qkstore.run import Run
+from qkstore.run.task import task
 from qkstore.store.store import Store
 from qkstore.text import visible
 
@@ -44,6 +45,7 @@ def overview(store: Store) -> Overview:
         "model": pl.String,
         "task": pl.String,
         "prompts": pl.Int64,
+        "answers": pl.String,
         "query": pl.String,
         "layers": pl.Int64,
         "heads": pl.Int64,
@@ -58,6 +60,7 @@ def overview(store: Store) -> Overview:
             r.model,
             r.task,
             r.n_prompts,
+            answers(r),
             query_tokens(r),
             len(r.layers),
             r.n_heads,
@@ -79,6 +82,12 @@ def overview(store: Store) -> Overview:
         sum(len(r.layers) * (r.n_heads * r.n_queries + r.n_kv_heads * r.n_keys) for r in runs),
         len(saved),
     )
+
+
+def answers(run: Run) -> str:
+    """How the model does on the run's own task, such as 'answers 25 %, chance 11 %'; '' where the run does not say."""
+    found = task(run)
+    return found.short if found else ""
 
 
 def query_tokens(run: Run, most: int = 3) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import stores
@@ -12,6 +14,7 @@ from qkstore import contrast as qkstore_contrast
 from qkstore.analysis import attribution
 from qkstore.analysis import head as analysis_head
 from qkstore.analysis import swaps as analysis_swaps
+from qkstore.analysis.choice import Choice
 from qkstore.analysis.evidence import compare, null
 from qkstore.analysis.heads import HeadScore, best, heads, scored_by, summary, table
 from qkstore.contrast import pairs
@@ -36,12 +39,13 @@ def contrast(store, run, name):
 
 
 def head(layer: int, number: int, accuracy: float | None, norm: float = 1.0, dealt: float | None = 1.0) -> HeadScore:
-    return HeadScore(layer, number, accuracy, None, None, None, None, norm, dealt, None, 1, 10, "train", "test")
+    made = HeadScore(layer, number, accuracy, None, None, None, None, norm, dealt, None, 1, 10, "train", "test")
+    return replace(made, choice=Choice(accuracy, n=10))
 
 
 def test_the_best_head_is_the_one_that_carries_the_feature(store, run):
     top = best(heads(run, contrast(store, run, "order"), nulls=0))
-    assert (top.layer, top.head) in {(1, 0), (1, 1)}  # where the synthetic run reads the order
+    assert (top.layer, top.head) in {(1, 0), (1, 1), (1, 2)}  # where the synthetic run finds the right box
 
 
 def test_heads_without_accuracy_are_ranked_by_their_null_and_come_last():
@@ -51,7 +55,7 @@ def test_heads_without_accuracy_are_ranked_by_their_null_and_come_last():
     assert summary(scores).value == 4.0
     assert best([*scores, head(0, 2, 0.1)]).head == 2
     assert table([*scores, head(0, 2, 0.1)])["head"].to_list() == [2, 1, 0]
-    assert summary([head(0, 0, 0.5), head(0, 1, 0.51)]).n_good == 1
+    assert summary([head(0, 0, 0.5), head(0, 1, 0.51)]).n_selected == 0
 
 
 def test_a_head_without_a_null_has_no_strength():
@@ -75,7 +79,9 @@ def test_the_null_is_exceeded_where_the_feature_is_and_not_where_it_is_not(store
     assert carried.dealt
     assert noise.ratio < 1.3
     assert noise.p_value > 0.05
-    np.testing.assert_allclose(carried.norm, np.linalg.norm(analysis.covariance(run, order, 1, 0).delta))
+    np.testing.assert_allclose(carried.delta_norm, np.linalg.norm(analysis.covariance(run, order, 1, 0).delta))
+    centred = analysis.covariance(run, order.replace(centring="queries"), 1, 0).delta
+    np.testing.assert_allclose(carried.norm, np.linalg.norm(centred))
 
 
 def test_a_contrast_whose_queries_have_one_sign_has_no_null(store, run):
@@ -219,5 +225,6 @@ def test_the_null_is_of_the_contrasts_own_kind(tmp_path):
         )
         (score,) = [h for h in heads(run, asked, nulls=99) if (h.layer, h.head) == (1, 0)]
         found = null(run, asked, 1, 0)
-        assert (found.norm, found.p_value) == (score.delta_norm, score.p_value)
+        assert (found.norm, found.delta_norm) == (score.delta_centred, score.delta_norm)
+        assert (found.p_value, found.ratio) == (score.p_value, score.strength)
         assert abs(found.norm / found.ratio - score.delta_null) < 1e-9

@@ -118,22 +118,25 @@ def test_summed_weights_give_the_scripts_size(run, data):
 # -- the null ----------------------------------------------------------------------------------------------------
 
 
-def test_the_null_is_that_of_positives_dealt_among_each_querys_keys(run, data):
+def test_the_null_is_that_of_flipped_key_contrasts_of_centred_queries(run, data):
     rng = np.random.default_rng(7)
     for at in (PLANTED, NOISE):
-        q, k, _ = vectors(data, *at)
-        deals = np.eye(BOXES)[rng.integers(0, BOXES, (2000, TRAIN))]  # (deals, n, boxes)
-        signs = deals / TRAIN - (1 - deals) / TRAIN / (BOXES - 1)
-        norms = np.linalg.norm(np.einsum("snb,nd,nbe->sde", signs, q, k, optimize=True), axis=(1, 2))
+        q, k, place = vectors(data, *at)
+        x, c = q - q.mean(axis=0), np.array([delta(np.eye(1), k[i : i + 1], place[i : i + 1])[0] for i in range(TRAIN)])
+        signs = rng.choice([-1, 1], (50 * DEALS, TRAIN))
+        norms = np.linalg.norm(np.einsum("sn,nd,ne->sde", signs, x, c - c.mean(axis=0), optimize=True), axis=(1, 2))
         told = np.mean([evidence(run, ORDER, *at, seed=seed).null for seed in range(40)])
-        assert told == pytest.approx(np.quantile(norms, 0.95), rel=0.025), "of 39 deals, in the mean over seeds"
-        assert told > np.quantile(norms, 0.9), "of 39 deals, in the mean over seeds"
+        norms = norms.reshape(50, DEALS) / np.sqrt(TRAIN * (TRAIN - 1))
+        assert told == pytest.approx(np.quantile(norms, 0.95, axis=1).mean(), rel=0.025), "in the mean over seeds"
+        assert told > np.quantile(norms, 0.9)
+        observed = evidence(run, ORDER, *at).signs.observed
+        assert observed == pytest.approx(np.linalg.norm(delta(x, k, place)), rel=1e-6)
 
 
 def test_a_planted_head_has_the_least_p_and_noise_heads_any(run):
     planted = evidence(run, ORDER, *PLANTED)
     assert planted.p_value == 1 / (DEALS + 1)
-    assert planted.strength == planted.moments.norm.value / planted.null > 3
+    assert planted.strength == planted.signs.observed / planted.null > 3
     others = [evidence(run, ORDER, 0, h).p_value for h in range(4)]
     assert max(others) > 0.1
     assert all(1 / (DEALS + 1) <= p <= 1 for p in others)
@@ -146,7 +149,7 @@ def test_a_planted_head_has_the_least_p_and_noise_heads_any(run):
 def test_keys_of_one_sign_a_query_have_no_null(run):
     single = ORDER.replace(where=f"{ORDER.where} and ((q.prompt_id % 3 = 0) = (k.order_id = q.queried_order))")
     found = evidence(run, single, *PLANTED)
-    assert found.null is found.p_value is found.strength is None
+    assert found.signs is found.null is found.p_value is found.strength is None
     assert found.moments.norm.value > 0
     assert found.rank is not None
 

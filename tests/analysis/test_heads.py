@@ -180,14 +180,15 @@ def test_centring_and_weighting_reach_every_head(store):
     assert not np.allclose(plain, summed, rtol=1e-3)
 
 
-def test_the_centred_null_is_of_centred_queries(store):
-    """A query mean that all share makes an uncentred null large, and leaves a centred one as it is."""
+def test_the_null_is_of_centred_queries_whatever_the_contrasts_centring(store):
+    """Its statistic too: the strength of a head does not depend on the mean query, though ‖ΔC‖ does."""
     run = store.run("plain")
-    plain, centred = (
-        {(h.layer, h.head): h.delta_null for h in heads(run, c, nulls=9)}
-        for c in (ORDER, ORDER.replace(centring="queries"))
-    )
-    assert all(centred[at] != pytest.approx(plain[at], rel=1e-6) for at in plain)
+    plain, centred = (heads(run, c, nulls=9) for c in (ORDER, ORDER.replace(centring="queries")))
+    for one, other in zip(plain, centred, strict=True):
+        assert (one.delta_null, one.p_value) == (other.delta_null, other.p_value)
+        assert one.delta_centred == other.delta_centred == pytest.approx(other.delta_norm, rel=1e-9)
+        assert one.strength == one.delta_centred / one.delta_null
+    assert all(h.delta_norm != pytest.approx(h.delta_centred, rel=1e-6) for h in plain)
 
 
 def test_the_rank_is_that_of_the_heads_covariance(store):

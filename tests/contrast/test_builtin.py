@@ -123,6 +123,7 @@ RULES = {
     "order-centred": order,
     "authors/order": order,
     "lexical": lexical,
+    "lexical-centred": lexical,
     "authors/lexical": authors_lexical,
     "reflexive": reflexive,
 }
@@ -210,7 +211,7 @@ def test_weighting_and_centring_are_what_sets_the_variants_apart(store):
     run = store.run("ent")
     kinds = {name: (c.weighting, c.centring) for name, (c, *_) in store.features(run).items()}
     assert kinds["order"] == kinds["lexical"] == kinds["authors/lexical"] == ("pair", "none")
-    assert kinds["order-centred"] == ("pair", "queries")
+    assert kinds["order-centred"] == kinds["lexical-centred"] == ("pair", "queries")
     assert kinds["authors/order"] == ("query", "none")
     assert {
         c.weighting

@@ -244,10 +244,10 @@ def test_control_one_bit_of_one_batch_would_be_seen(tmp_path, small, monkeypatch
     assert all(np.allclose(x, y, atol=1e-5) for x, y in zip(vectors(a).values(), vectors(b).values(), strict=True))
     put = Incoming.put
 
-    def nudged(incoming, batch, query_rows, key_rows, q, k, logsumexp):
+    def nudged(incoming, batch, query_rows, key_rows, q, k, logsumexp, **more):
         if batch == 2:
             q[0, 0, 0, 0] = np.nextafter(q[0, 0, 0, 0], np.float32(np.inf))
-        put(incoming, batch, query_rows, key_rows, q, k, logsumexp)
+        put(incoming, batch, query_rows, key_rows, q, k, logsumexp, **more)
 
     monkeypatch.setattr(Incoming, "put", nudged)
     c = job.ingest(tmp_path / "c", "a", small, BOXES, Options(batch_size=6), task="boxes")

@@ -129,22 +129,6 @@ def test_the_encoders_query_is_the_categorys_name():
         assert items == [(listed.text[s.start : s.end], s.labels) for s in listed.spans if s.role == "item"]
 
 
-def test_the_family_p_bounds_false_findings_and_finds_what_is_there():
-    """Of 200 families of 72 heads without a feature about 5 % have any finding.
-
-    Where each head is counted alone, nearly all families have one.
-    """
-    rng, any_found, naive = np.random.default_rng(0), 0, 0
-    for _ in range(200):
-        null, observed = 10 + rng.normal(size=(72, 99)), 10 + rng.normal(size=72)
-        any_found += (encoder.family_p(observed, null) <= 0.05).any()
-        naive += (((null >= observed[:, None]).sum(axis=1) + 1) / 100 <= 0.05).any()
-    assert any_found / 200 <= 0.1
-    assert naive / 200 > 0.8
-    observed[3] = 20
-    assert encoder.family_p(observed, null)[3] == 1 / 100
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A BERT of random weights: names and items are related by nothing but chance."""
@@ -196,15 +180,6 @@ def test_a_planted_category_is_found(run):
         p = encoder.tested(Planted(), split, 199).p
         assert p[1 * run.n_heads + 2] == 1 / 200
         assert (np.delete(p, 1 * run.n_heads + 2) <= 0.05).sum() <= 1
-
-
-def test_the_gain_is_of_own_words_beyond_what_name_and_word_have_everywhere():
-    logit, own = np.zeros((3, 6)), np.array([0, 0, 1, 1, 2, 2])
-    logit += np.array([5.0, 0, -5])[:, None] + np.arange(6)  # loud names and loud words
-    assert encoder.gain(logit, own) == pytest.approx(0)
-    logit[own, np.arange(6)] += 3
-    assert encoder.gain(logit, own) == pytest.approx(2)
-    assert encoder.gain(logit, own[::-1]) < 0.5
 
 
 def test_the_tables_are_of_every_head_and_name_their_prompts(run, found):

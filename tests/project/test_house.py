@@ -14,7 +14,7 @@ import pytest
 from conftest import ROOT
 
 # Bottom to top; rooms of one line know nothing of each other, but for the files of the front room.
-FRONT = tuple("covariance subspace rank interval score intervention attribution projection interaction".split())
+FRONT = tuple("covariance null subspace rank interval score intervention attribution projection interaction".split())
 ORDER = (
     ("errors", "text", "files"),
     (*FRONT, "sql"),

@@ -11,6 +11,7 @@ import synthetic
 
 import qkstore
 from qkstore import analysis
+from qkstore.analysis.choice import Choice
 from qkstore.interval import wilson
 from qkstore.report import attribution, heads, ranks, swaps
 from qkstore.report import report as whole
@@ -53,7 +54,7 @@ def scored(study: Study, accuracies) -> Study:
     """The same with one head an accuracy, each chosen on train."""
     made = Study(study.store, study.run)
     made.scores = [
-        dataclasses.replace(study.scores[0], layer=0, head=i, built_accuracy=a, accuracy=a)
+        dataclasses.replace(study.scores[0], layer=0, head=i, choice=Choice(a, 0.11, 1e-9, n=100), accuracy=a)
         for i, a in enumerate(accuracies)
     ]
     return made
@@ -75,15 +76,15 @@ def test_without_a_selected_head_the_best_is_shown_all_the_same(boxes):
     assert none.selected == []
     assert [s.head for s in none.heads] == [1]
     section = heads.heads(none)
-    assert "No head reaches the rule" in section.parts[0]
-    assert section.claims[0].measured.startswith("0 of 3 heads, 0.000 [0.000,")
+    assert "No head of 3 is selected" in section.parts[0]
+    assert section.claims[0].measured.startswith("no head of 3 is selected; the best on the train split, ")
 
 
 def test_kinds_and_rules_are_those_of_the_run(boxes, lists):
     assert (boxes.kind, boxes.contrast.name, set(boxes.features)) == ("boxes", "order", {"order", "lexical"})
     assert (lists.kind, lists.contrast.name, set(lists.features)) == ("lists", "category", {"3 categories"})
     assert (lists.best.layer, lists.best.head) == (1, 1), "the planted head"
-    assert len(lists.heads) == 3, "the top three"
+    assert len(lists.heads) == 1, "of at most three, those that chance does not give"
     assert (boxes.best.layer, boxes.built, boxes.judged) == (1, "train", "test")
 
 

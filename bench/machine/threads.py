@@ -1,6 +1,6 @@
 """What an ingest costs on a busy machine, by how torch's threads wait for work.
 
-    python bench/threads.py [--prompts 400] [--rounds 3] [--write]
+    python bench/machine/threads.py [--prompts 400] [--rounds 3] [--write]
 
 As many processes as there are processors compute without end; beside them `python -m ingest model` stores boxes prompts
 through a small Llama of random weights, once with torch's own threads, which wait for work in a loop, once as the
@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 import transformers as tf
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from bench.page import write

@@ -1,6 +1,6 @@
 """The same ingest on a GPU and on the CPU: by how much vectors and live swaps differ, and prompts a second.
 
-    python bench/device.py [--model FOLDER_OR_FILE.gguf] [--device cuda] [--n 100] [--timed 1000] [--write]
+    python bench/machine/device.py [--model FOLDER_OR_FILE.gguf] [--device cuda] [--n 100] [--timed 1000] [--write]
 
 Float32 on both: the largest difference of q, k and log-sum-exp, relative to the root mean square of their layer, beside
 the floor of the same ingest on the CPU with one prompt a batch, and the control of the next prompt's vectors. Then live
@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import qkstore

@@ -1,0 +1,106 @@
+"""The choice of heads: what a head does on the prompts that choose, and whether that is clear of chance.
+
+Heads are chosen on train prompts alone, in which every word is asked for alike, and judged on test prompts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from qkstore.analysis.head import Head, HeadData, Rows
+from qkstore.contrast import Contrast, builtin, labels
+from qkstore.errors import ContrastError
+from qkstore.run import Run
+from qkstore.score import Score
+from qkstore.text import number, percent, split_name
+
+LEVEL = 0.05  # of all heads that were looked at together
+LEAST_QUERIES = 20  # fewer choose nothing
+LEAST_ATTENTION = 0.05  # on the contrast's keys, positive and negative together
+LEAST_ACCURACY = 0.3  # accuracy of a binding head, section 5.2
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What one head does on the n queries that choose heads.
+
+    accuracy, chance, accuracy_p, selectivity, attention_p: see qkstore.score.Score; the p-values count each word that
+    is asked for once. attention: on all the contrast's keys together. contrast: the one whose pairs these are.
+    """
+
+    accuracy: float | None = None
+    chance: float | None = None
+    accuracy_p: float | None = None
+    selectivity: float | None = None
+    attention_p: float | None = None
+    attention: float | None = None
+    n: int = 0
+    split: str | None = None
+    contrast: str = ""
+
+    @classmethod
+    def of(cls, score: Score, rows: Rows) -> Choice:
+        return cls(
+            score.accuracy,
+            score.chance,
+            score.accuracy_p,
+            score.selectivity,
+            score.attention_p,
+            score.mass,
+            score.n,
+            rows.split,
+            rows.contrast.name,
+        )
+
+    def binds(self, n_heads: int, least: float = LEAST_ACCURACY) -> bool:
+        """Whether the largest logit is on a positive key in `least` of the queries or more, which chance does not give.
+
+        n_heads: how many heads were looked at (Bonferroni).
+        """
+        return self._seen() and (self.accuracy or 0.0) >= least and _clear(self.accuracy_p, n_heads)
+
+    def filters(self, n_heads: int) -> bool:
+        """Whether a positive key has more attention than a negative one, by more than chance gives."""
+        return self._seen() and self.selectivity is not None and _clear(self.attention_p, n_heads)
+
+    def _seen(self) -> bool:
+        return self.n >= LEAST_QUERIES and (self.attention is None or self.attention >= LEAST_ATTENTION)
+
+    @property
+    def sentence(self) -> str:
+        """What the choice rested on."""
+        if not self.n:
+            return f"by its ΔC: no accuracy on the {split_name(self.split)} split"
+        ratio = "no ratio" if self.selectivity is None else f"selectivity {number(self.selectivity, 2)}"
+        share = f"accuracy {percent(self.accuracy)} (chance {percent(self.chance)})"
+        seen = "" if self.attention is None else f", {percent(self.attention)} of its attention on these keys"
+        return f"by {ratio}, {share}{seen}; n = {self.n:,}, {split_name(self.split)} split"
+
+
+def _clear(p: float | None, n_heads: int) -> bool:
+    return p is not None and p * n_heads <= LEVEL
+
+
+class Chooser:
+    """The pairs that choose heads for a contrast on one split, and the word that each of their queries asks for."""
+
+    def __init__(self, run: Run, contrast: Contrast, split: str | None):
+        self.rows = _rows(run, contrast, split)
+        asked = run.labels("q", [labels(run, self.rows.contrast)[0]], self.rows.query).column(0)
+        self.groups = np.unique(np.array([str(each) for each in asked.to_pylist()]), return_inverse=True)[1]
+
+    def read(self, head: Head, k: np.ndarray | None = None) -> HeadData:
+        return self.rows.read(head, k)
+
+
+def _rows(run: Run, contrast: Contrast, split: str | None) -> Rows:
+    """Those of the right box in base prompts, for a binding contrast of a run that has such prompts; else its own."""
+    chosen = builtin.chooser(contrast)
+    if chosen is not contrast:
+        try:
+            return Rows.of(run, chosen, split)
+        except ContrastError:  # a run without base prompts of this split
+            pass
+    return Rows.of(run, contrast, split)
