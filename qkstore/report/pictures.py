@@ -7,7 +7,7 @@ from qkstore.analysis.claim import Claim
 from qkstore.analysis.points import Cloud, Match, cloud, matches
 from qkstore.report.document import Figure, Section
 from qkstore.report.study import Study
-from qkstore.text import estimate
+from qkstore.text import estimate, number
 
 LABELS = {"order": ("queried_order", "order_id"), "lexical": ("queried_entity", "entity")}
 
@@ -25,19 +25,16 @@ def binding_pictures(study: Study) -> Section:
     claims = []
     for name, (q_label, k_label) in LABELS.items():
         points = cloud(study.run, study.named[name], study.best.layer, study.best.head, q_label, k_label)
-        inside, outside = matches(points), matches(points, raw=True)
+        found = matches(points)
         for method, of in (("pca", "Figure 8"), ("umap", "Figure 8"), ("raw", "Figure 17")):
             drawn = points.draw(method)
             projected = f"{method.upper()} in its subspace of rank {points.rank}"
             title = f"{name.capitalize()}: {'PCA without projecting' if method == 'raw' else projected}, {study.at}"
-            seen = (
-                f"In all dimensions, {_matched(outside)}" if method == "raw" else f"In the subspace, {_matched(inside)}"
-            )
             parts.append(
                 Figure(
                     f"{study.run.name}-pictures-{name}-{method}",
                     title,
-                    f"{seen}.",
+                    f"{_matched(found)}.",
                     charts.point_pairs(
                         drawn.table, charts.axes(method, drawn.explained), f"{q_label} / {k_label}", size=330
                     ),
@@ -50,8 +47,8 @@ def binding_pictures(study: Study) -> Section:
                 f"L8 {name}: clusters, queries aligned with keys",
                 f"{study.run.name}, {study.at}",
                 "clear clusters and alignment (by eye)",
-                f"{_matched(inside)}; without projecting {estimate(outside['query'].share, outside['query'].ci)}",
-                f"{inside['query'].n:,} queries, {inside['key'].n:,} keys",
+                _matched(found),
+                f"{found['query'].n:,} queries, {found['key'].n:,} keys",
                 authors="as the text",
             )
         )
@@ -59,10 +56,17 @@ def binding_pictures(study: Study) -> Section:
 
 
 def _matched(sides: dict[str, Match]) -> str:
-    q, k = sides["query"], sides["key"]
+    q, k = _side(sides["query"], "queries"), _side(sides["key"], "keys")
+    return f"Nearest to their own group lie {q}, and {k}; points without any order: 1 in {sides['key'].groups}"
+
+
+def _side(m: Match, what: str) -> str:
+    """The share in the subspace, beside what any subspace of its rank and what the whole space give."""
+    mean, least, most = m.at_random
     return (
-        f"{estimate(q.share, q.ci)} of {q.n:,} queries and {estimate(k.share, k.ci)} of {k.n:,} keys "
-        f"lie nearest to their own group; chance is 1 in {k.groups}"
+        f"{estimate(m.share, m.ci)} of {m.n:,} {what} "
+        f"(in random subspaces of that rank {number(mean, 2)}, {number(least, 2)}–{number(most, 2)}; "
+        f"in all dimensions {number(m.raw, 2)})"
     )
 
 
@@ -86,11 +90,8 @@ def category_pictures(study: Study) -> Section:
 
 def _category_figures(study: Study, points: Cloud, n: int, few: bool) -> tuple[list[Figure], Claim]:
     sides = matches(points)
-    told = {
-        side: f"{estimate(m.share, m.ci)} of {m.n:,} {'queries' if side == 'query' else 'keys'}"
-        for side, m in sides.items()
-    }
-    chance = f"chance is 1 in {sides['key'].groups}"
+    told = {side: _side(m, "queries" if side == "query" else "keys") for side, m in sides.items()}
+    chance = f"points without any order: 1 in {sides['key'].groups}"
     figures = []
     for queries in (True, False):
         drawn = points.draw("pca", queries)

@@ -58,6 +58,27 @@ def test_planted_queries_lie_with_their_keys_and_others_do_not(store):
     assert noise["query"].ci[0] < 0.35, "the control is near chance"
 
 
+def test_a_match_stands_beside_what_any_subspace_gives():
+    """Keys of groups that fill the whole space lie together in every subspace: the share alone says nothing of it."""
+    rng = np.random.default_rng(1)
+    group, prompt = rng.integers(0, 8, 480), np.arange(480)
+    centres = rng.normal(size=(8, 16)) * 2
+    vectors = centres[group] + rng.normal(size=(480, 16))
+    side = Side(vectors, vectors[:, :6], group.astype(str), prompt, prompt.astype(str))
+    spread = matches(Cloud(side, side, 6, None))["key"]
+    assert spread.share > 0.5 > 1 / spread.groups
+    mean, least, most = spread.at_random
+    assert least <= mean <= most
+    assert spread.share - mean < 0.25, "no more than a random subspace gives"
+    assert spread.raw > spread.share
+    held = np.zeros((480, 16))
+    held[:, :6] = centres[group, :6]
+    alone = held + rng.normal(size=(480, 16))
+    side = Side(alone, alone[:, :6], group.astype(str), prompt, prompt.astype(str))
+    planted = matches(Cloud(side, side, 6, None))["key"]
+    assert planted.share > planted.at_random[2] + 0.1, "a subspace of its own holds more than any random one"
+
+
 def test_a_query_is_judged_by_keys_of_other_prompts():
     rng = np.random.default_rng(0)
     prompt = np.arange(400)
@@ -79,7 +100,7 @@ def test_matches_are_those_of_a_loop(store):
     """
     found = points(store, 1)
     for raw in (False, True):
-        said = matches(found, raw)
+        said = matches(found)
         key = found.key.vectors if raw else found.key.coordinates
 
         def apart(side):
@@ -104,7 +125,8 @@ def test_matches_are_those_of_a_loop(store):
                     for c in centre - centre.mean(axis=0)
                 ]
                 right += groups[int(np.argmax(cosines))] == side.group[i]
-            assert (said[name].share, said[name].n, said[name].groups) == (
+            share = said[name].raw if raw else said[name].share
+            assert (share, said[name].n, said[name].groups) == (
                 pytest.approx(right / len(rows)),
                 len(rows),
                 len(groups),
