@@ -141,12 +141,13 @@ def moments(x: np.ndarray, c: np.ndarray, seed: int = 0, parts: int = PARTS) -> 
         ]
     )
     half = student(len(deal)) * np.sqrt((len(deal) - 1) * left.var(axis=0))
-    return Moments(*(_estimate(v, h, least) for v, h, least in zip(whole, half, (0, 0, -np.inf, -np.inf))))
+    ranges = (0, np.inf), (0, x.shape[1]), (-np.inf, np.inf), (-np.inf, 1)
+    return Moments(*(_estimate(v, h, *of) for v, h, of in zip(whole, half, ranges)))
 
 
-def _estimate(value: float, half: float, least: float) -> Estimate:
-    """value ± half, of a statistic that is at least `least`."""
-    return Estimate(float(value), float(max(least, value - half)), float(value + half))
+def _estimate(value: float, half: float, least: float, most: float) -> Estimate:
+    """value ± half, of a statistic that is within `least` and `most`."""
+    return Estimate(float(value), float(max(least, value - half)), float(min(most, value + half)))
 
 
 def _statistics(delta: np.ndarray, q_mean: np.ndarray, difference: np.ndarray) -> np.ndarray:

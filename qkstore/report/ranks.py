@@ -10,7 +10,8 @@ from qkstore.analysis.claim import Claim
 from qkstore.analysis.evidence import Evidence, Growth, growth
 from qkstore.analysis.heads import HeadScore
 from qkstore.contrast.builtin import authors_category
-from qkstore.interval import margin, wilson
+from qkstore.errors import ContrastError
+from qkstore.interval import PARTS, margin, wilson
 from qkstore.rank import Rank
 from qkstore.report.document import Figure, Section, Table
 from qkstore.report.pictures import LABELS
@@ -58,8 +59,19 @@ def binding_ranks(study: Study) -> Section:
     return Section(f"{study.run.name}-ranks", "Ranks of order and lexical (L6, L7)", (note, figure, table), claims)
 
 
+def _few(e: Evidence) -> str | None:
+    """What stands in place of a figure of too few queries: fewer than the jackknife has parts tell no interval."""
+    return f"too few (n{SPACE}={SPACE}{e.n})" if e.n < PARTS else None
+
+
+def _energy_rank(e: Evidence) -> str:
+    return _few(e) or estimate(e.moments.rank.value, e.moments.rank.interval, 0)
+
+
 def _rank_points(name: str, e: Evidence) -> list[dict]:
-    """The three ranks; the two that are tested have no interval, and are left out where there are too few queries."""
+    """The three ranks; the two that are tested have no interval. None of them where there are too few queries."""
+    if _few(e):
+        return []
     m = e.moments.rank
     points = [{"name": name, "group": "99 % of ‖ΔC‖²", "value": m.value, "low": m.low, "high": m.high}]
     for group, value in (
@@ -75,20 +87,22 @@ def _tested(rank: Rank | None, kind: str) -> str:
 
 
 def _three_ranks(e: Evidence) -> str:
+    if few := _few(e):
+        return few
     tests = f"statistical {_tested(e.rank, 'statistical')}, cross-validated {_tested(e.rank, 'cross_validated')}"
-    return f"{estimate(e.moments.rank.value, e.moments.rank.interval, 0)} by energy, {tests}, n = {e.n:,}"
+    return f"{_energy_rank(e)} by energy, {tests}, n = {e.n:,}"
 
 
 def _evidence(e: Evidence) -> dict[str, str]:
     m = e.moments
     return {
-        "rank, 99 %": estimate(m.rank.value, m.rank.interval, 0),
+        "rank, 99 %": _energy_rank(e),
         "statistical": _tested(e.rank, "statistical"),
         "cross-validated": _tested(e.rank, "cross_validated"),
         "‖ΔC‖": sized(m.norm.value, m.norm.interval),
         "null, 95 %": "–" if e.null is None else f"{size(e.null)} (p{SPACE}={SPACE}{number(e.p_value)})",
         "‖ΔC‖ ÷ null": number(e.strength, 1),
-        "logit gap": estimate(*e.gap, 2),
+        "logit gap": _few(e) or estimate(*e.gap, 2),
         "queries": f"{e.n:,}",
     }
 
@@ -98,8 +112,7 @@ def _binding_claim(study: Study, h: HeadScore, name: str) -> Claim:
     twin = f"authors/{name}"
     authors = "–"
     if twin in study.named:
-        m = study.evidence(twin, h).moments.rank
-        authors = estimate(m.value, m.interval, 0)
+        authors = _energy_rank(study.evidence(twin, h))
     return Claim(
         f"{'L6' if name == 'order' else 'L7'} rank of {name}",
         f"{study.run.name}, {head_name(h.layer, h.head)}",
@@ -180,26 +193,29 @@ def category_ranks(study: Study) -> Section:
     rows = [
         {
             "category": name,
-            "rank, 99 %": estimate(e.moments.rank.value, e.moments.rank.interval, 0),
+            "rank, 99 %": _energy_rank(e),
             "statistical": _tested(e.rank, "statistical"),
             "cross-validated": _tested(e.rank, "cross_validated"),
             "‖ΔC‖": sized(e.moments.norm.value, e.moments.norm.interval),
             "null, 95 %": "–" if e.null is None else size(e.null),
-            "mean query explains": estimate(e.moments.mean_query.value, e.moments.mean_query.interval, 5),
+            "mean query explains": _few(e) or estimate(e.moments.mean_query.value, e.moments.mean_query.interval, 5),
             "queries": f"{e.n:,}",
         }
         for name, e in evidence.items()
     ]
-    share = [e.moments.mean_query for e in evidence.values()]
+    there = {name: e.moments.mean_query for name, e in evidence.items() if not _few(e)}
+    if not there:
+        raise ContrastError(f"no category has {PARTS} queries on the {study.built} split, which its rank needs")
+    share = list(there.values())
     least = min(share, key=lambda s: s.value)
     seen = (
         f"At {study.at} the mean query explains {spread([s.value for s in share], 5)} "
-        f"of ‖ΔC‖² over {len(share)} categories (the least: {estimate(least.value, least.interval, 5)}); "
+        f"of ‖ΔC‖² over {len(share)} of {len(evidence)} categories with {PARTS} queries or more "
+        f"(the least: {estimate(least.value, least.interval, 5)}); "
         f"n = {spread([e.n for e in evidence.values()], 0)} queries a category."
     )
     points = [
-        {"name": name, "group": "share", "value": s.value, "low": s.low, "high": s.high}
-        for name, s in zip(evidence, share)
+        {"name": name, "group": "share", "value": s.value, "low": s.low, "high": s.high} for name, s in there.items()
     ]
     figure = Figure(
         f"{study.run.name}-ranks-share",
@@ -215,12 +231,13 @@ def category_ranks(study: Study) -> Section:
 
 
 def _category_claim(study: Study, h: HeadScore) -> Claim:
-    evidence = [study.evidence(c.name, h) for c in study.categories.values()]
+    every = [study.evidence(c.name, h) for c in study.categories.values()]
+    evidence = [e for e in every if not _few(e)]
     ones, n = sum(e.moments.rank.value == 1 for e in evidence), len(evidence)
     least = min((e.moments.mean_query for e in evidence), key=lambda share: share.value)
     summed = [covariance(study.run, authors_category(name), h.layer, h.head).subspace.rank for name in study.categories]
-    alike = sum(r == 1 for r in summed)
-    authors = f"summed: {alike} of {n} of rank 1, share {estimate(alike / n, wilson(alike, n))}"
+    alike, total = sum(r == 1 for r in summed), len(summed)
+    authors = f"summed: {alike} of {total} of rank 1, share {estimate(alike / total, wilson(alike, total))}"
     measured = (
         f"{ones} of {n} of rank 1, share {estimate(ones / n, wilson(ones, n))}; "
         f"the mean query explains {estimate(least.value, least.interval, 5)} of ‖ΔC‖² at least"
@@ -230,6 +247,6 @@ def _category_claim(study: Study, h: HeadScore) -> Claim:
         f"{study.run.name}, {head_name(h.layer, h.head)}",
         "each rank 1",
         measured,
-        f"{n} categories, {spread([e.n for e in evidence], 0)} queries each",
+        f"{n} of {len(every)} categories, {spread([e.n for e in evidence], 0)} queries each",
         authors,
     )

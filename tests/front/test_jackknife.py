@@ -60,6 +60,17 @@ def test_sizes_are_not_below_zero_though_their_interval_be_wider_than_they_are()
     assert found.trace.low < 2 * found.trace.value < 0, "a gap may have any sign"
 
 
+def test_no_interval_leaves_the_range_of_what_it_is_of():
+    """A share of 1 at most and a rank of d at most, also of few queries with a large shared mean."""
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        x, c = rng.normal(size=(6, 3)) + 5, rng.normal(size=(6, 3)) + 2
+        found = moments(x, c)
+        assert found.mean_query.high <= 1
+        assert 0 <= found.rank.low <= found.rank.high <= 3
+        assert all(e.low <= e.value <= e.high for e in (found.norm, found.rank, found.trace, found.mean_query))
+
+
 def test_the_order_of_queries_does_not_matter_to_values_and_scale_does_as_it_must():
     x, c = sample(300, 5)
     order = np.random.default_rng(0).permutation(300)

@@ -17,7 +17,7 @@ from qkstore.report import attribution, heads, ranks, swaps
 from qkstore.report import report as whole
 from qkstore.report.document import Figure, Table
 from qkstore.report.study import MOST_HEADS, Study
-from qkstore.text import estimate, number
+from qkstore.text import SPACE, estimate, number
 
 ABSENT = "section is absent"
 
@@ -211,14 +211,17 @@ def test_ranks_of_binding_have_a_row_a_head_and_contrast_with_n(boxes):
     assert [p["value"] for p in points if p["name"] == "order" and p["group"].startswith("99")] == [rank]
 
 
-def test_too_few_queries_leave_the_tested_ranks_out_with_a_dash(boxes):
+def test_too_few_queries_are_told_in_place_of_a_figure(boxes):
     made = Study(boxes.store, boxes.run)
     few = boxes.one("order").replace(where=f"({boxes.one('order').where}) and (q.split = 'test' or q.prompt_id < 24)")
     made.named, made.scores = boxes.named | {"order": (few,)}, boxes.scores
     section = ranks.binding_ranks(made)
     rows = [row for p in section.parts if isinstance(p, Table) for row in p.rows if row["contrast"] == "order"]
     assert {(row["statistical"], row["cross-validated"], row["queries"]) for row in rows} == {("–", "–", "6")}
-    assert [p["group"] for p in drawn(figures(section)["ranks-best"]) if p["name"] == "order"] == ["99 % of ‖ΔC‖²"]
+    few = f"too few (n{SPACE}={SPACE}6)"
+    assert {(row["rank, 99 %"], row["logit gap"]) for row in rows} == {(few, few)}
+    assert "order" not in {p["name"] for p in drawn(figures(section)["ranks-best"])}
+    assert section.claims[0].measured == few, "not 'rank 1 [1, 1]'"
 
 
 def test_ranks_of_categories_have_a_row_each_with_their_queries(lists):
@@ -237,7 +240,7 @@ def test_ranks_of_categories_have_a_row_each_with_their_queries(lists):
         for s in shares.values()
     )
     assert len(section.claims) == len(lists.heads)
-    assert all(c.n.startswith("3 categories, ") for c in section.claims)
+    assert all(c.n.startswith("3 of 3 categories, ") for c in section.claims)
 
 
 def test_facts_count_prompts_by_split_and_variant(boxes):
