@@ -39,6 +39,13 @@ def model(add: Add) -> None:
         "--question", choices=("ent", "ord", "both"), default="ent", help="how a boxes prompt names the box asked for"
     )
     sub.add_argument(
+        "--form",
+        choices=("question", "statement"),
+        default="question",
+        help="how a boxes prompt ends: 'Which box is the jam in? Answer: box', or 'The jam is in box', "
+        "which small models answer more often",
+    )
+    sub.add_argument(
         "--reflexive", action="store_true", help="boxes: also prompts whose queried pair has another box, a third more"
     )
     sub.add_argument("--seed", type=seed, default=0, help="of boxes and lists")
@@ -61,7 +68,8 @@ def _model(options: argparse.Namespace) -> None:
     prepare(options.threads)
     job.check_new(options.store, options.run)
     job.bytes_of(options.limit_memory)
-    prompts = task.of(options.task, options.n, options.n_test, options.question, options.seed, options.reflexive)
+    asked = options.question, options.seed, options.reflexive, options.form
+    prompts = task.of(options.task, options.n, options.n_test, *asked)
     loaded = model.load(options.model, options.dtype, options.device, answers=None)
     chosen = job.Options(
         options.layers,

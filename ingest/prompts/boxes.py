@@ -5,6 +5,10 @@
 Three kinds of question name the pair by its entity ('ent': "the jam"), by its place in the list ('ord': "the third"),
 or by both ('both': "the third jam"). The place is a word of the prompt: the demo model was never seen to look an
 entity's place up from the context.
+
+In the form of a statement the question is a sentence that waits for its last word, as small models are used to:
+
+    The jam is in box Z. The hat is in box O. … The jam is in box
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ from qkstore.errors import PromptError, near
 
 Question = Literal["ent", "ord", "both"]
 QUESTIONS: tuple[Question, ...] = get_args(Question)
+Form = Literal["question", "statement"]
+FORMS: tuple[Form, ...] = get_args(Form)
 
 # A pair's sentence: BEFORE entity BETWEEN box AFTER.
 BEFORE, BETWEEN, AFTER = "The", ("is", "in", "box"), "."
@@ -54,7 +60,13 @@ class Pairs:
 
 
 def build(
-    n: int, question: Question, seed: int, n_test: int = 1000, n_pairs: int = 9, reflexive: bool = False
+    n: int,
+    question: Question,
+    seed: int,
+    n_test: int = 1000,
+    n_pairs: int = 9,
+    reflexive: bool = False,
+    form: Form = "question",
 ) -> list[Prompt]:
     """Prompts of one kind of question, with every variant that the binding contrasts need.
 
@@ -64,24 +76,30 @@ def build(
     n_test: base prompts of the test split, of entities that no train prompt contains, each with its counterfactual.
     reflexive: in the end, for every base prompt, one whose queried pair has another box, which is then the answer. The
     prompts before them are the same with and without.
-    Raises PromptError for an unknown question, or for a number of pairs outside 2 … 9.
+    form: how the end is put; the pairs are those of the other form.
+    Raises PromptError for an unknown question or form, for a statement that names no entity, and for a number of pairs
+    outside 2 … 9.
     """
-    _check(n, question, n_test, n_pairs)
+    _check(n, question, n_test, n_pairs, form)
     rng = random.Random(f"boxes {question} {seed}")
     drawn = [
         (split, i, *_draw(rng, split, n_pairs))
         for split, count in zip(SPLITS, (n, n_test), strict=True)
         for i in range(count)
     ]
-    prompts = [p for base in drawn for p in _with_counterfactual(question, *base)]
+    prompts = [p for base in drawn for p in _with_counterfactual(question, form, *base)]
     fixed = tuple(rng.sample(entities("train"), n_pairs))
-    prompts += [_fixed(rng, question, fixed, i) for i in range(n)]
+    prompts += [_fixed(rng, question, form, fixed, i) for i in range(n)]
     if reflexive:
-        prompts += [_reflexive(rng, question, split, i, pairs) for split, i, pairs, _ in drawn]
+        prompts += [_reflexive(rng, question, form, split, i, pairs) for split, i, pairs, _ in drawn]
     return prompts
 
 
-def _check(n: int, question: str, n_test: int, n_pairs: int) -> None:
+def _check(n: int, question: str, n_test: int, n_pairs: int, form: str) -> None:
+    if form not in FORMS:
+        raise PromptError(f"no form {form!r}: {near(str(form), FORMS)}")
+    if form == "statement" and question == "ord":
+        raise PromptError("a statement names the entity: its form has the questions ent and both, not ord")
     if question not in QUESTIONS:
         raise PromptError(f"no question {question!r}: {near(str(question), QUESTIONS)}")
     if not 2 <= n_pairs <= len(ORDINALS):
@@ -96,7 +114,9 @@ def _draw(rng: random.Random, split: Split, n_pairs: int) -> tuple[Pairs, str]:
     return Pairs(tuple(drawn[:n_pairs]), tuple(rng.sample(BOXES, n_pairs)), rng.randrange(n_pairs)), drawn[-1]
 
 
-def _with_counterfactual(question: Question, split: Split, i: int, pairs: Pairs, other: str) -> list[Prompt]:
+def _with_counterfactual(
+    question: Question, form: Form, split: Split, i: int, pairs: Pairs, other: str
+) -> list[Prompt]:
     name = _base(question, split, i)
     variants = (
         (pairs, {"id": name, "variant": "base"}),
@@ -105,25 +125,26 @@ def _with_counterfactual(question: Question, split: Split, i: int, pairs: Pairs,
             {"id": f"{question}-{split}-counterfactual-{i}", "variant": "counterfactual", "counterfactual_of": name},
         ),
     )
-    return [prompt(p, question, split=split, **fields) for p, fields in variants]
+    return [prompt(p, question, form, split=split, **fields) for p, fields in variants]
 
 
 def _base(question: Question, split: Split, i: int) -> str:
     return f"{question}-{split}-base-{i}"
 
 
-def _fixed(rng: random.Random, question: Question, fixed: tuple[str, ...], i: int) -> Prompt:
+def _fixed(rng: random.Random, question: Question, form: Form, fixed: tuple[str, ...], i: int) -> Prompt:
     words = tuple(rng.sample(fixed, len(fixed)))
     queried = rng.randrange(len(fixed)) if question == "ord" else words.index(fixed[0])
     pairs = Pairs(words, tuple(rng.sample(BOXES, len(fixed))), queried)
-    return prompt(pairs, question, id=f"{question}-train-fixed-{i}", split="train", variant="fixed")
+    return prompt(pairs, question, form, id=f"{question}-train-fixed-{i}", split="train", variant="fixed")
 
 
-def _reflexive(rng: random.Random, question: Question, split: Split, i: int, pairs: Pairs) -> Prompt:
+def _reflexive(rng: random.Random, question: Question, form: Form, split: Split, i: int, pairs: Pairs) -> Prompt:
     box = rng.choice([b for b in BOXES if b not in pairs.boxes])
     return prompt(
         pairs.reboxed(box),
         question,
+        form,
         id=f"{question}-{split}-reflexive-{i}",
         split=split,
         variant="reflexive",
@@ -131,14 +152,15 @@ def _reflexive(rng: random.Random, question: Question, split: Split, i: int, pai
     )
 
 
-def prompt(pairs: Pairs, question: Question, **fields: str) -> Prompt:
-    """One prompt: a clause a pair, then the question, then the answer slot "box" whose next word is the box."""
+def prompt(pairs: Pairs, question: Question, form: Form = "question", **fields: str) -> Prompt:
+    """One prompt: a clause a pair, then its end, then the answer slot "box" whose next word is the box."""
     passage = Passage()
     for i, (entity, box) in enumerate(zip(pairs.entities, pairs.boxes, strict=True)):
         labels: dict[str, Label] = {"entity": entity, "order_id": i + 1}
         passage.say(BEFORE).mark(entity, "entity", **labels).say(*BETWEEN)
         passage.mark(box, "box", **labels, box=box, is_answer=i == pairs.queried).say(AFTER)
-    passage.say(*ask(question, pairs.entity, pairs.queried)).mark("box", "answer_slot")
+    end = ask if form == "question" else state
+    passage.say(*end(question, pairs.entity, pairs.queried)).mark("box", "answer_slot")
     return Prompt(
         text=passage.text,
         spans=tuple(passage.spans),
@@ -160,5 +182,14 @@ def clause(entity: str, box: str) -> list[str]:
 
 def ask(question: Question, entity: str, place: int) -> list[str]:
     """The words of a question up to, and without, its answer slot; `place` is the 0-based index in the list."""
-    named = {"ent": [entity], "ord": [ORDINALS[place]], "both": [ORDINALS[place], entity]}[question]
-    return ["Which", "box", "is", "the", *named, "in", "?", "Answer", ":"]
+    return ["Which", "box", "is", "the", *_named(question, entity, place), "in", "?", "Answer", ":"]
+
+
+def state(question: Question, entity: str, place: int) -> list[str]:
+    """The words of a statement up to, and without, its answer slot."""
+    return [BEFORE, *_named(question, entity, place), *BETWEEN[:-1]]
+
+
+def _named(question: Question, entity: str, place: int) -> list[str]:
+    """How the pair is named that is asked for; `place` is its 0-based index in the list."""
+    return {"ent": [entity], "ord": [ORDINALS[place]], "both": [ORDINALS[place], entity]}[question]

@@ -12,11 +12,11 @@ from qkstore.errors import PromptError, near
 
 Kind = Literal["boxes", "lists"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-TEMPLATES: dict[boxes.Question | Literal["lists"], str] = {
-    "ent": "The {entity} is in box {box}. … Which box is the {entity} in? Answer: box",
-    "ord": "The {entity} is in box {box}. … Which box is the {ordinal} in? Answer: box",
-    "both": "The {entity} is in box {box}. … Which box is the {ordinal} {entity} in? Answer: box",
-    "lists": "List: {item}, … . Find the {category}. Answer:",
+LISTS = "List: {item}, … . Find the {category}. Answer:"
+NAMED: dict[boxes.Question, str] = {"ent": "{entity}", "ord": "{ordinal}", "both": "{ordinal} {entity}"}
+ENDS: dict[boxes.Form, str] = {
+    "question": "Which box is the NAMED in? Answer: box",
+    "statement": "The NAMED is in box",
 }
 
 
@@ -35,19 +35,30 @@ class Task:
 
 
 def of(
-    name: Kind | str, n: int, n_test: int, question: boxes.Question | None, seed: int, reflexive: bool = False
+    name: Kind | str,
+    n: int,
+    n_test: int,
+    question: boxes.Question | None,
+    seed: int,
+    reflexive: bool = False,
+    form: boxes.Form = "question",
 ) -> Task:
     """The task of that name: one of KINDS with n train and n_test test prompts, or all of a JSONL file.
 
-    question, reflexive: of boxes alone, their kind of question, and whether they have reflexive counterfactuals too.
+    question, reflexive, form: of boxes alone, their kind of question, whether they have reflexive counterfactuals too,
+    and whether they end in a question or in a statement.
     Raises PromptError for a name that is neither, and for a file or number that cannot be used.
     """
     if name == "boxes":
-        return Task(
-            f"boxes {question}", boxes.build(n, question, seed, n_test, reflexive=reflexive), TEMPLATES[question], seed
-        )
+        made = boxes.build(n, question, seed, n_test, reflexive=reflexive, form=form)
+        named = f"boxes {question}" + (" statement" if form == "statement" else "")
+        return Task(named, made, _template(question, form), seed)
     if name == "lists":
-        return Task("lists", lists.build(n, seed, n_test), TEMPLATES["lists"], seed)
+        return Task("lists", lists.build(n, seed, n_test), LISTS, seed)
     if Path(name).suffix not in (".jsonl", ".json") and not Path(name).is_file():
         raise PromptError(f"no task {name!r}; {near(name, (*KINDS, 'FILE.jsonl'))}")
     return Task(Path(name).name, read_jsonl(name), "", None, built_in=False)
+
+
+def _template(question: boxes.Question, form: boxes.Form) -> str:
+    return f"The {{entity}} is in box {{box}}. … {ENDS[form].replace('NAMED', NAMED[question])}"
