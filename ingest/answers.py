@@ -14,7 +14,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from ingest.model.live import next_token
+from ingest.model.effect import next_token
 from ingest.prompts import Prompt
 from ingest.prompts.corpus import ANSWER_SLOT, Corpus
 from qkstore.errors import PromptError

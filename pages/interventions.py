@@ -14,6 +14,14 @@ from qkstore.text import split_name
 
 shell.enter()
 
+GAPS = analysis_swaps.GAPS | {
+    "gap_low": "Moves, low",
+    "gap_high": "Moves, high",
+    "beyond": "Beyond random",
+    "beyond_low": "Beyond, low",
+    "beyond_high": "Beyond, high",
+}
+MEASURES = {"attention": "Attention", "gap": "Logit gap"}
 SIDES: dict[Side, str] = {"keys": "Keys", "queries": "Queries"}
 SAID: dict[Side, str] = {
     "keys": " Closed form from the stored vectors: it equals a re-run of the model with the edit.",
@@ -44,14 +52,25 @@ panel.figures(
             panel.percent(baseline["delta_p"]),
             f"{baseline['bases']} bases of rank {baseline['rank']}",
         ),
-        ("Flip rate", panel.percent(moved["flip_rate"]), f"random {panel.percent(baseline['flip_rate'])}"),
+        (
+            "Logit gap moves",
+            panel.number(moved["gap_gain"], "+.2f"),
+            f"random {panel.number(baseline['gap_gain'], '+.2f')}; flip rate {panel.percent(moved['flip_rate'])}",
+        ),
         ("Queries", f"{swaps.n:,}", f"{swaps.split or 'all'} prompts"),
     ]
 )
 with st.container(border=True):
-    st.altair_chart(charts.swap_bars(rows, panel.dark()))
+    shown = state.segments(
+        "Show", "show", list(MEASURES), "attention", shown=MEASURES.get, label_visibility="collapsed"
+    )
+    bars = charts.gap_bars if shown == "gap" else charts.swap_bars
+    st.altair_chart(bars(rows, panel.dark()), key=f"swaps-{shown}")
+    for row in rows:
+        if row["beyond"]:
+            line(f"{analysis_swaps.sentence(row)}.")
     line(
-        "Mean attention before (pale) and after the swap with 95 % intervals, "
+        f"Mean {MEASURES[shown].lower()} before (pale) and after the swap with 95 % intervals, "
         f"over the same {swaps.n:,} queries of the {split_name(swaps.split)} split in every condition"
         + (f"; {swaps.hidden:,} more are left out, {analysis_swaps.left_out(side)}." if swaps.hidden else ".")
         + SAID[side]
@@ -90,7 +109,7 @@ st.dataframe(
     table,
     hide_index=True,
     placeholder=panel.MISSING,
-    column_order=["name", "rank", *analysis_swaps.TITLES, "gain_low", "gain_high"],
+    column_order=["name", "rank", *analysis_swaps.TITLES, "gain_low", "gain_high", *GAPS],
     column_config={
         "name": "Condition",
         "rank": "Rank",
@@ -98,6 +117,7 @@ st.dataframe(
             n: st.column_config.NumberColumn(t, format="percent")
             for n, t in (analysis_swaps.TITLES | {"gain_low": "Gain, low", "gain_high": "Gain, high"}).items()
         },
+        **{n: st.column_config.NumberColumn(t, format="%+.2f") for n, t in GAPS.items()},
     },
 )
 panel.csv(view, table, "swaps")

@@ -21,7 +21,17 @@ T = TypeVar("T")
 ROUNDING = float(np.finfo(np.float64).eps)  # relative error of a stored log-sum-exp
 UNSURE = 0.01  # relative error from which a swap counts as not known
 LEAST_BASES = 10  # random subspaces of a baseline: one alone tells nothing of their spread
-MEANS = ("original_before", "target_before", "original_after", "target_after", "delta_p")
+MEANS = (
+    "original_before",
+    "target_before",
+    "original_after",
+    "target_after",
+    "delta_p",
+    "gap_before",
+    "gap_after",
+    "gap_gain",
+)
+BEYOND = ("delta_p", "gap_gain")  # what is told of a feature's swap less random ones
 
 
 @dataclass(frozen=True)
@@ -30,7 +40,8 @@ class Swap:
 
     doubt: (n,) relative error of the values after, from rounding. The attention on all other keys is known only as what
     the two leave of the row. Where a float64 log-sum-exp does not resolve that rest and the swap lowers both keys, the
-    rest decides the result, and doubt is large.
+    rest decides the result, and doubt is large. gaps: (2, n) logit of the target less that of the original, before and
+    after; where only attention is known, it is the logarithm of their ratio, which is the same.
     """
 
     original_before: np.ndarray
@@ -38,6 +49,27 @@ class Swap:
     original_after: np.ndarray
     target_after: np.ndarray
     doubt: np.ndarray | float = 0.0
+    gaps: np.ndarray | None = None
+
+    @property
+    def gap_before(self) -> np.ndarray:
+        """(n,) logit of the target less that of the original."""
+        return _log_ratio(self.target_before, self.original_before) if self.gaps is None else self.gaps[0]
+
+    @property
+    def gap_after(self) -> np.ndarray:
+        """(n,) the same after the swap."""
+        return _log_ratio(self.target_after, self.original_after) if self.gaps is None else self.gaps[1]
+
+    @property
+    def gap_gain(self) -> np.ndarray:
+        """(n,) by how much the swap moves the gap towards the target.
+
+        Attention is convex in the logits: where it is spread, any change of them, a random one too, raises the mean
+        attention of both keys. The gap is linear in them: without a soft-cap a swap adds 2 · scaling · qᵀ V Vᵀ (k − k')
+        for the original k and the target k', so that a random subspace of rank r turns round r ÷ d of it on average.
+        """
+        return self.gap_after - self.gap_before
 
     @property
     def delta_p(self) -> np.ndarray:
@@ -74,15 +106,17 @@ def swap(
     difference = np.asarray(k_target, np.float64) - k_original
     moved = scaling * np.einsum("nr,nr->n", q @ V, difference @ V)
     raw = np.stack([logits(q, k_original, scaling), logits(q, k_target, scaling)])  # (2, n)
-    before = capped(raw, softcap) - logsumexp
-    after = capped(raw + np.stack([moved, -moved]), softcap) - logsumexp
+    after = capped(raw + np.stack([moved, -moved]), softcap)
+    before = capped(raw, softcap)
+    gaps = np.stack([before[1] - before[0], after[1] - after[0]])
+    before, after = before - logsumexp, after - logsumexp
     with np.errstate(divide="ignore"):
         others = np.log(np.clip(1 - np.exp(before).sum(axis=0), 0, None))  # all other keys, in units of the old sum
     total = np.logaddexp(others, np.logaddexp(*after))
     error = ROUNDING * np.maximum(1, np.abs(logsumexp))
     p_before, p_after = np.exp(before), np.exp(after - total)
     doubt = error * np.exp(-np.maximum(total, -700))
-    return Swap(p_before[0], p_before[1], p_after[0], p_after[1], doubt)
+    return Swap(p_before[0], p_before[1], p_after[0], p_after[1], doubt, gaps)
 
 
 def swap_query(
@@ -105,14 +139,14 @@ def swap_query(
     """
     rows, q = np.arange(len(q)), np.asarray(q, np.float64)
 
-    def attention(q: np.ndarray) -> np.ndarray:
+    def attention(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         logits = np.where(seen, capped(scaling * np.einsum("nd,nmd->nm", q, K, dtype=np.float64), softcap), -np.inf)
-        logits -= logits.max(axis=1, keepdims=True)
-        weight = np.exp(logits)
-        return weight / weight.sum(axis=1, keepdims=True)
+        weight = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return weight / weight.sum(axis=1, keepdims=True), logits[rows, aimed] - logits[rows, original]
 
-    before, after = attention(q), attention(q + (other - q) @ U @ U.T)
-    return Swap(before[rows, original], before[rows, aimed], after[rows, original], after[rows, aimed])
+    (before, gap_before), (after, gap_after) = attention(q), attention(q + (other - q) @ U @ U.T)
+    values = before[rows, original], before[rows, aimed], after[rows, original], after[rows, aimed]
+    return Swap(*values, gaps=np.stack([gap_before, gap_after]))
 
 
 @dataclass(frozen=True)
@@ -123,7 +157,9 @@ class Condition:
     rows where the original had more attention than the target, the share where the target has more afterwards; None
     without such rows. ci: {name: (low, high)}, 95 %, by bootstrap over rows, of flip_rate by Wilson. unsure: share of
     swaps whose values after are not known to 1 % (see Swap.doubt). bases: number of random subspaces, and spread: the
-    standard deviation over them, {name: value}; both None for one subspace.
+    standard deviation over them, {name: value}; both None for one subspace. gap_before … gap_gain: the mean logit gap
+    between target and original. beyond: what the swap does more than random subspaces of its rank, paired over the same
+    rows, {name of BEYOND: (value, low, high)}; None where no random ones stand beside it.
     """
 
     name: str
@@ -139,6 +175,10 @@ class Condition:
     unsure: float = 0.0
     bases: int | None = None
     spread: dict[str, float] | None = None
+    gap_before: float = float("nan")
+    gap_after: float = float("nan")
+    gap_gain: float = float("nan")
+    beyond: dict[str, tuple[float, float, float]] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name."""
@@ -163,6 +203,19 @@ def random_summary(name: str, swaps: Sequence[Swap], rank: int, seed: int = 0) -
     return _condition(name, swaps, rank, seed, len(swaps), _spread(swaps))
 
 
+def beyond(swap: Swap, at_random: Sequence[Swap], seed: int = 0) -> dict[str, tuple[float, float, float]]:
+    """Return what a feature's swap does more than swaps in random subspaces, with 95 % intervals: Condition.beyond.
+
+    Of each row the mean over the random subspaces is subtracted first; then rows are resampled, so that what differs
+    from row to row and is alike in both adds nothing to the interval.
+    """
+    rows = [getattr(swap, name) - np.mean([getattr(r, name) for r in at_random], axis=0) for name in BEYOND]
+    columns = np.stack(rows, axis=1)
+    low, high = np.quantile(bootstrap(columns, seed), [0.025, 0.975], axis=0)
+    ends = zip(columns.mean(axis=0), low, high)
+    return {name: (float(a), float(b), float(c)) for name, (a, b, c) in zip(BEYOND, ends)}
+
+
 def features_and_randoms(
     conditions: Iterable[T], bases: Callable[[T], int | None] = attrgetter("bases")
 ) -> tuple[list[T], list[T]]:
@@ -182,7 +235,7 @@ def features_and_randoms(
 def _condition(
     name: str, swaps: Sequence[Swap], rank: int, seed: int, bases: int | None, spread: dict[str, float] | None
 ) -> Condition:
-    rows = np.stack([np.mean([getattr(s, m) for s in swaps], axis=0) for m in MEANS], axis=1)  # (n, 5)
+    rows = np.stack([np.mean([getattr(s, m) for s in swaps], axis=0) for m in MEANS], axis=1)  # (n, 8)
     assert len(rows), "a condition has at least one row"
     could, rates = int(swaps[0].could_flip.sum()), _flip_rates(swaps)
     low, high = np.quantile(bootstrap(rows, seed), [0.025, 0.975], axis=0)
@@ -200,6 +253,12 @@ def _condition(
         bases=bases,
         spread=spread,
     )
+
+
+def _log_ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """log(a / b) of attention, which may be 0."""
+    tiny = np.finfo(np.float64).tiny
+    return np.log(np.maximum(a, tiny)) - np.log(np.maximum(b, tiny))
 
 
 def _flip_rates(swaps: Sequence[Swap]) -> list[float]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from ingest.model.edit import Head, Pass
-from qkstore import intervention
 from qkstore.analysis.live import SHARES, Replies
+from qkstore.intervention import Swap
 
 
 class Effect:
@@ -45,12 +46,21 @@ class Effect:
             self.replies.original[chosen], self.replies.target[chosen] = top == ids[chosen, 0], top == ids[chosen, 1]
 
 
-def swap(before: np.ndarray, after: np.ndarray) -> intervention.Swap:
+@dataclass(frozen=True)
+class Moved:
+    """What a condition did, a Swap for each of its bases: in the running model, in closed form, and in later heads."""
+
+    live: dict[Head, list[Swap]]
+    closed: dict[Head, list[Swap]]
+    downstream: list[Swap] | None
+
+
+def swap(before: np.ndarray, after: np.ndarray) -> Swap:
     """The Swap of (n, 2) attention on original and target, before and after."""
-    return intervention.Swap(*before.T, *after.T)
+    return Swap(*before.T, *after.T)
 
 
-def gap(one: intervention.Swap, other: intervention.Swap) -> float:
+def gap(one: Swap, other: Swap) -> float:
     """The largest difference between two Swaps of the same prompts, over prompts and shares."""
     return max(float(np.abs(getattr(one, name) - getattr(other, name)).max()) for name in SHARES)
 
@@ -62,3 +72,16 @@ def later(places: list[Head], before: Effect, after: list[Effect]) -> list[dict]
         {"layer": layer, "head": head} | dict(zip(SHARES, map(float, (*before.later[i] / n, *moved[i] / n))))
         for i, (layer, head) in enumerate(places)
     ]
+
+
+def next_token(tokenizer, text: str, answer: str, ids: list[int]) -> int | None:
+    """The token after the prompt's when its answer is written behind it.
+
+    The whole is tokenised, never the answer alone.
+    """
+    for gap in ("",) if text[-1:].isspace() else (" ", ""):
+        for special in (True, False):  # a chat's text holds its special tokens already
+            whole = tokenizer(text + gap + answer, add_special_tokens=special, verbose=False)["input_ids"]
+            if whole[: len(ids)] == ids and len(whole) > len(ids):
+                return whole[len(ids)]
+    return None

@@ -11,13 +11,14 @@ import torch
 
 from ingest.model import effect, sides
 from ingest.model.edit import Case, Editor, Edits, Head, Pass, Rows
-from ingest.model.effect import Effect
+from ingest.model.effect import Effect, Moved
 from ingest.model.model import Model
 from qkstore import analysis, intervention
 from qkstore.analysis import live
 from qkstore.analysis.live import Features, Live, Outcome
 from qkstore.analysis.targets import Targets, visible_targets
 from qkstore.errors import ContrastError, ModelError
+from qkstore.intervention import Swap
 from qkstore.run import Run
 from qkstore.store import Store
 from qkstore.store.source import code_key
@@ -147,20 +148,22 @@ class _Work:
                 into.put(chosen, self.pass_over(chosen, edits), None if self.unanswered else self.ids)
                 done += 1
         self.progress("intervene", done, done)
-        before, after = seen[0], iter(seen[1:])
-        conditions, gap = [], 0.0
-        for plan in self.plans:
-            outcome, difference = self.outcome(plan, before, [next(after) for _ in plan.bases])
-            conditions.append(outcome)
-            gap = max(gap, difference)
+        before, rest = seen[0], iter(seen[1:])
+        after = [[next(rest) for _ in plan.bases] for plan in self.plans]
+        moved = [self.moved(plan, before, each) for plan, each in zip(self.plans, after, strict=True)]
+        half = len(self.plans) // 2  # features, then the random ones of their ranks
+        conditions = tuple(
+            self.outcome(plan, before, after[i], moved[i], moved[half + i] if i < half else None)
+            for i, plan in enumerate(self.plans)
+        )
         return replace(
             self.asked,
             n=len(self.cases),
             hidden=self.targets.hidden,
-            gap=gap,
+            gap=max(self.gap(each) for each in moved),
             noise=noise,
             unanswered=self.unanswered,
-            conditions=tuple(conditions),
+            conditions=conditions,
         )
 
     def pass_over(self, chosen: Sequence[int], edits: Edits) -> Pass:
@@ -171,35 +174,44 @@ class _Work:
             size = f"{len(cases)} prompts of up to {max(len(c.ids) for c in cases)} tokens"
             raise ModelError(f"{size} need more memory than there is; use a smaller --batch-size") from None
 
-    def outcome(self, plan: Plan, before: Effect, after: list[Effect]) -> tuple[Outcome, float]:
-        """One condition, and the largest |live − closed form| of its attention in the first edited layer."""
-        closed = {
-            head: [analysis.swapper(analysis.Head(self.run, *head), self.targets)(edits[head]) for edits in plan.bases]
-            for head in self.heads
-        }
-        swaps = {
-            head: [effect.swap(before.edited[:, i], a.edited[:, i]) for a in after] for i, head in enumerate(self.heads)
-        }
+    def moved(self, plan: Plan, before: Effect, after: list[Effect]) -> Moved:
+        """What each of a plan's bases did."""
+        return Moved(
+            {h: [effect.swap(before.edited[:, i], a.edited[:, i]) for a in after] for i, h in enumerate(self.heads)},
+            {
+                h: [analysis.swapper(analysis.Head(self.run, *h), self.targets)(edits[h]) for edits in plan.bases]
+                for h in self.heads
+            },
+            [effect.swap(before.downstream, a.downstream) for a in after] if self.later else None,
+        )
+
+    def gap(self, moved: Moved) -> float:
+        """The largest |live − closed form| of attention in the first edited layer."""
+        first = [head for head in self.heads if head[0] == self.heads[0][0]]
+        return max(effect.gap(a, b) for h in first for a, b in zip(moved.live[h], moved.closed[h], strict=True))
+
+    def outcome(
+        self, plan: Plan, before: Effect, after: list[Effect], moved: Moved, at_random: Moved | None
+    ) -> Outcome:
+        """One condition; a feature's beside what random subspaces of its rank did."""
         ranks = {name_of(head): plan.bases[0][head].shape[1] for head in self.heads}
 
-        def told(swaps: dict[Head, list[intervention.Swap]]) -> dict[str, intervention.Condition]:
-            return {name_of(head): self.summary(plan, each, ranks[name_of(head)]) for head, each in swaps.items()}
+        def told(kind: str) -> dict[str, intervention.Condition]:
+            others = getattr(at_random, kind) if at_random else dict.fromkeys(self.heads)
+            swaps = getattr(moved, kind)
+            return {name_of(h): self.summary(plan, swaps[h], ranks[name_of(h)], others[h]) for h in self.heads}
 
-        first = [head for head in self.heads if head[0] == self.heads[0][0]]
-        gap = max(effect.gap(a, b) for head in first for a, b in zip(swaps[head], closed[head], strict=True))
-        down = (
-            self.summary(plan, [effect.swap(before.downstream, a.downstream) for a in after], 0) if self.later else None
-        )
+        others = at_random.downstream if at_random else None
+        down = self.summary(plan, moved.downstream, 0, others) if moved.downstream else None
         said = None if self.unanswered else live.answers(before.replies, [a.replies for a in after], self.asked.seed)
-        each = effect.later(self.later, before, after)
-        return Outcome(
-            plan.name, len(after) if plan.random else None, ranks, told(swaps), told(closed), down, each, said
-        ), gap
+        each, bases = effect.later(self.later, before, after), len(after) if plan.random else None
+        return Outcome(plan.name, bases, ranks, told("live"), told("closed"), down, each, said)
 
-    def summary(self, plan: Plan, swaps: list[intervention.Swap], rank: int) -> intervention.Condition:
+    def summary(self, plan: Plan, swaps: list[Swap], rank: int, at_random: list[Swap] | None) -> intervention.Condition:
         if plan.random:
             return intervention.random_summary(plan.name, swaps, rank, self.asked.seed)
-        return intervention.summary(plan.name, swaps[0], rank, self.asked.seed)
+        made = intervention.summary(plan.name, swaps[0], rank, self.asked.seed)
+        return replace(made, beyond=intervention.beyond(swaps[0], at_random, self.asked.seed) if at_random else None)
 
     def noise(self) -> dict[str, float | None]:
         """The largest differences between two passes without edits that ought to be equal.
@@ -270,7 +282,7 @@ def _unanswered(run: Run, model: Model, targets: Targets, cases: list[Case], ids
             return f"prompt {number} has no answer"
         if case.query != len(case.ids) - 1:
             return f"the query of prompt {number} is not its last token, after which the answer stands"
-        token = next_token(model.tokenizer, prompt["text"], prompt["answer"], case.ids)
+        token = effect.next_token(model.tokenizer, prompt["text"], prompt["answer"], case.ids)
         if token != original:
             said = "cannot be told from its text" if token is None else f"is {model.tokenizer.decode([token])!r}"
             return (
@@ -279,19 +291,6 @@ def _unanswered(run: Run, model: Model, targets: Targets, cases: list[Case], ids
             )
         if aimed == original:
             return f"original and target of prompt {number} are the same token"
-    return None
-
-
-def next_token(tokenizer, text: str, answer: str, ids: list[int]) -> int | None:
-    """The token after the prompt's when its answer is written behind it.
-
-    The whole is tokenised, never the answer alone.
-    """
-    for gap in ("",) if text[-1:].isspace() else (" ", ""):
-        for special in (True, False):  # a chat's text holds its special tokens already
-            whole = tokenizer(text + gap + answer, add_special_tokens=special, verbose=False)["input_ids"]
-            if whole[: len(ids)] == ids and len(whole) > len(ids):
-                return whole[len(ids)]
     return None
 
 

@@ -270,7 +270,8 @@ def _outcome(row: dict) -> Outcome:
 
 
 def _condition(row: dict) -> Condition:
-    return Condition(**row | {"ci": _tuples(row["ci"])})
+    beyond = row.get("beyond")
+    return Condition(**row | {"ci": _tuples(row["ci"]), "beyond": _tuples(beyond) if beyond else None})
 
 
 def _tuples(ci: dict) -> dict[str, tuple[float, float]]:

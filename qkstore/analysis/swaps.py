@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Literal, TypeVar
 
@@ -14,11 +14,20 @@ from qkstore.analysis.head import Contrasts, Head, judge_split
 from qkstore.analysis.targets import Targets, visible_targets
 from qkstore.contrast import labels
 from qkstore.errors import ContrastError
-from qkstore.intervention import Condition, Swap, features_and_randoms, random_summary, summary, swap, swap_query
+from qkstore.intervention import (
+    Condition,
+    Swap,
+    beyond,
+    features_and_randoms,
+    random_summary,
+    summary,
+    swap,
+    swap_query,
+)
 from qkstore.run import Run
 from qkstore.score import capped
 from qkstore.subspace import Subspace, random
-from qkstore.text import split_name
+from qkstore.text import estimate, split_name
 
 Side = Literal["keys", "queries"]
 T = TypeVar("T")
@@ -30,6 +39,7 @@ TITLES = {
     "delta_p": "Target gains",
     "flip_rate": "Flip rate",
 }
+GAPS = {"gap_before": "Gap before", "gap_after": "Gap after", "gap_gain": "Gap moves"}  # in logits
 
 
 @dataclass(frozen=True)
@@ -105,14 +115,14 @@ def conditions(
     basis: V swaps keys, U queries. The last condition, "random", is the random baseline of the widest subspace.
     """
     bases = {name: getattr(space, basis) for name, space in spaces.items()}
-    swapped = [summary(name, swap_in(B), B.shape[1], seed) for name, B in bases.items()]
-    rng, last = np.random.default_rng(seed), list(spaces)[-1]
+    features, randoms, rng, last = [], [], np.random.default_rng(seed), list(spaces)[-1]
     for name, B in bases.items():
-        rank = B.shape[1]
+        rank, moved = B.shape[1], swap_in(B)
         drawn = [swap_in(getattr(random(d_head, rank, rng), basis)) for _ in range(n_random)]
+        features.append(replace(summary(name, moved, rank, seed), beyond=beyond(moved, drawn, seed)))
         called = "random" if name == last else f"random of {name}'s rank"
-        swapped.append(random_summary(called, drawn, rank, seed))
-    return swapped
+        randoms.append(random_summary(called, drawn, rank, seed))
+    return features + randoms
 
 
 def swapper(head: Head, targets: Targets) -> Callable[[np.ndarray], Swap]:
@@ -204,9 +214,36 @@ def table(conditions: Sequence[dict]) -> pl.DataFrame:
         {"name": c["name"], "rank": c["rank"], "bases": c["bases"]}
         | {name: c[name] for name in TITLES}
         | {"gain_low": c["ci"]["delta_p"][0], "gain_high": c["ci"]["delta_p"][1]}
+        | {name: c[name] for name in GAPS}
+        | {"gap_low": c["ci"]["gap_gain"][0], "gap_high": c["ci"]["gap_gain"][1]}
+        | _beyond(c)
         for c in beside(conditions)
     ]
     return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _beyond(condition: dict) -> dict[str, float | None]:
+    """The logit gap's move less that of random subspaces, and its interval; nothing of a random condition."""
+    told = (condition["beyond"] or {}).get("gap_gain", (None, None, None))
+    return dict(zip(("beyond", "beyond_low", "beyond_high"), told, strict=True))
+
+
+def sentence(condition: dict) -> str:
+    """What a feature's swap does beyond random subspaces of its rank, of its dict; '' of a random condition."""
+    if not condition["beyond"]:
+        return ""
+    gap, attention = condition["beyond"]["gap_gain"], condition["beyond"]["delta_p"]
+    clear = gap[1] > 0 and attention[1] > 0
+    return (
+        f"{condition['name']}: beyond random subspaces of rank {condition['rank']} it moves the logit gap towards "
+        f"the target by {estimate(gap[0], gap[1:], 2)} and attention by {estimate(attention[0], attention[1:])}, "
+        f"paired over {condition['n']:,} queries"
+        + (
+            ""
+            if clear
+            else "; an interval that holds 0 or less is no evidence that it moves more than any subspace does"
+        )
+    )
 
 
 def beside(conditions: Sequence[T], bases: Callable[[T], int | None] = itemgetter("bases")) -> list[T]:

@@ -80,6 +80,41 @@ def _swap_rows(told: Sequence[dict]) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
+def gap_bars(conditions: Sequence[dict], dark: bool = False) -> alt.LayerChart:
+    """The logit gap between target and original, before (pale) and after each swap, with 95 % intervals.
+
+    conditions: as of `swap_bars`. A random subspace may raise both attentions; of the gap it turns round its share.
+    """
+    told = analysis_swaps.beside(conditions)
+    rows = pl.DataFrame(
+        [
+            {
+                "condition": str(i),
+                "name": c["name"],
+                "rank": c["rank"],
+                "when": when,
+                "gap": c[f"gap_{when}"],
+                "low": c["ci"][f"gap_{when}"][0],
+                "high": c["ci"][f"gap_{when}"][1],
+            }
+            for i, c in enumerate(told)
+            for when in ("before", "after")
+        ]
+    )
+    y = alt.Y("gap:Q", title="Logit of the target less the original's", axis=alt.Axis(tickCount=6))
+    opacity = alt.Opacity(
+        "when:N",
+        title=None,
+        sort=["before", "after"],
+        scale=alt.Scale(domain=["before", "after"], range=[0.4, 1]),
+        legend=alt.Legend(orient="top", symbolFillColor=palette.ink(dark), symbolStrokeWidth=0),
+    )
+    tooltip = ["name:N", "rank:Q", "when:N", *_figures("gap", "low", "high")]
+    titles = [(c["name"], c["bases"], c["rank"]) for c in told]
+    bars = _beside(rows, titles, "when", ["before", "after"]).mark_bar(color=palette.BLUE)
+    return _whiskered(bars.encode(y=y, opacity=opacity, tooltip=tooltip), 350, dark)
+
+
 def live_bars(live: Live, head: str, dark: bool = False) -> alt.LayerChart:
     """What the target has after each swap: this head's and the later heads' attention, and the answers.
 

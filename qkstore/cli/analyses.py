@@ -123,6 +123,7 @@ def _intervene(options) -> None:
         from qkstore.analysis.swaps import intervene_queries as swap
     else:
         from qkstore.analysis import intervene as swap
+    from qkstore.analysis.swaps import sentence
     from qkstore.text import split_name
 
     there = store(options)
@@ -146,8 +147,14 @@ def _intervene(options) -> None:
         "target_after",
         "delta_p",
         "flip_rate",
+        "gap_before",
+        "gap_after",
+        "gap_gain",
     )
     print_table([{name: c[name] for name in shown} for c in swapped["conditions"]])
+    for c in swapped["conditions"]:
+        if c["beyond"]:
+            print(sentence(c))
 
 
 def dose(add: Add) -> None:

@@ -9,6 +9,7 @@ from qkstore.analysis import Intervention, intervene
 from qkstore.analysis.claim import Claim
 from qkstore.analysis.heads import HeadScore
 from qkstore.analysis.live import Answers, Live, Outcome, statement
+from qkstore.analysis.swaps import sentence
 from qkstore.intervention import MEANS, Condition, features_and_randoms
 from qkstore.report.document import Figure, Section, Table
 from qkstore.report.study import LISTS, SPAN, Study
@@ -44,7 +45,7 @@ def swaps(study: Study) -> Section:
         seen = (
             f"Before: original {estimate(before.original_before, before.ci['original_before'])}, "
             f"target {estimate(before.target_before, before.ci['target_before'])}. The target has afterwards: "
-            f"{targets_after(conditions)}. n = {n} queries of the {study.judged} split."
+            f"{targets_after(conditions)}. {beyond(features)} n = {n} queries of the {study.judged} split."
         )
         figures.append(
             Figure(
@@ -71,7 +72,7 @@ def _claims(study: Study, features: list[Condition], randoms: list[Condition]) -
     rows = []
     for c, r in zip(features, randoms):
         before, then = (estimate(getattr(c, key), c.ci[key]) for key in ("original_before", "original_after"))
-        measured = f"original {before} → {then}, {gained(c, r)}"
+        measured = f"original {before} → {then}, {gained(c, r)}; {moved(c)}"
         name, paper = ("L4 category", PAPER[LISTS]) if study.kind == LISTS else ("L9", PAPER.get(c.name, "–"))
         v = scripts.get(c.name)
         authors = "see sum against mean" if study.kind == LISTS else "–"
@@ -80,6 +81,20 @@ def _claims(study: Study, features: list[Condition], randoms: list[Condition]) -
         where = f"{study.run.name}, {study.at}"
         rows.append(Claim(f"{name} swap: {c.name}", where, paper, measured, f"{c.n:,} queries", authors))
     return rows
+
+
+def beyond(features: Iterable[Condition]) -> str:
+    """What each feature's swap does more than random subspaces of its rank, by the logit gap and by attention."""
+    return " ".join(f"{told[:1].upper()}{told[1:]}." for c in features if (told := sentence(c.to_dict())))
+
+
+def moved(c: Condition) -> str:
+    """The move of the logit gap towards the target, beyond that of random subspaces."""
+    gap = f"logit gap moves by {estimate(c.gap_gain, c.ci['gap_gain'], 2)}"
+    if not c.beyond:
+        return gap
+    value, low, high = c.beyond["gap_gain"]
+    return f"{gap}, beyond random {estimate(value, (low, high), 2)}"
 
 
 def after(condition: Condition, key: str = "target") -> str:
@@ -150,6 +165,7 @@ def _live_row(c: Outcome, h: str) -> dict[str, str]:
         "rank": str(c.ranks[h]),
         "closed form, head alone": after(c.closed[h]),
         "running model": after(c.attention[h]),
+        "its logit gap": moved(c.attention[h]),
         "answers that are the target's": told,
     }
 

@@ -8,7 +8,7 @@ import models
 import numpy as np
 import pytest
 
-from ingest.model import live
+from ingest.model import effect, live
 from qkstore.analysis.live import Replies, answers
 
 
@@ -52,15 +52,15 @@ def test_the_answer_is_the_token_that_the_key_has(make):
         encoded["input_ids"],
         next(i for i, (a, b) in enumerate(encoded["offset_mapping"]) if a <= TEXTS[0].index("Z") < b),
     )
-    assert live.next_token(tokenizer, TEXTS[0], "Z", ids) == ids[at]
-    assert live.next_token(tokenizer, TEXTS[0], "O", ids) != ids[at]
-    assert live.next_token(tokenizer, TEXTS[0], "Z", [*ids[:-1], 0]) is None
+    assert effect.next_token(tokenizer, TEXTS[0], "Z", ids) == ids[at]
+    assert effect.next_token(tokenizer, TEXTS[0], "O", ids) != ids[at]
+    assert effect.next_token(tokenizer, TEXTS[0], "Z", [*ids[:-1], 0]) is None
 
 
 def test_a_chat_text_gets_no_second_beginning():
     tokenizer = models.byte_tokenizer(TEXTS * 20)
     ids = tokenizer("<bos>" + TEXTS[0], add_special_tokens=False)["input_ids"]
     assert (
-        live.next_token(tokenizer, "<bos>" + TEXTS[0], "Z", ids)
+        effect.next_token(tokenizer, "<bos>" + TEXTS[0], "Z", ids)
         == tokenizer(" Z", add_special_tokens=False)["input_ids"][0]
     )

@@ -208,6 +208,9 @@ def test_summary_is_reproducible_plain_and_paired(rng):
         "original_after",
         "target_after",
         "delta_p",
+        "gap_before",
+        "gap_after",
+        "gap_gain",
         "flip_rate",
     }
     other = summary("b", swapped(q, keys, np.eye(8)), 8)

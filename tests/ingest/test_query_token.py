@@ -12,7 +12,7 @@ from tokenizers import AddedToken, processors
 import qkstore
 from ingest import job
 from ingest.model import wrap
-from ingest.model.live import next_token
+from ingest.model.effect import next_token
 from ingest.prompts import Prompt, Span
 from ingest.prompts.corpus import Corpus
 from ingest.prompts.spans import tokenise
