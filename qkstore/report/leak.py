@@ -11,7 +11,7 @@ from qkstore.charts import swap_bars
 from qkstore.intervention import Condition
 from qkstore.report.document import Figure, Section
 from qkstore.report.study import Study
-from qkstore.report.swaps import after, targets_after
+from qkstore.report.swaps import after, moved, targets_after
 from qkstore.text import estimate, head_name, number, percent, sized
 
 ORDERS = ("order", "order-centred", "order-elsewhere")
@@ -83,9 +83,19 @@ def _strengths(study: Study, names: list[str]) -> str:
     told = []
     for name in names:
         e = study.evidence(name, study.best)
-        null = "no null" if e.null is None else f"{number(e.strength, 1)} times its null, p = {number(e.p_value)}"
-        told.append(f"{name} {sized(e.moments.norm.value, e.moments.norm.interval)}, {null}, n = {e.n:,}")
-    return f"At {study.at}: {'; '.join(told)}. The short strokes are each null's 95 % quantile."
+        told.append(f"{name} {sized(e.moments.norm.value, e.moments.norm.interval)}, {_tested(e)}, n = {e.n:,}")
+    return (
+        f"At {study.at}: {'; '.join(told)}. The short strokes are the 95 % quantile of each null, which is of centred "
+        "queries: what all queries share is in the norm and not in its null."
+    )
+
+
+def _tested(e: Evidence) -> str:
+    """What the two nulls say of it: whether keys depend on the query, and whether on what its labels ask for."""
+    signs = "no null of signs" if e.null is None else f"centred {number(e.strength, 1)} times its null"
+    p_values = [("signs", e.signs), ("labels", e.labels)]
+    dealt = ", ".join(f"{what} dealt anew p = {number(t.p_value)}" for what, t in p_values if t)
+    return f"{signs} ({dealt})" if dealt else signs
 
 
 def _gaps(study: Study, names: list[str]) -> str:
@@ -106,7 +116,7 @@ def _leak_claim(study: Study, name: str, swapped: list[Condition], n: int) -> Cl
     e, swap = study.evidence(name, study.best), next(c for c in swapped if c.name == name)
     norm = sized(e.moments.norm.value, e.moments.norm.interval)
     measured = (
-        f"‖ΔC‖ {norm}, {number(e.strength, 1)} × null; gap {estimate(*e.gap, 2)}; target after the swap {after(swap)}"
+        f"‖ΔC‖ {norm}, {_tested(e)}; gap {estimate(*e.gap, 2)}; target after the swap {after(swap)}, {moved(swap)}"
     )
     return Claim(
         f"Leak: {name}",

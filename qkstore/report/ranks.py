@@ -100,8 +100,10 @@ def _evidence(e: Evidence) -> dict[str, str]:
         "statistical": _tested(e.rank, "statistical"),
         "cross-validated": _tested(e.rank, "cross_validated"),
         "‖ΔC‖": sized(m.norm.value, m.norm.interval),
-        "null, 95 %": "–" if e.null is None else f"{size(e.null)} (p{SPACE}={SPACE}{number(e.p_value)})",
-        "‖ΔC‖ ÷ null": number(e.strength, 1),
+        "centred ‖ΔC‖ ÷ null of signs": "–"
+        if e.null is None
+        else f"{number(e.strength, 1)} (p{SPACE}={SPACE}{number(e.p_value)})",
+        "null of labels": "–" if e.labels is None else f"p{SPACE}={SPACE}{number(e.labels.p_value)}",
         "logit gap": _few(e) or estimate(*e.gap, 2),
         "queries": f"{e.n:,}",
     }

@@ -8,7 +8,7 @@ import models
 import numpy as np
 import pytest
 
-from ingest.model import effect, live
+from ingest.model import effect
 from qkstore.analysis.live import Replies, answers
 
 
