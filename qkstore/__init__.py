@@ -34,7 +34,7 @@ __all__ = list(_WHERE)
 
 _NOW_IN = {  # a module: those of version 0.1.0 that went into it
     "qkstore.analysis.attribution": "distribution",
-    "qkstore.analysis.evidence": "comparison dimension evidence growth null",
+    "qkstore.analysis.evidence": "comparison dimension evidence growth",
     "qkstore.analysis.export": "export",
     "qkstore.analysis.head": "digest",
     "qkstore.analysis.heads": "heads ranking selection",

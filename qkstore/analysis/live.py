@@ -258,9 +258,14 @@ def possible(run: Run) -> bool:
 def command(store: Store, run: Run, names: Sequence[str], layer: int) -> str:
     """The command that makes a live result of one or two features, at every head of a layer."""
     words = ["python", "-m", "ingest", "intervene", "--store", str(store.path), "--run", run.name]
-    words += ["--model", run.model, "--contrast", names[0]]
+    words += ["--model", _where(run), "--contrast", names[0]]
     words += [w for name in names[1:] for w in ("--and", name)]
     return shlex.join([*words, "--layer", str(layer)])
+
+
+def _where(run: Run) -> str:
+    """What --model is to be: a hub id as it is; of a folder or file the name alone is known, and not its place."""
+    return run.model if "/" in run.model or run.model == "demo" else f"path/to/{run.model}"
 
 
 def _outcome(row: dict) -> Outcome:

@@ -15,7 +15,7 @@ import qkstore
 PUBLISHED = (  # what the README and docs of version 0.1.0 named
     "qkstore.open qkstore.analysis.covariance qkstore.analysis.intervene qkstore.attribution.attribute "
     "qkstore.attribution.shares qkstore.balance.balanced qkstore.canonical.canonical qkstore.covariance.Pairs "
-    "qkstore.covariance.PermutationNull qkstore.dimension.dimension qkstore.dose.response qkstore.growth.growth "
+    "qkstore.null.SignNull qkstore.dimension.dimension qkstore.dose.response qkstore.growth.growth "
     "qkstore.heads.heads qkstore.intervention.swap qkstore.live.results qkstore.projection.project "
     "qkstore.query_swap.intervene qkstore.rank.ranks qkstore.score.score qkstore.selection.filter_heads "
     "qkstore.subspace.principal_angles qkstore.subspace.rank qkstore.subspace.union qkstore.toy.closed_form "
