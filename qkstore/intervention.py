@@ -242,11 +242,12 @@ def _condition(
     ci = {m: (float(a), float(b)) for m, a, b in zip(MEANS, low, high)}
     if could:
         ci["flip_rate"] = wilson(float(np.mean(rates)) * could, could)
+    means: dict[str, Any] = {m: float(value) for m, value in zip(MEANS, rows.mean(axis=0))}
     return Condition(
         name,
         int(rank),
         len(rows),
-        **{m: float(value) for m, value in zip(MEANS, rows.mean(axis=0))},
+        **means,
         flip_rate=float(np.mean(rates)) if could else None,
         ci=ci,
         unsure=float(np.mean([np.mean(s.doubt > UNSURE) for s in swaps])),

@@ -200,18 +200,20 @@ def table(scores: Sequence[HeadScore], by: str = "accuracy") -> pl.DataFrame:
     return rows.sort([by, "strength", "delta_norm"], descending=True, nulls_last=True)
 
 
-def best(scores: Sequence[HeadScore]) -> HeadScore:
-    """The default head: the first that is selected, else the one of the highest accuracy on the prompts that choose.
+def by_evidence(scores: Sequence[HeadScore]) -> list[HeadScore]:
+    """Those that are selected first, then the others by accuracy on the prompts that choose, then by ‖ΔC‖."""
+    chosen = list(dict.fromkeys([*binding_heads(scores), *filter_heads(scores)]))
+    return [*chosen, *sorted((s for s in scores if s not in chosen), key=_promise, reverse=True)]
 
-    Where no head has an accuracy, the one of the largest ‖ΔC‖ against its null. The judged split has no part in it.
-    """
-    chosen = [*binding_heads(scores), *filter_heads(scores)]
-    return chosen[0] if chosen else max(scores, key=_promise)
+
+def best(scores: Sequence[HeadScore]) -> HeadScore:
+    """The default head: the first by evidence. The judged split has no part in it."""
+    return by_evidence(scores)[0]
 
 
 def _promise(s: HeadScore) -> tuple[float, float]:
-    accuracy = -1.0 if s.choice.accuracy is None else s.choice.accuracy
-    return accuracy, s.strength or 0.0
+    """Accuracy, which comes first, and where no head has one the size of ‖ΔC‖ against its null."""
+    return -1.0 if s.choice.accuracy is None else s.choice.accuracy, s.strength or 0.0
 
 
 def summary(scores: Sequence[HeadScore]) -> Summary:

@@ -24,32 +24,40 @@ from qkstore.files import write
 def heads(add: Add) -> None:
     sub = with_json(with_contrast(add("heads", _heads, "score every head of a run under a contrast")))
     sub.add_argument(
-        "--nulls", type=count, default=19, help="sign permutations for the null of ‖ΔC‖ (default 19, 0 for none)"
+        "--nulls", type=count, default=19, help="deals of signs for the null of ‖ΔC‖ (default 19, 0 for none)"
+    )
+    sub.add_argument(
+        "--top", type=count, metavar="N", help="the N heads of the most evidence on the prompts that choose"
     )
 
 
 def _heads(options) -> None:
-    from qkstore.analysis.heads import kept, selected
+    from qkstore.analysis.heads import by_evidence, kept, statement, table
 
     there = store(options)
     run = there.run(options.run)
-    scores = kept(there, run, one(there, run, options), options.nulls)
-    kinds = selected(scores)
-    rows = [h.to_dict() | {"selected": kinds.get((h.layer, h.head), "")} for h in scores]
+    scores = by_evidence(kept(there, run, one(there, run, options), options.nulls))
+    rows = {(row["layer"], row["head"]): row for row in table(scores).to_dicts()}
+    told = [(s, rows[s.layer, s.head]) for s in scores[: options.top]]
+    if options.json:
+        print_json([s.to_dict() | {"selected": row["selected"]} for s, row in told])
+        return
     shown = (
         "layer",
         "head",
         "selected",
         "accuracy",
+        "chance",
         "selectivity",
         "attention_positive",
         "attention_negative",
-        "delta_norm",
-        "delta_null",
+        "strength",
+        "p_value",
         "rank",
         "n_queries",
     )
-    print_json(rows) if options.json else print_table([{name: row[name] for name in shown} for row in rows])
+    print_table([{name: row[name] for name in shown} for _, row in told])
+    print(statement(scores))
 
 
 def covariance(add: Add) -> None:
@@ -103,7 +111,11 @@ def _rank(options) -> None:
         f"{ranks['n']:,} queries of the {split_name(ranks['split'])} split, level {ranks['level']}"
     )
     print(ranks["sentence"])
-    print(f"canonical correlations (chance {ranks['chance']:.2f}): {' '.join(f'{v:.2f}' for v in ranks['canonical'])}")
+    above = [v for v in ranks["canonical"] if v > ranks["chance"]]
+    print(
+        f"canonical correlations: {len(above)} above chance ({ranks['chance']:.2f}): "
+        f"{' '.join(f'{v:.2f}' for v in above) or 'none'}; {len(ranks['canonical']) - len(above)} within it"
+    )
 
 
 def intervene(add: Add) -> None:
