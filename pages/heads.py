@@ -23,7 +23,11 @@ chosen = next(s for s in scores if (s.layer, s.head) == (view.layer, view.head))
 panel.figures(
     [
         ("Heads selected", f"{top.n_selected:,}", f"of {top.n:,}"),
-        ("Best head", f"L{top.best.layer} H{top.best.head}", panel.measured(top)),
+        (
+            "Best head" if top.n_selected else "Best by chance",
+            f"L{top.best.layer} H{top.best.head}",
+            panel.measured(top) + ("" if top.n_selected else "; no head is selected"),
+        ),
         ("Rank of the best", f"{top.best.rank}", f"of {view.run.d_head} dimensions"),
         ("Queries judged", f"{top.best.n_queries:,}", f"{top.best.judged_on or 'all'} prompts"),
     ]
@@ -70,7 +74,8 @@ with detail:
             (
                 "Accuracy",
                 panel.percent(chosen.accuracy),
-                f"95 % interval {panel.percent(low)}–{panel.percent(high)}, n = {chosen.n_queries:,}",
+                f"95 % interval {panel.percent(low)}–{panel.percent(high)}, chance {panel.percent(chosen.chance)}, "
+                f"n = {chosen.n_queries:,}",
             ),
             (
                 "Attention",
@@ -86,7 +91,8 @@ with detail:
             (
                 "‖ΔC‖",
                 panel.number(chosen.delta_norm, ".3g"),
-                f"null {panel.number(chosen.delta_null, '.3g')}, p = {panel.number(chosen.p_value, '.2g')}",
+                f"of centred queries {panel.number(chosen.centred, '.3g')}, its null "
+                f"{panel.number(chosen.delta_null, '.3g')}, p = {panel.number(chosen.p_value, '.2g')}",
             ),
             ("Rank", f"{chosen.rank}", f"of {view.run.d_head}"),
         ]
@@ -119,13 +125,14 @@ st.dataframe(
         "accuracy": share("Accuracy", format="percent", min_value=0, max_value=1),
         "accuracy_low": st.column_config.NumberColumn("95 % from", format="percent"),
         "accuracy_high": st.column_config.NumberColumn("to", format="percent"),
+        "chance": st.column_config.NumberColumn("Chance", format="percent"),
         "selectivity": st.column_config.NumberColumn("Selectivity", format="%.2f"),
         "selectivity_low": st.column_config.NumberColumn("95 % from", format="%.2f"),
         "selectivity_high": st.column_config.NumberColumn("to", format="%.2f"),
         "attention_positive": st.column_config.NumberColumn("Attention +", format="percent"),
         "attention_negative": st.column_config.NumberColumn("Attention −", format="percent"),
         "delta_norm": st.column_config.NumberColumn("‖ΔC‖", format="%.3g"),
-        "delta_null": st.column_config.NumberColumn("Null", format="%.3g"),
+        "delta_null": st.column_config.NumberColumn("Null, centred", format="%.3g"),
         "strength": st.column_config.NumberColumn("‖ΔC‖ ÷ null", format="%.2f"),
         "p_value": st.column_config.NumberColumn("p", format="%.2g"),
         "rank": "Rank",

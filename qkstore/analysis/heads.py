@@ -61,10 +61,14 @@ class HeadScore:
     delta_centred: float | None = None
 
     @property
+    def centred(self) -> float:
+        """‖ΔC‖ of centred queries."""
+        return self.delta_norm if self.delta_centred is None else self.delta_centred
+
+    @property
     def strength(self) -> float | None:
-        """‖ΔC‖ of centred queries over the 95 % quantile of its null."""
-        norm = self.delta_norm if self.delta_centred is None else self.delta_centred
-        return norm / self.delta_null if self.delta_null else None
+        """The same over the 95 % quantile of its null."""
+        return self.centred / self.delta_null if self.delta_null else None
 
     def to_dict(self) -> dict:
         return asdict(self)

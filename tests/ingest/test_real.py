@@ -32,7 +32,7 @@ def test_without_its_package_one_line_says_where_it_comes_from(monkeypatch):
 def store(tmp_path_factory):
     path = tmp_path_factory.mktemp("real")
     real.build(path, n=24, n_test=20)
-    real.build(path, control=True, n=40, n_test=30)
+    real.build(path, control=True, n=24, n_test=20)
     return qkstore.open(path)
 
 
@@ -51,7 +51,11 @@ def by_hand(net, ids: list[int], layer: int, head: int) -> tuple[np.ndarray, np.
         seen = net(input_ids=torch.tensor([ids]), output_hidden_states=True, output_attentions=True)
     block, config = net.base_model.layers[layer], net.config
     x = seen.hidden_states[layer][0].numpy().astype(float)
-    x = x / np.sqrt(np.mean(x**2, axis=1, keepdims=True) + config.rms_norm_eps) * block.input_layernorm.weight.numpy()
+    x = (
+        x
+        / np.sqrt(np.mean(x**2, axis=1, keepdims=True) + config.rms_norm_eps)
+        * block.input_layernorm.weight.detach().numpy()
+    )
     d, group = config.head_dim, config.num_attention_heads // config.num_key_value_heads
     W_q, W_k = (w.weight.detach().numpy() for w in (block.self_attn.q_proj, block.self_attn.k_proj))
     q, k = x @ W_q[head * d : (head + 1) * d].T, x @ W_k[head // group * d : (head // group + 1) * d].T
