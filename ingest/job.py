@@ -71,6 +71,9 @@ def ingest(
     corpus = Corpus(model.tokenizer, prompts, options.positions, options.queries, options.chat, progress, clock, causal)
     if corpus.left_out:
         LOG.warning("the tokenizer ends a text with %s; it was left out, for the answer comes there", corpus.left_out)
+    pieces, words = corpus.split_words()
+    if pieces:
+        LOG.warning("%d of %d labelled words are more than one token; the last piece stands for each", pieces, words)
     _check_sizes(model, corpus)
     answers = Answers(model.tokenizer, corpus) if options.answers and model.answers else None
     capture.forward.settle([tokens.ids for tokens in corpus.tokens])
@@ -97,6 +100,7 @@ def ingest(
             corpus.row_frame("key"),
             progress=lambda done, total: progress("publish", done, total),
             memory=options.memory,
+            measures={"labelled words": words, "of them more than one token": pieces},
         )
 
 

@@ -103,7 +103,7 @@ def build(
         _check_same(store, part, {"weights_hash": loaded.weights_hash})
     options = replace(options, chat=chat and loaded.tokenizer.chat_template is not None)
     for part in missing:
-        made = part.prompts()
+        made = task.for_tokenizer(part.prompts(), loaded.tokenizer)
         job.ingest(
             store,
             part.run,

@@ -71,6 +71,7 @@ def _model(options: argparse.Namespace) -> None:
     asked = options.question, options.seed, options.reflexive, options.form
     prompts = task.of(options.task, options.n, options.n_test, *asked)
     loaded = model.load(options.model, options.dtype, options.device, answers=None)
+    prompts = task.for_tokenizer(prompts, loaded.tokenizer)
     chosen = job.Options(
         options.layers,
         options.positions,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Literal, get_args
@@ -65,6 +66,16 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.prompts)
+
+    def split_words(self) -> tuple[int, int]:
+        """How many different labelled words are more than one token, whose last piece stands for them; of how many."""
+        whole: dict[str, bool] = {}
+        for prompt, tokens in zip(self.prompts, self.tokens, strict=True):
+            pieces = Counter(span for span in tokens.span if span is not None)
+            for number, span in enumerate(prompt.spans):
+                word = prompt.text[span.start : span.end] if prompt.messages is None else str(span.labels)
+                whole[word] = whole.get(word, True) and pieces[number] == 1
+        return sum(not one for one in whole.values()), len(whole)
 
     @property
     def left_out(self) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from ingest.prompts.passage import Passage
 from ingest.prompts.prompts import SPLITS, Prompt
@@ -34,6 +35,18 @@ def build(n: int, seed: int, n_test: int = 1000) -> list[Prompt]:
         words = {name: items(name, split) for name in CATEGORIES}
         prompts += [prompt(*draw(rng, words), id=f"lists-{split}-{i}", split=split) for i in range(count)]
     return prompts
+
+
+def capitalised(prompt: Prompt) -> Prompt:
+    """The same with the names of countries capitalised, in the text and in the label; nothing moves."""
+    text, spans = prompt.text, []
+    for span in prompt.spans:
+        if span.labels.get("category") == "country":
+            word = text[span.start : span.end].capitalize()
+            text = text[: span.start] + word + text[span.end :]
+            span = replace(span, labels=span.labels | {"item": word})
+        spans.append(span)
+    return replace(prompt, text=text, spans=tuple(spans))
 
 
 def draw(

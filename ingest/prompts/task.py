@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
 from ingest.prompts import boxes, lists
 from ingest.prompts.prompts import Prompt, read_jsonl
+from ingest.prompts.words import CATEGORIES
 from qkstore.errors import PromptError, near
 
 Kind = Literal["boxes", "lists"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+CAPITALS = " ".join(word.capitalize() for word in CATEGORIES["country"])
 LISTS = "List: {item}, … . Find the {category}. Answer:"
 NAMED: dict[boxes.Question, str] = {"ent": "{entity}", "ord": "{ordinal}", "both": "{ordinal} {entity}"}
 ENDS: dict[boxes.Form, str] = {
@@ -58,6 +60,21 @@ def of(
     if Path(name).suffix not in (".jsonl", ".json") and not Path(name).is_file():
         raise PromptError(f"no task {name!r}; {near(name, (*KINDS, 'FILE.jsonl'))}")
     return Task(Path(name).name, read_jsonl(name), "", None, built_in=False)
+
+
+def for_tokenizer(task: Task, tokenizer) -> Task:
+    """The same task as its words are written for a model: lists with the names of countries capitalised.
+
+    Not where the tokenizer does not know them so, as the demo's, whose words are in small letters.
+    """
+    if task.name != "lists" or not task.built_in or _unknown(tokenizer, CAPITALS):
+        return task
+    return replace(task, prompts=[lists.capitalised(prompt) for prompt in task.prompts])
+
+
+def _unknown(tokenizer, words: str) -> bool:
+    unknown = tokenizer.unk_token_id
+    return unknown is not None and unknown in tokenizer(words, add_special_tokens=False)["input_ids"]
 
 
 def _template(question: boxes.Question, form: boxes.Form) -> str:

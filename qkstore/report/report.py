@@ -154,6 +154,15 @@ def facts(study: Study) -> dict[str, str]:
         "vectors": f"{run.n_queries:,} queries and {run.n_keys:,} keys a head, {run.dtype}",
         "query token": query_tokens(run),
         "built on, judged on": f"{study.built}, {study.judged}",
+        "labelled words": _words(run.measures),
         "weights": str(run.weights_hash)[:12],
         "ingested": str(run.created),
     }
+
+
+def _words(measures: dict[str, float]) -> str:
+    """How many labelled words the tokenizer splits; a dash for a run that does not say."""
+    total, split = measures.get("labelled words"), measures.get("of them more than one token")
+    if total is None or split is None:
+        return "–"
+    return f"{total:,.0f}; {split:,.0f} are more than one token, whose last piece stands for them"

@@ -19,7 +19,9 @@ from qkstore.errors import ModelError, PromptError, RunError
 def asked(monkeypatch):
     """What each ingest was asked for; the model has a chat template unless `template` is taken away."""
     seen = []
-    loaded = SimpleNamespace(weights_hash="0" * 64, tokenizer=SimpleNamespace(chat_template="{{ messages }}"), name="m")
+    loaded = SimpleNamespace(
+        weights_hash="0" * 64, tokenizer=SimpleNamespace(chat_template="{{ messages }}", unk_token_id=None), name="m"
+    )
 
     def ingest(store, run, net, prompts, options, progress, **more):
         progress("capture", 1, 2)
@@ -122,6 +124,8 @@ def test_the_demo_has_all_kinds_of_question_unless_some_are_named():
 
 
 def test_the_demo_model_is_called_demo_and_others_as_they_are(monkeypatch):
-    monkeypatch.setattr(model, "load", lambda where, dtype, device: model.Model(None, None, "its own", "0" * 64))
+    monkeypatch.setattr(
+        model, "load", lambda where, dtype, device, answers: model.Model(None, None, "its own", "0" * 64)
+    )
     assert paper._load("demo", "float32", "cpu").name == "demo"
     assert paper._load("x/y", "float32", "cpu").name == "its own"
