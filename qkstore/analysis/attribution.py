@@ -12,7 +12,7 @@ import polars as pl
 from qkstore import attribution
 from qkstore.analysis.head import Contrasts, Head
 from qkstore.attribution import Distribution, distribution
-from qkstore.contrast import Contrast
+from qkstore.contrast import Contrast, labels
 from qkstore.covariance import Counts
 from qkstore.errors import RunError
 from qkstore.run import Run
@@ -65,22 +65,41 @@ def attribute(
     return PromptAttribution(
         prompt_id,
         {"pos": pos, "text": text[pos]["text"], "row": int(row)},
-        _tokens(text, run.key_places[1][keys], split, weight),
+        _tokens(text, run.key_places[1][keys], split, weight, _Told(run, features, prompt_id)),
         list(ranks),
         ranks,
         at.facts.softcap,
     )
 
 
+class _Told:
+    """What the keys of one prompt are: their words, the label that the first feature asks about, and its sign."""
+
+    def __init__(self, run: Run, features: dict[str, Contrasts], prompt_id: int):
+        self.prompt = run.prompt(prompt_id)
+        self.asked, self.label = labels(run, next(iter(features.values()))[0])
+        self.ends: dict[int, tuple[int, int]] = {}
+        for t in run.tokens(prompt_id):
+            if t["span"] is not None:
+                start, end = self.ends.get(t["span"], (t["char_start"], t["char_end"]))
+                self.ends[t["span"]] = min(start, t["char_start"]), max(end, t["char_end"])
+
+    def of(self, token: dict) -> dict:
+        """word: the span's whole text, of which the token may be a piece. sign: + where its label is what is asked."""
+        start, end = self.ends.get(token["span"], (token["char_start"], token["char_end"]))
+        value, asked = token.get(self.label), self.prompt.get(self.asked)
+        sign = "" if value is None or asked is None else "+" if value == asked else "−"
+        return {"word": self.prompt["text"][start:end].strip(), "label": value, "sign": sign}
+
+
 def _tokens(
-    text: dict[int, dict], places: np.ndarray, split: attribution.Attribution, weight: np.ndarray
+    text: dict[int, dict], places: np.ndarray, split: attribution.Attribution, weight: np.ndarray, told: _Told
 ) -> list[dict]:
     """A dict for each key token: where and what it is, its logit, attention and parts."""
     return [
-        {
-            "pos": int(pos),
-            "text": text[pos]["text"],
-            "role": text[pos]["role"],
+        {"pos": int(pos), "text": text[pos]["text"], "role": text[pos]["role"]}
+        | told.of(text[pos])
+        | {
             "logit": float(split.logit[i]),
             "attention": float(weight[i]),
             "parts": {name: float(part[i]) for name, part in split.parts.items()},

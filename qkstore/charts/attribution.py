@@ -22,7 +22,7 @@ def attribution_bars(tokens: Sequence[dict], features: Sequence[str], dark: bool
     A tick marks their sum, the logit.
     """
     names = [*features, "rest"]
-    place = [f"{t['pos']}\u2002{_short(visible(t['text']))}" for t in tokens]
+    place = [f"{t['pos']}\u2002{_short(visible(t.get('word') or t['text']))}" for t in tokens]
     rows = pl.DataFrame(
         [
             {"token": place[i], "part": name, "value": t["parts"][name], "order": names.index(name)}

@@ -258,7 +258,7 @@ def _attribute(options) -> None:
     )
     print_table(
         [
-            {"pos": t["pos"], "text": t["text"], "attention": t["attention"], "logit": t["logit"]} | t["parts"]
+            {name: t[name] for name in ("pos", "word", "role", "label", "sign", "attention", "logit")} | t["parts"]
             for t in parts["tokens"]
         ]
     )
