@@ -10,7 +10,7 @@ from qkstore.analysis.targets import visible_targets
 from qkstore.charts import swap_bars
 from qkstore.intervention import Condition
 from qkstore.report.document import Figure, Section
-from qkstore.report.study import Study
+from qkstore.report.study import Study, enough
 from qkstore.report.swaps import after, moved, targets_after
 from qkstore.text import estimate, head_name, number, percent, sized
 
@@ -75,6 +75,7 @@ def _leak_swaps(study: Study, names: list[str]) -> tuple[list[Condition], int]:
     """Swaps of one set of targets in the subspaces of all; (conditions, number of queries)."""
     run, at = study.run, Head(study.run, study.best.layer, study.best.head)
     targets = visible_targets(run, study.named["order"], [at.facts], judge_split(run))
+    enough(len(targets), "swaps")
     spaces = {name: at.subspace(study.named[name]) for name in names}
     return conditions(spaces, swapper(at, targets), run.d_head, 10, 0), len(targets)
 

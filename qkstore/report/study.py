@@ -13,6 +13,7 @@ from qkstore.analysis.live import Live
 from qkstore.analysis.variations import Variant, variants
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError, RunError
+from qkstore.interval import PARTS
 from qkstore.run import Run
 from qkstore.store import Store
 from qkstore.text import head_name, split_name
@@ -120,3 +121,9 @@ class Study:
     @property
     def built(self) -> str:
         return split_name(analysis.build_split(self.run))
+
+
+def enough(n: int, what: str) -> None:
+    """Raise ContrastError where there are fewer than PARTS of what a section is about: no interval comes of them."""
+    if n < PARTS:
+        raise ContrastError(f"too few {what} (n = {n}); an interval takes {PARTS} or more")

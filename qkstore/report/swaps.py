@@ -12,7 +12,7 @@ from qkstore.analysis.live import Answers, Live, Outcome, statement
 from qkstore.analysis.swaps import sentence
 from qkstore.intervention import MEANS, Condition, features_and_randoms
 from qkstore.report.document import Figure, Section, Table
-from qkstore.report.study import LISTS, SPAN, Study
+from qkstore.report.study import LISTS, SPAN, Study, enough
 from qkstore.text import estimate, head_name, number
 
 CLOSED = (
@@ -38,6 +38,7 @@ def swaps(study: Study) -> Section:
     figures, claims = [], []
     for h in study.heads:
         swapped = _lists(study, h) if study.kind == LISTS else [intervene(study.run, study.features, h.layer, h.head)]
+        enough(min(s.n for s in swapped), "swaps")
         features, randoms = features_and_randoms(c for s in swapped for c in s.conditions)
         conditions = features + randoms
         at, n = head_name(h.layer, h.head), " and ".join(f"{s.n:,}" for s in swapped)

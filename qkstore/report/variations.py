@@ -10,7 +10,7 @@ from qkstore.analysis.claim import Claim
 from qkstore.analysis.variations import Variant, response
 from qkstore.intervention import features_and_randoms
 from qkstore.report.document import Figure, Section, Table
-from qkstore.report.study import LISTS, Study
+from qkstore.report.study import LISTS, Study, enough
 from qkstore.report.swaps import after, gained, targets_after
 from qkstore.text import estimate, head_name, number, spread
 
@@ -18,6 +18,7 @@ from qkstore.text import estimate, head_name, number, spread
 def queried(study: Study) -> Section:
     """The query's counterpart of the swaps, at the best head."""
     swapped = analysis_swaps.intervene_queries(study.run, study.features, study.best.layer, study.best.head)
+    enough(swapped.n, "swaps")
     seen = (
         f"The target has afterwards: {targets_after(swapped.conditions)}. "
         f"n = {swapped.n:,} queries; {swapped.hidden:,} more have no such query. "
@@ -49,6 +50,7 @@ def dosed(study: Study, coordinates: int = 3) -> Section:
     tables, told = [], []
     for name, contrasts in study.features.items():
         curve = response(study.run, contrasts, study.best.layer, study.best.head, coordinates=coordinates)
+        enough(curve.n, "swaps")
         tables.append(curve.table.with_columns(feature=pl.lit(f"{name}, rank {curve.rank}")))
         half, whole, chance = (
             _at(curve.table, dose, line) for dose, line in ((0.5, "all"), (1.0, "all"), (1.0, "random"))

@@ -224,6 +224,21 @@ def test_too_few_queries_are_told_in_place_of_a_figure(boxes):
     assert section.claims[0].measured == few, "not 'rank 1 [1, 1]'"
 
 
+def test_too_few_swaps_are_told_in_place_of_figures(boxes):
+    made = Study(boxes.store, boxes.run)
+    named = {
+        name: (
+            boxes.one(name).replace(where=f"({boxes.one(name).where}) and (q.split = 'train' or q.prompt_id < 250)"),
+        )
+        for name in ("order", "lexical")
+    }
+    made.named, made.scores = boxes.named | named, boxes.scores
+    for planned in (p for p in whole.SECTIONS["boxes"] if p.name in ("swaps", "leak", "queried", "dosed")):
+        section = whole._section(made, planned)
+        assert "section is absent: too few swaps (n = " in section.parts[0], planned.name
+        assert section.claims == ()
+
+
 def test_ranks_of_categories_have_a_row_each_with_their_queries(lists):
     section = ranks.category_ranks(lists)
     (table,) = [p for p in section.parts if isinstance(p, Table)]
