@@ -31,7 +31,7 @@ from ingest.prompts.passage import Passage
 from ingest.prompts.words import PLURALS
 from qkstore import analysis
 from qkstore.analysis.asked import label_null
-from qkstore.analysis.heads import filter_heads, heads
+from qkstore.analysis.heads import heads
 from qkstore.contrast import pairs
 from qkstore.contrast.builtin import CATEGORY
 from qkstore.errors import ModelError
@@ -120,7 +120,8 @@ def table(run: Run, trained: dict[str, Tested], control: dict[str, Tested]) -> l
         "| head | gain, train | p | gain, held out | p | ratio | 95 % | right item | 95 % |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for s in filter_heads(scores, SHOWN):
+    there = sorted((s for s in scores if s.choice.selectivity is not None), key=lambda s: -s.choice.selectivity)
+    for s in there[:SHOWN]:
         i, (a, b), (c, d) = number[s.layer, s.head], s.selectivity_ci, s.accuracy_ci
         gains = " | ".join(f"{t.gain[i]:.2f} | {t.p[i]:.3f}" for t in trained.values())
         lines.append(

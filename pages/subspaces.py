@@ -41,8 +41,10 @@ panel.figures(
         ),
         (
             "‖ΔC‖",
-            f"{null.norm:.3g}",
-            f"{null.ratio:.1f} × null, p = {null.p_value:.2g}" if null.dealt else "no null: one sign a query",
+            f"{float((fitted.delta**2).sum() ** 0.5):.3g}",
+            f"centred {null.norm:.3g}, {null.ratio:.1f} × null, p = {null.p_value:.2g}"
+            if null.dealt
+            else "no null: one sign a query",
         ),
         ("Mean-query share", panel.percent(fitted.covariance.mean_query_share), "of ‖ΔC‖²"),
         (
@@ -82,7 +84,7 @@ with main:
 with detail:
     st.subheader("Against chance", anchor=False)
     if null.dealt:
-        line(f"‖ΔC‖ against {len(null.norms)} random deals of the signs among each query's keys")
+        line(f"‖ΔC‖ of centred queries against {len(null.norms)} random deals of the signs of their key contrasts")
         st.altair_chart(charts.null_strip(null.norm, null.norms, panel.dark()))
     else:
         line("Each query of this contrast has keys of one sign only, so there is nothing to deal at random.")

@@ -93,7 +93,9 @@ def test_rank_prints_what_the_library_computes(cli, store):
     assert "statistical: 3" in first
     assert "192 queries of the train split, level 0.05" in first
     assert sentence == found["sentence"]
-    assert canonical.startswith("canonical correlations (chance 0.")
+    above = [v for v in found["canonical"] if v > found["chance"]]
+    assert canonical.startswith(f"canonical correlations: {len(above)} above chance ({found['chance']:.2f}): ")
+    assert canonical.endswith(f"; {8 - len(above)} within it")
 
 
 def test_swaps_of_queries_doses_growth_and_variants_print_what_the_library_computes(cli, store):

@@ -189,8 +189,8 @@ def test_the_figures_of_heads_are_those_of_the_scores(show, boxes):
     store = qkstore.open(boxes)
     scores = heads_heads(store.run("boxes"), store.feature(store.run("boxes"), "order")[0])
     app = well(show(boxes, "heads", contrast="order", layer=0, head=3))
-    best = max(scores, key=lambda s: s.accuracy)
-    assert app.metric[0].value == str(sum(s.accuracy > 0.5 for s in scores))
+    best = heads.best(scores)
+    assert app.metric[0].value == str(len(heads.selected(scores)))
     assert app.metric[1].value == f"L{best.layer} H{best.head}"
     assert app.metric[3].value == f"{best.n_queries:,}"
     assert app.subheader[0].value == "Layer 0, head 3"

@@ -33,7 +33,7 @@ def test_without_its_package_one_line_says_where_it_comes_from(monkeypatch):
 def store(tmp_path_factory):
     path = tmp_path_factory.mktemp("real")
     real.build(path, n=24, n_test=20)
-    real.build(path, control=True, n=24, n_test=20)
+    real.build(path, control=True, n=40, n_test=30)
     return qkstore.open(path)
 
 

@@ -1,6 +1,6 @@
 """The paper's claims on a real model: beside the paper, the demo model, and the same architecture with random weights.
 
-    python bench/real.py [--store store] [--write]
+    python bench/models/real.py [--store store] [--write]
 
 Ingests what the store lacks of three runs of boxes (the demo model's, SmolLM2-135M-Instruct's, and its control of
 random weights: minutes each), makes the report of each, and sets its statements side by side, row by row. Exit code 1
@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import qkstore
