@@ -186,7 +186,8 @@ def test_tokens_of_any_kind_are_drawn(tmp_path):
     run = qkstore.open(stores.write(tmp_path, data=stores.hostile(texts, n=64))).run("boxes")
     store = qkstore.open(tmp_path)
     prompt = attribute(run, {"order": store.feature(run, "order")}, 1, 0, 48)
-    text = svg(Figure("f", "t", "s", charts.attribution_bars(prompt.tokens, prompt.order)))
+    tokens = [t | {"word": t["text"]} for t in prompt.tokens]
+    text = svg(Figure("f", "t", "s", charts.attribution_bars(tokens, prompt.order)))
     ElementTree.fromstring(text)
     assert "<script" not in text
     assert "\u202e" not in text
