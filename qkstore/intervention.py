@@ -170,14 +170,14 @@ class Condition:
     original_after: float
     target_after: float
     delta_p: float
+    gap_before: float
+    gap_after: float
+    gap_gain: float
     flip_rate: float | None
     ci: dict[str, tuple[float, float]]
     unsure: float = 0.0
     bases: int | None = None
     spread: dict[str, float] | None = None
-    gap_before: float = float("nan")
-    gap_after: float = float("nan")
-    gap_gain: float = float("nan")
     beyond: dict[str, tuple[float, float, float]] | None = None
 
     def to_dict(self) -> dict[str, Any]:

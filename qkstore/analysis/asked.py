@@ -45,30 +45,24 @@ def label_null(rows: Rows, n: int, seed: int = 0) -> LabelNull | None:
     found = asked(rows)
     if found is None:
         return None
-    word, value = (_told(rows, "k", name) for name in (found.word, found.key))
+    word, value = (rows.told("k", name) for name in (found.word, found.key))
     try:
-        return LabelNull(rows.local, _told(rows, "q", found.query), word, value, n, seed)
+        return LabelNull(rows.local, rows.told("q", found.query), word, value, n, seed)
     except ContrastError:
         return None
 
 
 def _agrees(rows: Rows, query: str, key: str) -> bool:
-    same = _told(rows, "q", query)[rows.local.query] == _told(rows, "k", key)[rows.local.key]
+    same = rows.told("q", query)[rows.local.query] == rows.told("k", key)[rows.local.key]
     return bool(same[rows.local.positive].all() and not same[rows.local.negative].all())
 
 
 def _word(rows: Rows, key: str) -> str:
     """Of the labels that tell the value and more, the one of the fewest values; `key` where there is none."""
-    value, fewest, found = _told(rows, "k", key), len(rows.key), key
+    value, fewest, found = rows.told("k", key), len(rows.key), key
     for name in rows.run.token_labels:
-        word = _told(rows, "k", name)
+        word = rows.told("k", name)
         n, both = len(np.unique(word)), len(np.unique(np.char.add(np.char.add(word, "\0"), value)))
         if len(np.unique(value)) < n == both < fewest:
             fewest, found = n, name
     return found
-
-
-def _told(rows: Rows, table: str, name: str) -> np.ndarray:
-    """A label of the rows' queries or keys, as text."""
-    numbers = rows.query if table == "q" else rows.key
-    return rows.run.labels(table, [name], numbers)[name].to_numpy(zero_copy_only=False).astype(str)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qkstore.analysis.head import Head, HeadData, Rows
-from qkstore.contrast import Contrast, builtin, labels
+from qkstore.analysis.asked import asked
+from qkstore.analysis.head import HeadData, Rows
+from qkstore.contrast import Contrast, builtin
 from qkstore.errors import ContrastError
 from qkstore.run import Run
 from qkstore.score import Score
@@ -84,15 +85,20 @@ def _clear(p: float | None, n_heads: int) -> bool:
 
 
 class Chooser:
-    """The pairs that choose heads for a contrast on one split, and the word that each of their queries asks for."""
+    """The pairs that choose heads for a contrast on one split.
+
+    groups: (n,) number of the value that each of their queries looks for; None where no label tells it, so that each
+    query counts by itself.
+    """
 
     def __init__(self, run: Run, contrast: Contrast, split: str | None):
         self.rows = _rows(run, contrast, split)
-        asked = run.labels("q", [labels(run, self.rows.contrast)[0]], self.rows.query).column(0)
-        self.groups = np.unique(np.array([str(each) for each in asked.to_pylist()]), return_inverse=True)[1]
+        told = asked(self.rows)
+        self.groups = told and np.unique(self.rows.told("q", told.query), return_inverse=True)[1]
 
-    def read(self, head: Head, k: np.ndarray | None = None) -> HeadData:
-        return self.rows.read(head, k)
+    def choice(self, data: HeadData) -> Choice:
+        """Of one head, whose data are of these rows."""
+        return Choice.of(data.score(groups=self.groups), self.rows)
 
 
 def _rows(run: Run, contrast: Contrast, split: str | None) -> Rows:

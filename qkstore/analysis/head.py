@@ -19,7 +19,7 @@ from qkstore.errors import RunError, near
 from qkstore.null import Tested
 from qkstore.rank import units
 from qkstore.run import Layer, Run
-from qkstore.score import pair_logits
+from qkstore.score import Score, pair_logits, score
 from qkstore.subspace import Subspace, union
 
 Contrasts = tuple[Contrast, ...]
@@ -116,6 +116,11 @@ class Rows:
         """Pairs that were chosen already, as rows of the store."""
         return cls(run, contrast, split, stored, *stored.localise())
 
+    def told(self, table: Literal["q", "k"], name: str) -> np.ndarray:
+        """A label of the queries (n,) or of the keys (m,), as text."""
+        numbers = self.query if table == "q" else self.key
+        return self.run.labels(table, [name], numbers)[name].to_numpy(zero_copy_only=False).astype(str)
+
     def read(self, head: Head, k: np.ndarray | None = None) -> HeadData:
         """What one head has of these pairs; k: its keys, where they were read for another head of the same KV head."""
         return HeadData(head, self, head.queries(self.query), head.keys(self.key) if k is None else k)
@@ -181,6 +186,11 @@ class HeadData:
         stored = self.rows.stored
         seen = self.head.attended(stored.query, stored.key)
         return np.where(seen, np.exp(logits - self.head.logsumexp(stored.query)), np.nan)
+
+    def score(self, resample: bool = False, groups: np.ndarray | None = None) -> Score:
+        """What the head attends to, of these pairs (qkstore.score.score)."""
+        logits = self.logits()
+        return score(logits, self.attention(logits), self.pairs, resample, groups)
 
 
 @dataclass(frozen=True)

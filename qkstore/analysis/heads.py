@@ -16,7 +16,6 @@ from qkstore.contrast import Contrast
 from qkstore.errors import StoreError
 from qkstore.null import SignNull
 from qkstore.run import Run
-from qkstore.score import Score, score
 from qkstore.store import Store
 from qkstore.store.source import code_key
 from qkstore.subspace import rank
@@ -97,8 +96,9 @@ def heads(
     for layer in run.layers:
         for number in range(run.n_heads):
             head = Head(run, layer, number)
-            choice = Choice.of(_score(choosing.read(head), False, chooser.groups), chooser.rows)
-            scores.append(_head_score(head, train, test, null, choice))
+            data = train.read(head)
+            choice = chooser.choice(data if choosing is train else choosing.read(head))
+            scores.append(_head_score(data, data if test is train else test.read(head), null, choice))
             if progress:
                 progress(len(scores), total)
     return scores
@@ -139,13 +139,12 @@ class _Reader:
         return self.rows.read(head, self._keys)
 
 
-def _head_score(head: Head, train: _Reader, test: _Reader, null: SignNull | None, choice: Choice) -> HeadScore:
-    data = train.read(head)
+def _head_score(data: HeadData, test: HeadData, null: SignNull | None, choice: Choice) -> HeadScore:
     tested = null.test(data.q, data.k) if null else None
-    judged = _score(data if test is train else test.read(head), resample=True)
+    judged = test.score(resample=True)
     return HeadScore(
-        layer=head.layer,
-        head=head.head,
+        layer=data.head.layer,
+        head=data.head.head,
         accuracy=judged.accuracy,
         accuracy_ci=judged.accuracy_ci,
         selectivity=judged.selectivity,
@@ -156,19 +155,13 @@ def _head_score(head: Head, train: _Reader, test: _Reader, null: SignNull | None
         p_value=None if tested is None else tested.p_value,
         rank=rank(np.linalg.svd(data.covariance.delta, compute_uv=False)),
         n_queries=judged.n,
-        built_on=train.rows.split,
-        judged_on=test.rows.split,
+        built_on=data.split,
+        judged_on=test.split,
         selectivity_ci=judged.selectivity_ci,
         chance=judged.chance,
         choice=choice,
         delta_centred=None if tested is None else tested.observed,
     )
-
-
-def _score(data: HeadData, resample: bool, groups: np.ndarray | None = None) -> Score:
-    """What a head attends to, of the queries and keys that were read."""
-    logits = data.logits()
-    return score(logits, data.attention(logits), data.pairs, resample, groups)
 
 
 @dataclass(frozen=True)

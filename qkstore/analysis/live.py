@@ -6,7 +6,7 @@ import hashlib
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 import polars as pl
@@ -194,10 +194,13 @@ def kept(store: Store, asked: Live) -> Live | None:
 def results(store: Store, run: Run, features: Features | None = None, head: str | None = None) -> list[Live]:
     """The live results of a run as it is now, newest first.
 
-    With `features`, those of exactly these, in any order; with `head`, those that edited it.
+    With `features`, those of exactly these, in any order; with `head`, those that edited it. One that an older version
+    kept, without all that a condition tells today, is left out: the same command computes it anew.
     """
     every = [
-        replace(Live.of(row["payload"]), created=str(row["created"])) for row in store.catalog.results(KIND, run.name)
+        replace(Live.of(row["payload"]), created=str(row["created"]))
+        for row in store.catalog.results(KIND, run.name)
+        if _complete(row["payload"])
     ]
     asked = None if features is None else keys(features)
     return [
@@ -266,6 +269,11 @@ def command(store: Store, run: Run, names: Sequence[str], layer: int) -> str:
 def _where(run: Run) -> str:
     """What --model is to be: a hub id as it is; of a folder or file the name alone is known, and not its place."""
     return run.model if "/" in run.model or run.model == "demo" else f"path/to/{run.model}"
+
+
+def _complete(payload: dict) -> bool:
+    names = {f.name for f in fields(Condition)}
+    return all(names <= set(c) for row in payload["conditions"] for c in row["attention"].values())
 
 
 def _outcome(row: dict) -> Outcome:

@@ -46,16 +46,13 @@ def swap_bars(conditions: Sequence[dict], dark: bool = False) -> alt.LayerChart:
         scale=alt.Scale(domain=[*SWAP_KEYS.values()], range=[palette.ORANGE, palette.BLUE]),
         legend=alt.Legend(orient="top"),
     )
-    opacity = alt.Opacity(
-        "when:N",
-        title=None,
-        sort=["before", "after"],
-        scale=alt.Scale(domain=["before", "after"], range=[0.4, 1]),
-        legend=alt.Legend(orient="top", symbolFillColor=palette.ink(dark), symbolStrokeWidth=0),
-    )
     tooltip = ["name:N", "rank:Q", "key:N", "when:N", *_figures("attention", "low", "high")]
     titles = [(c["name"], c["bases"], c["rank"]) for c in told]
-    bars = _beside(rows, titles, "bar", order).mark_bar().encode(y=y, color=colour, opacity=opacity, tooltip=tooltip)
+    bars = (
+        _beside(rows, titles, "bar", order)
+        .mark_bar()
+        .encode(y=y, color=colour, opacity=_pale_before(dark), tooltip=tooltip)
+    )
     return _whiskered(bars, 350, dark)
 
 
@@ -102,17 +99,21 @@ def gap_bars(conditions: Sequence[dict], dark: bool = False) -> alt.LayerChart:
         ]
     )
     y = alt.Y("gap:Q", title="Logit of the target less the original's", axis=alt.Axis(tickCount=6))
-    opacity = alt.Opacity(
+    tooltip = ["name:N", "rank:Q", "when:N", *_figures("gap", "low", "high")]
+    titles = [(c["name"], c["bases"], c["rank"]) for c in told]
+    bars = _beside(rows, titles, "when", ["before", "after"]).mark_bar(color=palette.BLUE)
+    return _whiskered(bars.encode(y=y, opacity=_pale_before(dark), tooltip=tooltip), 350, dark)
+
+
+def _pale_before(dark: bool) -> alt.Opacity:
+    """Bars of before a swap are pale."""
+    return alt.Opacity(
         "when:N",
         title=None,
         sort=["before", "after"],
         scale=alt.Scale(domain=["before", "after"], range=[0.4, 1]),
         legend=alt.Legend(orient="top", symbolFillColor=palette.ink(dark), symbolStrokeWidth=0),
     )
-    tooltip = ["name:N", "rank:Q", "when:N", *_figures("gap", "low", "high")]
-    titles = [(c["name"], c["bases"], c["rank"]) for c in told]
-    bars = _beside(rows, titles, "when", ["before", "after"]).mark_bar(color=palette.BLUE)
-    return _whiskered(bars.encode(y=y, opacity=opacity, tooltip=tooltip), 350, dark)
 
 
 def live_bars(live: Live, head: str, dark: bool = False) -> alt.LayerChart:

@@ -70,6 +70,17 @@ def test_the_page_shows_live_beside_closed_form(show, store, both):
     assert len(app.get("vega_lite_chart")) + len(app.get("arrow_vega_lite_chart")) == 3
 
 
+def test_a_result_of_an_older_version_without_logit_gaps_is_left_out(store, both):
+    run, payload = store.run("run"), json.loads(json.dumps(both.to_dict()))
+    assert kept.results(store, run)
+    for outcome in payload["conditions"]:
+        for condition in outcome["attention"].values():
+            del condition["gap_gain"]
+    store.catalog.keep_result("older", kept.KIND, run.name, "older", payload)
+    assert all(row.code == both.code for row in kept.results(store, run))
+    assert len(kept.results(store, run)) < len(store.catalog.results(kept.KIND, run.name))
+
+
 def test_the_page_names_the_command_where_there_is_none_and_it_runs(show, store, capsys):
     app = show(store.path, "interventions", run="ent", contrast="order", layer=1, head=1, **{"and": "lexical"})
     assert not app.exception
