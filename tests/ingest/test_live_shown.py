@@ -71,7 +71,7 @@ def test_the_page_shows_live_beside_closed_form(show, store, both):
 
 
 def test_a_result_of_an_older_version_without_logit_gaps_is_left_out(store, both):
-    run, payload = store.run("run"), json.loads(json.dumps(both.to_dict()))
+    run, payload = store.run("both"), json.loads(json.dumps(both.to_dict()))
     assert kept.results(store, run)
     for outcome in payload["conditions"]:
         for condition in outcome["attention"].values():
