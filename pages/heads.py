@@ -80,12 +80,19 @@ with detail:
             (
                 "Attention",
                 panel.percent(chosen.attention_positive),
-                f"on positive keys, {panel.percent(chosen.attention_negative)} on negative ones",
+                "on positive keys"
+                + (
+                    ""
+                    if chosen.attention_negative is None
+                    else f", {panel.percent(chosen.attention_negative)} on negative ones"
+                ),
             ),
             (
                 "Selectivity",
                 panel.number(chosen.selectivity),
-                f"95 % interval {panel.number(least)}–{panel.number(most)}",
+                "no ratio without attention on negative keys"
+                if chosen.selectivity is None
+                else f"95 % interval {panel.number(least)}–{panel.number(most)}",
             ),
             ("Selected", heads.selected(scores).get((chosen.layer, chosen.head), "no"), chosen.choice.sentence),
             (

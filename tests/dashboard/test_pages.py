@@ -156,6 +156,15 @@ def test_without_a_head_in_the_url_the_best_one_is_shown(show, store):
     assert (top.layer, top.head) != (0, 0)
 
 
+def test_a_head_without_negative_keys_in_its_prompts_has_no_ratio_and_no_empty_interval(show, store):
+    """The negative keys of lexical stand in another prompt."""
+    app = show(store, "heads", run="boxes", contrast="lexical", layer=1, head=0)
+    texts = " ".join(h.proto.body for h in app.get("html"))
+    assert "no ratio without attention on negative keys" in texts
+    assert "–––" not in texts
+    assert "on negative ones" not in texts
+
+
 @pytest.mark.parametrize("name", ["order", "order-centred", "lexical", "authors/order", "authors/lexical"])
 def test_every_built_in_contrast_of_boxes_shows_on_every_page(show, store, name):
     for page in PAGES[1:]:
