@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from bench.page import write
-from ingest import demo, job, model
+from ingest import batches, demo, job, model
 from ingest.model.batch import Batch
 from ingest.model.capture import Capture
 from ingest.prompts import boxes
@@ -144,18 +144,18 @@ def ingest(folder: str, loaded: model.Model, made: list, options: job.Options, t
 def measure(name: str, n: int, rounds: int, device: str, batch_size: int) -> Times:
     loaded, made, times = make(name, device), prompts(n), Times()
     options, corpus = job.Options(batch_size=batch_size), Corpus(loaded.tokenizer, made)
-    chosen = job.batches_of(
-        corpus, batch_size, job.bytes_of(options.memory) // 2, job.token_bytes(loaded, Capture(loaded.net))
+    chosen = batches.of(
+        corpus, batch_size, job.bytes_of(options.memory) // 2, batches.token_bytes(loaded, Capture(loaded.net))
     )
-    batches = [
+    passed = [
         Batch.of([corpus.tokens[p].ids for p in b], [[]] * len(b), [[]] * len(b), 0, "right", device) for b in chosen
     ]
-    passes(loaded.net, batches[:1], stop=False)  # the first pass allocates
+    passes(loaded.net, passed[:1], stop=False)  # the first pass allocates
     for _ in range(rounds):
-        times.bare.append(timed(device, lambda: passes(loaded.net, batches, stop=True)))
+        times.bare.append(timed(device, lambda: passes(loaded.net, passed, stop=True)))
         with tempfile.TemporaryDirectory() as folder:
             ingest(folder, loaded, made, options, times)
-        times.full.append(timed(device, lambda: passes(loaded.net, batches, stop=False)))
+        times.full.append(timed(device, lambda: passes(loaded.net, passed, stop=False)))
     return times
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,14 +13,16 @@ import polars as pl
 import torch
 
 import qkstore
+from ingest import batches, trial
 from ingest.answers import Answers, frame
-from ingest.model import Model, sides
+from ingest.model import Model
 from ingest.model.capture import Capture, ranges
 from ingest.pace import Pace
 from ingest.prompts import Prompt
 from ingest.prompts.clock import Clock
 from ingest.prompts.corpus import ANSWER_SLOT, Corpus, Positions
-from qkstore.errors import ModelError, PromptError, QKStoreError, RunError
+from ingest.prompts.slot import Slot, placed
+from qkstore.errors import ModelError, PromptError, RunError
 from qkstore.run import space, spool
 from qkstore.run.incoming import Incoming
 from qkstore.run.schema import check_run_name
@@ -41,7 +43,7 @@ class Options:
     queries: tuple[str, ...] = (ANSWER_SLOT,)
     batch_size: int = 32
     memory: str = "4GB"
-    chat: bool = False
+    slots: tuple[Slot, ...] = ("plain",)  # of several the one at which the model answers best, see trial
     answers: bool = True  # what the model answers at each prompt, of a model with its LM head
 
 
@@ -66,9 +68,23 @@ def ingest(
     progress = progress or (lambda stage, done, total, now="": None)
     check_new(store, run)
     capture = Capture(model.net, list(options.layers) if options.layers is not None else None)
-    clock = Clock.of(spool.begun(spool.folder(store, run)))
-    causal = capture.layers[0].causal
-    corpus = Corpus(model.tokenizer, prompts, options.positions, options.queries, options.chat, progress, clock, causal)
+    begun, room = spool.begun(spool.folder(store, run)), bytes_of(options.memory) // 2
+    clock = Clock.of(begun)
+    tried = trial.resumed(options.slots, begun) or trial.of(
+        model, capture, prompts, options.slots, clock, options.batch_size, room, progress, options.answers
+    )
+    if tried.right:
+        LOG.warning("%s", tried.told)
+    corpus = Corpus(
+        model.tokenizer,
+        [placed(prompt, tried.slot) for prompt in prompts],
+        options.positions,
+        options.queries,
+        tried.slot != "plain",
+        progress,
+        clock,
+        capture.layers[0].causal,
+    )
     if corpus.left_out:
         LOG.warning("the tokenizer ends a text with %s; it was left out, for the answer comes there", corpus.left_out)
     pieces, words = corpus.split_words()
@@ -77,22 +93,22 @@ def ingest(
     _check_sizes(model, corpus)
     answers = Answers(model.tokenizer, corpus) if options.answers and model.answers else None
     capture.forward.settle([tokens.ids for tokens in corpus.tokens])
-    room, side = bytes_of(options.memory) // 2, capture.forward.sides
-    batches = batches_of(corpus, options.batch_size, room, token_bytes(model, capture), side)
-    plan = _plan(model, capture, corpus, options) | {"answers": answers is not None}
+    size, side = batches.token_bytes(model, capture), capture.forward.sides
+    made = batches.of(corpus, options.batch_size, room, size, side)
+    plan = _plan(model, capture, corpus, options, tried) | {"answers": answers is not None}
     with Incoming(
         qkstore.open(store, create=True).path, run, plan, [layer.layer for layer in capture.layers]
     ) as incoming:
         done, pace = incoming.done(), Pace(len(corpus))
-        size = space.check(incoming.folder, run, run_bytes(corpus, capture))
-        for number, chosen in enumerate(batches):
-            progress("capture", number, len(batches), now=pace.told() or size)
+        fits = space.check(incoming.folder, run, batches.run_bytes(corpus, capture))
+        for i, number in enumerate(batches.order(made)):
+            progress("capture", i, len(made), now=pace.told() or fits)
             if number not in done:
-                _put(incoming, number, capture, corpus, chosen, answers)
-            pace.add(len(chosen), 0 if number in done else sum(len(corpus.tokens[p]) for p in chosen))
-        progress("capture", len(batches), len(batches), now=pace.told())
+                _put(incoming, number, capture, corpus, made[number], answers)
+            pace.add(len(made[number]), 0 if number in done else sum(len(corpus.tokens[p]) for p in made[number]))
+        progress("capture", len(made), len(made), now=pace.told())
         return incoming.publish(
-            _manifest(run, model, capture, corpus, options, task, template, seed),
+            _manifest(run, model, capture, corpus, options, tried.slot, task, template, seed),
             [layer.facts() for layer in capture.layers],
             _prompts(corpus, incoming.answers()),
             corpus.token_frame(),
@@ -100,7 +116,7 @@ def ingest(
             corpus.row_frame("key"),
             progress=lambda done, total: progress("publish", done, total),
             memory=options.memory,
-            measures={"labelled words": words, "of them more than one token": pieces},
+            measures={"labelled words": words, "of them more than one token": pieces} | tried.measures(),
         )
 
 
@@ -114,18 +130,6 @@ def check_new(store: str | Path, run: str) -> None:
         raise RunError(
             f"run {run!r} is in the store already; choose another --run, or delete {run_path(store, run)} first"
         )
-
-
-def batches_of(
-    corpus: Corpus, size: int, memory: int, token_bytes: int, side: Callable[[int], Hashable] = lambda length: 0
-) -> list[list[int]]:
-    """Prompt numbers in batches of like length, at most `size` prompts and `memory` bytes each, longest last.
-
-    side(length): prompts of unlike side stand in no batch together.
-    """
-    if size < 1:
-        raise QKStoreError(f"a batch of {size} prompts; --batch-size is 1 or more")
-    return sides.batches([len(tokens) for tokens in corpus.tokens], size, side, memory / token_bytes)
 
 
 def _prompts(corpus: Corpus, answers: np.ndarray | None) -> pl.DataFrame:
@@ -149,24 +153,6 @@ def _put(
     arrays = (captured.q.float().numpy(), captured.k.float().numpy(), captured.logsumexp.numpy())
     told = answers.read(chosen, captured.logits) if answers else None
     incoming.put(number, corpus.rows("query", chosen), corpus.rows("key", chosen), *arrays, answers=told)
-
-
-def token_bytes(model: Model, capture: Capture) -> int:
-    """About how many bytes one token of a batch takes: activations of a layer, and all that could be stored of it."""
-    config, layer = model.net.config.get_text_config(), capture.layers[0]
-    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    vectors = (layer.n_heads + layer.n_kv_heads) * layer.d_head
-    return (
-        model.net.dtype.itemsize * (8 * config.hidden_size + 3 * inner + 4 * vectors)
-        + len(capture.layers) * vectors * 8
-    )
-
-
-def run_bytes(corpus: Corpus, capture: Capture) -> int:
-    """About how many bytes the vectors of a run take."""
-    layer, queries, keys = capture.layers[0], sum(map(len, corpus.queries)), sum(map(len, corpus.keys))
-    vectors = (queries * layer.n_heads + keys * layer.n_kv_heads) * layer.d_head
-    return len(capture.layers) * (4 * vectors + 8 * queries * layer.n_heads)
 
 
 def _check_sizes(model: Model, corpus: Corpus) -> None:
@@ -202,7 +188,7 @@ def _limit(net) -> int | None:
 # -- what is recorded --------------------------------------------------------------------------------------------------
 
 
-def _plan(model: Model, capture: Capture, corpus: Corpus, options: Options) -> dict:
+def _plan(model: Model, capture: Capture, corpus: Corpus, options: Options, tried: trial.Trial) -> dict:
     """Everything that decides the stored vectors, for Incoming to compare on resuming."""
     return {
         "weights": model.weights_hash,
@@ -210,14 +196,15 @@ def _plan(model: Model, capture: Capture, corpus: Corpus, options: Options) -> d
         "layers": ranges(layer.layer for layer in capture.layers),
         "positions": options.positions,
         "queries": list(options.queries),
-        "chat": options.chat,
         "dtype": model.dtype,
         "device": model.net.device.type,
         "batch_size": options.batch_size,
         "memory": options.memory,
         "code": code_version(),
         "libraries": libraries(),
-    } | ({"clock": corpus.clock.told()} if corpus.clock.asked else {})
+        **tried.plan(),
+        **({"clock": corpus.clock.told()} if corpus.clock.asked else {}),
+    }
 
 
 def _manifest(
@@ -226,12 +213,13 @@ def _manifest(
     capture: Capture,
     corpus: Corpus,
     options: Options,
+    slot: Slot,
     task: str,
     template: str,
     seed: int | None,
 ) -> dict:
     layer = capture.layers[0]
-    templated = options.chat or any(p.messages for p in corpus.prompts)
+    templated = slot != "plain" or any(p.messages for p in corpus.prompts)
     return {
         "run": run,
         "model": model.name,

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import qkstore
 from ingest import demo, job, model
-from ingest.prompts import task
+from ingest.prompts import slot, task
 from ingest.prompts.boxes import QUESTIONS, Question
+from ingest.prompts.pieces import Pieces
 from qkstore.errors import PromptError, RunError, near
 from qkstore.run.schema import check_run_name
 
@@ -80,13 +81,14 @@ def build(
     options: job.Options = job.Options(),
     dtype: model.Dtype = "float32",
     device: str = "cpu",
-    chat: bool = True,
+    asked: slot.Slot | str = slot.AUTO,
+    pieces: Pieces = "last",
     progress: job.Progress | None = None,
 ) -> list[str]:
     """Ingest the runs of the programme that `store` lacks; returns their names.
 
     Interrupted, it goes on where it stopped when called again.
-    where: a folder, a hub id, or 'demo'. chat: use the tokenizer's chat template, where it has one.
+    where: a folder, a hub id, or 'demo'. asked: the answer slot, as slot.of takes it. pieces: as task.for_tokenizer.
     Raises RunError where a run of that name holds something else; PromptError, ModelError, StoreError as an ingest
     does.
     """
@@ -101,15 +103,14 @@ def build(
     loaded = _load(where, dtype, device)
     for part in there:
         _check_same(store, part, {"weights_hash": loaded.weights_hash})
-    options = replace(options, chat=chat and loaded.tokenizer.chat_template is not None)
     for part in missing:
-        made = task.for_tokenizer(part.prompts(), loaded.tokenizer)
+        made = task.for_tokenizer(part.prompts(), loaded.tokenizer, pieces)
         job.ingest(
             store,
             part.run,
             loaded,
             made.prompts,
-            options,
+            replace(options, slots=slot.of(asked, made.slots, loaded.tokenizer)),
             task=made.name,
             template=made.template,
             seed=SEED,

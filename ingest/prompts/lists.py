@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from ingest.prompts.passage import Passage
-from ingest.prompts.prompts import SPLITS, Prompt
+from ingest.prompts.pieces import Keep
+from ingest.prompts.prompts import SPLITS, Prompt, Split
 from ingest.prompts.words import CATEGORIES, PLURALS, items
 from qkstore.errors import PromptError
 
@@ -22,19 +23,35 @@ N_CATEGORIES = 5
 N_ITEMS = 5
 
 
-def build(n: int, seed: int, n_test: int = 1000) -> list[Prompt]:
+def build(n: int, seed: int, n_test: int = 1000, keep: Keep | None = None) -> list[Prompt]:
     """n prompts of the train split, then n_test of held-out words: none of their items is in a train prompt.
 
-    Raises PromptError for a negative number.
+    keep: which items to draw from; a category that has too few of them is left out.
+    Raises PromptError for a negative number, and where too few categories are left.
     """
     if n < 0 or n_test < 0:
         raise PromptError(f"{min(n, n_test)} prompts: the numbers of prompts are 0 or more")
     rng = random.Random(f"lists {seed}")
     prompts: list[Prompt] = []
+    words = _words(keep)
     for split, count in zip(SPLITS, (n, n_test), strict=True):
-        words = {name: items(name, split) for name in CATEGORIES}
-        prompts += [prompt(*draw(rng, words), id=f"lists-{split}-{i}", split=split) for i in range(count)]
+        prompts += [prompt(*draw(rng, words[split]), id=f"lists-{split}-{i}", split=split) for i in range(count)]
     return prompts
+
+
+def _words(keep: Keep | None) -> dict[Split, dict[str, tuple[str, ...]]]:
+    """{split: {category: items}} of the categories that have items enough in both splits."""
+    words = {
+        split: {name: tuple(w for w in items(name, split) if keep is None or keep(w)) for name in CATEGORIES}
+        for split in SPLITS
+    }
+    there = [name for name in CATEGORIES if all(len(words[split][name]) >= N_ITEMS for split in SPLITS)]
+    if len(there) < N_CATEGORIES:
+        raise PromptError(
+            f"this tokenizer keeps {N_ITEMS} items whole in {len(there)} of {len(CATEGORIES)} categories, a list needs "
+            f"{N_CATEGORIES}; take the last piece of each (--pieces last)"
+        )
+    return {split: {name: words[split][name] for name in there} for split in SPLITS}
 
 
 def capitalised(prompt: Prompt) -> Prompt:
@@ -68,10 +85,12 @@ def prompt(listed: list[tuple[str, str]], queried: str, **fields: str) -> Prompt
             passage.mark(word, "item", item=word, category=category, is_answer=category == queried)
         else:
             passage.say(word)
-    passage.say(*ask(queried)).mark(":", "answer_slot")
+    *question, answer = ask(queried)
+    passage.say(*question).turn().say(answer).mark(":", "answer_slot")
     return Prompt(
         text=passage.text,
         spans=tuple(passage.spans),
+        reply=passage.reply,
         labels={"question": "list", "queried_category": queried},
         **fields,
     )

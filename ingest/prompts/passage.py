@@ -17,6 +17,7 @@ class Passage:
     def __init__(self) -> None:
         self.words: list[str] = []
         self.spans: list[Span] = []
+        self.reply: int | None = None  # the character at which the next turn begins, see Prompt
         self._length = 0
 
     def say(self, *words: str) -> Passage:
@@ -29,6 +30,11 @@ class Passage:
         """Append one word and note its characters, role and labels."""
         start = self._append(word)
         self.spans.append(Span(start, self._length, role, labels))
+        return self
+
+    def turn(self) -> Passage:
+        """From the next word on it is what a model is given as the beginning of its reply."""
+        self.reply = self._length + 1
         return self
 
     @property

@@ -36,6 +36,7 @@ class Prompt:
     """One text with its spans; `counterfactual_of` names the id of the prompt it is a counterfactual of.
 
     `messages` are a chat; `text` is then the last message's content, and spans are relative to it.
+    `reply` is the character from which on the text can be the beginning of a chat model's reply (see slots.py).
     """
 
     text: str
@@ -47,6 +48,7 @@ class Prompt:
     counterfactual_of: str | None = None
     labels: dict[str, Label] = field(default_factory=dict)
     messages: tuple[dict[str, str], ...] | None = None
+    reply: int | None = None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from ingest.prompts.prompts import Prompt, Span
 from qkstore.errors import ModelError, PromptError
 
 SENTINEL = "qkstore-content-7f3a91"
-REPLY = "Answer:"  # a built-in prompt's question ends here; a chat model is given the rest as the start of its reply
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,8 @@ class Tokens:
 def tokenise(tokenizer, prompt: Prompt, where: str, chat: bool = False, causal: bool = False) -> Tokens:
     """The tokens of `prompt`, each with the span it belongs to.
 
-    chat: put a plain text through the tokenizer's chat template, as one user message; what follows the last "Answer:"
-    (and that word) becomes the start of the reply. A prompt with `messages` always goes through the template.
+    chat: put a plain text through the tokenizer's chat template, as one user message; from the prompt's `reply` on it
+    is the beginning of the model's reply. A prompt with `messages` always goes through the template.
     A token belongs to a span if they share a character, blanks at the span's ends and lone blank tokens not counted.
     causal: the model reads up to the last token, so that an end that the tokenizer appends is left out.
     Raises PromptError, which starts with `where`, if a span has no token or two spans share one.
@@ -102,8 +101,9 @@ def render(tokenizer, prompt: Prompt, where: str) -> tuple[str, list[Piece]]:
     """The chat template's text for `prompt`, ready for the model's reply, and where the prompt's own text went."""
     if tokenizer.chat_template is None:
         raise PromptError(f"{where}: it has messages, but the model's tokenizer has no chat template; use 'text'")
-    cut = prompt.text.rfind(REPLY) if prompt.messages is None else -1
-    content, reply = (prompt.text, "") if cut <= 0 else (prompt.text[:cut].rstrip(), prompt.text[cut:])
+    cut = len(prompt.text) if prompt.reply is None else prompt.reply
+    content, reply = prompt.text[:cut], prompt.text[cut:]
+    content = content.rstrip() if reply else content
     before = list(prompt.messages[:-1]) if prompt.messages else []
     role = prompt.messages[-1]["role"] if prompt.messages else "user"
     head, mark, tail = _template(tokenizer, [*before, {"role": role, "content": SENTINEL}], where).partition(SENTINEL)

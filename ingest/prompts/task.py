@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
 from ingest.prompts import boxes, lists
+from ingest.prompts.pieces import Keep, Pieces, single, whole
 from ingest.prompts.prompts import Prompt, read_jsonl
+from ingest.prompts.slot import Slot
 from ingest.prompts.words import CATEGORIES
 from qkstore.errors import PromptError, near
 
@@ -20,20 +24,26 @@ ENDS: dict[boxes.Form, str] = {
     "question": "Which box is the NAMED in? Answer: box",
     "statement": "The NAMED is in box",
 }
+CHAT: dict[boxes.Form, tuple[Slot, ...]] = {  # behind a list of statements alone, nothing is asked
+    "question": ("prefill", "user", "reply"),
+    "statement": ("prefill", "user"),
+}
 
 
 @dataclass(frozen=True)
 class Task:
     """Prompts, and what the manifest says of them: the task's name, a template of its texts, and the seed.
 
-    seed: None for a file. built_in: made here, so that a chat template may be put around the texts.
+    seed: None for a file. slots: where a chat model may be asked, none for a file. make: the prompts anew, of the words
+    that are kept; None for a file.
     """
 
     name: str
     prompts: list[Prompt]
     template: str
     seed: int | None
-    built_in: bool = True
+    slots: tuple[Slot, ...] = ()
+    make: Callable[[Keep | None], list[Prompt]] | None = None
 
 
 def of(
@@ -52,24 +62,33 @@ def of(
     Raises PromptError for a name that is neither, and for a file or number that cannot be used.
     """
     if name == "boxes":
-        made = boxes.build(n, question, seed, n_test, reflexive=reflexive, form=form)
+        make = partial(boxes.build, n, question, seed, n_test, 9, reflexive, form)
         named = f"boxes {question}" + (" statement" if form == "statement" else "")
-        return Task(named, made, _template(question, form), seed)
+        return Task(named, make(None), _template(question, form), seed, CHAT[form], make)
     if name == "lists":
-        return Task("lists", lists.build(n, seed, n_test), LISTS, seed)
+        make = partial(lists.build, n, seed, n_test)
+        return Task("lists", make(None), LISTS, seed, CHAT["question"], make)
     if Path(name).suffix not in (".jsonl", ".json") and not Path(name).is_file():
         raise PromptError(f"no task {name!r}; {near(name, (*KINDS, 'FILE.jsonl'))}")
-    return Task(Path(name).name, read_jsonl(name), "", None, built_in=False)
+    return Task(Path(name).name, read_jsonl(name), "", None)
 
 
-def for_tokenizer(task: Task, tokenizer) -> Task:
+def for_tokenizer(task: Task, tokenizer, pieces: Pieces = "last") -> Task:
     """The same task as its words are written for a model: lists with the names of countries capitalised.
 
     Not where the tokenizer does not know them so, as the demo's, whose words are in small letters.
+    pieces: with 'single', prompts are made of words that are one token each, and those of a file that have others are
+    left out. Raises PromptError where too few are left.
     """
-    if task.name != "lists" or not task.built_in or _unknown(tokenizer, CAPITALS):
-        return task
-    return replace(task, prompts=[lists.capitalised(prompt) for prompt in task.prompts])
+    capitals = task.name == "lists" and task.make is not None and not _unknown(tokenizer, CAPITALS)
+    if pieces == "single":
+        keep = single(tokenizer, _capitalised if capitals else str)
+        task = replace(task, prompts=task.make(keep) if task.make else whole(task.prompts, tokenizer))
+    return replace(task, prompts=[lists.capitalised(prompt) for prompt in task.prompts]) if capitals else task
+
+
+def _capitalised(word: str) -> str:
+    return word.capitalize() if word in CATEGORIES["country"] else word
 
 
 def _unknown(tokenizer, words: str) -> bool:

@@ -124,9 +124,9 @@ def ranges(what: str) -> Callable[[str], tuple[int, ...]]:
 class Progress:
     """A callback (stage, done, total, now) that shows on stderr how far each stage in turn is.
 
-    On a terminal one bar a stage; elsewhere (a file, a scheduler's log) a line when a stage begins, every EVERY_S
-    seconds, and when it ends, but none in the first QUIET_S seconds of a command. `now`: what is
-    being done, shown behind.
+    On a terminal one bar a stage; elsewhere (a file, a scheduler's log) a line when a stage begins, one soon after,
+    which forecasts how long it takes, one every EVERY_S seconds, and one when it ends, but none in the first QUIET_S
+    seconds of a command. `now`: what is being done, shown behind.
     """
 
     def __init__(self):
@@ -162,11 +162,14 @@ class _Lines:
 
     def __init__(self, stage: str, first: int, silent_until: float):
         self.stage, self.first, self.begun, self.last = stage, first, time.monotonic(), None
-        self.silent_until = silent_until
+        self.silent_until, self.pause = silent_until, QUIET_S
 
     def __call__(self, done: int, total: int, now: str) -> None:
         at = time.monotonic()
-        if at >= self.silent_until and (self.last is None or done >= total > self.first or at - self.last >= EVERY_S):
+        if at >= self.silent_until and (
+            self.last is None or done >= total > self.first or at - self.last >= self.pause
+        ):
+            self.pause = EVERY_S if done > self.first else QUIET_S
             self.last = at
             left = (at - self.begun) * (total - done) / max(done - self.first, 1)
             parts = [f"{self.stage}: {done:,} of {total:,}", now, f"{_minutes(left)} left" if left and done else ""]

@@ -16,7 +16,7 @@ from qkstore.report.ranks import binding_ranks, category_ranks, growths
 from qkstore.report.study import BOXES, LISTS, Study
 from qkstore.report.swaps import lived, swaps
 from qkstore.report.variations import dosed, queried, varied
-from qkstore.run.task import task
+from qkstore.run.task import SLOT, TRIED, task
 from qkstore.store import Store
 from qkstore.store.overview import query_tokens
 
@@ -154,10 +154,20 @@ def facts(study: Study) -> dict[str, str]:
         "vectors": f"{run.n_queries:,} queries and {run.n_keys:,} keys a head, {run.dtype}",
         "query token": query_tokens(run),
         "built on, judged on": f"{study.built}, {study.judged}",
+        "answer slot": _slot(run.measures),
         "labelled words": _words(run.measures),
         "weights": str(run.weights_hash)[:12],
         "ingested": str(run.created),
     }
+
+
+def _slot(measures: dict[str, float]) -> str:
+    """How often the model answered rightly at each place where it could be asked; a dash where one was given."""
+    right = {name.removeprefix(SLOT): share for name, share in measures.items() if name.startswith(SLOT)}
+    if not right:
+        return "–"
+    shares = ", ".join(f"{slot} {share:.0%}" for slot, share in sorted(right.items(), key=lambda item: -item[1]))
+    return f"the best on {measures[TRIED]:.0f} train prompts, by what it answers rightly: {shares}"
 
 
 def _words(measures: dict[str, float]) -> str:

@@ -16,6 +16,9 @@ SELECT count(answered), coalesce(sum(answered::INTEGER), 0), avg(answer_chance),
 FROM prompt WHERE coalesce(variant, 'base') = 'base' AND ($1 IS NULL OR split = $1)
 """
 
+SLOT = "right at slot "  # and its name: a measure of a run whose answer slot was chosen, a share of TRIED prompts
+TRIED = "prompts tried at each slot"
+
 
 @dataclass(frozen=True)
 class Task:

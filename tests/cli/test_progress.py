@@ -25,24 +25,26 @@ def run(monkeypatch, seconds: float, *stages: str) -> None:
                 now[0] += seconds if done < 100 else 0
 
 
-def test_a_log_gets_a_line_a_stage_and_one_every_half_minute(monkeypatch, capsys):
+def test_a_log_gets_a_line_a_stage_a_forecast_and_one_every_half_minute(monkeypatch, capsys):
     run(monkeypatch, 3.0, "tokenise", "capture")
     out, err = capsys.readouterr()
     assert out == ""
     lines = err.splitlines()
     assert lines[0] == "tokenise: 0 of 100, 0 prompts"
-    assert lines[1] == "tokenise: 10 of 100, 80 prompts, 4:30 left"
-    assert lines[10] == "tokenise: 100 of 100, 800 prompts"
-    assert lines[11] == "capture: 0 of 100, 0 prompts"
-    assert len(lines) == 2 * 11
+    assert lines[1] == "tokenise: 1 of 100, 8 prompts, 4:57 left"
+    assert lines[2] == "tokenise: 11 of 100, 88 prompts, 4:27 left"
+    assert lines[11] == "tokenise: 100 of 100, 800 prompts"
+    assert lines[12] == "capture: 0 of 100, 0 prompts"
+    assert len(lines) == 2 * 12
 
 
-def test_a_stage_of_a_few_seconds_is_two_lines_and_a_quick_command_none(monkeypatch, capsys):
+def test_a_stage_of_a_few_seconds_is_a_few_lines_and_a_quick_command_none(monkeypatch, capsys):
     run(monkeypatch, 0.05, "publish", "again")  # five seconds each
     assert capsys.readouterr().err.splitlines() == [
         "publish: 40 of 100, 320 prompts, 0:03 left",
         "publish: 100 of 100, 800 prompts",
         "again: 0 of 100, 0 prompts",
+        "again: 41 of 100, 328 prompts, 0:03 left",
         "again: 100 of 100, 800 prompts",
     ]
     run(monkeypatch, 0.01, "publish")

@@ -109,7 +109,7 @@ def test_the_query_is_the_last_token_of_the_generation_prompt(family, tokenizer)
 
 def test_the_query_tokens_text_is_recorded_and_shown(family, small, tmp_path, show, capsys):
     job.ingest(tmp_path, "chat", small, [CHAT, CHAT], task="mine.jsonl")
-    job.ingest(tmp_path, "boxes", small, BOXES, job.Options(chat=True), task="boxes ent")
+    job.ingest(tmp_path, "boxes", small, BOXES, job.Options(slots=("prefill",)), task="boxes ent")
     store = qkstore.open(tmp_path)
     text = store.run("chat").table("SELECT DISTINCT token FROM q").column("token").to_pylist()
     assert len(text) == 1

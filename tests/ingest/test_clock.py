@@ -53,7 +53,7 @@ def at(monkeypatch, day: datetime) -> None:
 
 def ingest(store, model, **more):
     prompts = [Prompt(text, (Span(4, 7, "item"),)) for text in TEXTS]
-    return job.ingest(store, "a", model, prompts, Options(batch_size=2, chat=True), task="jam", **more)
+    return job.ingest(store, "a", model, prompts, Options(batch_size=2, slots=("prefill",)), task="jam", **more)
 
 
 def vectors(path):
@@ -103,6 +103,6 @@ def test_a_template_without_a_date_leaves_none_in_the_plan(model, tmp_path):
 def test_what_was_begun_differently_is_still_refused(model, tmp_path):
     with pytest.raises(Stop):
         ingest(tmp_path, model, progress=stopping)
-    with pytest.raises(RunError, match="begun differently \\(chat True → False"):
+    with pytest.raises(RunError, match="begun differently .*slot prefill → plain"):
         prompts = [Prompt(text, (Span(4, 7, "item"),)) for text in TEXTS]
         job.ingest(tmp_path, "a", model, prompts, Options(batch_size=2), task="jam")

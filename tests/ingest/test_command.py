@@ -82,7 +82,7 @@ def test_a_chat_model_is_asked_in_its_template_unless_told_not_to(tmp_path, fold
         "{% for m in messages %}The {{ m.content }} .{% endfor %}{% if add_generation_prompt %} box {% endif %}"
     )
     net.save_pretrained(chat), tokenizer.save_pretrained(chat)
-    for run, more in (("a", []), ("plain", ["--chat", "never"])):
+    for run, more in (("a", []), ("plain", ["--slot", "plain"])):
         assert (
             main([*command(chat, tmp_path, "--task", "boxes", "--n", "2", "--n-test", "1"), "--run", run, *more]) == 0
         )

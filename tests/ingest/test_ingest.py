@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import qkstore
-from ingest import job, model
+from ingest import batches, job, model
 from ingest.job import Options
 from ingest.model.capture import Capture
 from ingest.prompts import Prompt, Span, boxes, lists
@@ -192,16 +192,16 @@ def test_a_models_hash_is_of_its_weights(small, folder, tmp_path):
 
 def test_batches_are_of_like_length_and_bounded(small):
     corpus = Corpus(small.tokenizer, [Prompt("jam " * n) for n in (5, 1, 4, 2, 3, 5, 1)])
-    batches = job.batches_of(corpus, 2, 10**9, 1)
-    assert [[len(corpus.tokens[p]) for p in b] for b in batches] == [[1, 1], [2, 3], [4, 5], [5]]
-    assert [[len(corpus.tokens[p]) for p in b] for b in job.batches_of(corpus, 9, 7, 1)] == [
+    made = batches.of(corpus, 2, 10**9, 1)
+    assert [[len(corpus.tokens[p]) for p in b] for b in made] == [[1, 1], [2, 3], [4, 5], [5]]
+    assert [[len(corpus.tokens[p]) for p in b] for b in batches.of(corpus, 9, 7, 1)] == [
         [1, 1, 2],
         [3],
         [4],
         [5],
         [5],
     ]
-    assert sorted(p for b in batches for p in b) == list(range(7))
+    assert sorted(p for b in made for p in b) == list(range(7))
 
 
 class Stop(Exception):

@@ -55,25 +55,26 @@ def test_every_missing_run_is_ingested_once_with_its_prompts_and_task(asked, tmp
 
 
 @pytest.mark.parametrize(
-    ("chat", "template", "used"),
+    ("asked_for", "template", "slots"),
     [
-        (True, "{{ messages }}", True),
-        (False, "{{ messages }}", False),
-        (True, None, False),
-        (False, None, False),
+        ("auto", "{{ messages }}", ("prefill", "user", "reply", "plain")),
+        ("reply", "{{ messages }}", ("reply",)),
+        ("plain", "{{ messages }}", ("plain",)),
+        ("auto", None, ("plain",)),
+        ("plain", None, ("plain",)),
     ],
 )
-def test_the_chat_template_is_used_where_there_is_one_and_it_is_wanted(asked, tmp_path, chat, template, used):
+def test_the_slots_are_those_of_a_chat_template_where_there_is_one(asked, tmp_path, asked_for, template, slots):
     asked.loaded.tokenizer.chat_template = template
-    paper.build(tmp_path, "x/y", PROGRAMME[:1], chat=chat)
-    assert asked.seen[1].options.chat is used
+    paper.build(tmp_path, "x/y", PROGRAMME[:1], asked=asked_for)
+    assert asked.seen[1].options.slots == slots
 
 
 def test_other_options_are_handed_on_as_they_are(asked, tmp_path):
     options = job.Options(batch_size=7, layers=(1,), memory="3GB")
     paper.build(tmp_path, "x/y", PROGRAMME[:1], options, dtype="bfloat16", device="cpu")
     assert asked.seen[0] == ("x/y", "bfloat16", "cpu")
-    assert replace(asked.seen[1].options, chat=options.chat) == options
+    assert replace(asked.seen[1].options, slots=options.slots) == options
 
 
 def test_a_run_of_other_weights_stops_before_anything_is_ingested(asked, tmp_path):

@@ -214,7 +214,8 @@ def test_control_tokenising_a_rendered_chat_with_special_tokens_gives_two_bos():
 
 def test_a_built_in_prompt_is_asked_by_the_user_and_begun_by_the_model():
     text = TEXTS[0]
-    prompt = Prompt(text, (span_of(text, "Z", role="box"), span_of(text, "box", 3, role="answer_slot")))
+    spans = span_of(text, "Z", role="box"), span_of(text, "box", 3, role="answer_slot")
+    prompt = Prompt(text, spans, reply=text.index("Answer"))
     tokens = tokenise(chat_tokenizer(LLAMA), prompt, "p", chat=True)
     assert tokens.text == (
         "<bos><|user|>\nThe jam is in box Z. The hat is in box O. "
@@ -252,6 +253,6 @@ def test_a_template_that_raises_is_one_line():
 
 
 def test_render_says_where_the_pieces_went():
-    text, pieces = render(chat_tokenizer(QWEN), Prompt("jam? Answer: box"), "p")
+    text, pieces = render(chat_tokenizer(QWEN), Prompt("jam? Answer: box", reply=5), "p")
     assert pieces == [Piece(0, 4, len("[user]\n")), Piece(5, 16, len(text) - 11)]
     assert SENTINEL not in text
