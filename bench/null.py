@@ -1,6 +1,6 @@
 """Are the nulls of ΔC nulls? Planted heads with and without a feature, whatever the mean query; a real model's heads.
 
-    python bench/null.py [--heads 400] [--strong 60] [--write]
+    python bench/null.py [--heads 1000] [--strong 60] [--write]
     python bench/null.py --model FILE [--store FOLDER] [--layers 12-18] [--write]
 
 A planted head has queries q = mean + structure of the prompt + noise and keys = mean + structure of the prompt + noise,
@@ -15,8 +15,8 @@ key. With a match, the two agree. Ranks are the cross-validated ones of one ΔC 
 With --model: how many heads of a model pass, beside the same architecture with random weights, on boxes. The runs stay
 in --store to be looked at; without it, they are thrown away. --write puts the tables into docs/null.md.
 
-Exit code 1 unless the share of p ≤ .05 without a feature is between .03 and .07 over all rows, and between .02 and .09
-in each, and that with one is at least .9 in each but the uneven ones. Minutes.
+Exit code 1 unless the share of p ≤ .05 without a feature is between .03 and .07 in each row, and that with one is at
+least .9 in each but the uneven ones. Minutes; with fewer --heads, chance alone can put a row outside.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def shares(n_heads: int, n: int, seed: int, nulls: dict[str, Callable], **head) 
 
 def planted_table(heads: int, strong: int) -> tuple[list[str], list[str]]:
     """The lines of the planted heads, and what does not hold."""
-    nulls, failed, every = {"now": SignNull, "before": KeysDealt}, [], []
+    nulls, failed = {"now": SignNull, "before": KeysDealt}, []
     lines = [
         "| keys a query | mean query | no feature: now | before | 2 % feature: now | before |",
         "|---|---|---|---|---|---|",
@@ -167,10 +167,8 @@ def planted_table(heads: int, strong: int) -> tuple[list[str], list[str]]:
             f"| {title} | {mean:.0%} | {none['now']:.3f} | {none['before']:.3f} | "
             f"{some['now']:.2f} | {some['before']:.2f} |"
         )
-        every.append(none["now"])
-        failed += [f"{title} at {mean}: {none['now']:.3f} without a feature"] * (not 0.02 <= none["now"] <= 0.09)
+        failed += [f"{title} at {mean}: {none['now']:.3f} without a feature"] * (not 0.03 <= none["now"] <= 0.07)
         failed += [f"{title} at {mean}: power {some['now']:.2f}"] * (some["now"] < 0.9 and "uneven" not in more)
-    failed += [f"{np.mean(every):.3f} without a feature over all rows"] * (not 0.03 <= np.mean(every) <= 0.07)
     said = f"Shares with p ≤ {LEVEL}: of {heads} heads of {FEW} queries, and of {strong} of {MANY:,}; {DEALS} deals."
     return [*lines, "", said], failed
 
@@ -265,7 +263,7 @@ def real_table(runs: list[Run]) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--heads", type=int, default=400, help="heads without a feature, a row")
+    options.add_argument("--heads", type=int, default=1000, help="heads without a feature, a row")
     options.add_argument("--strong", type=int, default=60, help="heads with one, a row")
     options.add_argument("--model", help="a model's folder or GGUF file, instead of the planted heads")
     options.add_argument("--store")

@@ -17,6 +17,7 @@ RUN = "smollm2-boxes"
 CONTROL = "smollm2-random"  # the same architecture, with weights as they are before training
 SEED = 0
 N, N_TEST = 300, 300  # train prompts of each variant, and test ones
+SLOT: slot.Slot = "prefill"  # where it answers best (a test), and where its control is asked
 LAYERS = tuple(range(14, 25))  # in which its attention finds the right box, and around them
 
 
@@ -49,12 +50,13 @@ def build(store: str | Path, progress: job.Progress | None = None, control: bool
     if path.exists():
         return path
     loaded, made = load(control), prompts(**sizes)
+    slots = (SLOT,) if control else slot.of(slot.AUTO, made.slots, loaded.tokenizer)
     return job.ingest(
         store,
         run,
         loaded,
         made.prompts,
-        job.Options(layers=LAYERS, slots=slot.of(slot.AUTO, made.slots, loaded.tokenizer)),
+        job.Options(layers=LAYERS, slots=slots),
         task=made.name,
         template=made.template,
         seed=SEED,

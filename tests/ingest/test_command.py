@@ -113,6 +113,9 @@ MISTAKES = {  # what is wrong: (options, what the one line says)
     "memory without a unit": (["--task", "boxes", "--limit-memory", "8"], "such as 8GB"),
     "no batch": (["--task", "boxes", "--batch-size", "0"], "1 or more"),
     "a run that may not be called so": (["--task", "boxes", "--run", "a/b"], "run name 'a/b'"),
+    "a slot that is none": (["--task", "boxes", "--slot", "chat"], "invalid choice: 'chat'"),
+    "a slot without a template": (["--task", "boxes", "--slot", "user"], "the tokenizer has no chat template"),
+    "pieces that are none": (["--task", "boxes", "--pieces", "first"], "invalid choice: 'first'"),
     "no task": ([], "required: --task"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.util import find_spec
 
 import numpy as np
@@ -62,6 +63,15 @@ def by_hand(net, ids: list[int], layer: int, head: int) -> tuple[np.ndarray, np.
     q, k = x @ W_q[head * d : (head + 1) * d].T, x @ W_k[head // group * d : (head // group + 1) * d].T
     theta = config.rope_parameters["rope_theta"]
     return rotated(q, theta), rotated(k, theta), seen.attentions[layer][0, head].numpy()
+
+
+@needed
+@pytest.mark.slow
+def test_it_answers_best_behind_the_beginning_of_a_reply_and_its_control_is_asked_there(store):
+    plans = [json.loads(store.run(run).plan) for run in (real.RUN, real.CONTROL)]
+    assert [plan["slot"] for plan in plans] == [real.SLOT] * 2
+    right = plans[0]["tried"]["right"]
+    assert right["prefill"] > max(right["user"], right["plain"]) + 0.1
 
 
 @needed
