@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import streamlit as st
 
@@ -90,7 +90,17 @@ def frame(page: Callable[[], None], carried: dict[str, str]) -> None:
             st.html(f'<p class="qk-group">{group}</p>')
             for member in members:
                 st.page_link(member, query_params=carried, width="stretch")
-    errors_in_one_line(page)
+    try:
+        errors_in_one_line(page)
+    finally:
+        tell_held()
+
+
+def tell_held() -> None:
+    """Say in the side bar who holds the catalogue, where the page was made of a copy of it."""
+    with suppress(QKStoreError):
+        if held := store().catalog.held:
+            st.sidebar.warning(plain(held))
 
 
 def store() -> Store:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import qkstore
-from qkstore.cli import analyses, programs, stores, summaries
+from qkstore.cli import analyses, arguments, programs, stores, summaries
 from qkstore.cli.terminal import Parser, complete, need
 from qkstore.errors import QKStoreError
 
@@ -46,7 +46,11 @@ def main(given: list[str] | None = None) -> int:
         programs.handed_over(sys.argv[1:] if given is None else given)
         options = parser().parse_args(given)
         need(NEEDS, "pip install qkstore, or in a clone `make demo`")
-        options.act(options)
+        try:
+            options.act(options)
+        finally:
+            if held := arguments.held(options):
+                print(f"qkstore: {held}", file=sys.stderr)
     except QKStoreError as error:
         print(f"qkstore: {error}", file=sys.stderr)
         return 2

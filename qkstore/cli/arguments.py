@@ -79,7 +79,13 @@ def with_swaps(sub: Sub) -> Sub:
 
 
 def store(options: argparse.Namespace) -> Store:
-    return qkstore.open(options.store)
+    options.opened = qkstore.open(options.store)
+    return options.opened
+
+
+def held(options: argparse.Namespace) -> str | None:
+    """Who holds the catalogue of the store that a command has opened, where it was read from a copy; else None."""
+    return options.opened.catalog.held if "opened" in options else None
 
 
 def where(options: argparse.Namespace) -> str:

@@ -1,4 +1,7 @@
-"""The catalogue: contrasts and cached results, in one small DuckDB file that is opened for one operation at a time."""
+"""The catalogue: contrasts and cached results, in one small DuckDB file that is opened for one operation at a time.
+
+Where another program holds the file, readers go on with a copy of it, and writers give up after seconds.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,9 @@ from qkstore.contrast import Contrast
 from qkstore.contrast.builtin import taken
 from qkstore.errors import ContrastError, StoreError, near
 from qkstore.run.schema import NOT_WRITTEN
+from qkstore.store.held import busy, copied, elsewhere, holder
 
-PATIENCE_S = 15.0  # how long an operation waits for the file; others hold it for milliseconds
-BUSY = (
-    "Could not set lock",
-    "different configuration",
-)  # another process has the file open; this one has, by another connection
+READ_S, WRITE_S = 1.0, 5.0  # how long an operation waits for the file; others of qkstore hold it for milliseconds
 MAKING_S = 2.0  # a file that is no catalogue, and younger than this, is one that another process is about to write
 _turns: dict[str, threading.RLock] = {}  # one turn a file: a process may not open it twice with different settings
 _turns_guard = threading.Lock()
@@ -34,10 +34,13 @@ def now() -> datetime:
 
 
 class Catalog:
-    """The mutable part of a store. Nothing is held open: other processes get their turn between any two calls."""
+    """The mutable part of a store. Nothing is held open: other processes get their turn between any two calls.
+
+    held: a line that names the program which holds the file, where the last reading was of a copy; else None.
+    """
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path, self.held = Path(path), None
         with _turns_guard:
             self._turn = _turns.setdefault(str(self.path.resolve()), threading.RLock())
 
@@ -145,20 +148,67 @@ class Catalog:
     @contextmanager
     def _open(self, write: bool) -> Iterator[duckdb.DuckDBPyConnection]:
         try:
-            with self._turn:
-                with self._connect(write) as con:
-                    if write:
-                        _migrate(con, self.path)
-                    if _version(con, self.path) == len(MIGRATIONS):
-                        yield con
-                        return
-                with self._connect(write=True) as con:  # an older catalogue is brought up to date before it is read
+            with self._taken(write) as con:
+                if write:
                     _migrate(con, self.path)
+                if _version(con, self.path) == len(MIGRATIONS):
                     yield con
+                    return
+            with self._taken(write=True) as con:  # an older catalogue is brought up to date before it is read
+                _migrate(con, self.path)
+                yield con
         except NOT_WRITTEN as error:
             raise StoreError(
                 f"catalogue {self.path.name} was not {'written' if write else 'read'}: {str(error).splitlines()[0]}"
             ) from None
+
+    @contextmanager
+    def _taken(self, write: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The file, waited for while another process has it; a copy of it where a reader has waited long enough.
+
+        No one waits with the turn in hand, so waiters do not add up. The waits grow and are random, so that no process
+        waits for ever; a reader who has waited once does not wait again until the file is free.
+        """
+        until, wait = time.monotonic() + (WRITE_S if write else 0 if self.held else READ_S), 0.005
+        while True:
+            with self._turn:
+                con, error = self._connect(write)
+                if con:
+                    self.held = None
+                    with con:
+                        yield con
+                    return
+                if busy(error) and time.monotonic() > until:
+                    with self._copied(error, write) as con:
+                        yield con
+                    return
+            time.sleep(random.uniform(0, wait))
+            wait = min(wait * 1.5, 0.25)
+
+    def _connect(self, write: bool) -> tuple[duckdb.DuckDBPyConnection | None, Exception | None]:
+        """A connection, or why there is none yet; raises StoreError where waiting would not help."""
+        try:
+            if write:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            return duckdb.connect(str(self.path), read_only=not write, config={"threads": "1"}), None
+        except (duckdb.IOException, duckdb.ConnectionException, OSError) as error:
+            if busy(error) or self._being_made(error):
+                return None, error
+            raise StoreError(f"catalogue {self.path.name} cannot be opened: {str(error).splitlines()[0]}") from None
+
+    @contextmanager
+    def _copied(self, error: Exception, write: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A copy to read from; raises StoreError for writers, and where this process itself holds the file."""
+        who = holder(error)
+        if write or not elsewhere(error):
+            raise StoreError(f"catalogue {self.path.name} is held open by {who}; close it there, then try again")
+        with copied(self.path) as con:
+            _migrate(con, self.path)
+            self.held = (
+                f"catalogue {self.path.name} is held open by {who}: "
+                "what was last written to it is shown, and nothing can be saved until it is closed there"
+            )
+            yield con
 
     def _being_made(self, error: Exception) -> bool:
         """Whether another process has made the file and not yet written its first blocks."""
@@ -168,30 +218,6 @@ class Catalog:
             return time.time() - self.path.stat().st_mtime < MAKING_S
         except FileNotFoundError:  # it was put away since: the next look makes or finds another
             return True
-
-    def _connect(self, write: bool) -> duckdb.DuckDBPyConnection:
-        """Open the file, waiting while another process has it.
-
-        The waits grow and are random, so that no process waits for ever.
-        """
-        until, wait = time.monotonic() + PATIENCE_S, 0.005
-        while True:
-            try:
-                if write:
-                    self.path.parent.mkdir(parents=True, exist_ok=True)
-                return duckdb.connect(str(self.path), read_only=not write, config={"threads": "1"})
-            except (duckdb.IOException, duckdb.ConnectionException, OSError) as error:
-                if not any(words in str(error) for words in BUSY) and not self._being_made(error):
-                    raise StoreError(
-                        f"catalogue {self.path.name} cannot be opened: {str(error).splitlines()[0]}"
-                    ) from None
-                if time.monotonic() > until:
-                    raise StoreError(
-                        f"catalogue {self.path.name} has been busy for {PATIENCE_S:.0f} s: "
-                        "another program, or a connection of this one, holds it open"
-                    ) from None
-            time.sleep(random.uniform(0, wait))
-            wait = min(wait * 1.5, 0.25)
 
 
 def _version(con, path: Path) -> int:

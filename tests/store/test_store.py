@@ -208,8 +208,8 @@ def test_threads_get_one_run_each_with_its_own_rows(store):
 
 def test_a_notebook_that_holds_the_catalogue_open_is_told(store, monkeypatch):
     store.catalog.save(ORDER)
-    monkeypatch.setattr(catalog_module, "PATIENCE_S", 0.1)
-    holds = pytest.raises(StoreError, match="a connection of this one, holds it open")
+    monkeypatch.setattr(catalog_module, "READ_S", 0.1)
+    holds = pytest.raises(StoreError, match="held open by another connection of this process")
     with duckdb.connect(str(store.path / "catalog.duckdb")), holds:
         store.catalog.contrasts()
     assert store.catalog.contrasts()[0].name == "mine"
