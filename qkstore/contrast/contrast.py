@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -108,15 +107,18 @@ class Contrast:
         for columns that are not there.
         """
         if self.pairs:
-            inner = guard.select(self.pairs, columns)
+            inner = guard.select(self.pairs, columns, stable=True)
             kept = f" WHERE query_row IN (SELECT query_row FROM q WHERE {_split(split)})" if split else ""
             # The second SELECT has no row: it gives a column of NULLs to a contrast without weights.
             weighted = (
                 f"SELECT * FROM ({inner}) AS inner_pair UNION ALL BY NAME SELECT NULL::DOUBLE AS weight WHERE false"
             )
-            return f"SELECT query_row, key_row, sign, weight::DOUBLE AS weight FROM ({weighted}) AS pair{kept}"
-        sides = tuple((alias, tuple(columns[alias])) for alias in ("q", "k"))
-        where, positive, negative = (_predicate(text, sides) for text in self._conditions())
+            # Named anew: a column that was written QUERY_ROW or Sign would keep its capitals.
+            named = (
+                "pair.query_row AS query_row, pair.key_row AS key_row, pair.sign AS sign, pair.weight::DOUBLE AS weight"
+            )
+            return f"SELECT {named} FROM ({weighted}) AS pair{kept}"
+        where, positive, negative = (guard.predicate(text, columns) for text in self._conditions())
         kept = f" AND {_split(split)}" if split else ""
         return " UNION ALL ".join(
             (
@@ -236,20 +238,13 @@ def _column(contrast: Contrast, table: pa.Table, name: str) -> np.ndarray:
     column = table[name]
     if column.null_count:
         raise ContrastError(f"contrast {contrast.name!r} selects a NULL {name}")
-    values = column.to_numpy()
-    if values.dtype.kind not in "iuf" or (
-        name != "weight" and values.dtype.kind == "f" and (values != np.floor(values)).any()
-    ):
+    whole, real = pa.types.is_integer(column.type), pa.types.is_floating(column.type)
+    values = column.to_numpy() if whole or real else None  # NumPy has not every value of other types
+    if values is None or (real and name != "weight" and (values != np.floor(values)).any()):
         raise ContrastError(
             f"contrast {contrast.name!r} selects {name} of type {column.type}; whole numbers are needed"
         )
     return values
-
-
-@lru_cache(maxsize=512)
-def _predicate(text: str, sides: tuple[tuple[str, tuple[str, ...]], ...]) -> str:
-    """The guarded condition, cached: parsing takes milliseconds, and a dashboard asks for the same ones often."""
-    return guard.predicate(text, dict(sides))
 
 
 def _split(split: str) -> str:

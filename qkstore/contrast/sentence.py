@@ -31,7 +31,7 @@ def sentence(where: str, positive: str, negative: str, counts: tuple[int, int, i
 
     counts: (n_q, n_k, n_+, n_-), told at the end where given. Raises GuardError for a text that is no condition.
     """
-    parts = _conjuncts(syntax.condition(where))
+    parts = _conjuncts(guard.condition(where))
     place = [words for part in parts if (words := _prompt(part))]
     rest = [part for part in parts if not _prompt(part)]
     sides = {alias: [part for part in rest if _aliases(part) == {alias}] for alias in OWNERS}
@@ -40,7 +40,7 @@ def sentence(where: str, positive: str, negative: str, counts: tuple[int, int, i
     keys = " ".join(["keys", *place, _whose(sides["k"], "k")]).strip() if place or sides["k"] else "all keys"
     scope = ", where " + " and ".join(_words(part, nested=True) for part in both) if both else ""
     text = f"{queries}, against {keys}{scope}."
-    text += f" Positive: {_words(syntax.condition(positive))}. Negative: {_words(syntax.condition(negative))}."
+    text += f" Positive: {_words(guard.condition(positive))}. Negative: {_words(guard.condition(negative))}."
     return f"{text} {count_text(counts)}" if counts else text
 
 

@@ -1,4 +1,4 @@
-"""The process in which guarded SQL runs (worker.py starts it): one query at a time, answered in parts.
+"""The process in which typed SQL is read and run (worker.py starts it): one request at a time, answered in parts.
 
 It reads run files and nothing else: no other file, no extension, no setting; it writes nothing, no spilled sort either.
 It ends at a query's limit and with its parent, however that ends.
@@ -17,6 +17,7 @@ import struct
 import sys
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,12 +25,14 @@ import duckdb
 import pyarrow as pa
 
 from qkstore.errors import GuardError
+from qkstore.sql import rules, syntax
 from qkstore.sql.memory import bytes_of
 
 OPEN_FILES = 4  # runs kept open
 KEPT_BYTES = 64 << 20  # a file with more in its cache is let go when another is asked for
 BATCH = 8192  # rows; a large value makes DuckDB reserve its size at once
 PART_BYTES = 16 << 20  # of an answer, sent as one frame
+LARGEST = 4_000_000  # characters of what is read from a text
 SLACK_BYTES = 512 << 20  # for an answer's parts and the threads' stacks
 FRAME = struct.Struct("<cQ")  # kind, length: (p)art of the answer, (d)one, (e)rror, (f)atal: the process must go
 
@@ -63,10 +66,11 @@ def serve() -> None:
         # Ends the process at the limit from a thread of its own, whatever DuckDB or the interpreter hold.
         faulthandler.dump_traceback_later(request.pop("limit_s"), exit=True, file=nowhere)
         try:
-            kind, text = b"d", json.dumps(_answer(out, runs, **request))
+            answer = _read(**request) if "how" in request else _answer(out, runs, **request)
+            kind, text = b"d", json.dumps(answer)
         except (duckdb.OutOfMemoryException, MemoryError) as error:
             kind, text = b"f", f"the query needs more than {request['memory']}: {_first(error)}"
-        except (duckdb.Error, pa.ArrowException, GuardError) as error:
+        except Exception as error:  # of a value, of Arrow, of the system: the query's own, whatever its class
             broken = isinstance(error, (duckdb.FatalException, duckdb.InternalException))
             kind, text = b"f" if broken else b"e", _first(error)
         faulthandler.cancel_dump_traceback_later()  # first, or it could end a worker that has answered
@@ -78,6 +82,23 @@ def _listen(requests: queue.SimpleQueue[dict]) -> None:
     while header := sys.stdin.buffer.read(FRAME.size):
         requests.put(json.loads(sys.stdin.buffer.read(FRAME.unpack(header)[1])))
     os._exit(0)
+
+
+READINGS: dict[str, Callable[[str, dict], str]] = {  # how a text is read: what is made of it, with a run's columns
+    "select": rules.select,
+    "stable": functools.partial(rules.select, stable=True),
+    "predicate": rules.predicate,
+    "condition": lambda text, columns: json.dumps(syntax.condition(text)),
+}
+
+
+def _read(how: str, text: str, columns: dict[str, list[str]], memory: str) -> str:
+    """What is made of a text; raises GuardError where it may not run, or grows too large."""
+    _limit_memory(bytes_of(memory))
+    made = READINGS[how](text, columns)
+    if len(made) > LARGEST:
+        raise GuardError(f"the SQL grows to {len(made):,} characters when it is read; {LARGEST:,} are allowed")
+    return made
 
 
 def _answer(out: BinaryIO, runs: _Runs, path: str, sql: str, max_rows: int | None, memory: str) -> bool:

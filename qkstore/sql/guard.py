@@ -1,36 +1,34 @@
 """The guard of SQL that a person typed: it is parsed, checked against allow-lists and rebuilt from the checked tree.
 
-What was typed is never run. DuckDB parses it to a tree; every node, key, table, column, type and function of the tree
-must be allowed (grammar.py); what runs is the text that DuckDB prints from that tree, parsed and checked once more.
-What no list names is refused, so a newer DuckDB can only refuse more. Time and memory are the worker's to limit.
+What was typed is never run. DuckDB's parser has no limit of its own (one CASE inside another doubles what the inner one
+holds), so cheap bounds come first (bounds.py), and the parsing, the checking (rules.py) and the printing are done in a
+process that can be killed (worker.py).
 """
 
 from __future__ import annotations
 
-import dataclasses
+import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Literal
 
-from qkstore.errors import GuardError, near
-from qkstore.sql import grammar
-from qkstore.sql.syntax import LONGEST, condition, expression, parse, walk, written
+from qkstore.sql import bounds, worker
+from qkstore.sql.syntax import walk
 
-WIDEST = 4096  # elements of an array type: DuckDB reserves 2,048 rows of them at once
 Alias = Literal["q", "k"]  # of a condition: the query, the key
 PAIR: tuple[Alias, ...] = ("q", "k")
+KEPT = 1024  # texts of each kind whose reading is remembered
+
+Columns = tuple[tuple[str, tuple[str, ...]], ...]
 
 
-def select(sql: str, columns: Mapping[str, Sequence[str]]) -> str:
+def select(sql: str, columns: Mapping[str, Sequence[str]], stable: bool = False) -> str:
     """Return one SELECT, rebuilt from its checked tree.
 
-    columns: {table: its columns}; only these tables may be read. Raises GuardError for anything that is not allowed.
+    columns: {table: its columns}; only these tables may be read. stable: refuse what may give other rows at another
+    reading of the same run. Raises GuardError for anything that is not allowed.
     """
-    scope = _Scope({name.lower(): tuple(names) for name, names in columns.items()})
-    statement = parse(sql)
-    _check(statement, scope)
-    rebuilt = written(statement)
-    _check(parse(rebuilt, longest=10 * LONGEST), scope)
-    return rebuilt
+    return _read("stable" if stable else "select", sql, _fixed(columns))
 
 
 def predicate(text: str, columns: Mapping[str, Sequence[str]]) -> str:
@@ -39,13 +37,15 @@ def predicate(text: str, columns: Mapping[str, Sequence[str]]) -> str:
     Every column is written with its alias. columns: {q, k, and each table that a sub-query may read: its columns}.
     Raises GuardError for anything that is not allowed; for an unknown column it names the nearest ones.
     """
-    tables = {name.lower(): tuple(names) for name, names in columns.items()}
-    scope = _Scope(tables, aliases={name: tables[name] for name in PAIR if name in tables})
-    where = condition(text)
-    _check(where, scope)
-    rebuilt = f"({expression(where)})"
-    _check(condition(rebuilt, longest=10 * LONGEST), scope)
-    return rebuilt
+    return _read("predicate", text, _fixed(columns))
+
+
+def condition(text: str) -> dict:
+    """Return the parse tree of one condition, as DuckDB's json_serialize_sql gives it. Nothing in it is checked yet.
+
+    Raises GuardError for a text that is no single condition.
+    """
+    return json.loads(_read("condition", text, ()))
 
 
 def columns_used(of: str | dict) -> set[tuple[Alias, str]]:
@@ -55,151 +55,12 @@ def columns_used(of: str | dict) -> set[tuple[Alias, str]]:
     return {(alias, n[1]) for n in names for alias in PAIR if len(n) == 2 and n[0].lower() == alias}
 
 
-@dataclasses.dataclass(frozen=True)
-class _Scope:
-    """What names mean at a node.
-
-    tables: {table: its columns}. ctes: names that WITH has given so far. aliases: in a condition, {alias: its columns,
-    or None for a sub-query's, which are not known}; None in a SELECT, where DuckDB finds the columns. inner: inside a
-    sub-query of a condition.
-    """
-
-    tables: Mapping[str, Sequence[str]]
-    ctes: frozenset[str] = frozenset()
-    aliases: Mapping[str, Sequence[str] | None] | None = None
-    inner: bool = False
+def _fixed(columns: Mapping[str, Sequence[str]]) -> Columns:
+    return tuple((name, tuple(names)) for name, names in columns.items())
 
 
-def _check(node: object, scope: _Scope) -> None:
-    """Raise GuardError unless everything in a tree is allowed."""
-    if isinstance(node, list):
-        for part in node:
-            _check(part, scope)
-    if not isinstance(node, dict):
-        return
-    kind = node.get("type", "")
-    _check_kind(node, kind)
-    if kind == "VALUE_CONSTANT":  # its value may hold any keys
-        _check_type(node["value"]["type"])
-        return
-    for key, part in node.items():
-        if part and key not in grammar.KEYS:
-            raise GuardError(_KEYS_REFUSED.get(key, f"{key.replace('_', ' ')} is not possible here"))
-    if kind in _CHECKS or "function_name" in node:
-        _CHECKS.get(kind, _check_function)(node, scope)
-    scope = _enter(node, scope) if kind.endswith("_NODE") else scope
-    for key, part in node.items():
-        if key == "cast_type":
-            _check_type(part)
-        elif key != "cte_map":  # checked on entering
-            _check(part, scope)
-
-
-_KEYS_REFUSED = {
-    "named_param_map": "parameters are not possible here: write the value",
-    "schema_name": "tables are named without schema or database here",
-    "catalog_name": "tables are named without schema or database here",
-    "catalog": "functions are written f(x) here, not x.f() or schema.f(x)",
-    "expr": "COLUMNS(…) takes only * here",
-    "sample": "samples are not possible here: use hash(…) % 10 = 0",
-}
-
-
-def _check_kind(node: dict, kind: str) -> None:
-    if not kind or kind in grammar.NODES:
-        return
-    if kind == "TABLE_FUNCTION":
-        raise GuardError(f"the table function {node['function']['function_name']}() is not possible here")
-    raise GuardError(f"{kind.removesuffix('_NODE').replace('_', ' ').lower()} is not possible here")
-
-
-def _check_type(kind: dict) -> None:
-    """Allow plain types, lists of them, and arrays of plain types of up to WIDEST elements."""
-    info = kind.get("type_info") or {}
-    child = info.get("child_type")
-    if kind["id"] not in grammar.TYPES:
-        raise GuardError(f"the type {info.get('name') or kind['id']} is not possible here")
-    if kind["id"] == "ARRAY" and (info["size"] > WIDEST or not child or child["id"] in ("ARRAY", "LIST")):
-        raise GuardError(f"arrays hold at most {WIDEST} plain values here")
-    if child:
-        _check_type(child)
-
-
-def _check_table(node: dict, scope: _Scope) -> None:
-    name = node["table_name"].lower()
-    if name not in scope.ctes and name not in scope.tables:
-        raise GuardError(f"no table {node['table_name']!r}: {near(name, scope.tables)}")
-
-
-def _check_function(node: dict, scope: _Scope) -> None:
-    name = node["function_name"].lower()
-    if node.get("schema", "") not in ("", "main"):
-        raise GuardError(_KEYS_REFUSED["catalog"])
-    if name not in grammar.ALLOWED:
-        raise GuardError(f"no function {name!r} here: {near(name, grammar.NAMED)}")
-    if scope.aliases is None:
-        return
-    if not scope.inner and (name in grammar.AGGREGATES or node["type"].startswith("WINDOW_")):
-        raise GuardError(f"{name}() reads many rows; a condition is about one pair: use a sub-query")
-    if name in grammar.NOT_IN_CONDITIONS:
-        raise GuardError(f"{name}() is not possible in a condition, which must give the same pairs at every reading")
-
-
-def _check_column(node: dict, scope: _Scope) -> None:
-    """In a condition every column is written alias.column, and both exist."""
-    if scope.aliases is None:
-        return
-    *before, column = names = node["column_names"]
-    if not before:
-        raise GuardError(_unqualified(column, scope.aliases))
-    alias = names[0].lower()
-    if alias not in scope.aliases:
-        raise GuardError(f"no alias {names[0]!r}: {near(alias, scope.aliases)}")
-    known = scope.aliases[alias]
-    if len(names) > 2 or (known is not None and column.lower() not in map(str.lower, known)):
-        raise GuardError(f"no column {'.'.join(names[1:])!r} in {alias}: {near(names[1], known or ())}")
-
-
-def _unqualified(column: str, aliases: Mapping[str, Sequence[str] | None]) -> str:
-    """The error of a column without an alias: which alias may be meant."""
-    owners = [a for a, known in aliases.items() if column.lower() in map(str.lower, known or ())]
-    if owners:
-        return f"which {column}? write {' or '.join(f'{a}.{column}' for a in owners)}"
-    known = {f"{a}.{c}" for a, names in aliases.items() for c in names or ()}
-    return f"no column {column!r}: {near(column, known)}; texts are written in single quotes: '{column}'"
-
-
-def _check_star(node: dict, scope: _Scope) -> None:
-    if scope.aliases is not None:
-        raise GuardError("* is not possible in a condition: name the columns")
-
-
-_CHECKS = {"BASE_TABLE": _check_table, "COLUMN_REF": _check_column, "STAR": _check_star}
-
-
-def _enter(node: dict, scope: _Scope) -> _Scope:
-    """The scope inside a query: its CTEs, each known to those after it only, and in a condition its FROM's aliases."""
-    for entry in node["cte_map"]["map"]:
-        name = entry["key"].lower()
-        if name in scope.tables:  # else the name would mean the one here and the other elsewhere
-            raise GuardError(f"WITH {entry['key']}: a table has that name; choose another")
-        _check(entry["value"], scope)
-        scope = dataclasses.replace(scope, ctes=scope.ctes | {name})
-    if scope.aliases is not None:
-        own = _aliases(node.get("from_table"), scope)
-        taken = [name for name in PAIR if name in own]
-        if taken:
-            raise GuardError(f"{taken[0]} is the pair's own here: write FROM … AS another name")
-        scope = dataclasses.replace(scope, aliases={**scope.aliases, **own}, inner=True)
-    return scope
-
-
-def _aliases(ref: dict | None, scope: _Scope) -> dict[str, Sequence[str] | None]:
-    """The aliases that a FROM clause brings, with their columns where these are known."""
-    if not ref or ref["type"] == "EMPTY":
-        return {}
-    if ref["type"] == "JOIN":
-        return _aliases(ref["left"], scope) | _aliases(ref["right"], scope)
-    name = ref.get("alias") or ref.get("table_name") or ""
-    plain = not ref.get("column_name_alias") and ref.get("table_name", "").lower() not in scope.ctes
-    return {name.lower(): scope.tables.get(ref.get("table_name", "").lower()) if plain else None}
+@lru_cache(KEPT)
+def _read(how: str, text: str, columns: Columns) -> str:
+    """What a worker makes of a text; a dashboard asks for the same ones often."""
+    bounds.check(text)
+    return worker.read(how, text, dict(columns))

@@ -1,17 +1,19 @@
-"""The syntax of typed SQL: text to DuckDB's parse tree and back. Nothing is checked here; guard.py does that."""
+"""The syntax of typed SQL: text to DuckDB's parse tree and back. Nothing is checked here; rules.py does that.
+
+Texts are parsed in a process that can be killed (guard.py); a tree that came from there may be printed anywhere.
+"""
 
 from __future__ import annotations
 
 import functools
 import json
-import unicodedata
 from collections.abc import Iterator
 
 import duckdb
 
 from qkstore.errors import GuardError
+from qkstore.sql.bounds import LONGEST, readable
 
-LONGEST = 20_000  # characters
 DEEPEST = 300  # levels of the tree: about 100 nested operators, or 50 nested sub-queries
 
 
@@ -31,7 +33,7 @@ def _value(sql: str, parameter: str) -> str:
 
 def parse(text: str, longest: int = LONGEST, skip: int = 0) -> dict:
     """The one statement that `text` holds; `skip` characters of it were not typed by the person."""
-    _readable(text, longest)
+    readable(text, longest)
     try:
         answer = json.loads(_value("SELECT json_serialize_sql(?)", text))
     except RecursionError:
@@ -52,15 +54,6 @@ def written(statement: dict) -> str:
         return _value("SELECT json_deserialize_sql(?)", text)
     except duckdb.Error:  # infinity as a number: JSON has none
         raise GuardError("a number here is too large to be written down") from None
-
-
-def _readable(text: str, longest: int) -> None:
-    """Refuses what is too long, and characters that a person cannot see."""
-    if len(text) > longest:
-        raise GuardError(f"the SQL has {len(text):,} characters; {longest:,} are allowed")
-    for at, c in enumerate(text):
-        if c not in "\t\n\r" and unicodedata.category(c) in ("Cc", "Cs"):
-            raise GuardError(f"the SQL holds the control character U+{ord(c):04X} at character {at + 1}")
 
 
 def _complaint(answer: dict, skip: int) -> str:
@@ -95,7 +88,7 @@ def condition(text: str, longest: int = LONGEST) -> dict:
     Raises GuardError for a text that is no single condition.
     """
     before = "SELECT * FROM q, k WHERE "
-    _readable(text, longest)
+    readable(text, longest)
     if not text.strip():
         raise GuardError("the condition is empty: write for example k.prompt_id = q.prompt_id")
     statement = parse(before + text, longest + len(before), skip=len(before))

@@ -1,7 +1,8 @@
-"""Guarded SQL, run on a run file in a warm process that can be killed.
+"""Guarded SQL, read and run in warm processes that can be killed.
 
-DuckDB's own interrupt does not stop every function, and a fork of a threaded server is not safe: so a few child
-processes (child.py) wait, each runs one query at a time, and one that passes its limit ends and is replaced.
+DuckDB's own interrupt does not stop every function, its parser has no limit, and a fork of a threaded server is not
+safe: so a few child processes (child.py) wait, each does one thing at a time, and one that passes its limit ends and is
+replaced. Whoever asks gets turns that are fair (turns.py).
 """
 
 from __future__ import annotations
@@ -10,20 +11,27 @@ import atexit
 import contextlib
 import json
 import os
+import select
 import subprocess
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 
 from qkstore.errors import GuardError
 from qkstore.sql.child import FRAME
+from qkstore.sql.turns import POLL_S, Asker, Turns
 
-WORKERS = 4
+WORKERS = 4  # kept while nobody asks
+MOST = 12  # at once; those of one asker are 4, or 2 while others ask
+WAIT_S = 20.0  # for a turn
+READ_S, READ_BYTES = 5.0, "500MB"  # for a text to be parsed, checked and printed
+
+asker: Callable[[], Asker] = Asker  # who asks in this thread; the dashboard puts its sessions here
 
 
 def query(
@@ -32,17 +40,33 @@ def query(
     """Return the answer of one guarded SELECT on the run file at `path`.
 
     limit_s: seconds; max_rows: cut the answer there (`truncated` tells), None for no cut; memory: as DuckDB reads it.
-    Raises GuardError where the query fails, runs longer than `limit_s`, or needs more than `memory`. Safe in threads:
-    WORKERS queries run at once, further ones wait.
+    Raises GuardError where the query fails, runs longer than `limit_s`, or needs more than `memory`, and where no
+    process is free for WAIT_S seconds. Safe in threads.
     """
     file = str(Path(path).absolute())
-    with _pool.take() as worker:
-        return worker.ask({"path": file, "sql": sql, "limit_s": limit_s, "max_rows": max_rows, "memory": memory})
+    with _queries.take(who := asker()) as worker:
+        tables, cut = worker.ask(
+            {"path": file, "sql": sql, "limit_s": limit_s, "max_rows": max_rows, "memory": memory}, who
+        )
+    return pa.concat_tables(tables).replace_schema_metadata({"truncated": cut})
+
+
+def read(how: str, text: str, columns: dict[str, tuple[str, ...]]) -> str:
+    """Return what child.READINGS[how] makes of a text; raises GuardError for what it refuses."""
+    request = {"how": how, "text": text, "columns": columns, "limit_s": READ_S, "memory": READ_BYTES}
+    with _readings.take(who := asker()) as worker:
+        return json.loads(worker.ask(request, who)[1])
 
 
 def truncated(table: pa.Table) -> bool:
     """Return whether `query` cut this answer at its max_rows."""
     return (table.schema.metadata or {}).get(b"truncated") == b"true"
+
+
+def ready() -> None:
+    """Start a process of each kind, so that the first query does not wait for it."""
+    for pool in (_readings, _queries):
+        pool.warm()
 
 
 class _Worker:
@@ -57,13 +81,14 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            bufsize=0,  # what waits in a buffer of ours, no poll would see
         )
         assert self.process.stdin, "a pipe"
         assert self.process.stdout, "a pipe"
         self.requests, self.answers = self.process.stdin, self.process.stdout
         self.usable = True
         try:
-            self._frame()  # it is up: from here on only the query's own time counts
+            self._frame(Asker())  # it is up: from here on only the query's own time counts
         except EOFError:
             self.close()
             raise RuntimeError("the SQL worker did not start") from None
@@ -72,25 +97,27 @@ class _Worker:
         """Whether it can take another request."""
         return self.usable and self.process.poll() is None
 
-    def ask(self, request: dict) -> pa.Table:
-        """Send a request and read its answer. Only a whole answer or a plain error leaves the worker usable."""
+    def ask(self, request: dict, who: Asker) -> tuple[list[pa.Table], str]:
+        """Send a request and read its answer: the parts of a table, and what the last frame says.
+
+        Only a whole answer or a plain error leaves the worker usable.
+        """
         self.usable, start = False, time.monotonic()
         parts: list[pa.Table] = []
         try:
             body = json.dumps(request).encode()
-            self.requests.write(FRAME.pack(b"q", len(body)) + body)
-            self.requests.flush()
-            while (frame := self._frame())[0] == b"p":
+            self._send(FRAME.pack(b"q", len(body)) + body)
+            while (frame := self._frame(who))[0] == b"p":
                 parts.append(pa.ipc.open_stream(frame[1]).read_all())
         except (EOFError, OSError):
             if time.monotonic() - start >= (limit_s := request["limit_s"]):
-                raise GuardError(f"stopped after {limit_s:g} s: narrow the query with WHERE or LIMIT") from None
+                raise GuardError(f"stopped after {limit_s:g} s: {_remedy(request)}") from None
             raise GuardError(f"the query ended its process; it may need more than {request['memory']}") from None
         kind, body = frame
         self.usable = kind != b"f"
         if kind != b"d":
             raise GuardError(body.decode())
-        return pa.concat_tables(parts).replace_schema_metadata({"truncated": body.decode()})
+        return parts, body.decode()
 
     def close(self) -> None:
         """End the process and reap it."""
@@ -100,36 +127,61 @@ class _Worker:
         with contextlib.suppress(OSError):  # unsent bytes of a request
             self.requests.close()
 
-    def _frame(self) -> tuple[bytes, bytes]:
-        """Read (kind, body); raises EOFError where the process ended."""
-        kind, length = FRAME.unpack(self._exactly(FRAME.size))
-        return kind, self._exactly(length)
+    def _send(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[self.requests.write(left) :]
 
-    def _exactly(self, n: int) -> bytes:
-        got = self.answers.read(n)
-        if len(got) < n:
-            raise EOFError
+    def _frame(self, who: Asker) -> tuple[bytes, memoryview | bytes]:
+        """Read (kind, body); raises EOFError where the process ended, GuardError where nobody waits any more."""
+        kind, length = FRAME.unpack(self._exactly(FRAME.size, who))
+        return kind, bytes(self._exactly(length, who))
+
+    def _exactly(self, n: int, who: Asker) -> bytearray:
+        got = bytearray(n)
+        left = memoryview(got)
+        while left:
+            while not select.select([self.answers], [], [], POLL_S)[0]:
+                if who.gone():
+                    raise GuardError("the query was stopped: nobody waits for it")
+            read = self.answers.readinto(left)
+            if not read:
+                raise EOFError
+            left = left[read:]
         return got
 
 
-class _Pool:
-    """WORKERS child processes at most, started when needed and kept."""
+def _remedy(request: dict) -> str:
+    return "narrow the query with WHERE or LIMIT" if "sql" in request else "the text takes too long to be read"
 
-    def __init__(self) -> None:
-        self.slots = threading.BoundedSemaphore(WORKERS)
+
+class _Pool:
+    """Child processes, started when needed; WORKERS of them are kept."""
+
+    def __init__(self, turns: Turns) -> None:
+        self.turns = turns
         self.idle: deque[_Worker] = deque()
         self.workers: set[_Worker] = set()
 
     @contextlib.contextmanager
-    def take(self) -> Iterator[_Worker]:
+    def take(self, who: Asker) -> Iterator[_Worker]:
         """A worker of one's own; it goes back into the pool, or is replaced where it cannot go on."""
-        with self.slots:
-            worker = self._idle() or _Worker()
-            self.workers.add(worker)
+        with self.turns.turn(who):
+            worker = self._idle() or self._new()
             try:
                 yield worker
             finally:
                 self._give(worker)
+
+    def warm(self) -> None:
+        """Have an idle process before somebody waits for it."""
+        if not self.idle:
+            self.idle.append(self._new())
+
+    def _new(self) -> _Worker:
+        worker = _Worker()
+        self.workers.add(worker)
+        return worker
 
     def _idle(self) -> _Worker | None:
         while self.idle:
@@ -141,10 +193,12 @@ class _Pool:
         return None
 
     def _give(self, worker: _Worker) -> None:
-        if worker.alive():
+        if worker.alive() and len(self.idle) < WORKERS:
             self.idle.append(worker)
-        else:
-            self._drop(worker)
+            return
+        self._drop(worker)
+        if not self.idle and not sys.is_finalizing():
+            threading.Thread(target=self.warm, daemon=True).start()
 
     def _drop(self, worker: _Worker) -> None:
         self.workers.discard(worker)
@@ -156,5 +210,7 @@ class _Pool:
             worker.process.wait()
 
 
-_pool = _Pool()
-atexit.register(_pool.close)
+_queries = _Pool(Turns(MOST, alone=WORKERS, each=2, wait_s=WAIT_S))
+_readings = _Pool(Turns(MOST, alone=2, each=2, wait_s=WAIT_S))
+atexit.register(_queries.close)
+atexit.register(_readings.close)

@@ -30,7 +30,7 @@ worker.query(sys.argv[2], "SELECT 1")
 if sys.argv[3] == "busy":
     threading.Thread(target=worker.query, args=(sys.argv[2], sys.argv[4], 60), daemon=True).start()
     time.sleep(0.5)
-print(*(w.process.pid for w in worker._pool.workers), flush=True)
+print(*(w.process.pid for w in worker._queries.workers), flush=True)
 if sys.argv[3] != "ends":
     time.sleep(60)
 """
@@ -72,7 +72,7 @@ def test_a_forked_process_does_not_share_its_parent_s_workers(path):
 
 def test_ctrl_c_reaches_the_parent_and_not_the_worker(path):
     one(path, "SELECT 1")
-    idle = worker._pool.idle[-1]
+    idle = worker._queries.idle[-1]
     os.kill(idle.process.pid, signal.SIGINT)
     time.sleep(0.2)
     assert idle.alive()
@@ -80,7 +80,7 @@ def test_ctrl_c_reaches_the_parent_and_not_the_worker(path):
 
 
 def test_an_interrupted_caller_does_not_leave_half_an_answer_behind(path, monkeypatch):
-    def interrupted(self):
+    def interrupted(self, who):
         raise KeyboardInterrupt
 
     one(path, "SELECT 1")

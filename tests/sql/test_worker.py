@@ -100,9 +100,9 @@ def test_the_limit_ends_functions_that_ignore_an_interrupt(call, path):
 def test_the_limit_is_the_query_s_own_not_the_worker_s(path):
     assert one(path, "SELECT 1", limit_s=0.5) == 1
     time.sleep(0.8)  # a limit left running would end the idle worker here
-    before = {w.process.pid for w in worker._pool.workers if w.alive()}
+    before = {w.process.pid for w in worker._queries.workers if w.alive()}
     assert one(path, "SELECT 2", limit_s=0.5) == 2
-    assert {w.process.pid for w in worker._pool.workers if w.alive()} == before
+    assert {w.process.pid for w in worker._queries.workers if w.alive()} == before
 
 
 @pytest.mark.parametrize("sql", ["SELECT list(a.i) FROM t a, t b", "SELECT a.i, b.i FROM t a, t b"])
@@ -136,12 +136,12 @@ def test_a_sort_too_large_for_memory_does_not_spill_beside_the_run(path):
 )
 def test_an_error_is_duckdb_s_first_line_and_costs_no_worker(sql, words, path):
     one(path, "SELECT 1")
-    before = {w.process.pid for w in worker._pool.workers}
+    before = {w.process.pid for w in worker._queries.workers}
     with pytest.raises(GuardError) as raised:
         worker.query(path, sql)
     assert str(raised.value).startswith(words)
     assert "\n" not in str(raised.value)
-    assert {w.process.pid for w in worker._pool.workers} == before
+    assert {w.process.pid for w in worker._queries.workers} == before
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_eight_threads_get_their_own_answers_from_four_processes(path):
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         assert all(pool.map(ask, range(400)))
-    assert len(worker._pool.workers) <= worker.WORKERS
+    assert len(worker._queries.workers) <= worker.WORKERS
 
 
 def test_callers_beyond_the_pool_wait_their_turn(path):
@@ -188,7 +188,7 @@ def test_callers_beyond_the_pool_wait_their_turn(path):
 
 def test_a_worker_that_died_while_idle_is_replaced(path):
     one(path, "SELECT 1")
-    for idle in list(worker._pool.idle):
+    for idle in list(worker._queries.idle):
         os.kill(idle.process.pid, signal.SIGKILL)
         idle.process.wait()
     assert one(path, "SELECT 2") == 2
