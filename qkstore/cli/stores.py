@@ -103,19 +103,11 @@ def sql(add: Add) -> None:
 
 
 def _sql(options) -> None:
-    from qkstore.sql import guard, worker
+    from qkstore.cli.answer import answer
+    from qkstore.sql import guard
 
     run = store(options).run(options.run)
-    table = worker.query(
-        run.path, guard.select(options.select, run.columns), limit_s=options.limit, max_rows=options.rows
-    )
-    print_json(
-        {
-            "columns": table.column_names,
-            "rows": [list(r) for r in zip(*(c.to_pylist() for c in table.columns))],
-            "truncated": worker.truncated(table),
-        }
-    )
+    print_json(answer(run.path, guard.select(options.select, run.columns), options.limit, options.rows))
 
 
 def check(add: Add) -> None:
