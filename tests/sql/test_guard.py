@@ -79,7 +79,9 @@ def test_control_the_hostile_table_does_harm_where_nothing_guards(path, tmp_path
     assert ran > 80
 
 
-@pytest.mark.parametrize(("sql", "answer"), BENIGN + ANALYSES, ids=lambda value: value[:60] if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("sql", "answer"), BENIGN + ANALYSES, ids=lambda value: value[:60] if isinstance(value, str) else ""
+)
 def test_benign_sql_gives_the_right_answer(sql, answer, path, columns):
     assert rows(worker.query(path, guard.select(sql, columns))) == answer
 
