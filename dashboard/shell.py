@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -11,8 +12,10 @@ import streamlit as st
 
 import qkstore
 from dashboard import style
+from dashboard.asker import asker
 from dashboard.text import plain
 from qkstore.errors import QKStoreError
+from qkstore.sql import worker
 from qkstore.store import Store
 
 GROUPS = {
@@ -22,6 +25,8 @@ GROUPS = {
     "Known truth": ("toy",),
 }
 STARTED = "app-has-run"
+
+worker.asker = asker  # queries take turns by browser session
 
 
 def pages() -> dict[str, list]:
@@ -110,6 +115,7 @@ def store() -> Store:
 
 @st.cache_resource(show_spinner=False)
 def _open(where: str) -> Store:
+    threading.Thread(target=worker.ready, daemon=True).start()  # while the first page is made
     return qkstore.open(where)
 
 

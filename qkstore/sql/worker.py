@@ -29,6 +29,7 @@ from qkstore.sql.turns import POLL_S, Asker, Turns
 WORKERS = 4  # kept while nobody asks
 MOST = 12  # at once; those of one asker are 4, or 2 while others ask
 WAIT_S = 20.0  # for a turn
+SLOW_S, NICE = 0.5, 15  # a query that takes longer gives way to shorter ones
 READ_S, READ_BYTES = 5.0, "500MB"  # for a text to be parsed, checked and printed
 
 asker: Callable[[], Asker] = Asker  # who asks in this thread; the dashboard puts its sessions here
@@ -64,8 +65,9 @@ def truncated(table: pa.Table) -> bool:
 
 
 def ready() -> None:
-    """Start a process of each kind, so that the first query does not wait for it."""
+    """From now on have a process of each kind that waits, so that no query waits for its start; for a server."""
     for pool in (_readings, _queries):
+        pool.spare = True
         pool.warm()
 
 
@@ -86,7 +88,7 @@ class _Worker:
         assert self.process.stdin, "a pipe"
         assert self.process.stdout, "a pipe"
         self.requests, self.answers = self.process.stdin, self.process.stdout
-        self.usable = True
+        self.usable, self.slow, self.begun = True, False, float("inf")  # nothing is asked yet
         try:
             self._frame(Asker())  # it is up: from here on only the query's own time counts
         except EOFError:
@@ -102,7 +104,7 @@ class _Worker:
 
         Only a whole answer or a plain error leaves the worker usable.
         """
-        self.usable, start = False, time.monotonic()
+        self.usable, self.begun = False, time.monotonic()
         parts: list[pa.Table] = []
         try:
             body = json.dumps(request).encode()
@@ -110,11 +112,11 @@ class _Worker:
             while (frame := self._frame(who))[0] == b"p":
                 parts.append(pa.ipc.open_stream(frame[1]).read_all())
         except (EOFError, OSError):
-            if time.monotonic() - start >= (limit_s := request["limit_s"]):
+            if time.monotonic() - self.begun >= (limit_s := request["limit_s"]):
                 raise GuardError(f"stopped after {limit_s:g} s: {_remedy(request)}") from None
             raise GuardError(f"the query ended its process; it may need more than {request['memory']}") from None
         kind, body = frame
-        self.usable = kind != b"f"
+        self.usable = kind != b"f" and not self.slow
         if kind != b"d":
             raise GuardError(body.decode())
         return parts, body.decode()
@@ -126,6 +128,13 @@ class _Worker:
         self.answers.close()
         with contextlib.suppress(OSError):  # unsent bytes of a request
             self.requests.close()
+
+    def _give_way(self) -> None:
+        """Let others go first; what gave way once cannot be made quick again, and is replaced after its answer."""
+        self.slow = True
+        with contextlib.suppress(OSError):  # it has ended; or this system has no /proc
+            for task in os.listdir(f"/proc/{self.process.pid}/task"):
+                os.setpriority(os.PRIO_PROCESS, int(task), NICE)
 
     def _send(self, data: bytes) -> None:
         left = memoryview(data)
@@ -144,6 +153,8 @@ class _Worker:
             while not select.select([self.answers], [], [], POLL_S)[0]:
                 if who.gone():
                     raise GuardError("the query was stopped: nobody waits for it")
+                if not self.slow and time.monotonic() - self.begun > SLOW_S:
+                    self._give_way()
             read = self.answers.readinto(left)
             if not read:
                 raise EOFError
@@ -162,12 +173,15 @@ class _Pool:
         self.turns = turns
         self.idle: deque[_Worker] = deque()
         self.workers: set[_Worker] = set()
+        self.warming = threading.Lock()
+        self.spare = False  # whether one waits at any time
 
     @contextlib.contextmanager
     def take(self, who: Asker) -> Iterator[_Worker]:
         """A worker of one's own; it goes back into the pool, or is replaced where it cannot go on."""
         with self.turns.turn(who):
             worker = self._idle() or self._new()
+            self._warm_soon()
             try:
                 yield worker
             finally:
@@ -175,8 +189,9 @@ class _Pool:
 
     def warm(self) -> None:
         """Have an idle process before somebody waits for it."""
-        if not self.idle:
-            self.idle.append(self._new())
+        with self.warming:
+            if not self.idle:
+                self.idle.append(self._new())
 
     def _new(self) -> _Worker:
         worker = _Worker()
@@ -197,7 +212,10 @@ class _Pool:
             self.idle.append(worker)
             return
         self._drop(worker)
-        if not self.idle and not sys.is_finalizing():
+        self._warm_soon()
+
+    def _warm_soon(self) -> None:
+        if self.spare and not self.idle and not sys.is_finalizing():
             threading.Thread(target=self.warm, daemon=True).start()
 
     def _drop(self, worker: _Worker) -> None:
