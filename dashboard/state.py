@@ -37,6 +37,7 @@ PARTNERS = {
     "exact/z1": "exact/z2",
     "exact/z2": "exact/z1",
 }
+MOST_DIGITS = 18  # of a prompt's number in the address; Python does not read thousands
 NONE = "none"
 NOTES = "notes"  # the place for lines about bad choices: above the filters, which are too narrow for a line
 
@@ -91,7 +92,8 @@ def select(
     texts = {str(option): option for option in options}
     asked, key = st.query_params.get(name), f"url-{name}"
     if asked is not None and asked not in texts:
-        said = f"{label} {asked!r} of the address is not here; {near(asked, texts)}. Showing {shown(default)[:60]}."
+        told = asked[:100]  # an address may be of any length
+        said = f"{label} {told!r} of the address is not here; {near(told, texts)}. Showing {shown(default)[:60]}."
         st.session_state.get(NOTES, st).warning(plain(said))
     st.session_state[key] = texts.get(asked, default)
     return widget(
@@ -205,7 +207,7 @@ def prompt(view: View, listed: Sequence[dict], split: str | None) -> dict:
     if not rows:
         raise RunError(f"run {view.run.name!r} has no {split or ''} prompt with a stored query")
     asked = st.query_params.get("prompt", "")
-    if asked.isdecimal() and int(asked) < view.run.n_prompts:
+    if asked.isdecimal() and len(asked) <= MOST_DIGITS and int(asked) < view.run.n_prompts:
         rows.setdefault(int(asked), view.run.prompt(int(asked)))
     label = f"Prompt ({split or 'all'} split; the first {len(listed):,})"
     chosen = select(

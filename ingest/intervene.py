@@ -67,8 +67,8 @@ def parse(text: str) -> list[live.Head]:
     heads = []
     for part in text.split(","):
         layer, _, head = part.strip().partition(":")
-        if not (layer.isdecimal() and head.isdecimal()):
-            raise QKStoreError(f"heads {text!r}: write layer:head, such as 1:0,1:2")
+        if not (layer.isdecimal() and head.isdecimal()) or max(len(layer), len(head)) > 9:
+            raise QKStoreError(f"heads {text[:60]!r}: write layer:head, such as 1:0,1:2")
         heads.append((int(layer), int(head)))
     return heads
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 
 from ingest.cli.model import Add, with_device
-from qkstore.cli.terminal import Progress, count, ranges, seed
+from qkstore.cli.terminal import Progress, count, ranges, seed, whole
 
 
 def toy(add: Add) -> None:
     sub = add("toy", _toy, "one run, of a head trained here on the paper's toy task")
     sub.add_argument("--run", help="name of the run to be made; default such as toy-discrete-d16-3-5")
-    sub.add_argument("--r1", type=int, required=True, help="dimensions of the first latent")
-    sub.add_argument("--r2", type=int, required=True, help="dimensions of the second latent")
+    sub.add_argument("--r1", type=whole, required=True, help="dimensions of the first latent")
+    sub.add_argument("--r2", type=whole, required=True, help="dimensions of the second latent")
     sub.add_argument(
         "--variant", choices=("discrete", "continuous"), default="discrete", help="latents of signs, or Gaussian"
     )
@@ -53,7 +53,7 @@ def _sweep(options: argparse.Namespace) -> None:
 
 
 def _with_training(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--d-head", type=int, required=True)
+    sub.add_argument("--d-head", type=whole, required=True)
     sub.add_argument(
         "--recipe",
         choices=("fast", "paper"),

@@ -89,8 +89,9 @@ def _facts(file: Path) -> dict:
     check_pointer(file)
     try:
         found = json.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        place = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "no UTF-8"
+    except (ValueError, RecursionError) as error:
+        broken = "no UTF-8" if isinstance(error, UnicodeDecodeError) else "a number too long or lists too deep"
+        place = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else broken
         raise ModelError(f"{file} is not JSON ({place}); copy it again") from None
     if not isinstance(found, dict):
         raise ModelError(f"{file} is no JSON object, but a {type(found).__name__}; copy it again")

@@ -18,6 +18,7 @@ Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 TYPE_NAMES = {str: "text", int: "a whole number", float: "a fraction", bool: "true or false"}
 PROMPT_FIELDS = ("text", "messages", "spans", "id", "split", "variant", "answer", "counterfactual_of")
+MOST_DIGITS = 40  # of a whole number that is worth a look: one of 64 bits has 19
 SPAN_FIELDS = ("start", "end", "role")
 
 
@@ -173,7 +174,10 @@ class _Columns:
 def _prompt(where: str, line: str) -> Prompt:
     try:
         fields = json.loads(
-            line, object_pairs_hook=lambda pairs: _object(where, pairs), parse_constant=lambda c: _no_constant(where, c)
+            line,
+            object_pairs_hook=lambda pairs: _object(where, pairs),
+            parse_constant=lambda c: _no_constant(where, c),
+            parse_int=lambda digits: _whole(where, digits),
         )
         json.dumps(fields, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -209,6 +213,13 @@ def _object(where: str, pairs: list[tuple[str, object]]) -> dict:
 
 def _no_constant(where: str, constant: str) -> None:
     raise PromptError(f"{where}: {constant} is not a value of JSON; leave the field out")
+
+
+def _whole(where: str, digits: str) -> int:
+    """A whole number; one that is far from any label, and that Python may refuse to read, is told by its length."""
+    if len(digits) > MOST_DIGITS:
+        raise PromptError(f"{where}: {digits[:20]}… is a number of {len(digits):,} digits; a label has at most 64 bits")
+    return int(digits)
 
 
 def _span(where: str, fields: object) -> Span:

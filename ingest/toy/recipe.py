@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +23,7 @@ BATCH = 256
 WEIGHT_DECAY = 0.01
 CHECK_EVERY, CHECK_BATCHES, CHECK_SIZE = 200, 20, 512  # Table 1: validation
 KEPT = ("step", "seconds", "left", "best", "worse", "kept")  # of a training, as they are
+DIGEST = hashlib.sha256().digest_size  # bytes at the start of a state's file
 TEST_BATCHES = 100  # of CHECK_SIZE: 51,200 samples
 
 
@@ -175,7 +178,7 @@ class Training:
     def save(self, path: Path) -> None:
         """Write the state into a file, which is whole or not there; raises StoreError where it cannot be written.
 
-        It holds numbers and text alone, so reading it runs no code.
+        It holds numbers and text alone, so reading it runs no code; a SHA-256 of all else stands at its start.
         """
         state = {
             "tasks": [asdict(task) for task in self.tasks],
@@ -191,12 +194,17 @@ class Training:
             "generators": [g.get_state() for g in self.stream.generators],
             **{name: getattr(self, name) for name in KEPT},
         }
-        files.write(str(path), ".pt", lambda part: torch.save(state, part))
+        torch.save(state, written := io.BytesIO())
+        body = written.getvalue()
+        files.write(str(path), ".pt", lambda part: part.write_bytes(hashlib.sha256(body).digest() + body))
 
     @classmethod
     def resume(cls, path: Path) -> Training:
-        """The training that `save` wrote down, at the step where it stood."""
-        state = torch.load(path, weights_only=True)
+        """The training that `save` wrote down, at the step where it stood; raises ValueError for a damaged file."""
+        raw = path.read_bytes()
+        if hashlib.sha256(raw[DIGEST:]).digest() != raw[:DIGEST]:  # torch would take other numbers for the saved ones
+            raise ValueError(f"{path.name} is not as it was written")
+        state = torch.load(io.BytesIO(raw[DIGEST:]), weights_only=True)
         self = cls(
             [Payload(**task) for task in state["tasks"]], Recipe(**state["how"]), state["device"], state["dtype"]
         )

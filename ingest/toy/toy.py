@@ -100,9 +100,10 @@ def _train(tasks: list[Payload], how: Recipe, device: str, state: Path, progress
 def _kept(state: Path) -> Training | None:
     """The training that was put aside.
 
-    None where none was, or where its file is damaged: the training is then repeated.
+    None where none was, or where its file is damaged or of other code: the training is then repeated.
     """
-    with suppress(OSError, EOFError, RuntimeError, LookupError, ValueError, UnpicklingError):
+    unread = (OSError, EOFError, RuntimeError, LookupError, ValueError, UnpicklingError)
+    with suppress(*unread, TypeError, AttributeError, ModelError):
         return Training.resume(state)
     return None
 

@@ -17,7 +17,7 @@ from qkstore.cli.arguments import (
     with_seed,
     with_swaps,
 )
-from qkstore.cli.terminal import count, numbers, positive, print_json, print_table
+from qkstore.cli.terminal import count, numbers, positive, print_json, print_table, prompt, whole
 from qkstore.files import write
 
 
@@ -63,7 +63,7 @@ def _heads(options) -> None:
 def covariance(add: Add) -> None:
     sub = with_head(with_contrast(add("covariance", _covariance, "ΔC of one head, its SVD and rank, into an npz file")))
     sub.add_argument("--out", required=True, metavar="FILE.npz")
-    sub.add_argument("--rank", type=int, help="cut at this rank instead of the 99 %% rule")
+    sub.add_argument("--rank", type=whole, help="cut at this rank instead of the 99 %% rule")
 
 
 def _covariance(options) -> None:
@@ -236,7 +236,7 @@ def _variants(options) -> None:
 def attribute(add: Add) -> None:
     sub = with_head(with_contrast(add("attribute", _attribute, "split one prompt's logits by feature")))
     with_other(with_json(sub))
-    sub.add_argument("--prompt", required=True, help="prompt_id, or the prompt's own id")
+    sub.add_argument("--prompt", required=True, type=prompt, help="prompt_id, or the prompt's own id")
     sub.add_argument("--order", help="names in the order they are projected out (default: smaller rank first)")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import qkstore
-from qkstore.cli.terminal import count, positive
+from qkstore.cli.terminal import count, positive, whole
 from qkstore.errors import ContrastError, QKStoreError
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def with_predicates(sub: Sub) -> Sub:
 
 
 def with_head(sub: Sub) -> Sub:
-    sub.add_argument("--layer", type=int, required=True)
-    sub.add_argument("--head", type=int, required=True)
+    sub.add_argument("--layer", type=whole, required=True)
+    sub.add_argument("--head", type=whole, required=True)
     return sub
 
 
@@ -71,7 +71,7 @@ def with_most(sub: Sub) -> Sub:
 
 
 def with_swaps(sub: Sub) -> Sub:
-    sub.add_argument("--bases", type=int, default=10, help="random bases a rank (default 10)")
+    sub.add_argument("--bases", type=whole, default=10, help="random bases a rank (default 10)")
     return with_most(sub)
 
 

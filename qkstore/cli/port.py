@@ -13,8 +13,8 @@ HOST = "127.0.0.1"
 
 def port(text: str) -> int:
     """A number from 1 to 65535."""
-    if not text.isdecimal() or not 1 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r}: a port is a number from 1 to 65535")
+    if not text.isdecimal() or len(text) > 5 or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text[:60]!r}: a port is a number from 1 to 65535")
     return int(text)
 
 

@@ -16,11 +16,19 @@ from qkstore.errors import QKStoreError
 
 QUIET_S = 2.0
 EVERY_S = 30.0  # between two lines of progress where there is no terminal
+MOST_DIGITS = 18  # of a whole number, which then has 64 bits
 LARGEST = 9999  # of a layer or a rank: a range is written out
 
 
 class Parser(argparse.ArgumentParser):
     """argparse, with an error as one line and without the usage text of many lines before it."""
+
+    def parse_known_args(self, args=None, namespace=None):
+        """The same, of text only: bytes that are no UTF-8 would fail wherever they are written or sent."""
+        for text in sys.argv[1:] if args is None else args:
+            if text.encode(errors="replace").decode() != text:
+                raise QKStoreError(f"argument {text[:60]!a} is not text in UTF-8")
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         raise QKStoreError(f"{message} ({self.prog} --help lists the options)")
@@ -44,17 +52,36 @@ def need(modules: tuple[str, ...], remedy: str) -> None:
 # -- types of arguments ----------------------------------------------------------------------------------------------
 
 
+def whole(text: str) -> int:
+    """…, -1, 0, 1, …"""
+    if not text.removeprefix("-").isdecimal() or len(text) > MOST_DIGITS:
+        raise argparse.ArgumentTypeError(f"{_cut(text)} is not a whole number of at most {MOST_DIGITS} digits")
+    return int(text)
+
+
 def count(text: str) -> int:
     """0, 1, 2, …"""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    if not text.isdecimal() or len(text) > MOST_DIGITS:
+        raise argparse.ArgumentTypeError(f"{_cut(text)} is not a whole number from 0")
     return int(text)
+
+
+def _cut(text: str) -> str:
+    """What was given, its beginning where it is long."""
+    return repr(text) if len(text) <= 60 else f"{text[:60]!r}…"
+
+
+def prompt(text: str) -> str:
+    """A prompt's id or number."""
+    if text.isdecimal() and len(text) > 100:  # Python may refuse to read it
+        raise argparse.ArgumentTypeError(f"{_cut(text)} is no prompt: it has {len(text):,} digits")
+    return text
 
 
 def positive(text: str) -> int:
     """1, 2, …"""
     if not count(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+        raise argparse.ArgumentTypeError(f"{_cut(text)} is not a whole number from 1")
     return int(text)
 
 
@@ -65,7 +92,7 @@ def seed(text: str) -> int:
     except ValueError:
         value = 2**63
     if not -(2**63) <= value < 2**63:
-        raise argparse.ArgumentTypeError(f"{text!r} is no seed: give a whole number of at most 64 bits")
+        raise argparse.ArgumentTypeError(f"{_cut(text)} is no seed: give a whole number of at most 64 bits")
     return value
 
 
@@ -74,7 +101,7 @@ def number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+        raise argparse.ArgumentTypeError(f"{_cut(text)} is no number") from None
 
 
 def numbers(text: str) -> tuple[float, ...]:
@@ -82,7 +109,7 @@ def numbers(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 0,0.5,1") from None
+        raise argparse.ArgumentTypeError(f"{_cut(text)} is not a list of numbers such as 0,0.5,1") from None
 
 
 def seconds(text: str) -> float:
@@ -92,7 +119,7 @@ def seconds(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, of a day at most")
+        raise argparse.ArgumentTypeError(f"{_cut(text)} is not a number of seconds, of a day at most")
     return value
 
 
@@ -108,11 +135,14 @@ def ranges(what: str) -> Callable[[str], tuple[int, ...]]:
         values: set[int] = set()
         for part in text.split(","):
             first, dash, last = part.strip().partition("-")
-            if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
-                raise QKStoreError(f"{what} {text!r}: write numbers and ranges, such as 0-3,7")
-            if int(last or first) > LARGEST:
-                raise QKStoreError(f"{what} {text!r}: numbers are {LARGEST:,} at most")
-            values |= set(range(int(first), int(last or first) + 1))
+            last = last if dash else first
+            if not (first.isdecimal() and last.isdecimal()):
+                raise QKStoreError(f"{what} {_cut(text)}: write numbers and ranges, such as 0-3,7")
+            if max(len(first), len(last)) > MOST_DIGITS or int(last) > LARGEST:
+                raise QKStoreError(f"{what} {_cut(text)}: numbers are {LARGEST:,} at most")
+            if int(last) < int(first):
+                raise QKStoreError(f"{what} {_cut(text)}: write numbers and ranges, such as 0-3,7")
+            values |= set(range(int(first), int(last) + 1))
         return tuple(sorted(values))
 
     return parse

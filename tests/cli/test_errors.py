@@ -204,7 +204,7 @@ def test_a_whole_select_may_have_a_weight_or_none(store, select, weights):
         (["heads", "--run", "synthetic", "--contrast", "order", "--weighting", "query"], "leave out --weighting"),
         (
             ["covariance", "--run", "synthetic", *PREDICATES, "--layer", "x", "--head", "0", "--out", "c.npz"],
-            "invalid int value: 'x'",
+            "'x' is not a whole number",
         ),
         (
             ["intervene", "--run", "synthetic", *PREDICATES, "--layer", "0", "--head", "0", "--seed", "-1"],

@@ -119,9 +119,11 @@ def test_a_bad_address_is_told_and_the_default_shown(show, store, choices, said)
     assert charts(app) > 0
 
 
-def test_a_bad_prompt_in_the_address_shows_the_first_one(show, store):
-    app = show(store, "attributions", prompt=10**9)
+@pytest.mark.parametrize("prompt", [10**9, "9" * 5000, "0" * 5000, "\u0663" * 5000, "x" * 100_000])
+def test_a_bad_prompt_in_the_address_shows_the_first_one(show, store, prompt):
+    app = show(store, "attributions", prompt=prompt)
     assert len(app.warning) == 1
+    assert len(app.warning[0].value) < 1000
     assert charts(app) == 1
     assert (
         show(store, "attributions", prompt=3).selectbox(key="url-prompt").value == 3

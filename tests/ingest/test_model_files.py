@@ -261,6 +261,7 @@ UNREADABLE = {
         lambda f: (f / "config.json").write_text("{oops"),
         r"config.json is not JSON \(line 1\); copy it again",
     ),
+    "config of 5,000 digits": (lambda f: (f / "config.json").write_text("9" * 5000), r"JSON \(a number too"),
     "an unknown architecture": (
         lambda f: configure(f, model_type="frob"),
         "does not know its model_type; it needs",

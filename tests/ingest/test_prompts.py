@@ -77,6 +77,9 @@ def test_labels_are_typed_by_their_values():
 SPAN = {"start": 4, "end": 8, "role": "item"}
 BROKEN = {  # name: (a line that is wrong, what the error says of it)
     "not JSON": ('{"text": "a", ', "is not JSON"),
+    "a label of 5,000 digits": ('{"text": "a", "n": ' + "9" * 5000 + "}", "a number of 5,000 digits"),
+    "an id of 5,000 digits": ('{"text": "a", "id": -' + "9" * 5000 + "}", "a number of 5,001 digits"),
+    "a span from 50 digits": ('{"text": "a", "spans": [{"start": ' + "9" * 50 + "}]}", "a number of 50 digits"),
     "not an object": ('["a"]', "a prompt is an object"),
     "a field twice": ('{"text": "a", "x": 1, "x": 2}', "the field 'x' stands there twice"),
     "no text": ({"spans": []}, "there is no 'text'"),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import replace
+import hashlib
+import io
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +21,7 @@ from test_recipe import (
 import qkstore
 from ingest.__main__ import main
 from ingest.toy import toy
-from ingest.toy.recipe import Training
+from ingest.toy.recipe import DIGEST, Training
 from ingest.toy.stack import NAMES
 from qkstore.errors import ModelError, StoreError
 
@@ -39,7 +42,23 @@ DAMAGES = {
     "noise": lambda b: b"x" * 500,
     "half of it": lambda b: b[: len(b) // 2],
     "its end lost": lambda b: b[:-100] + bytes(100),
+    "one bit of a weight": lambda b: b[: len(b) // 2] + bytes([b[len(b) // 2] ^ 1]) + b[len(b) // 2 + 1 :],
+    "a list": lambda b: signed([1]),
+    "no state at all": lambda b: signed(None),
+    "weights that are none": lambda b: signed(opened(b) | {"weights": None}),
+    "a task of other code": lambda b: signed(opened(b) | {"tasks": [{"varii": 1}]}),
+    "a task that is none": lambda b: signed(opened(b) | {"tasks": [asdict(TASK) | {"r1": 0}]}),
 }
+
+
+def opened(raw: bytes) -> dict:
+    return torch.load(io.BytesIO(raw[DIGEST:]), weights_only=True)
+
+
+def signed(state: object) -> bytes:
+    """A file of a state as `save` writes it, whatever the state."""
+    torch.save(state, written := io.BytesIO())
+    return hashlib.sha256(written.getvalue()).digest() + written.getvalue()
 
 
 @pytest.fixture
@@ -88,12 +107,12 @@ def test_a_state_that_was_half_written_aside_does_no_harm(stopped, tmp_path):
 def test_a_full_disk_is_one_line_and_leaves_the_state_before(stopped, monkeypatch):
     before = stopped.read_bytes()
 
-    def full(state, path):
-        path.write_bytes(b"half")
+    def full(path, raw):
+        path.touch()
         raise OSError(errno.ENOSPC, "No space left on device")
 
     training = Training.resume(stopped)
-    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(StoreError, match="training.pt was not written: No space left on device") as error:
         training.save(stopped)
     assert "\n" not in str(error.value)
