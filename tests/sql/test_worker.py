@@ -224,3 +224,36 @@ def _seconds(call) -> float:
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("SELECT count(*) FROM t WHERE ('x' || i)", "Could not convert string 'x"),
+        ("SELECT i FROM t WHERE ('x' || i)", "Could not convert string 'x"),
+        ("SELECT ('x' || i)::DATE FROM t", "date"),
+        ("SELECT i::TINYINT FROM t", "Conversion Error"),
+        ("SELECT 2147483647::INTEGER + i::INTEGER FROM t", "Out of Range Error"),
+        ("SELECT sqrt(-1 - i) FROM t", "Out of Range Error"),
+        ("SELECT array_extract([1], i)::VARCHAR::DATE FROM t", "date"),
+        ("SELECT strptime('x' || i, '%Y') FROM t", "x"),
+        ("SELECT chr(-1 - i::INTEGER) FROM t", "Invalid Input Error"),
+        ("SELECT regexp_matches('a', '(' || i) FROM t", "missing"),
+        ("SELECT (i::HUGEINT * 170141183460469231731687303715884105)::HUGEINT * 100000 FROM t", "Out of Range"),
+        ("SELECT 'infinity'::TIMESTAMP + INTERVAL 1 DAY - DATE '2020-01-01' FROM t", ""),
+    ],
+)
+def test_an_error_of_a_value_is_its_own_line_and_costs_no_worker(sql, words, path):
+    """It is met while rows come, in DuckDB, in Arrow or in the system; it is not a lack of memory."""
+    one(path, "SELECT 1")
+    before = {w.process.pid for w in worker._queries.workers}
+    try:
+        worker.query(path, sql)
+    except GuardError as error:
+        assert words in str(error)
+        assert "memory" not in str(error)
+        assert "process" not in str(error)
+        assert "\n" not in str(error)
+    else:
+        assert not words, "an error was expected"
+    assert {w.process.pid for w in worker._queries.workers} == before
