@@ -154,20 +154,24 @@ def facts(study: Study) -> dict[str, str]:
         "vectors": f"{run.n_queries:,} queries and {run.n_keys:,} keys a head, {run.dtype}",
         "query token": query_tokens(run),
         "built on, judged on": f"{study.built}, {study.judged}",
-        "answer slot": _slot(run.measures),
+        "answer slot": _slot(run.settings.get("slot"), run.measures),
         "labelled words": _words(run.measures),
         "weights": str(run.weights_hash)[:12],
         "ingested": str(run.created),
     }
 
 
-def _slot(measures: dict[str, float]) -> str:
-    """How often the model answered rightly at each place where it could be asked; a dash where one was given."""
+def _slot(slot: str | None, measures: dict[str, float]) -> str:
+    """Where the model was asked, and how often it answered rightly at each place that was tried."""
     right = {name.removeprefix(SLOT): share for name, share in measures.items() if name.startswith(SLOT)}
-    if not right:
-        return "–"
-    shares = ", ".join(f"{slot} {share:.0%}" for slot, share in sorted(right.items(), key=lambda item: -item[1]))
-    return f"the best on {measures[TRIED]:.0f} train prompts, by what it answers rightly: {shares}"
+    if not slot:
+        return "–"  # a run made before there were several
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in sorted(right.items(), key=lambda item: -item[1]))
+    return (
+        f"{slot}: the best on {measures[TRIED]:.0f} train prompts, by what is answered rightly ({shares})"
+        if right
+        else slot
+    )
 
 
 def _words(measures: dict[str, float]) -> str:

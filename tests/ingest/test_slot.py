@@ -189,10 +189,10 @@ def test_the_report_says_how_often_each_slot_was_answered(small, tmp_path):
     prompts = boxes.build(40, "ent", 0, n_test=40)
     run = qkstore.Run(job.ingest(tmp_path, "a", small, prompts, job.Options(slots=SLOTS), task="boxes ent"))
     said = facts(Study(qkstore.open(tmp_path), run))["answer slot"]
-    assert said.startswith("the best on 40 train prompts, by what it answers rightly: ")
+    assert said.startswith(f"{run.settings['slot']}: the best on 40 train prompts, by what is answered rightly (")
     assert all(f"{where} {run.measures[f'right at slot {where}']:.0%}" in said for where in SLOTS)
     given = qkstore.Run(job.ingest(tmp_path, "b", small, prompts, task="boxes ent"))
-    assert facts(Study(qkstore.open(tmp_path), given))["answer slot"] == "–"
+    assert facts(Study(qkstore.open(tmp_path), given))["answer slot"] == "plain"
 
 
 def test_the_middle_batch_is_first_and_none_is_left_out():
