@@ -163,9 +163,9 @@ def facts(study: Study) -> dict[str, str]:
 
 def _slot(slot: str | None, measures: dict[str, float]) -> str:
     """Where the model was asked, and how often it answered rightly at each place that was tried."""
-    right = {name.removeprefix(SLOT): share for name, share in measures.items() if name.startswith(SLOT)}
     if not slot:
         return "–"  # a run made before there were several
+    right = {name.removeprefix(SLOT): share for name, share in measures.items() if name.startswith(SLOT)}
     shares = ", ".join(f"{name} {share:.0%}" for name, share in sorted(right.items(), key=lambda item: -item[1]))
     return (
         f"{slot}: the best on {measures[TRIED]:.0f} train prompts, by what is answered rightly ({shares})"
