@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import io
 import json
 import os
 import select
@@ -85,9 +86,10 @@ class _Worker:
             stderr=subprocess.DEVNULL,
             bufsize=0,  # what waits in a buffer of ours, no poll would see
         )
-        assert self.process.stdin, "a pipe"
-        assert self.process.stdout, "a pipe"
-        self.requests, self.answers = self.process.stdin, self.process.stdout
+        requests, answers = self.process.stdin, self.process.stdout
+        assert isinstance(requests, io.FileIO), "a pipe without a buffer"
+        assert isinstance(answers, io.FileIO), "a pipe without a buffer"
+        self.requests, self.answers = requests, answers
         self.usable, self.slow, self.begun = True, False, float("inf")  # nothing is asked yet
         try:
             self._frame(Asker())  # it is up: from here on only the query's own time counts
@@ -141,7 +143,7 @@ class _Worker:
         while left:
             left = left[self.requests.write(left) :]
 
-    def _frame(self, who: Asker) -> tuple[bytes, memoryview | bytes]:
+    def _frame(self, who: Asker) -> tuple[bytes, bytes]:
         """Read (kind, body); raises EOFError where the process ended, GuardError where nobody waits any more."""
         kind, length = FRAME.unpack(self._exactly(FRAME.size, who))
         return kind, bytes(self._exactly(length, who))
