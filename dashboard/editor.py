@@ -79,7 +79,7 @@ def form(view: View, base: Contrast | None) -> Contrast | None:
             _save(view, draft)
         return draft
     except QKStoreError as error:
-        st.error(plain(error))
+        st.error(shell.told(error))
         return None
 
 
@@ -129,7 +129,7 @@ def preview(view: View, base: Contrast | None, draft: Contrast | None, split: st
             st.session_state[GOOD] = (about, draft)
             return
         except QKStoreError as error:
-            st.error(plain(error))
+            st.error(shell.told(error))
     if of == about:
         line("The last preview that worked:")
         _pairs(view.run, good, split)

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import streamlit as st
 
+from dashboard import shell
 from dashboard.state import View
 from dashboard.text import line, plain, tokens
 from qkstore.analysis import PromptAttribution
@@ -83,12 +84,12 @@ def python(view: View, use: str, *lines: str, features: Iterable[str] = (), one:
 
 
 def reproduce(cli: str, code: str) -> None:
-    """The same result without the dashboard."""
+    """The same result without the dashboard. The store stands there by its name, for visitors of a server."""
     with st.expander("Reproduce"):
-        line("On the command line")
-        st.code(cli, language="bash", wrap_lines=True)
-        line("In Python")
-        st.code(code, language="python", wrap_lines=True)
+        line("On the command line, in the folder that holds the store")
+        st.code(shell.public(cli), language="bash", wrap_lines=True)
+        line("In Python, there too")
+        st.code(shell.public(code), language="python", wrap_lines=True)
 
 
 def csv(view: View, table: pl.DataFrame, what: str) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
+import secrets
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import streamlit as st
 
@@ -25,6 +28,7 @@ GROUPS = {
     "Known truth": ("toy",),
 }
 STARTED = "app-has-run"
+FOLDERS = re.compile(r"(?<![\w/.:<])/(?:[^\s/'\"`]+/)+")  # of an absolute path, without its last name
 
 worker.asker = asker  # queries take turns by browser session
 
@@ -64,17 +68,32 @@ def user() -> str:
 
 
 def errors_in_one_line(page: Callable[[], None]) -> None:
-    """Run a page. A user's mistake is shown as one line, a bug as one line with its details folded."""
+    """Run a page. A user's mistake is shown as one line, a bug as one line with a mark that finds it in the log."""
     try:
         page()
     except QKStoreError as error:
-        st.error(plain(error))
+        st.error(told(error))
     except Exception as error:
+        mark = secrets.token_hex(3)
+        logging.getLogger(__name__).exception("a view failed, %s", mark)
         st.error(
-            f"This view failed: {plain(type(error).__name__)}. It is a fault of the dashboard; the store is untouched."
+            f"This view failed: {plain(type(error).__name__)}. It is a fault of the dashboard; the store is untouched. "
+            f"The server's log has the details under {mark}."
         )
-        with st.expander("Details"):
-            st.code(traceback.format_exc(), language=None)
+
+
+def told(error: object) -> str:
+    """An error, or a place, as Markdown for a page."""
+    return plain(public(str(error)))
+
+
+def public(text: str) -> str:
+    """The text without folders of this machine, which are not for visitors: the store, or a file, by its name alone."""
+    where = Path(_where())
+    for path in sorted({str(where), str(where.absolute()), str(where.resolve())}, key=len, reverse=True):
+        if os.sep in path and where.resolve().name:
+            text = text.replace(path, where.resolve().name)
+    return FOLDERS.sub("", text)
 
 
 @contextmanager
@@ -83,7 +102,7 @@ def optional() -> Iterator[None]:
     try:
         yield
     except QKStoreError as error:
-        st.info(plain(error))
+        st.info(told(error))
 
 
 def frame(page: Callable[[], None], carried: dict[str, str]) -> None:
@@ -110,7 +129,11 @@ def tell_held() -> None:
 
 def store() -> Store:
     """The store at $QKSTORE or ./store, opened once a server. Raises StoreError, which says how to make one."""
-    return _open(os.environ.get("QKSTORE") or qkstore.store.DEFAULT)
+    return _open(_where())
+
+
+def _where() -> str:
+    return os.environ.get("QKSTORE") or qkstore.store.DEFAULT
 
 
 @st.cache_resource(show_spinner=False)
@@ -122,10 +145,9 @@ def _open(where: str) -> Store:
 def empty_store(store: Store, errors: Sequence = ()) -> None:
     """Say why a store without runs shows nothing, and what to do next; ends the page. errors: of files that failed."""
     for error in errors:
-        st.warning(plain(error))
+        st.warning(told(error))
     st.info(
-        f"The store {plain(store.path)} has no runs yet. Ingest the demo, or prompts of your own, "
-        "then reload this page:"
+        f"The store {told(store.path)} has no runs yet. Ingest the demo, or prompts of your own, then reload this page:"
     )
-    st.code(f"python -m ingest demo --store {store.path}", language="bash")
+    st.code(public(f"python -m ingest demo --store {store.path}"), language="bash")
     st.stop()

@@ -91,7 +91,8 @@ with st.container(border=True):
             "No live results of this head yet: the heads of its layer edited together, and the model's answers. "
             "This makes them:"
         )
-        st.code(live.command(view.store, view.run, list(features), view.layer), language="shell", wrap_lines=True)
+        command = live.command(view.store, view.run, list(features), view.layer)
+        st.code(shell.public(command), language="shell", wrap_lines=True)
     else:
         line("This run is of no language model, so there is none to edit; the swaps above need none.")
 with st.container(border=True), shell.optional():

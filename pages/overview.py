@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard import panel, shell, state
-from dashboard.text import line, plain
+from dashboard.text import line
 from qkstore.store.overview import overview
 
 shell.enter()
@@ -14,7 +14,7 @@ panel.title("Overview", "Queries and keys of transformer heads, and the contrast
 store = shell.store()
 contents = overview(store)
 for error in contents.damaged:
-    st.warning(plain(error))
+    st.warning(shell.told(error))
 if contents.runs.is_empty():
     shell.empty_store(store)
 

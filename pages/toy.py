@@ -7,7 +7,7 @@ from typing import Literal
 import streamlit as st
 
 from dashboard import panel, results, shell, space, state
-from dashboard.text import line, plain
+from dashboard.text import line
 from qkstore import charts, toy
 from qkstore.analysis import swaps
 from qkstore.toy import tallies
@@ -51,10 +51,10 @@ if not store.runs():
     shell.empty_store(store)
 if not toys:
     st.info(
-        f"The store {plain(store.path)} has no toy runs yet. Train a grid of small heads (minutes), "
+        f"The store {shell.told(store.path)} has no toy runs yet. Train a grid of small heads (minutes), "
         "then reload this page:"
     )
-    st.code(f"{toy.HOW} --store {store.path}", language="bash")
+    st.code(shell.public(f"{toy.HOW} --store {store.path}"), language="bash")
     st.stop()
 
 

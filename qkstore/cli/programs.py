@@ -45,6 +45,8 @@ def completed_over() -> None:
 def serve(add: Add) -> None:
     sub = add("serve", _serve, f"show a store in the dashboard, on http://{port.HOST}:PORT")
     sub.add_argument("--port", type=port.port, default=8501, help="default %(default)s")
+    told = "a further name that browsers may ask for, where a proxy on this machine serves others; may be repeated"
+    sub.add_argument("--allow-host", type=port.host, action="append", default=[], metavar="NAME", help=told)
 
 
 def _serve(options) -> None:
@@ -53,7 +55,7 @@ def _serve(options) -> None:
     port.check(options.port, "qkstore serve --port {}")
     print(f"qkstore is at http://{port.HOST}:{options.port}  (Ctrl+C ends it)", flush=True)
     os.chdir(dashboard())  # its address and look stand in .streamlit/config.toml there
-    become("streamlit", ["run", APP, "--server.port", str(options.port)], QKSTORE=str(shown))
+    become("dashboard.server", [str(options.port), *options.allow_host], QKSTORE=str(shown))
 
 
 def dashboard() -> Path:

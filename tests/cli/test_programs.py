@@ -147,6 +147,8 @@ def test_serve_shows_a_store_from_any_folder(store):
     [
         (["--port", "abc"], "'abc': a port is a number from 1 to 65535"),
         (["--port", "65536"], "'65536': a port is a number from 1 to 65535"),
+        (["--allow-host", "*"], "'*': a host is a name such as store.example.org, without a port"),
+        (["--allow-host", "a.org:80"], "'a.org:80': a host is a name"),
         (["--store", "nowhere"], "no store at 'nowhere': make one with"),
     ],
 )

@@ -25,7 +25,8 @@ def said(app) -> str:
     return "\n".join(e.proto.body for e in app.get("html"))
 
 
-def test_swaps_of_queries_are_shown_on_request(show, store):
+def test_swaps_of_queries_are_shown_on_request(show, store, monkeypatch):
+    monkeypatch.chdir(store.parent)
     found = swaps.intervene_queries(*_asked(store, "order", "lexical"), 0, 0)
     app = show(store, "interventions", run="boxes", contrast="order", layer=0, head=0, side="queries")
     assert not app.exception

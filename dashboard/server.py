@@ -1,0 +1,112 @@
+"""The dashboard's server: Streamlit's own, behind a check of the name that it is called by.
+
+A page of another site can have its own name resolve to this machine, and would then read the store with the visitor's
+browser. It cannot choose the Host header, so names that are not expected are refused. Answers may not be framed, and
+what tells of the machine rather than of the store is left out of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.starlette import App
+
+SCRIPT = "app.py"  # in the folder that the server is started in
+OWN = ("127.0.0.1", "localhost", "::1")
+CLOSED = ("/_stcore/metrics", "/_stcore/agent")  # of the machine, and of Streamlit's own programs
+SMALL = 65_536  # bytes of a message that may be one of those that are cleaned
+HEADERS = [
+    (b"x-frame-options", b"DENY"),
+    (b"content-security-policy", b"frame-ancestors 'none'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+]
+
+
+class Guard:
+    """Refuses requests for other hosts than its own and `hosts`, with 403, and cleans the answers to the others."""
+
+    def __init__(self, app: ASGIApp, hosts: Sequence[str] = ()):
+        self.app, self.hosts = app, {*OWN, *(host.lower() for host in hosts)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+        elif not self.allowed(scope):
+            await _refuse(scope, send, 403, b"This name is not one of the dashboard's: qkstore serve --allow-host NAME")
+        elif any(closed in scope["path"] for closed in CLOSED):
+            await _refuse(scope, send, 404, b"Not found")
+        else:
+            await self.app(scope, receive, _cleaned(send))
+
+    def allowed(self, scope: Scope) -> bool:
+        """Whether the request has one Host header, and a name in it that is expected; its port does not count."""
+        named = [value for name, value in scope["headers"] if name == b"host"]
+        return len(named) == 1 and host(named[0].decode("latin-1")) in self.hosts
+
+
+def host(text: str) -> str | None:
+    """The name in a Host header, without its port; None where it is none."""
+    try:
+        parts = urlsplit(f"//{text}")
+        parts.port  # noqa: B018 -- raises where it is no number
+    except ValueError:
+        return None
+    return (parts.hostname or "").rstrip(".") if parts.netloc == text and "@" not in text else None
+
+
+async def _refuse(scope: Scope, send: Send, status: int, text: bytes) -> None:
+    if scope["type"] == "websocket":  # before it is accepted: the server answers 403
+        await send({"type": "websocket.close", "code": 1008, "reason": ""})
+        return
+    headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(text)).encode()), *HEADERS]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": text})
+
+
+def _cleaned(send: Send) -> Send:
+    """`send` with the headers of every answer, and without what Streamlit tells a browser of this machine."""
+
+    async def cleaned(message: Message) -> None:
+        if message["type"] in ("http.response.start", "websocket.accept"):
+            message["headers"] = [*message.get("headers", ()), *HEADERS]
+        elif message["type"] == "websocket.send" and len(message.get("bytes") or b"") < SMALL:
+            body = _without_machine(message.get("bytes"))
+            if body is None:
+                return
+            message["bytes"] = body
+        await send(message)
+
+    return cleaned
+
+
+def _without_machine(body: bytes | None) -> bytes | None:
+    """A message without the folder of the app; None for one that tells of its git repository."""
+    if not body:
+        return body
+    message = ForwardMsg.FromString(body)
+    kind = message.WhichOneof("type")
+    if kind == "git_info_changed":
+        return None
+    if kind != "new_session":
+        return body
+    message.new_session.main_script_path = SCRIPT
+    return message.SerializeToString()
+
+
+def serve(port: int, hosts: Sequence[str]) -> None:
+    """Show the store at $QKSTORE until interrupted, by the names of this machine and `hosts`."""
+    script = Path(SCRIPT).absolute()
+    sys.argv = [str(script)]  # as `streamlit run` has it: the settings beside the script count
+    app = App(script, middleware=[Middleware(Guard, hosts=tuple(hosts))])
+    app.run(config={"server.port": port, "server.allowedHosts": [*OWN, *hosts]})
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]), sys.argv[2:])
