@@ -59,6 +59,7 @@ def serve() -> None:
     requests: queue.SimpleQueue[dict] = queue.SimpleQueue()
     # Loads what the first answer would wait for.
     duckdb.connect(config=SETTINGS).execute("SELECT 1").to_arrow_reader(BATCH).read_all()
+    syntax.parse("SELECT 1")
     threading.Thread(target=_listen, args=(requests,), daemon=True).start()
     _send(out, b"d", b"")
     while True:

@@ -31,7 +31,7 @@ WORKERS = 4  # kept while nobody asks
 MOST = 12  # at once; those of one asker are 4, or 2 while others ask
 WAIT_S = 20.0  # for a turn
 SLOW_S, NICE = 0.5, 15  # a query that takes longer gives way to shorter ones
-READ_S, READ_BYTES = 5.0, "500MB"  # for a text to be parsed, checked and printed
+READ_S, READ_BYTES = 10.0, "500MB"  # for a text to be parsed, checked and printed
 
 asker: Callable[[], Asker] = Asker  # who asks in this thread; the dashboard puts its sessions here
 

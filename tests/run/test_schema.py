@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 
 from qkstore.run import Manifest, Run, schema
-from qkstore.store import catalog
+from qkstore.store import migrations
 
 DOC = (ROOT / "docs" / "storage.md").read_text()
 
@@ -44,7 +44,7 @@ def test_a_column_that_is_not_there_would_be_missed():
 
 def test_every_column_of_the_catalogue_is_described():
     con = duckdb.connect()
-    for statement in catalog.MIGRATIONS:
+    for statement in migrations.MIGRATIONS:
         con.execute(statement)
     for table, column in con.execute(
         "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal"

@@ -16,6 +16,7 @@ from conftest import ROOT
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError, StoreError
 from qkstore.store import catalog as module
+from qkstore.store import embedded
 from qkstore.store.catalog import Catalog
 
 ORDER = Contrast(
@@ -35,7 +36,7 @@ def test_reading_makes_no_file(catalog):
     assert catalog.contrasts() == []
     assert catalog.result("x") is None
     assert catalog.version() == 0
-    assert not catalog.path.exists()
+    assert not catalog.database.path.exists()
 
 
 def test_saving_makes_versions_and_overwrites_nothing(catalog):
@@ -66,10 +67,10 @@ def test_values_are_parameters(catalog):
 
 def test_notes_that_older_code_kept_are_not_lost(catalog):
     catalog.save(ORDER)
-    with duckdb.connect(str(catalog.path)) as con:
+    with duckdb.connect(str(catalog.database.path)) as con:
         con.execute("INSERT INTO note VALUES ('1', 'run', 'L1 H2', 'binds by entity', 'ann', now()::TIMESTAMP)")
     catalog.save(ORDER)
-    with duckdb.connect(str(catalog.path)) as con:
+    with duckdb.connect(str(catalog.database.path)) as con:
         assert con.execute("SELECT text FROM note").fetchall() == [("binds by entity",)]
 
 
@@ -82,13 +83,14 @@ def test_the_first_result_of_a_key_stays(catalog):
 
 def test_file_is_free_between_calls(catalog):
     catalog.save(ORDER)
-    code = f"import duckdb; duckdb.connect({str(catalog.path)!r}).execute('select 1')"
+    code = f"import duckdb; duckdb.connect({str(catalog.database.path)!r}).execute('select 1')"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_a_busy_file_is_waited_for(catalog):
     catalog.save(ORDER)
-    code = f"import duckdb, time; c = duckdb.connect({str(catalog.path)!r}); print('held', flush=True); time.sleep(0.7)"
+    path = str(catalog.database.path)
+    code = f"import duckdb, time; c = duckdb.connect({path!r}); print('held', flush=True); time.sleep(0.7)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline().strip() == "held"
         assert catalog.save(ORDER).version == 2
@@ -101,7 +103,7 @@ def test_threads_of_one_process_share_the_file(catalog):
         try:
             for _ in range(5):
                 catalog.save(ORDER.replace(name=f"c{i}"))
-                Catalog(catalog.path).contrasts()
+                Catalog(catalog.database.path).contrasts()
         except Exception as error:
             errors.append(error)
 
@@ -127,29 +129,29 @@ def test_processes_racing_for_a_version_each_get_one(tmp_path):
 def test_older_file_is_migrated_once_even_by_a_reader(catalog, monkeypatch):
     catalog.save(ORDER)
     monkeypatch.setattr(
-        module,
+        embedded,
         "MIGRATIONS",
-        [*module.MIGRATIONS, "ALTER TABLE note ADD COLUMN mood VARCHAR DEFAULT 'calm'"],
+        [*embedded.MIGRATIONS, "ALTER TABLE note ADD COLUMN mood VARCHAR DEFAULT 'calm'"],
     )
     assert catalog.contrasts()[0].name == "mine"
     assert catalog.version() == 2
-    with duckdb.connect(str(catalog.path)) as con:
+    with duckdb.connect(str(catalog.database.path)) as con:
         assert con.execute("SELECT count(*) FROM migration").fetchone() == (2,)
 
 
 def test_newer_file_is_refused_and_untouched(catalog):
     catalog.save(ORDER)
-    with duckdb.connect(str(catalog.path)) as con:
+    with duckdb.connect(str(catalog.database.path)) as con:
         con.execute("INSERT INTO migration VALUES (99, now()::TIMESTAMP)")
-    before = catalog.path.read_bytes()
+    before = catalog.database.path.read_bytes()
     for act in (catalog.contrasts, lambda: catalog.save(ORDER)):
         with pytest.raises(StoreError, match="version 99, this qkstore reads up to 1: upgrade"):
             act()
-    assert catalog.path.read_bytes() == before
+    assert catalog.database.path.read_bytes() == before
 
 
 def test_damaged_file_is_one_line(catalog):
-    catalog.path.write_bytes(b"not a database" * 1000)
+    catalog.database.path.write_bytes(b"not a database" * 1000)
     with pytest.raises(StoreError, match="cannot be opened") as error:
         catalog.contrasts()
     assert "\n" not in str(error.value)
@@ -187,5 +189,5 @@ def test_control_an_old_file_that_is_no_catalogue_is_told_at_once(tmp_path):
 
 def test_a_file_that_goes_away_while_it_is_looked_at_is_made_anew(tmp_path):
     catalog = Catalog(tmp_path / "catalog.duckdb")
-    assert catalog._being_made(OSError("it exists, but it is not a valid DuckDB database file"))
-    assert not catalog._being_made(OSError("Permission denied"))
+    assert catalog.database._being_made(OSError("it exists, but it is not a valid DuckDB database file"))
+    assert not catalog.database._being_made(OSError("Permission denied"))

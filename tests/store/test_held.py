@@ -11,7 +11,7 @@ from holding import holding
 
 from qkstore.contrast import Contrast
 from qkstore.errors import StoreError
-from qkstore.store import catalog as module
+from qkstore.store import embedded as module
 from qkstore.store import held
 from qkstore.store.catalog import Catalog
 
@@ -34,8 +34,8 @@ def timed(act):
 
 
 def test_a_reader_goes_on_with_a_copy_and_says_who_holds_the_file(catalog):
-    with holding(catalog.path) as process:
-        fresh = Catalog(catalog.path)  # of a process that has read nothing yet
+    with holding(catalog.database.path) as process:
+        fresh = Catalog(catalog.database.path)  # of a process that has read nothing yet
         contrasts, first = timed(fresh.contrasts)
         result, second = timed(lambda: fresh.result("key"))
         assert [c.name for c in contrasts] == ["mine"]
@@ -55,19 +55,19 @@ def test_what_the_holder_has_committed_is_read_and_what_it_has_not_is_not(catalo
         "con.execute('INSERT INTO contrast BY NAME SELECT * REPLACE (2 AS version) FROM contrast')\n"
         "con.execute('BEGIN'); con.execute('DELETE FROM contrast')"
     )
-    with holding(catalog.path, then):
+    with holding(catalog.database.path, then):
         assert [c.version for c in catalog.versions("mine")] == [1, 2]
-        assert catalog.path.with_name("catalog.duckdb.wal").exists(), "the holder's log is not touched"
+        assert catalog.database.path.with_name("catalog.duckdb.wal").exists(), "the holder's log is not touched"
 
 
 def test_a_writer_gives_up_after_seconds_and_names_the_holder(catalog):
-    with holding(catalog.path) as process:
+    with holding(catalog.database.path) as process:
         start = time.monotonic()
         with pytest.raises(StoreError, match=rf"held open by process {process.pid} \(python") as error:
             catalog.save(MINE)
         assert 0.6 <= time.monotonic() - start < 2
         assert "\n" not in str(error.value)
-        assert str(catalog.path.parent) not in str(error.value)
+        assert str(catalog.database.path.parent) not in str(error.value)
     assert catalog.save(MINE).version == 2
 
 
@@ -75,12 +75,12 @@ def test_a_writer_gives_up_after_seconds_and_names_the_holder(catalog):
 def test_those_who_wait_do_not_wait_for_each_other(catalog, act):
     def work():
         try:
-            act(Catalog(catalog.path))
+            act(Catalog(catalog.database.path))
         except StoreError as error:
             told.append(str(error))
 
     told, threads = [], [threading.Thread(target=work) for _ in range(8)]
-    with holding(catalog.path):
+    with holding(catalog.database.path):
         start = time.monotonic()
         [t.start() for t in threads]
         [t.join() for t in threads]
@@ -89,7 +89,7 @@ def test_those_who_wait_do_not_wait_for_each_other(catalog, act):
 
 
 def test_a_program_that_only_reads_stops_writers_and_no_reader(catalog):
-    with holding(catalog.path, read_only=True) as process:
+    with holding(catalog.database.path, read_only=True) as process:
         assert [c.name for c in catalog.contrasts()] == ["mine"]
         assert catalog.held is None
         with pytest.raises(StoreError, match=f"process {process.pid}"):
@@ -99,9 +99,9 @@ def test_a_program_that_only_reads_stops_writers_and_no_reader(catalog):
 def test_an_older_catalogue_is_brought_up_to_date_in_the_copy_alone(catalog, monkeypatch):
     more = [*module.MIGRATIONS, "ALTER TABLE note ADD COLUMN mood VARCHAR DEFAULT 'calm'"]
     monkeypatch.setattr(module, "MIGRATIONS", more)
-    with holding(catalog.path):
+    with holding(catalog.database.path):
         assert [c.name for c in catalog.contrasts()] == ["mine"]
-    with duckdb.connect(str(catalog.path)) as con:
+    with duckdb.connect(str(catalog.database.path)) as con:
         assert con.execute("SELECT count(*) FROM migration").fetchone() == (len(more) - 1,)
 
 
@@ -109,12 +109,12 @@ def test_a_catalogue_that_is_written_all_the_while_is_one_line(catalog, monkeypa
     monkeypatch.setattr(held, "PAUSE_S", 0)
     stamps = iter(range(1000))
     monkeypatch.setattr(held, "_stamp", lambda path: next(stamps))
-    with holding(catalog.path), pytest.raises(StoreError, match="is being written by another program"):
+    with holding(catalog.database.path), pytest.raises(StoreError, match="is being written by another program"):
         catalog.contrasts()
 
 
 def test_a_backup_of_a_catalogue_that_is_held_names_the_holder(catalog, tmp_path):
-    with holding(catalog.path) as process, pytest.raises(StoreError, match=f"process {process.pid}"):
+    with holding(catalog.database.path) as process, pytest.raises(StoreError, match=f"process {process.pid}"):
         catalog.copy(tmp_path / "copy.duckdb")
     assert catalog.copy(tmp_path / "copy.duckdb")
 

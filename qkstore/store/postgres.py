@@ -1,0 +1,217 @@
+"""A catalogue on PostgreSQL, for a team: the same statements as of the embedded one, with the server's own roles."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qkstore.errors import StoreError
+from qkstore.store.embedded import Embedded
+from qkstore.store.migrations import MIGRATION, MIGRATIONS, now
+
+if TYPE_CHECKING:
+    import psycopg
+
+CONNECT_S = 5  # for a server to answer
+KEPT = 4  # connections that wait for their next use
+SCHEMA = "qkstore"
+ROLES = ("viewer", "editor", "admin")  # each may do what the one before may
+RIGHTS = {
+    "viewer": "SELECT",
+    "editor": "INSERT",
+    "admin": "UPDATE, DELETE",
+}
+APPENDED = ("contrast", "note", "result")  # what editors add to; migrations are admins' alone
+
+Execute = Callable[..., list[dict]]  # a statement with ? for its parameters → rows
+
+
+class Postgres:
+    """The catalogue at a URL such as postgresql://alice@db.example.org/qkstore.
+
+    The password comes from PGPASSWORD or ~/.pgpass, as with every program of PostgreSQL. Safe in threads. Raises
+    StoreError, in one line, where the server is away, refuses the user, or holds a newer catalogue or none.
+    """
+
+    held = None  # nobody can hold a server's table against readers
+
+    def __init__(self, url: str):
+        self.url, self.told = url, _told(url)
+        self._idle: deque[psycopg.Connection] = deque()
+        self._checked = False
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"Postgres({self.told!r})"
+
+    def rows(self, sql: str, parameters: list | None = None) -> list[dict]:
+        """The rows of a SELECT."""
+        with self.transaction() as execute:
+            return execute(sql, parameters)
+
+    @contextmanager
+    def transaction(self, word: str = "") -> Iterator[Execute]:
+        """Statements that happen together or not at all; of one `word`, one transaction at a time."""
+        import psycopg
+
+        with self._connection() as connection:
+            try:
+                with connection.transaction(), connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
+                    self._check_version(cursor)
+
+                    if word:
+                        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [word])
+
+                    def execute(sql: str, parameters: list | None = None) -> list[dict]:
+                        cursor.execute(sql.replace("?", "%s"), parameters or [])
+                        return cursor.fetchall() if cursor.description else []
+
+                    yield execute
+            except psycopg.errors.InsufficientPrivilege:
+                raise StoreError(
+                    f"catalogue {self.told}: this user may read it and not do this; "
+                    "ask for the role qkstore_editor (to save) or qkstore_admin"
+                ) from None
+            except psycopg.OperationalError as error:
+                raise StoreError(f"catalogue {self.told} went away: {_first(error)}; try again") from None
+            except psycopg.Error as error:
+                raise StoreError(f"catalogue {self.told} refused it: {_first(error)}") from None
+
+    def version(self) -> int:
+        """How many migrations the catalogue has had."""
+        return self.rows("SELECT coalesce(max(version), 0) AS version FROM migration")[0]["version"]
+
+    def migrate(self) -> int:
+        """Make the catalogue, or bring it up to date, with the three roles; returns its version. For its owner."""
+        import psycopg
+
+        with self._connection() as connection:
+            try:
+                with connection.transaction(), connection.cursor() as cursor:
+                    cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+                    cursor.execute(MIGRATION)
+                    cursor.execute("LOCK TABLE migration IN EXCLUSIVE MODE")  # two at once
+                    done = self._done(cursor)
+                    for number, statement in enumerate(MIGRATIONS[done:], start=done + 1):
+                        cursor.execute(statement)
+                        cursor.execute("INSERT INTO migration VALUES (%s, %s)", [number, now()])
+                    _grant(cursor)
+                    return self._done(cursor)
+            except psycopg.Error as error:
+                raise StoreError(f"catalogue {self.told} was not set up: {_first(error)}") from None
+
+    def copy(self, target: Path) -> bool:
+        """Copy what is in it, as of one moment, into a new file that Embedded opens."""
+        with self.transaction() as read, Embedded(target).transaction() as write:
+            for table in APPENDED:
+                for row in read(f"SELECT * FROM {table}"):
+                    names = ", ".join(f'"{name}"' for name in row)
+                    write(f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' for _ in row)})", list(row.values()))
+        return True
+
+    def close(self) -> None:
+        """Let the connections go."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def _check_version(self, cursor) -> None:
+        """Once a process; raises StoreError for a catalogue that this code does not know."""
+        import psycopg
+
+        if self._checked:
+            return
+        try:
+            done = self._done(cursor)
+        except psycopg.errors.UndefinedTable:
+            raise StoreError(f"catalogue {self.told} is not set up yet: its owner runs `qkstore init`") from None
+        if done < len(MIGRATIONS):
+            raise StoreError(
+                f"catalogue {self.told} is of version {done}, this qkstore needs {len(MIGRATIONS)}: "
+                "its owner runs `qkstore init`"
+            )
+        self._checked = True
+
+    def _done(self, cursor) -> int:
+        row = cursor.execute("SELECT coalesce(max(version), 0) AS version FROM migration").fetchone()
+        done = row["version"] if isinstance(row, dict) else row[0]
+        if done > len(MIGRATIONS):
+            raise StoreError(
+                f"catalogue {self.told} is of version {done}, "
+                f"this qkstore reads up to {len(MIGRATIONS)}: upgrade qkstore"
+            )
+        return done
+
+    @contextmanager
+    def _connection(self) -> Iterator[psycopg.Connection]:
+        connection = self._taken() or self._connected()
+        try:
+            yield connection
+        finally:
+            if connection.closed or len(self._idle) >= KEPT:
+                connection.close()
+            else:
+                self._idle.append(connection)
+
+    def _taken(self) -> psycopg.Connection | None:
+        """A connection that waited, and that the server still knows."""
+        import psycopg
+
+        while self._idle:
+            try:
+                connection = self._idle.pop()
+                connection.execute("SELECT 1")
+                return connection
+            except (IndexError, psycopg.Error):  # another thread was faster; the server was started anew
+                continue
+        return None
+
+    def _connected(self) -> psycopg.Connection:
+        try:
+            import psycopg
+        except ImportError:
+            raise StoreError("a catalogue on PostgreSQL needs psycopg: pip install 'qkstore[team]'") from None
+        try:
+            return psycopg.connect(
+                self.url,
+                autocommit=True,
+                connect_timeout=CONNECT_S,
+                application_name="qkstore",
+                options=f"-c search_path={SCHEMA}",
+            )
+        except psycopg.Error as error:
+            raise StoreError(f"catalogue {self.told} cannot be reached: {_first(error)}") from None
+
+
+def _grant(cursor) -> None:
+    """Make the roles and give them their rights; a role that is there is left as it is."""
+    for role in ROLES:
+        cursor.execute(
+            f"DO $$ BEGIN CREATE ROLE qkstore_{role} NOLOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
+        )
+        cursor.execute(f"GRANT USAGE ON SCHEMA {SCHEMA} TO qkstore_{role}")
+    cursor.execute("GRANT qkstore_viewer TO qkstore_editor")
+    cursor.execute("GRANT qkstore_editor TO qkstore_admin")
+    cursor.execute(f"GRANT {RIGHTS['viewer']} ON ALL TABLES IN SCHEMA {SCHEMA} TO qkstore_viewer")
+    for table in APPENDED:
+        cursor.execute(f"GRANT {RIGHTS['editor']} ON {table} TO qkstore_editor")
+        cursor.execute(f"GRANT {RIGHTS['admin']} ON {table} TO qkstore_admin")
+    cursor.execute("GRANT DELETE ON result TO qkstore_editor")  # the least used make room
+
+
+def _told(url: str) -> str:
+    """How the catalogue is called: its database and host."""
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    return f"{parts.path.strip('/') or 'postgres'} on {parts.hostname or 'this machine'}"
+
+
+def _first(error: Exception) -> str:
+    """The server's words in one line, without the address that it was reached at."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = lines[-1] if lines else type(error).__name__
+    return said.split("FATAL:")[-1].strip()
