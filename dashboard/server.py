@@ -8,14 +8,16 @@ what tells of the machine rather than of the store is left out of them.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.starlette import App
+
+Message = MutableMapping[str, Any]  # of ASGI, as are the next two
+Receive, Send = Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]
 
 SCRIPT = "app.py"  # in the folder that the server is started in
 OWN = ("127.0.0.1", "localhost", "::1")
@@ -29,23 +31,24 @@ HEADERS = [
 ]
 
 
-class Guard:
+class Guarded(App):
     """Refuses requests for other hosts than its own and `hosts`, with 403, and cleans the answers to the others."""
 
-    def __init__(self, app: ASGIApp, hosts: Sequence[str] = ()):
-        self.app, self.hosts = app, {*OWN, *(host.lower() for host in hosts)}
+    def __init__(self, script: Path, hosts: Sequence[str] = ()):
+        super().__init__(script)
+        self.hosts = {*OWN, *(host.lower() for host in hosts)}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
-            await self.app(scope, receive, send)
+            await super().__call__(scope, receive, send)
         elif not self.allowed(scope):
             await _refuse(scope, send, 403, b"This name is not one of the dashboard's: qkstore serve --allow-host NAME")
         elif any(closed in scope["path"] for closed in CLOSED):
             await _refuse(scope, send, 404, b"Not found")
         else:
-            await self.app(scope, receive, _cleaned(send))
+            await super().__call__(scope, receive, _cleaned(send))
 
-    def allowed(self, scope: Scope) -> bool:
+    def allowed(self, scope: Message) -> bool:
         """Whether the request has one Host header, and a name in it that is expected; its port does not count."""
         named = [value for name, value in scope["headers"] if name == b"host"]
         return len(named) == 1 and host(named[0].decode("latin-1")) in self.hosts
@@ -61,7 +64,7 @@ def host(text: str) -> str | None:
     return (parts.hostname or "").rstrip(".") if parts.netloc == text and "@" not in text else None
 
 
-async def _refuse(scope: Scope, send: Send, status: int, text: bytes) -> None:
+async def _refuse(scope: Message, send: Send, status: int, text: bytes) -> None:
     if scope["type"] == "websocket":  # before it is accepted: the server answers 403
         await send({"type": "websocket.close", "code": 1008, "reason": ""})
         return
@@ -104,8 +107,7 @@ def serve(port: int, hosts: Sequence[str]) -> None:
     """Show the store at $QKSTORE until interrupted, by the names of this machine and `hosts`."""
     script = Path(SCRIPT).absolute()
     sys.argv = [str(script)]  # as `streamlit run` has it: the settings beside the script count
-    app = App(script, middleware=[Middleware(Guard, hosts=tuple(hosts))])
-    app.run(config={"server.port": port, "server.allowedHosts": [*OWN, *hosts]})
+    Guarded(script, hosts).run(config={"server.port": port, "server.allowedHosts": [*OWN, *hosts]})
 
 
 if __name__ == "__main__":
