@@ -51,7 +51,7 @@ def command(act: str, view: View, name: str | None = None, head: bool = True, **
         "python -m qkstore",
         act,
         "--store",
-        str(view.store.path),
+        str(view.store.where),
         "--run",
         view.run.name,
         "--contrast",
@@ -77,7 +77,7 @@ def python(view: View, use: str, *lines: str, features: Iterable[str] = (), one:
         "import qkstore",
         use,
         "",
-        f"store = qkstore.open({str(view.store.path)!r})",
+        f"store = qkstore.open({str(view.store.where)!r})",
         f"run = store.run({view.run.name!r})",
     ]
     return "\n".join([*start, f"features = {{{named}}}" if named else contrast, *lines, ""])

@@ -147,7 +147,8 @@ def empty_store(store: Store, errors: Sequence = ()) -> None:
     for error in errors:
         st.warning(told(error))
     st.info(
-        f"The store {told(store.path)} has no runs yet. Ingest the demo, or prompts of your own, then reload this page:"
+        f"The store {told(store.where)} has no runs yet. Ingest the demo, or prompts of your own, "
+        "then reload this page:"
     )
-    st.code(public(f"python -m ingest demo --store {store.path}"), language="bash")
+    st.code(public(f"python -m ingest demo --store {store.where}"), language="bash")
     st.stop()

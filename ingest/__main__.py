@@ -50,7 +50,9 @@ def parser() -> argparse.ArgumentParser:
 
     def add(name: str, act, help: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=help)
-        sub.add_argument("--store", help="directory of the store; default $QKSTORE, then ./store")
+        sub.add_argument(
+            "--store", help="directory of the store, or a team's file team.toml; default $QKSTORE, then ./store"
+        )
         sub.set_defaults(run_command=act)
         return sub
 

@@ -10,6 +10,7 @@ from ingest import job, model
 from ingest.prompts import task
 from ingest.prompts.boxes import Question
 from qkstore.errors import RunError
+from qkstore.store import folder
 
 MODEL = Path(__file__).parent / "demo_model"
 SEED = 0
@@ -39,7 +40,7 @@ def build(
         )
     if not missing:
         return []
-    small = _load(_train(Path(store) / "demo_model", progress) if train else MODEL)
+    small = _load(_train(folder(store) / "demo_model", progress) if train else MODEL)
     for run in missing:
         name, question, size = RUNS[run]
         prompts = task.of(name, n or size, n_test, question, SEED)
@@ -61,11 +62,11 @@ def _staged(progress: job.Progress, run: str, stage: str, done: int, total: int,
     progress(f"{run}: {stage}", done, total, now=now)
 
 
-def _train(folder: Path, progress: job.Progress) -> Path:
+def _train(into: Path, progress: job.Progress) -> Path:
     from ingest.train import train
 
-    train(folder, SEED, progress=lambda done, total, _: progress("demo model: train", done, total))
-    return folder
+    train(into, SEED, progress=lambda done, total, _: progress("demo model: train", done, total))
+    return into
 
 
 def _load(folder: Path) -> model.Model:

@@ -68,7 +68,7 @@ def ingest(
     progress = progress or (lambda stage, done, total, now="": None)
     check_new(store, run)
     capture = Capture(model.net, list(options.layers) if options.layers is not None else None)
-    begun, room = spool.begun(spool.folder(store, run)), bytes_of(options.memory) // 2
+    begun, room = spool.begun(spool.folder(qkstore.store.folder(store), run)), bytes_of(options.memory) // 2
     clock = Clock.of(begun)
     tried = trial.resumed(options.slots, begun) or trial.of(
         model, capture, prompts, options.slots, clock, options.batch_size, room, progress, options.answers
@@ -121,7 +121,7 @@ def ingest(
 
 
 def run_path(store: str | Path, run: str) -> Path:
-    return Path(store) / "runs" / f"{check_run_name(run)}.duckdb"
+    return qkstore.store.folder(store) / "runs" / f"{check_run_name(run)}.duckdb"
 
 
 def check_new(store: str | Path, run: str) -> None:

@@ -51,7 +51,7 @@ if view.named:
                 st.code(editor.sql(version), language="sql", wrap_lines=True)
     panel.csv(view, listed, "contrasts")
     panel.reproduce(
-        f"python -m qkstore contrasts --store {view.store.path} --run {view.run.name}",
+        f"python -m qkstore contrasts --store {view.store.where} --run {view.run.name}",
         panel.python(
             view,
             "from qkstore.contrast import pairs",

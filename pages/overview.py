@@ -62,9 +62,9 @@ with right:
     shell.link("contrasts", "Write a contrast of your own", **state.carried())
     shell.link("interventions", "Swap a feature and see attention move", **state.carried())
 panel.reproduce(
-    f"python -m qkstore runs --store {store.path}",
+    f"python -m qkstore runs --store {store.where}",
     (
-        f"import qkstore\n\nstore = qkstore.open({str(store.path)!r})\nfor run in store.runs():\n"
+        f"import qkstore\n\nstore = qkstore.open({str(store.where)!r})\nfor run in store.runs():\n"
         "    print(run, list(store.features(run)))\n"
     ),
 )

@@ -51,10 +51,10 @@ if not store.runs():
     shell.empty_store(store)
 if not toys:
     st.info(
-        f"The store {shell.told(store.path)} has no toy runs yet. Train a grid of small heads (minutes), "
+        f"The store {shell.told(store.where)} has no toy runs yet. Train a grid of small heads (minutes), "
         "then reload this page:"
     )
-    st.code(shell.public(f"{toy.HOW} --store {store.path}"), language="bash")
+    st.code(shell.public(f"{toy.HOW} --store {store.where}"), language="bash")
     st.stop()
 
 
@@ -195,9 +195,9 @@ with st.container(horizontal=True):
     for page in ("heads", *shell.GROUPS["Explain"]):
         shell.link(page, page.capitalize(), run=head.name, contrast=name, layer=toy.LAYER, head=toy.HEAD)
 panel.reproduce(
-    f"python -m qkstore toy --store {store.path}",
+    f"python -m qkstore toy --store {store.where}",
     "import qkstore\nfrom qkstore import toy\n\n"
-    f"store = qkstore.open({str(store.path)!r})\nrun = store.run({head.name!r})\n"
+    f"store = qkstore.open({str(store.where)!r})\nrun = store.run({head.name!r})\n"
     'print(toy.toy(run), toy.recovered(run), toy.interaction(run).shares, sep="\\n")\n'
     "for swapped in toy.swaps(run).conditions:\n    print(swapped)\n",
 )

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import qkstore
-from qkstore.cli import analyses, arguments, programs, stores, summaries
+from qkstore.cli import analyses, arguments, programs, stores, summaries, team
 from qkstore.cli.terminal import Parser, complete, need
 from qkstore.errors import QKStoreError
 
@@ -35,6 +35,9 @@ COMMANDS = (  # in the order of --help
     stores.check,
     stores.backup,
     stores.restore,
+    team.init,
+    team.push,
+    team.pull,
 )
 
 
@@ -49,7 +52,8 @@ def main(given: list[str] | None = None) -> int:
         try:
             options.act(options)
         finally:
-            if held := arguments.held(options):
+            held = arguments.held(options)
+            if held and held != str(sys.exc_info()[1]):  # else the error itself says it
                 print(f"qkstore: {held}", file=sys.stderr)
     except QKStoreError as error:
         print(f"qkstore: {error}", file=sys.stderr)
@@ -71,7 +75,8 @@ def parser() -> argparse.ArgumentParser:
 
     def add(name: str, act, help: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=help, description=help)
-        sub.add_argument("--store", help="a store directory (default: $QKSTORE, then ./store)")
+        told = "a store directory, or a team's file team.toml (default: $QKSTORE, then ./store)"
+        sub.add_argument("--store", help=told)
         sub.set_defaults(act=act)
         return sub
 

@@ -122,7 +122,7 @@ def _publish(store: str | Path, name: str, trained: Trained, how: Recipe, sizes:
         | {"recipe": how.name, "device": device, "code": code_version(), "libraries": libraries()}
     )
     layer = {"layer": 0, "scaling": 1 / np.sqrt(task.d_head), "softcap": None, "window": None, "causal": True}
-    with Incoming(store, name, settings) as incoming:
+    with Incoming(qkstore.store.folder(store), name, settings) as incoming:
         q, k, logsumexp = (np.concatenate(parts)[None, None] for parts in (sample.q, sample.k, sample.logsumexp))
         incoming.put(0, query_rows["query_row"].to_numpy(), key_rows["key_row"].to_numpy(), q, k, logsumexp)
         incoming.publish(

@@ -260,7 +260,7 @@ def possible(run: Run) -> bool:
 
 def command(store: Store, run: Run, names: Sequence[str], layer: int) -> str:
     """The command that makes a live result of one or two features, at every head of a layer."""
-    words = ["python", "-m", "ingest", "intervene", "--store", str(store.path), "--run", run.name]
+    words = ["python", "-m", "ingest", "intervene", "--store", str(store.where), "--run", run.name]
     words += ["--model", _where(run), "--contrast", names[0]]
     words += [w for name in names[1:] for w in ("--and", name)]
     return shlex.join([*words, "--layer", str(layer)])

@@ -37,10 +37,9 @@ class Postgres:
     StoreError, in one line, where the server is away, refuses the user, or holds a newer catalogue or none.
     """
 
-    held = None  # nobody can hold a server's table against readers
-
     def __init__(self, url: str):
         self.url, self.told = url, _told(url)
+        self.held: str | None = None  # why the server could not be reached when it was last asked
         self._idle: deque[psycopg.Connection] = deque()
         self._checked = False
         self._lock = threading.Lock()
@@ -175,7 +174,7 @@ class Postgres:
         except ImportError:
             raise StoreError("a catalogue on PostgreSQL needs psycopg: pip install 'qkstore[team]'") from None
         try:
-            return psycopg.connect(
+            connection = psycopg.connect(
                 self.url,
                 autocommit=True,
                 connect_timeout=CONNECT_S,
@@ -183,7 +182,10 @@ class Postgres:
                 options=f"-c search_path={SCHEMA}",
             )
         except psycopg.Error as error:
-            raise StoreError(f"catalogue {self.told} cannot be reached: {_first(error)}") from None
+            self.held = f"catalogue {self.told} cannot be reached: {_first(error)}"
+            raise StoreError(self.held) from None
+        self.held = None
+        return connection
 
 
 def _grant(cursor) -> None:
@@ -212,6 +214,5 @@ def _told(url: str) -> str:
 
 def _first(error: Exception) -> str:
     """The server's words in one line, without the address that it was reached at."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = lines[-1] if lines else type(error).__name__
-    return said.split("FATAL:")[-1].strip()
+    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return said.split("failed: ")[-1].removeprefix("FATAL:").strip()

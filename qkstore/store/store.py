@@ -12,13 +12,31 @@ from qkstore.errors import RunError, StoreError, near
 from qkstore.run import Run
 from qkstore.run.schema import RUN_NAME, check_run_name
 from qkstore.store.catalog import Catalog
+from qkstore.store.postgres import Postgres
+from qkstore.store.team import SUFFIX, Team
 
 DEFAULT = "store"
 
 
 def open(where: str | os.PathLike | None = None, create: bool = False) -> Store:
-    """The Store at a directory; `where` defaults to $QKSTORE, then ./store. Raises StoreError where there is none."""
-    path = Path(where or os.environ.get("QKSTORE") or DEFAULT)
+    """The Store at a directory, or the one that a team's file (team.toml) names; raises StoreError where there is none.
+
+    where: defaults to $QKSTORE, then ./store. create: make the directory, and its runs/, where it is missing.
+    """
+    given = Path(where or os.environ.get("QKSTORE") or DEFAULT)
+    if given.suffix != SUFFIX:
+        return Store(_directory(given, create))
+    team = Team.read(given)
+    return Store(_directory(team.runs, create), Catalog(Postgres(team.catalogue)), given)
+
+
+def folder(where: str | os.PathLike) -> Path:
+    """The directory whose runs/ holds the runs of a store, which need not be there."""
+    return Team.read(where).runs if Path(where).suffix == SUFFIX else Path(where)
+
+
+def _directory(path: Path, create: bool) -> Path:
+    """The directory of a store, looked at or made."""
     if path.exists() and not path.is_dir():
         raise StoreError(f"store {str(path)!r} is a file; a store is a directory")
     if create:
@@ -31,20 +49,24 @@ def open(where: str | os.PathLike | None = None, create: bool = False) -> Store:
             f"no store at {str(path)!r}: "
             f"make one with `python -m ingest demo --store {path}`, or name another with --store or $QKSTORE"
         )
-    return Store(path)
+    return path
 
 
 class Store:
-    """Runs are discovered by looking into `runs/`; each file describes itself. The catalogue holds what changes."""
+    """Runs are discovered by looking into `runs/`; each file describes itself. The catalogue holds what changes.
 
-    def __init__(self, path: Path):
-        self.path = path
-        self.catalog = Catalog(path / "catalog.duckdb")
+    path: the directory with runs/. where: what names the store, for --store and qkstore.open: that directory, or a
+    team's file.
+    """
+
+    def __init__(self, path: Path, catalog: Catalog | None = None, where: Path | None = None):
+        self.path, self.where = path, where or path
+        self.catalog = catalog or Catalog(path / "catalog.duckdb")
         self._open: dict[tuple, Run] = {}
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
-        return f"Store({str(self.path)!r})"
+        return f"Store({str(self.where)!r})"
 
     def scan(self) -> tuple[list[Run], list[StoreError]]:
         """Return (runs by name, errors): one StoreError for each file in `runs/` that is not a readable run.
@@ -83,7 +105,7 @@ class Store:
         with self._lock:
             if key not in self._open:
                 for stale in [k for k in self._open if k[0] == path]:
-                    self._open.pop(stale).close()  # DuckDB would hand the old file's pages to the new Run
+                    self._open.pop(stale).close()  # else it would hold a file that is gone, and its memory
                 self._open[key] = Run(path)
             return self._open[key]
 
@@ -91,8 +113,17 @@ class Store:
 
     def features(self, run: Run) -> dict[str, tuple[Contrast, ...]]:
         """{name: contrasts}: built-in, saved (the newest version), and spans of several such as `category:*`."""
-        return features(run, self.catalog.contrasts())
+        return features(run, self._saved())
 
     def feature(self, run: Run, name: str) -> tuple[Contrast, ...]:
         """The contrasts that a name stands for on a run; raises ContrastError with near names."""
-        return feature(run, name, self.catalog.contrasts())
+        return feature(run, name, self._saved())
+
+    def _saved(self) -> list[Contrast]:
+        """Saved contrasts; none while the catalogue's server is away, which `catalog.held` then tells."""
+        try:
+            return self.catalog.contrasts()
+        except StoreError:
+            if self.catalog.held:
+                return []  # what is built in needs no catalogue
+            raise

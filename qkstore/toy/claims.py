@@ -82,7 +82,7 @@ def report(store: Store, progress: Callable[[int, int], None] | None = None) -> 
     """
     every = toys(store)
     if not every:
-        raise RunError(f"store {str(store.path)!r} has no toy run; make some with `{HOW}`")
+        raise RunError(f"store {str(store.where)!r} has no toy run; make some with `{HOW}`")
     heads = []
     for i, toy in enumerate(every):
         if progress:

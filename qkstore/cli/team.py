@@ -1,0 +1,64 @@
+"""The commands of a shared store: set up its catalogue, and move finished runs between stores."""
+
+from __future__ import annotations
+
+import argparse
+
+from qkstore.cli.arguments import Add, store, where
+from qkstore.cli.terminal import Progress
+from qkstore.errors import StoreError
+
+
+def init(add: Add) -> None:
+    add("init", _init, "make the catalogue of a shared store (--store team.toml), or bring it up to date")
+
+
+def _init(options: argparse.Namespace) -> None:
+    from qkstore.store import team
+    from qkstore.store.postgres import ROLES, Postgres
+
+    file = where(options)
+    if not file.endswith(team.SUFFIX):
+        raise StoreError(f"store {file!r} is a directory, which needs no set-up; init is for a team's file, team.toml")
+    database = Postgres(team.Team.read(file).catalogue)
+    version = database.migrate()
+    roles = ", ".join(f"qkstore_{role}" for role in ROLES)
+    print(f"catalogue {database.told}: version {version}; roles {roles}: give them with GRANT qkstore_viewer TO alice")
+
+
+def push(add: Add) -> None:
+    sub = add("push", _push, "copy finished runs of this store into another one")
+    sub.add_argument("--to", required=True, metavar="STORE", help="a store directory, or a team's file team.toml")
+    _with_runs(sub)
+
+
+def _push(options: argparse.Namespace) -> None:
+    _move(store(options), options.to, options.run, backwards=False)
+
+
+def pull(add: Add) -> None:
+    sub = add("pull", _pull, "copy finished runs of another store into this one")
+    sub.add_argument("--from", dest="source", required=True, metavar="STORE", help="a directory, or a team's team.toml")
+    _with_runs(sub)
+
+
+def _pull(options: argparse.Namespace) -> None:
+    import qkstore
+
+    _move(qkstore.open(where(options), create=True), options.source, options.run, backwards=True)
+
+
+def _with_runs(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--run", nargs="+", required=True, metavar="RUN", help="names of the runs")
+
+
+def _move(here, other: str, names: list[str], backwards: bool) -> None:
+    import qkstore
+    from qkstore.store.transfer import transfer
+
+    there = qkstore.open(other, create=not backwards)
+    source, target = (there, here) if backwards else (here, there)
+    for name in dict.fromkeys(names):
+        with Progress() as progress:
+            path = transfer(source, name, target, lambda done, total, name=name: progress(name, done, total))
+        print(path)

@@ -1,0 +1,144 @@
+"""A run on its way from one store to another: whole or not to be seen, resumed at the piece that is missing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import stores
+
+import qkstore
+from qkstore.__main__ import main
+from qkstore.errors import RunError, StoreError
+from qkstore.run import space
+from qkstore.store import transfer as module
+from qkstore.store.transfer import ARRIVING, transfer
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """A store with run `a`, and an empty one."""
+    stores.write(tmp_path / "here", "a", stores.boxes(n=64))
+    return qkstore.open(tmp_path / "here"), qkstore.open(tmp_path / "there", create=True)
+
+
+class Stop(Exception):
+    pass
+
+
+def test_a_run_arrives_as_it_was_and_is_left_alone_the_second_time(pair):
+    here, there = pair
+    seen = []
+    path = transfer(here, "a", there, lambda done, total: seen.append((done, total)))
+    assert path.read_bytes() == here.run("a").path.read_bytes()
+    assert not path.stat().st_mode & 0o222, "read-only, as every published run"
+    assert seen[-1] == (path.stat().st_size,) * 2
+    assert there.run("a").identity == here.run("a").identity
+    before = path.stat()
+    assert transfer(here, "a", there) == path
+    assert path.stat() == before
+    assert os.listdir(path.parent / ARRIVING) == []
+
+
+def test_interrupted_it_is_not_seen_and_goes_on_at_the_missing_piece(pair, monkeypatch):
+    here, there = pair
+    monkeypatch.setattr(module, "PIECE", 1 << 16)
+
+    def stop(done: int, total: int) -> None:
+        if done > total / 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        transfer(here, "a", there, stop)
+    assert there.runs() == []
+    (part,) = (there.path / "runs" / ARRIVING).glob("*.duckdb")
+    kept = part.stat().st_size
+    assert kept
+    with open(part, "r+b") as file:  # what arrived wrong is sent again
+        file.seek(70_000)
+        file.write(b"spoilt")
+    path = transfer(here, "a", there)
+    assert path.read_bytes() == here.run("a").path.read_bytes()
+
+
+def test_a_longer_remainder_is_cut(pair):
+    here, there = pair
+    folder = there.path / "runs" / ARRIVING
+    folder.mkdir()
+    (folder / "a.duckdb").write_bytes(here.run("a").path.read_bytes() + b"more")
+    assert transfer(here, "a", there).read_bytes() == here.run("a").path.read_bytes()
+
+
+def test_another_run_of_that_name_is_never_replaced(pair, tmp_path):
+    here, there = pair
+    stores.write(there.path, "a", stores.boxes(n=16))
+    before = there.run("a").path.read_bytes()
+    with pytest.raises(RunError, match="run 'a' is in .*there already, and is another one"):
+        transfer(here, "a", there)
+    assert there.run("a").path.read_bytes() == before
+
+
+def test_mistakes_are_one_line(pair, monkeypatch):
+    here, there = pair
+    with pytest.raises(RunError, match="no run 'b' in the store; there are: a"):
+        transfer(here, "b", there)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: type("", (), {"free": 1000})())
+    with pytest.raises(StoreError, match="run 'a' needs .* more, 1.0 kB are free there"):
+        transfer(here, "a", there)
+    assert space.told(1000) == "1.0 kB"
+
+
+def test_what_does_not_arrive_as_it_was_sent_is_not_shown(pair, monkeypatch):
+    here, there = pair
+    monkeypatch.setattr(module, "_digest", lambda path: "another")
+    with pytest.raises(StoreError, match="run 'a' did not arrive as it was sent"):
+        transfer(here, "a", there)
+    assert there.runs() == []
+
+
+KILLED = """
+import sys, time, qkstore
+from qkstore.store import transfer as module
+module.PIECE = 1 << 15
+here, there = (qkstore.open(p) for p in sys.argv[1:])
+print("on its way", flush=True)
+module.transfer(here, "a", there, lambda done, total: time.sleep(0.01))
+"""
+
+
+def test_killed_at_any_moment_it_is_whole_or_absent_and_leaves_no_lock(pair):
+    here, there = pair
+    command = [sys.executable, "-c", KILLED, str(here.path), str(there.path)]
+    for moment in (0.0, 0.05, 0.1, 0.2, 0.3):
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            process.stdout.readline()
+            time.sleep(moment)
+            process.send_signal(signal.SIGKILL)
+        assert [run.name for run in qkstore.open(there.path).runs()] in ([], ["a"])
+    assert transfer(here, "a", there).read_bytes() == here.run("a").path.read_bytes()
+
+
+def test_two_at_once_do_not_meet(pair):
+    here, there = pair
+    command = [sys.executable, "-c", KILLED, str(here.path), str(there.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        while not list((there.path / "runs").glob(f"{ARRIVING}/*.lock")):
+            time.sleep(0.01)
+        with pytest.raises(RunError, match="run 'a' is being copied there by another process"):
+            transfer(here, "a", there)
+        assert process.wait(60) == 0
+    assert transfer(here, "a", there).exists()
+
+
+def test_push_and_pull_are_commands(pair, tmp_path, capsys):
+    here, there = pair
+    assert main(["push", "--store", str(here.path), "--to", str(there.path), "--run", "a"]) == 0
+    assert str(there.path / "runs" / "a.duckdb") in capsys.readouterr().out
+    assert main(["pull", "--store", str(tmp_path / "third"), "--from", str(there.path), "--run", "a", "a"]) == 0
+    assert qkstore.open(tmp_path / "third").run("a").identity == here.run("a").identity
+    assert main(["push", "--store", str(here.path), "--to", str(there.path), "--run", "b"]) == 2
+    assert "no run 'b'" in capsys.readouterr().err
