@@ -12,6 +12,7 @@ from dashboard.state import View
 from dashboard.text import line, plain, tokens
 from qkstore.analysis import build_split
 from qkstore.contrast import CENTRINGS, WEIGHTINGS, Contrast
+from qkstore.contrast.name import MOST_DESCRIPTION, MOST_NAME
 from qkstore.contrast.sentence import count_text
 from qkstore.errors import QKStoreError
 from qkstore.run import Run
@@ -61,9 +62,14 @@ def form(view: View, base: Contrast | None) -> Contrast | None:
                 name.capitalize(), list(choices), at, key=f"{about}-{name}", help=_help(choices)
             )
         fields["name"] = left.text_input(
-            "Name", base.name if base.version else f"my-{base.name.replace('authors/', '')}", key=f"{about}-n"
+            "Name",
+            base.name if base.version else f"my-{base.name.replace('authors/', '')}",
+            max_chars=MOST_NAME,
+            key=f"{about}-n",
         ).strip()
-        fields["description"] = right.text_input("Description", base.description, key=f"{about}-d")
+        fields["description"] = right.text_input(
+            "Description", base.description, max_chars=MOST_DESCRIPTION, key=f"{about}-d"
+        )
         buttons = st.container(horizontal=True)
         asked, saving = (
             buttons.form_submit_button("Preview", type="primary"),

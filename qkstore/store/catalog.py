@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from qkstore.contrast import Contrast
-from qkstore.contrast.builtin import taken
-from qkstore.errors import ContrastError, near
+from qkstore.contrast.name import check
+from qkstore.errors import ContrastError, StoreError, near
 from qkstore.store.embedded import Embedded
 from qkstore.store.migrations import now
 
@@ -57,14 +57,13 @@ class Catalog:
     def save(self, contrast: Contrast) -> Contrast:
         """Save as the next version of its name, and return it with that version; nothing is overwritten.
 
-        Raises ContrastError for a name that is taken, GuardError for predicates that cannot be parsed.
+        Raises ContrastError for a name that is taken, or may be taken for another, and for texts that are too long;
+        GuardError for predicates that cannot be parsed.
         """
-        if taken(contrast.name) or not contrast.name.strip() or not contrast.name.isprintable():
-            raise ContrastError(
-                f"contrast name {contrast.name!r} is taken by a built-in, empty or unprintable; choose another"
-            )
+        check(contrast)
         contrast.sentence()  # what cannot be read back would be in the way of every list of contrasts
         with self.database.transaction(contrast.name) as execute:
+            check(contrast, [row["name"] for row in execute("SELECT DISTINCT name FROM contrast")])
             (newest,) = execute(
                 "SELECT coalesce(max(version), 0) AS version FROM contrast WHERE name = ?", [contrast.name]
             )
@@ -102,8 +101,13 @@ class Catalog:
     # -- results -------------------------------------------------------------------------------------------------
 
     def result(self, key: str) -> object | None:
-        """A cached result, or None."""
-        rows = self.database.rows("SELECT payload FROM result WHERE key = ?", [key])
+        """A cached result; None where there is none, or while the catalogue cannot be read, as `held` then tells."""
+        try:
+            rows = self.database.rows("SELECT payload FROM result WHERE key = ?", [key])
+        except StoreError:
+            if self.held:
+                return None
+            raise
         return json.loads(rows[0]["payload"]) if rows else None
 
     def results(self, kind: str, run: str) -> list[dict]:

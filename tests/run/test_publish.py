@@ -86,11 +86,11 @@ def test_a_full_disk_loses_no_saved_contrast(store):
     store.catalog.save(ORDER)
     size = (store.path / "catalog.duckdb").stat().st_size
     code = (
-        "import sys, resource; from qkstore.store.catalog import Catalog; from qkstore.contrast import Contrast; "
+        "import sys, resource; from qkstore.store.catalog import Catalog; "
         "from qkstore.errors import QKStoreError\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size // 4},) * 2)\n"
         f"catalog, big = Catalog({str(store.path / 'catalog.duckdb')!r}), 'x' * {size}\n"
-        "try: catalog.save(Contrast(name='big', positive='k.a = 1', negative='k.a = 2', description=big)); "
+        "try: catalog.keep_result('key', 'heads', 'r', 'big', big); "
         "print('saved')\n"
         "except QKStoreError as error: print(error)"
     )
