@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import functools
+import itertools
 import json
 import os
 import queue
@@ -110,6 +111,7 @@ def _answer(out: BinaryIO, runs: _Runs, path: str, sql: str, max_rows: int | Non
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise GuardError("only one SELECT is possible here")
         reader = cursor.execute(statements[0]).to_arrow_reader(BATCH)
+        schema = _told_apart(reader.schema)
         part, rows, size, sent = list[pa.RecordBatch](), 0, 0, 0
         for batch in reader:
             rows += batch.num_rows
@@ -121,10 +123,28 @@ def _answer(out: BinaryIO, runs: _Runs, path: str, sql: str, max_rows: int | Non
             if cut:
                 break
             if size > PART_BYTES:
-                _send_part(out, reader.schema, part)
+                _send_part(out, schema, part)
                 part, sent, size = [], sent + size, 0
-        _send_part(out, reader.schema, part)
+        _send_part(out, schema, part)
     return max_rows is not None and rows > max_rows
+
+
+def _told_apart(schema: pa.Schema) -> pa.Schema:
+    """The schema with columns of one name numbered: x, x_1. Raises GuardError for a struct whose fields share a name."""
+    names: list[str] = []
+    for f in schema:
+        _check_fields(f.type, f.name)
+        number = next(n for n in itertools.count() if (f"{f.name}_{n}" if n else f.name) not in names)
+        names.append(f"{f.name}_{number}" if number else f.name)
+    return pa.schema([f.with_name(name) for f, name in zip(schema, names, strict=True)])
+
+
+def _check_fields(kind: pa.DataType, column: str) -> None:
+    parts = [kind.field(i) for i in range(kind.num_fields)]
+    for part in parts:
+        _check_fields(part.type, column)
+    if pa.types.is_struct(kind) and len({part.name for part in parts}) < len(parts):
+        raise GuardError(f"column {column!r} has fields of one name: write {{'a': …, 'b': …}} in place of row(…)")
 
 
 def _send(out: BinaryIO, kind: bytes, body: bytes) -> None:
@@ -139,7 +159,7 @@ def _send_part(out: BinaryIO, schema: pa.Schema, batches: list[pa.RecordBatch]) 
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as stream:
         for batch in batches:
-            stream.write_batch(batch)
+            stream.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
     _send(out, b"p", sink.getvalue())
 
 

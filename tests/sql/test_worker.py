@@ -257,3 +257,23 @@ def test_an_error_of_a_value_is_its_own_line_and_costs_no_worker(sql, words, pat
     else:
         assert not words, "an error was expected"
     assert {w.process.pid for w in worker._queries.workers} == before
+
+
+@pytest.mark.parametrize(
+    ("sql", "names"),
+    [
+        ("SELECT a.i, b.i, a.i FROM t a, t b LIMIT 1", ["i", "i_1", "i_2"]),
+        ("SELECT * FROM t JOIN t AS u USING (i) LIMIT 1", ["i", "j", "w", "j_1", "w_1"]),
+        ("SELECT 1 AS x, 2 AS x_1, 3 AS x", ["x", "x_1", "x_2"]),
+    ],
+)
+def test_columns_of_one_name_are_numbered(sql, names, path):
+    table = worker.query(path, sql)
+    assert table.column_names == names
+    assert len(table.to_pylist()[0]) == len(names), "none hides another"
+
+
+@pytest.mark.parametrize("sql", ["SELECT row(1, 2)", "SELECT [row(1, 2)]", "SELECT {'a': row(i, j)} FROM t"])
+def test_fields_of_one_name_are_one_line_with_what_to_write(sql, path):
+    with pytest.raises(GuardError, match="has fields of one name: write {'a': …, 'b': …} in place of row"):
+        worker.query(path, sql)
