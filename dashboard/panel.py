@@ -16,6 +16,7 @@ from dashboard.state import View
 from dashboard.text import line, plain, tokens
 from qkstore.analysis import PromptAttribution
 from qkstore.analysis.heads import Summary
+from qkstore.text import csv as csv_text
 from qkstore.text import percent, visible
 
 MISSING = "–"
@@ -96,7 +97,12 @@ def csv(view: View, table: pl.DataFrame, what: str) -> None:
     """A button that downloads the chart's data, named by run, contrast, head and `what`."""
     where = "" if view.layer is None else f"-L{view.layer}H{view.head}"
     name = f"{view.run.name}-{view.name}{where}-{what}.csv".replace(":", "_").replace("/", "_").replace("*", "all")
-    st.download_button("Download CSV", table.write_csv, name, "text/csv", on_click="ignore", key=f"csv-{what}")
+    download(table, name, f"csv-{what}")
+
+
+def download(table: pl.DataFrame, name: str, key: str | None = None) -> None:
+    """A button that downloads a table as CSV without formulas."""
+    st.download_button("Download CSV", lambda: csv_text(table), name, "text/csv", on_click="ignore", key=key)
 
 
 def height(table: pl.DataFrame, most: int = 10) -> int:

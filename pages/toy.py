@@ -128,9 +128,7 @@ with st.container(key="panels"):  # one above the other on a narrow screen
         "A cell says the ranks recovered, r1 then r2; an uncoloured one is exact. A dashed edge: r1 + r2 > d_head. "
         + BOUND[head.variant]
     )
-    st.download_button(
-        "Download CSV", rows.write_csv, f"toy-{head.variant}-d{head.d_head}.csv", "text/csv", on_click="ignore"
-    )
+    panel.download(rows, f"toy-{head.variant}-d{head.d_head}.csv")
 
     st.subheader(f"The head of r1 = {head.r1}, r2 = {head.r2}", anchor=False)
     with st.container(border=True):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
 import polars as pl
 
 HIDDEN = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})  # control, bidi and zero-width, private, separators
+
+FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # a cell that begins so is computed by a spreadsheet  # noqa: RUF001
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 SPACE = "\u00a0"  # that does not break a line
 
@@ -31,6 +35,21 @@ def _character(c: str) -> str:
     if c == "\n":
         return "↵"
     return f"U+{ord(c):04X}" if unicodedata.category(c) in HIDDEN else c
+
+
+def csv(table: pl.DataFrame) -> str:
+    """The table as CSV in which no cell, and no column's name, is a formula: ' stands before what would be one."""
+    texts = [
+        pl.Series(c.name, [None if t is None else cell(t) for t in c.cast(pl.String).to_list()], pl.String)
+        for c in table.iter_columns()
+        if c.dtype in (pl.String, pl.Categorical, pl.Enum)
+    ]
+    return table.with_columns(texts).rename(cell).write_csv()
+
+
+def cell(text: str) -> str:
+    """The text as a cell that no spreadsheet computes; a number stays as it is."""
+    return f"'{text}" if text.startswith(FORMULA) and not NUMBER.fullmatch(text) else text
 
 
 def number(value: float | None, digits: int = 3) -> str:
