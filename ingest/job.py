@@ -96,9 +96,8 @@ def ingest(
     size, side = batches.token_bytes(model, capture), capture.forward.sides
     made = batches.of(corpus, options.batch_size, room, size, side)
     plan = _plan(model, capture, corpus, options, tried) | {"answers": answers is not None}
-    with Incoming(
-        qkstore.open(store, create=True).path, run, plan, [layer.layer for layer in capture.layers]
-    ) as incoming:
+    opened = qkstore.open(store, create=True)
+    with Incoming(opened.path, run, plan, [layer.layer for layer in capture.layers]) as incoming:
         done, pace = incoming.done(), Pace(len(corpus))
         fits = space.check(incoming.folder, run, batches.run_bytes(corpus, capture))
         for i, number in enumerate(batches.order(made)):
@@ -107,7 +106,7 @@ def ingest(
                 _put(incoming, number, capture, corpus, made[number], answers)
             pace.add(len(made[number]), 0 if number in done else sum(len(corpus.tokens[p]) for p in made[number]))
         progress("capture", len(made), len(made), now=pace.told())
-        return incoming.publish(
+        incoming.publish(
             _manifest(run, model, capture, corpus, options, tried.slot, task, template, seed),
             [layer.facts() for layer in capture.layers],
             _prompts(corpus, incoming.answers()),
@@ -118,6 +117,7 @@ def ingest(
             memory=options.memory,
             measures={"labelled words": words, "of them more than one token": pieces} | tried.measures(),
         )
+    return opened.publish(run)
 
 
 def run_path(store: str | Path, run: str) -> Path:
@@ -130,6 +130,8 @@ def check_new(store: str | Path, run: str) -> None:
         raise RunError(
             f"run {run!r} is in the store already; choose another --run, or delete {run_path(store, run)} first"
         )
+    if (bucket := qkstore.store.bucket(store)) and run in bucket.names():
+        raise RunError(f"run {run!r} is in {bucket.url} already; choose another --run")
 
 
 def _prompts(corpus: Corpus, answers: np.ndarray | None) -> pl.DataFrame:

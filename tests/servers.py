@@ -87,3 +87,41 @@ def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
+
+
+# -- S3 ------------------------------------------------------------------------------------------------------------
+
+
+KEYS = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "tests", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+class S3Server:
+    """An S3-compatible server in this process, with one bucket called lab; it may be stopped and started again."""
+
+    def __init__(self) -> None:
+        self.port = _free_port()
+        self.start()
+        self.client().create_bucket(Bucket="lab")
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self):
+        import boto3
+
+        names = {"AWS_ACCESS_KEY_ID": "aws_access_key_id", "AWS_SECRET_ACCESS_KEY": "aws_secret_access_key"}
+        keys = {names[name]: value for name, value in KEYS.items() if name in names}
+        return boto3.client("s3", endpoint_url=self.endpoint, region_name="us-east-1", **keys)
+
+    def start(self) -> None:
+        from moto.server import ThreadedMotoServer
+
+        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=self.port, verbose=False)
+        self._server.start()
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    def keys(self) -> list[str]:
+        return [item["Key"] for item in self.client().list_objects_v2(Bucket="lab").get("Contents", ())]

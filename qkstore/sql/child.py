@@ -130,7 +130,7 @@ def _answer(out: BinaryIO, runs: _Runs, path: str, sql: str, max_rows: int | Non
 
 
 def _told_apart(schema: pa.Schema) -> pa.Schema:
-    """The schema with columns of one name numbered: x, x_1. Raises GuardError for a struct whose fields share a name."""
+    """The schema with columns of one name numbered: x, x_1; raises GuardError for a struct whose fields share one."""
     names: list[str] = []
     for f in schema:
         _check_fields(f.type, f.name)

@@ -11,6 +11,7 @@ from qkstore.contrast.builtin import feature, features
 from qkstore.errors import RunError, StoreError, near
 from qkstore.run import Run
 from qkstore.run.schema import RUN_NAME, check_run_name
+from qkstore.store.bucket import Bucket
 from qkstore.store.catalog import Catalog
 from qkstore.store.postgres import Postgres
 from qkstore.store.team import SUFFIX, Team
@@ -27,12 +28,18 @@ def open(where: str | os.PathLike | None = None, create: bool = False) -> Store:
     if given.suffix != SUFFIX:
         return Store(_directory(given, create))
     team = Team.read(given)
-    return Store(_directory(team.runs, create), Catalog(Postgres(team.catalogue)), given)
+    directory = _directory(team.runs, create or team.bucket is not None)
+    return Store(directory, Catalog(Postgres(team.catalogue)), given, team.bucket)
 
 
 def folder(where: str | os.PathLike) -> Path:
     """The directory whose runs/ holds the runs of a store, which need not be there."""
     return Team.read(where).runs if Path(where).suffix == SUFFIX else Path(where)
+
+
+def bucket(where: str | os.PathLike) -> Bucket | None:
+    """Where a team keeps its runs, if not in a folder."""
+    return Team.read(where).bucket if Path(where).suffix == SUFFIX else None
 
 
 def _directory(path: Path, create: bool) -> Path:
@@ -56,11 +63,13 @@ class Store:
     """Runs are discovered by looking into `runs/`; each file describes itself. The catalogue holds what changes.
 
     path: the directory with runs/. where: what names the store, for --store and qkstore.open: that directory, or a
-    team's file.
+    team's file. bucket: where the runs come from, if those of the directory are copies.
     """
 
-    def __init__(self, path: Path, catalog: Catalog | None = None, where: Path | None = None):
-        self.path, self.where = path, where or path
+    def __init__(
+        self, path: Path, catalog: Catalog | None = None, where: Path | None = None, bucket: Bucket | None = None
+    ):
+        self.path, self.where, self.bucket = path, where or path, bucket
         self.catalog = catalog or Catalog(path / "catalog.duckdb")
         self._open: dict[tuple, Run] = {}
         self._lock = threading.Lock()
@@ -74,10 +83,14 @@ class Store:
         Files whose name does not end in .duckdb and hidden files are skipped.
         """
         runs, errors = [], []
-        for path in self._files():
+        try:
+            names = self.names()
+        except StoreError as error:  # the bucket's server is away; the copies are there
+            names, errors = self._copies(), [error]
+        for name in names:
             try:
-                check_run_name(path.stem)
-                runs.append(self._run(path))
+                check_run_name(name)
+                runs.append(self._run(self._file(name) if not errors else self._copy(name)))
             except (StoreError, RunError) as error:
                 errors.append(error)
         return runs, errors
@@ -88,13 +101,37 @@ class Store:
 
     def run(self, name: str) -> Run:
         """A run by name; raises RunError with near names, or StoreError where its file is damaged."""
-        path = self.path / "runs" / f"{name}.duckdb"
-        if not RUN_NAME.fullmatch(name) or not path.is_file():
-            raise RunError(f"no run {name!r} in the store; {near(name, [p.stem for p in self._files()])}")
-        return self._run(path)
+        if not RUN_NAME.fullmatch(name):
+            raise RunError(f"no run {name!r} in the store; {near(name, self.names())}")
+        return self._run(self._file(name))
 
-    def _files(self) -> list[Path]:
-        return sorted(p for p in (self.path / "runs").glob("*.duckdb") if not p.name.startswith("."))
+    def names(self) -> list[str]:
+        """The names of all runs, readable or not."""
+        return self.bucket.names() if self.bucket else self._copies()
+
+    def publish(self, name: str) -> Path:
+        """Send a run that lies in `path` to where the team keeps its runs; returns its file there, or in `path`."""
+        if self.bucket:
+            self.bucket.send(self._copy(name))
+        return self._copy(name)
+
+    def _copies(self) -> list[str]:
+        return sorted(p.stem for p in (self.path / "runs").glob("*.duckdb") if not p.name.startswith("."))
+
+    def _copy(self, name: str) -> Path:
+        return self.path / "runs" / f"{name}.duckdb"
+
+    def _file(self, name: str) -> Path:
+        """The file of a run on this machine, fetched where it is a bucket's."""
+        if self.bucket:
+            try:
+                return self.bucket.file(name)
+            except StoreError:
+                if not self._copy(name).is_file():
+                    raise  # else its server is away, and a run does not change
+        elif not self._copy(name).is_file():
+            raise RunError(f"no run {name!r} in the store; {near(name, self._copies())}")
+        return self._copy(name)
 
     def _run(self, path: Path) -> Run:
         try:

@@ -31,15 +31,16 @@ def test_versions_stand_in_the_constraints_alone_and_all_of_them_do():
 
 def test_the_requirements_are_the_extras_of_the_project():
     assert requirements("requirements.txt") == ["-e .[ingest]"]
-    assert requirements("requirements-test.txt") == ["-e .[ingest,dev]"]
+    assert requirements("requirements-test.txt") == ["-e .[ingest,team,dev]"]
     (encoder,) = requirements("requirements-encoder.txt")
     assert pins()[encoder.split("==")[0]] == encoder.split("==")[1]
 
 
-def test_what_shows_a_store_needs_no_torch_and_the_team_s_extra_is_kept_free():
+def test_what_shows_a_store_needs_no_torch_and_no_server():
     assert not {"torch", "transformers", "tokenizers", "safetensors"} & set(CORE)
     assert set(EXTRAS["ingest"]) == {"torch", "transformers", "tokenizers", "safetensors", "accelerate", "gguf"}
-    assert EXTRAS["team"] == []
+    assert set(EXTRAS["team"]) == {"boto3", "psycopg", "psycopg-binary"}
+    assert not {"boto3", "psycopg"} & set(CORE)
 
 
 def imported(folders: tuple[str, ...]) -> set[str]:
@@ -53,12 +54,12 @@ def imported(folders: tuple[str, ...]) -> set[str]:
 
 
 NAMES = {"umap": "umap-learn", "vl_convert": "vl-convert-python"}
-BESIDE = {"ray", "huggingface_hub"}  # only where it is there already; a part of transformers
+BESIDE = {"ray", "huggingface_hub", "botocore"}  # only where it is there already; parts of transformers and boto3
 
 
 def test_everything_imported_is_named_in_the_project():
     shown = {NAMES.get(name, name) for name in imported(("qkstore", "dashboard", "pages"))} - BESIDE
-    assert shown <= set(CORE)
+    assert shown <= {*CORE, *EXTRAS["team"]}
     run = {NAMES.get(name, name) for name in imported(("ingest",))} - BESIDE
     assert run <= {*CORE, *EXTRAS["ingest"]}
     assert "streamlit" in shown

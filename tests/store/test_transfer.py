@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -15,8 +16,9 @@ import qkstore
 from qkstore.__main__ import main
 from qkstore.errors import RunError, StoreError
 from qkstore.run import space
-from qkstore.store import transfer as module
-from qkstore.store.transfer import ARRIVING, transfer
+from qkstore.store import arrival as module
+from qkstore.store.arrival import ARRIVING
+from qkstore.store.transfer import transfer
 
 
 @pytest.fixture
@@ -55,22 +57,20 @@ def test_interrupted_it_is_not_seen_and_goes_on_at_the_missing_piece(pair, monke
     with pytest.raises(Stop):
         transfer(here, "a", there, stop)
     assert there.runs() == []
-    (part,) = (there.path / "runs" / ARRIVING).glob("*.duckdb")
-    kept = part.stat().st_size
+    (part,) = (there.path / "runs" / ARRIVING).glob("a.duckdb.*")
+    kept, seen = part.stat().st_size, []
     assert kept
-    with open(part, "r+b") as file:  # what arrived wrong is sent again
-        file.seek(70_000)
-        file.write(b"spoilt")
-    path = transfer(here, "a", there)
+    path = transfer(here, "a", there, lambda done, total: seen.append(done))
+    assert min(seen) > kept - (1 << 16), "what had arrived is kept"
     assert path.read_bytes() == here.run("a").path.read_bytes()
 
 
 def test_a_longer_remainder_is_cut(pair):
     here, there = pair
-    folder = there.path / "runs" / ARRIVING
+    folder, data = there.path / "runs" / ARRIVING, here.run("a").path.read_bytes()
     folder.mkdir()
-    (folder / "a.duckdb").write_bytes(here.run("a").path.read_bytes() + b"more")
-    assert transfer(here, "a", there).read_bytes() == here.run("a").path.read_bytes()
+    (folder / f"a.duckdb.{hashlib.sha256(data).hexdigest()[:12]}").write_bytes(data + b"more")
+    assert transfer(here, "a", there).read_bytes() == data
 
 
 def test_another_run_of_that_name_is_never_replaced(pair, tmp_path):
@@ -94,7 +94,7 @@ def test_mistakes_are_one_line(pair, monkeypatch):
 
 def test_what_does_not_arrive_as_it_was_sent_is_not_shown(pair, monkeypatch):
     here, there = pair
-    monkeypatch.setattr(module, "_digest", lambda path: "another")
+    monkeypatch.setattr(module, "digest_of", lambda path: "another")
     with pytest.raises(StoreError, match="run 'a' did not arrive as it was sent"):
         transfer(here, "a", there)
     assert there.runs() == []
@@ -102,8 +102,8 @@ def test_what_does_not_arrive_as_it_was_sent_is_not_shown(pair, monkeypatch):
 
 KILLED = """
 import sys, time, qkstore
-from qkstore.store import transfer as module
-module.PIECE = 1 << 15
+from qkstore.store import arrival, transfer as module
+arrival.PIECE = 1 << 15
 here, there = (qkstore.open(p) for p in sys.argv[1:])
 print("on its way", flush=True)
 module.transfer(here, "a", there, lambda done, total: time.sleep(0.01))
