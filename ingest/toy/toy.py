@@ -79,6 +79,7 @@ def build(
             progress("publish", done, len(made))
             if not run_path(store, name).exists():
                 _publish(store, name, heads[task], how, sizes, device)
+                qkstore.open(store).publish(name)
         progress("publish", len(made), len(made))
     shutil.rmtree(held.folder, ignore_errors=True)
     return [names[i] for i in missing]
