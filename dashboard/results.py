@@ -33,9 +33,15 @@ def identity(run: Run) -> tuple:
     return str(run.path.resolve()), code_key(), stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
+# Of each function, one person's afternoon of heads; an entry has some MB at most, mostly far less.
+MOST_ENTRIES = 64
+MOST_SCORES = 64  # of contrasts on runs, half a MB each for a model of 1,000 heads; the catalogue has them too
+MOST_RANKS = 10_000  # of toy heads, 1 kB each: all grids of the paper, several times
+
+
 def _kept(function):
     hashes = {Run: identity, Contrast: lambda c: (c.name, c.key)}
-    return st.cache_data(show_spinner=False, max_entries=64, hash_funcs=hashes)(function)
+    return st.cache_data(show_spinner=False, max_entries=MOST_ENTRIES, hash_funcs=hashes)(function)
 
 
 covariance = _kept(analysis.covariance)
@@ -64,7 +70,15 @@ def counts(run: Run, asked: Contrast, split: str | None = None) -> tuple[int, in
     return tuple(contrast.pairs(run, asked, split).counts)
 
 
-@st.cache_resource
+def _remember(kept: dict, most: int, key: tuple, value):
+    """Keep a value and let the oldest ones beyond `most` go; returns it. Other sessions may do the same meanwhile."""
+    kept[key] = value
+    for old in list(kept)[:-most]:
+        kept.pop(old, None)
+    return value
+
+
+@st.cache_resource(max_entries=1)
 def _scores() -> dict:
     return {}
 
@@ -72,27 +86,30 @@ def _scores() -> dict:
 def heads(run: Run, asked: Contrast) -> list[HeadScore]:
     """Every head's scores; the first time with a progress bar that counts, and a button that ends it."""
     key = (identity(run), asked.key)
-    if key not in _scores():
-        place = st.empty()
-        with place.container():
-            bar = st.progress(0.0, f"Scoring the heads of {plain(run.name)}")
-            if st.button("Cancel", key="cancel-heads"):
-                place.info("Cancelled. Choose a run and a contrast to score its heads.")
-                st.stop()
-        try:
-            _scores()[key] = analysis_heads.kept(
-                shell.store(), run, asked, progress=lambda i, n: bar.progress(i / n, f"Scored {i:,} of {n:,} heads")
-            )
-        except QKStoreError:
-            place.empty()  # nothing is being scored any more; a cancel leaves its own line in this place
-            raise
-        place.empty()
-    return _scores()[key]
+    if (known := _scores().get(key)) is not None:
+        return known
+    place = st.empty()
+    with place.container():
+        bar = st.progress(0.0, f"Scoring the heads of {plain(run.name)}")
+        if st.button("Cancel", key="cancel-heads"):
+            place.info("Cancelled. Choose a run and a contrast to score its heads.")
+            st.stop()
+    try:
+        scores = analysis_heads.kept(
+            shell.store(), run, asked, progress=lambda i, n: bar.progress(i / n, f"Scored {i:,} of {n:,} heads")
+        )
+    except QKStoreError:
+        place.empty()  # nothing is being scored any more; a cancel leaves its own line in this place
+        raise
+    place.empty()
+    return _remember(_scores(), MOST_SCORES, key, scores)
 
 
 def recovered(toys: Sequence[toy.Toy]) -> list[toy.Recovered]:
     """The recovered ranks of toy runs, in their order; the first time with a progress bar and a button that ends it."""
-    missing = [t.run for t in toys if identity(t.run) not in _ranks()]
+    keys = [identity(t.run) for t in toys]
+    found = {key: _ranks().get(key) for key in keys}
+    missing = [(key, t.run) for key, t in zip(keys, toys, strict=True) if found[key] is None]
     if missing:
         place = st.empty()
         with place.container():
@@ -100,13 +117,13 @@ def recovered(toys: Sequence[toy.Toy]) -> list[toy.Recovered]:
             if st.button("Cancel", key="cancel-ranks"):
                 place.info("Cancelled. Choose another grid, or reload this page to recover its ranks.")
                 st.stop()
-        for i, run in enumerate(missing):
+        for i, (key, run) in enumerate(missing):
             bar.progress(i / len(missing), f"Recovered the ranks of {i:,} of {len(missing):,} heads")
-            _ranks()[identity(run)] = toy.recovered(run)
+            found[key] = _remember(_ranks(), MOST_RANKS, key, toy.recovered(run))
         place.empty()
-    return [_ranks()[identity(t.run)] for t in toys]
+    return [found[key] for key in keys]
 
 
-@st.cache_resource
+@st.cache_resource(max_entries=1)
 def _ranks() -> dict:
     return {}

@@ -136,7 +136,7 @@ def _where() -> str:
     return os.environ.get("QKSTORE") or qkstore.store.DEFAULT
 
 
-@st.cache_resource(show_spinner=False)
+@st.cache_resource(show_spinner=False, max_entries=4)  # a server shows one; tests a few, one after another
 def _open(where: str) -> Store:
     threading.Thread(target=worker.ready, daemon=True).start()  # while the first page is made
     return qkstore.open(where)

@@ -16,16 +16,38 @@ from qkstore.store.migrations import now
 
 CONTRAST = 'name, version, "where", positive, negative, pairs, weighting, centring, description, author'
 
+# Scores of a model with 1,000 heads take half a MB, those of a toy head 1 kB: room for the runs of years, in a file
+# that is copied in an instant where another program holds it.
+MOST_RESULTS, MOST_BYTES = 20_000, 64 << 20
+FULL = "SELECT count(*) > ? OR sum(length(payload)) > ? AS yes FROM result"  # JSON is ASCII: its length is its bytes
+# A new table instead of a DELETE, after which DuckDB would not use the place of the rows again: the file would grow.
+EVICT = (
+    """
+    CREATE TABLE newest (
+        key VARCHAR PRIMARY KEY, kind VARCHAR NOT NULL, run VARCHAR NOT NULL, contrast VARCHAR NOT NULL,
+        payload VARCHAR NOT NULL, created TIMESTAMP NOT NULL)
+    """,
+    """
+    INSERT INTO newest SELECT key, kind, run, contrast, payload, created FROM (
+        SELECT *, row_number() OVER younger AS place, sum(length(payload)) OVER younger AS size
+        FROM result WINDOW younger AS (ORDER BY created DESC, key)) AS r
+    WHERE place <= ? AND size <= ?
+    """,
+    "DROP TABLE result",
+    "ALTER TABLE newest RENAME TO result",
+)
+
 
 class Database(Protocol):
     """Where a catalogue is kept: Embedded or Postgres.
 
     held: a line that says why it cannot be written now; else None. rows: of a SELECT, whose parameters are ?.
     transaction: statements that happen together or not at all; of one word, one at a time. copy: into a new file that
-    Embedded opens; False where there is nothing yet.
+    Embedded opens; False where there is nothing yet. evicts: whether whoever may keep a result may also delete one.
     """
 
     held: str | None
+    evicts: bool
 
     def rows(self, sql: str, parameters: list | None = None) -> list[dict]: ...
     def transaction(self, word: str = "") -> AbstractContextManager[Callable[..., list[dict]]]: ...
@@ -119,9 +141,16 @@ class Catalog:
         return [row | {"payload": json.loads(row["payload"])} for row in rows]
 
     def keep_result(self, key: str, kind: str, run: str, contrast: str, payload: object) -> None:
-        """Cache a result under a key that names everything it depends on; the first one kept stays."""
+        """Cache a result under a key that names everything it depends on; the first one kept stays.
+
+        Where there are more than MOST_RESULTS, or their payloads have more than MOST_BYTES, the oldest ones go, until
+        a quarter of that is free.
+        """
         with self.database.transaction() as execute:
             execute(
                 "INSERT INTO result VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 [key, kind, run, contrast, json.dumps(payload), now()],
             )
+            if self.database.evicts and execute(FULL, [MOST_RESULTS, MOST_BYTES])[0]["yes"]:
+                for statement in EVICT:
+                    execute(statement, [MOST_RESULTS * 3 // 4, MOST_BYTES * 3 // 4] if "?" in statement else [])

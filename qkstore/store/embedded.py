@@ -35,6 +35,8 @@ class Embedded:
     held: a line that names the program which holds the file, where the last reading was of a copy; else None.
     """
 
+    evicts = True
+
     def __init__(self, path: str | Path):
         self.path, self.held = Path(path), None
         with _turns_guard:

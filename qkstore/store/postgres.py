@@ -37,8 +37,6 @@ class Postgres:
     StoreError, in one line, where the server is away, refuses the user, or holds a newer catalogue or none.
     """
 
-    evicts = False
-
     evicts = False  # its editors add and never delete
 
     def __init__(self, url: str):

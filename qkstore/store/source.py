@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from functools import cache
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
 
-@cache
+@lru_cache(maxsize=8)  # a process asks for two sets of packages
 def code_key(*packages: str) -> str:
     """A hash of every source file of the packages (qkstore when none is named), sub-packages too; taken once a process.
 
