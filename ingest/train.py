@@ -222,8 +222,8 @@ def accuracy(model_dir: str | Path, n: int, seed: int) -> dict[str, float]:
     Half of them are of the train split's words and half of the test split's (the model is trained on all words;
     the splits are for subspaces). The answer is the likeliest next word; of a list any queried item counts.
     """
-    model = AutoModelForCausalLM.from_pretrained(model_dir).eval()
-    tokenizer = AutoTokenizer.from_pretrained(model_dir)
+    model = AutoModelForCausalLM.from_pretrained(model_dir, trust_remote_code=False).eval()
+    tokenizer = AutoTokenizer.from_pretrained(model_dir, trust_remote_code=False)
     half = (n + 1) // 2
     kinds = {question: boxes.build(half, question, seed, n_test=n - half) for question in boxes.QUESTIONS}
     kinds["list"] = lists.build(half, seed, n_test=n - half)

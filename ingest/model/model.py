@@ -113,7 +113,7 @@ def load(where: str, dtype: Dtype = "float32", device: str = "cpu", answers: boo
 def _load_file(path: Path, dtype: Dtype, device: str, answers: bool | None) -> Model:
     """The model in a GGUF file, its weights dequantised; such a file has its LM head."""
     packed, answers = Packed(path), answers is not False
-    found = {"gguf_file": path.name, "local_files_only": True}
+    found = {"gguf_file": path.name, "local_files_only": True, "trust_remote_code": False}
     kind = transformers.AutoModelForCausalLM if answers else transformers.AutoModel
     try:
         config = transformers.AutoConfig.from_pretrained(path.parent, **found)
