@@ -13,12 +13,11 @@ VECTORS = {"query_vector": ("head", "v"), "key_vector": ("kv_head", "v"), "row_s
 ROWS = 8192  # read at once
 
 
-def digests(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+def digests(cursor: duckdb.DuckDBPyConnection) -> dict[str, str]:
     """{'labels': SHA-256, 'layer 0': SHA-256, …} of what stands in a run file, whatever its blocks are on disk.
 
     Rows are taken in their order in the file for labels, by head and row number for vectors.
     """
-    cursor = connection.cursor()
     numbers = [n for (n,) in cursor.execute("SELECT layer FROM layer ORDER BY layer").fetchall()]
     return {"labels": _labels(cursor), **{f"layer {n}": _layer(cursor, n) for n in numbers}}
 

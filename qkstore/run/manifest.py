@@ -54,15 +54,19 @@ class Manifest:
         Columns that are not known here are left out: a newer qkstore may add some without a new version. Raises
         StoreError for a newer version, and where a column that cannot be empty is missing or NULL.
         """
-        version = row.get("schema_version")
-        if not isinstance(version, int):
-            raise StoreError(f"run file {file} was not made by qkstore: its manifest has no version")
-        if version > RUN_VERSION:
-            raise StoreError(
-                f"run file {file} is of version {version}, this qkstore reads up to {RUN_VERSION}: upgrade qkstore"
-            )
+        check_version(row.get("schema_version"), f"run file {file}")
         given = {f.name: row[f.name] for f in fields(cls) if row.get(f.name) is not None}
         missing = [f.name for f in fields(cls) if f.default is MISSING and f.name not in given]
         if missing:
             raise StoreError(f"run file {file} is damaged: its manifest has no {missing[0]}")
         return cls(**given)
+
+
+def check_version(version: object, what: str) -> None:
+    """Raise StoreError for a version that this qkstore does not read, and where there is none."""
+    if not isinstance(version, int):
+        raise StoreError(f"{what} was not made by qkstore: its manifest has no version")
+    if version > RUN_VERSION:
+        raise StoreError(f"{what} is of version {version}, this qkstore reads up to {RUN_VERSION}: upgrade qkstore")
+    if version < 1:
+        raise StoreError(f"{what} is damaged: its version is {version}; possible is 1 to {RUN_VERSION}")

@@ -15,12 +15,16 @@ import numpy as np
 import pyarrow as pa
 
 from qkstore.errors import RunError, StoreError, near
-from qkstore.run import content
-from qkstore.run.file import opened
+from qkstore.run import content, file, vectors
 from qkstore.run.layer import Layer
+from qkstore.run.schema import quoted
 
 Side = Literal["q", "k"]
 READ_ROWS = 8192  # rows an Arrow batch; a large batch reserves its memory at once
+DAMAGED = (
+    *(duckdb.IOException, duckdb.DataError, duckdb.InternalException, duckdb.SerializationException),
+    *(duckdb.FatalException, UnicodeDecodeError, pa.ArrowInvalid),
+)
 
 
 class Run:
@@ -64,7 +68,7 @@ class Run:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self.name = self.path.name.removesuffix(".duckdb")
-        self._connection, self.manifest = opened(self.path)
+        self._connection, self.manifest, self.types = file.opened(self.path)  # {table: {column: its DuckDB type}}
         vars(self).update(vars(self.manifest))
 
     def __repr__(self) -> str:
@@ -84,19 +88,23 @@ class Run:
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A cursor of its own: one DuckDB connection shared by threads gives wrong rows without an error."""
-        return self._connection.cursor()
+        return file.cursor(self._connection)
 
     def table(self, sql: str, parameters: list | None = None) -> pa.Table:
         """The library's own SQL (never a user's) as an Arrow table."""
         with self._reading():
             return self.cursor().execute(sql, parameters or []).to_arrow_table()
 
+    def _rows(self, sql: str, parameters: list | None = None) -> list[tuple]:
+        with self._reading():
+            return self.cursor().execute(sql, parameters or []).fetchall()
+
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """A block that went bad on disk is met only when it is read."""
+        """A block that went bad on disk, or was made so, is met only when it is read."""
         try:
             yield
-        except duckdb.IOException as error:
+        except DAMAGED as error:
             raise StoreError(
                 f"run file {self.path.name} is damaged: {str(error).splitlines()[0]}; run `check`"
             ) from None
@@ -104,34 +112,25 @@ class Run:
     @cached_property
     def columns(self) -> dict[str, list[str]]:
         """{table: its columns}, of everything a user may query."""
-        rows = self.cursor().execute(
-            "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal ORDER BY table_name, column_index"
-        )
-        out: dict[str, list[str]] = {}
-        for table, column in rows.fetchall():
-            out.setdefault(table, []).append(column)
-        return out
+        return {table: list(columns) for table, columns in self.types.items()}
 
     @cached_property
     def layers(self) -> dict[int, Layer]:
         """{layer number: Layer} of the layers that were stored."""
-        rows = (
-            self.cursor()
-            .execute('SELECT layer, scaling, softcap, "window", causal FROM layer ORDER BY layer')
-            .fetchall()
-        )
+        rows = self._rows('SELECT layer, scaling, softcap, "window", causal FROM layer ORDER BY layer')
         return {row[0]: Layer(*row) for row in rows}
 
     @cached_property
     def splits(self) -> list[str]:
-        return [r[0] for r in self.cursor().execute("SELECT DISTINCT split FROM prompt ORDER BY split DESC").fetchall()]
+        return [row[0] for row in self._rows("SELECT DISTINCT split FROM prompt ORDER BY split DESC")]
 
     def values(self, column: str, side: Side = "k", most: int = 1000) -> list:
         """The distinct values of a label column of side q or k, sorted; empty where there is no such column."""
         if column not in self.columns[side]:
             return []
-        sql = f'SELECT DISTINCT "{column}" FROM {side} WHERE "{column}" IS NOT NULL ORDER BY 1 LIMIT {most:d}'
-        return [row[0] for row in self.cursor().execute(sql).fetchall()]
+        name = quoted(column)
+        sql = f"SELECT DISTINCT {name} FROM {side} WHERE {name} IS NOT NULL ORDER BY 1 LIMIT {most:d}"
+        return [row[0] for row in self._rows(sql)]
 
     def kv_head(self, head: int) -> int:
         """The KV head whose keys query head `head` reads (grouped queries)."""
@@ -160,40 +159,24 @@ class Run:
     def logsumexp(self, layer: int, head: int, rows: np.ndarray) -> np.ndarray:
         """Log-sum-exp (n,) float64 of the logits of query rows over every key they saw, stored or not."""
         self.layer(layer, head)
-        table = self.table("SELECT row, logsumexp FROM row_stat WHERE layer = ? AND head = ?", [layer, head])
-        out = np.full(self.n_queries, np.nan)
-        out[table["row"].to_numpy()] = table["logsumexp"].to_numpy()
-        if np.isnan(out[rows]).any():
-            raise StoreError(
-                f"run {self.name!r}: layer {layer} head {head} has query rows without a log-sum-exp; run `check`"
-            )
-        return out[rows]
+        sql = "SELECT row, logsumexp FROM row_stat WHERE layer = ? AND head = ? AND row BETWEEN 0 AND ?"
+        table = self.table(sql, [layer, head, self.n_queries - 1])
+        return vectors.scattered(table, self.n_queries, rows, self._head(layer, head))
 
     def _vectors(
         self, table: str, head_column: str, layer: int, head: int, rows: np.ndarray | None, total: int
     ) -> np.ndarray:
         first, last = (0, total - 1) if rows is None else (int(rows.min()), int(rows.max())) if len(rows) else (0, -1)
         sql = f"SELECT row, v FROM {table} WHERE layer = ? AND {head_column} = ? AND row BETWEEN ? AND ?"
-        out = np.empty((last - first + 1, self.d_head), np.float32)
-        read = 0
         with self._reading():
-            for batch in self.cursor().execute(sql, [layer, head, first, last]).to_arrow_reader(READ_ROWS):
-                ids, v = batch.column(0).to_numpy(), batch.column(1)
-                flat = v.values.to_numpy(zero_copy_only=True)[
-                    v.offset * self.d_head : (v.offset + len(v)) * self.d_head
-                ]
-                out[ids - first] = flat.reshape(-1, self.d_head)
-                read += len(ids)
-        if read != len(out):
-            raise StoreError(
-                f"run {self.name!r}: layer {layer} head {head} has {read} vectors where {len(out)} were expected; "
-                "run `check`"
-            )
-        return (
-            out
-            if rows is None or (len(rows) == len(out) and (rows == np.arange(first, last + 1)).all())
-            else out[rows - first]
-        )
+            batches = self.cursor().execute(sql, [layer, head, first, last]).to_arrow_reader(READ_ROWS)
+            out = vectors.stacked(batches, first, last - first + 1, self.d_head, self._head(layer, head))
+        if rows is None or (len(rows) == len(out) and (rows == np.arange(first, last + 1)).all()):
+            return out
+        return out[rows - first]
+
+    def _head(self, layer: int, head: int) -> str:
+        return f"run {self.name!r}: layer {layer} head {head}"
 
     # -- what else was kept --------------------------------------------------------------------------------------
 
@@ -205,12 +188,18 @@ class Run:
     @cached_property
     def weights(self) -> dict[str, np.ndarray]:
         """{name: matrix} float32 of the weights kept with the vectors; empty for most runs."""
-        return {row["name"]: np.array(row["v"], np.float32).reshape(row["shape"]) for row in self._extra("weight")}
+        return {
+            row["name"]: vectors.matrix(row["v"], row["shape"], f"run {self.name!r}: weight {row['name']!r}")
+            for row in self._extra("weight")
+        }
 
     @cached_property
     def measures(self) -> dict[str, float]:
         """{name: value} of what was measured where the model still was, such as the accuracy of a toy head."""
-        return {row["name"]: row["value"] for row in self._extra("measure")}
+        found = {row["name"]: row["value"] for row in self._extra("measure")}
+        if empty := [name for name, value in found.items() if None in (name, value)]:
+            raise StoreError(f"run {self.name!r}: measure {empty[0]!r} has no value")
+        return found
 
     def changed(self) -> list[str]:
         """What is no longer as it was published ('labels', 'layer 3'); every value is read for it.
@@ -219,7 +208,7 @@ class Run:
         """
         published = json.loads(self.content or "{}")
         with self._reading():
-            found = content.digests(self._connection) if published else {}
+            found = content.digests(self.cursor()) if published else {}
         return [name for name in published.keys() | found.keys() if published.get(name) != found.get(name)]
 
     def _extra(self, table: str) -> list[dict]:
@@ -240,8 +229,15 @@ class Run:
         return self._places("key_row")
 
     def _places(self, rows: str) -> tuple[np.ndarray, np.ndarray]:
-        table = self.table(f"SELECT prompt_id, pos FROM {rows} ORDER BY {rows}")
+        table = self._by_row(rows, rows, "prompt_id, pos")
         return table["prompt_id"].to_numpy(), table["pos"].to_numpy()
+
+    def _by_row(self, table: str, row: str, names: str) -> pa.Table:
+        """Columns of a table in the order of its row numbers; raises StoreError unless each number stands once."""
+        found = self.table(f"SELECT {row}, {names} FROM {table} ORDER BY {row}")
+        if not np.array_equal(found.column(0).to_numpy(), np.arange(len(found))):
+            raise StoreError(f"run {self.name!r}: {table} has a {row} twice and another not; its file is damaged")
+        return found.select(range(1, found.num_columns))
 
     def attended(self, layer: Layer, query: np.ndarray, key: np.ndarray) -> np.ndarray:
         """Whether each query row has an attention on its key row: same prompt, and visible in that layer."""
@@ -256,9 +252,9 @@ class Run:
                     f"run {self.name!r} has no label {column!r} on its {'queries' if side == 'q' else 'keys'}; "
                     f"{near(column, self.columns[side])}"
                 )
-        names = ", ".join(f'"{c}"' for c in columns)
+        names = ", ".join(map(quoted, columns))
         row = "query_row" if side == "q" else "key_row"
-        return self.table(f"SELECT {names} FROM {side} ORDER BY {row}").take(pa.array(rows))
+        return self._by_row(side, row, names).take(pa.array(rows))
 
     def tokens(self, prompt_id: int) -> list[dict]:
         """Every token of one prompt in order: pos, text, role and labels.
@@ -273,11 +269,14 @@ class Run:
         """One prompt's row: text, split, variant, answer and labels; raises RunError when there is no such prompt."""
         if not 0 <= prompt_id < self.n_prompts:
             raise RunError(f"run {self.name!r} has no prompt {prompt_id}; its prompts are 0 to {self.n_prompts - 1}")
-        return self.table("SELECT * FROM prompt WHERE prompt_id = ?", [prompt_id]).to_pylist()[0]
+        rows = self.table("SELECT * FROM prompt WHERE prompt_id = ?", [prompt_id]).to_pylist()
+        if len(rows) != 1:
+            raise StoreError(f"run {self.name!r}: prompt {prompt_id} stands {len(rows)} times in it; it is damaged")
+        return rows[0]
 
     def prompt_id(self, name: str | int) -> int:
         """The prompt_id of a prompt's own id, or of a prompt_id given as text; raises RunError."""
-        rows = self.cursor().execute("SELECT prompt_id FROM prompt WHERE id = ?", [str(name)]).fetchall()
+        rows = self._rows("SELECT prompt_id FROM prompt WHERE id = ?", [str(name)])
         if rows:
             return rows[0][0]
         if not str(name).isdecimal():

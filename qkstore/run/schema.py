@@ -79,6 +79,10 @@ TOKEN = {
 
 ROW = {"prompt_id": "INTEGER", "pos": "INTEGER"}
 
+# What q and k have of a token and of its prompt, besides the labels.
+OF_TOKEN = ("token_id", "text", "role", "span", "span_last")
+OF_PROMPT = ("id", "split", "variant", "counterfactual_id", "answer")
+
 # What a label column of a data set may not be called: it would hide a column of q and k.
 RESERVED = frozenset(
     {*PROMPT, *TOKEN, "query_row", "key_row", "row", "token", "layer", "head", "kv_head", "v", "sign", "weight"}
@@ -94,8 +98,14 @@ IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
+def quoted(name: str) -> str:
+    """A name as SQL reads it back, whatever is in it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def columns(spec: dict[str, str]) -> str:
-    return ", ".join(f'"{name}" {kind}' for name, kind in spec.items())
+    """Columns as a CREATE TABLE lists them."""
+    return ", ".join(f"{quoted(name)} {kind}" for name, kind in spec.items())
 
 
 def check_run_name(name: str) -> str:
@@ -128,21 +138,27 @@ def label_types(frame: pl.DataFrame, own: dict[str, str]) -> dict[str, str]:
     return labels
 
 
+def run_columns(d_head: int, token_labels: dict[str, str], prompt_labels: dict[str, str]) -> dict[str, dict[str, str]]:
+    """{table: {column: DuckDB type}} of a run file's tables but `run`, `q` and `k`; labels are {name: DuckDB type}."""
+    layer, row, vector = {"layer": "INTEGER"}, {"row": "INTEGER"}, {"v": f"FLOAT[{d_head}]"}
+    return {
+        "layer": LAYER,
+        "prompt": PROMPT | prompt_labels,
+        "token": TOKEN | token_labels,
+        "query_row": {"query_row": "INTEGER"} | ROW,
+        "key_row": {"key_row": "INTEGER"} | ROW,
+        "query_vector": layer | {"head": "INTEGER"} | row | vector,
+        "key_vector": layer | {"kv_head": "INTEGER"} | row | vector,
+        "row_stat": layer | {"head": "INTEGER"} | row | {"logsumexp": "DOUBLE"},
+        "weight": {"name": "VARCHAR", "shape": "INTEGER[]", "v": "FLOAT[]"},
+        "measure": {"name": "VARCHAR", "value": "DOUBLE"},
+    }
+
+
 def run_tables(d_head: int, token_labels: dict[str, str], prompt_labels: dict[str, str]) -> list[str]:
     """The statements that make an empty run file: vectors of `d_head`, label columns {name: DuckDB type}."""
-    vector = f"FLOAT[{d_head}]"
-    return [
-        f"CREATE TABLE layer ({columns(LAYER)})",
-        f"CREATE TABLE prompt ({columns(PROMPT | prompt_labels)})",
-        f"CREATE TABLE token ({columns(TOKEN | token_labels)})",
-        f"CREATE TABLE query_row ({columns({'query_row': 'INTEGER'} | ROW)})",
-        f"CREATE TABLE key_row ({columns({'key_row': 'INTEGER'} | ROW)})",
-        f"CREATE TABLE query_vector (layer INTEGER, head INTEGER, row INTEGER, v {vector})",
-        f"CREATE TABLE key_vector (layer INTEGER, kv_head INTEGER, row INTEGER, v {vector})",
-        "CREATE TABLE row_stat (layer INTEGER, head INTEGER, row INTEGER, logsumexp DOUBLE)",
-        "CREATE TABLE weight (name VARCHAR, shape INTEGER[], v FLOAT[])",
-        "CREATE TABLE measure (name VARCHAR, value DOUBLE)",
-    ]
+    tables = run_columns(d_head, token_labels, prompt_labels)
+    return [f"CREATE TABLE {table} ({columns(spec)})" for table, spec in tables.items()]
 
 
 def side_tables(token_labels: list[str], prompt_labels: list[str]) -> list[str]:
@@ -150,11 +166,19 @@ def side_tables(token_labels: list[str], prompt_labels: list[str]) -> list[str]:
     return [_side("q", "query_row", token_labels, prompt_labels), _side("k", "key_row", token_labels, prompt_labels)]
 
 
+def side_columns(token_labels: dict[str, str], prompt_labels: dict[str, str]) -> dict[str, dict[str, str]]:
+    """{table: {column: DuckDB type}} of `q` and `k`; labels are {name: DuckDB type}."""
+    token = {"token" if name == "text" else name: TOKEN[name] for name in OF_TOKEN}
+    own = ROW | token | {name: PROMPT[name] for name in OF_PROMPT} | token_labels | prompt_labels
+    return {"q": {"query_row": "INTEGER"} | own, "k": {"key_row": "INTEGER"} | own}
+
+
 def _side(alias: str, rows: str, token_labels: list[str], prompt_labels: list[str]) -> str:
     """A stored row with its token's and its prompt's columns: a table, for a join of it takes 2 to 3 times as long."""
-    names = [f"r.{rows}", "r.prompt_id", "r.pos", "t.token_id", "t.text AS token", "t.role", "t.span", "t.span_last"]
-    names += ["p.id", "p.split", "p.variant", "p.counterfactual_id", "p.answer"]
-    names += [f't."{name}"' for name in token_labels] + [f'p."{name}"' for name in prompt_labels]
+    names = [f"r.{rows}", "r.prompt_id", "r.pos"]
+    names += [f"t.{name}" + (" AS token" if name == "text" else "") for name in OF_TOKEN]
+    names += [f"p.{name}" for name in OF_PROMPT]
+    names += [f"t.{quoted(name)}" for name in token_labels] + [f"p.{quoted(name)}" for name in prompt_labels]
     return (
         f"CREATE TABLE {alias} AS SELECT {', '.join(names)} FROM {rows} AS r "
         "JOIN token AS t ON t.prompt_id = r.prompt_id AND t.pos = r.pos "

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import tarfile
 import tempfile
+from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO
 
 import duckdb
 
 from qkstore.errors import StoreError
 from qkstore.files import whole
-from qkstore.run import Run
+from qkstore.run import Run, trust
 from qkstore.run.schema import RUN_NAME
 from qkstore.store.catalog import Catalog
+from qkstore.store.migrations import MIGRATION, MIGRATIONS
 from qkstore.store.store import Store
 
 CATALOG = "catalog.duckdb"
+MOST_MEMBERS = 10_000  # of an archive: the catalogue and so many runs
+MOST_READ = 1 << 20
 
 
 def check(store: Store) -> tuple[list[str], list[str]]:
@@ -122,6 +128,7 @@ def backup(store: Store, out: str | Path) -> Path:
         raise StoreError(
             f"backup {out} was not written: {errors[0]}; a backup holds whole runs, move this file away first"
         )
+    _check_names(out, [run.name for run in runs])
     try:
         with whole(out) as part, tempfile.TemporaryDirectory() as folder, tarfile.open(part, "w") as tar:
             if store.catalog.copy(Path(folder) / CATALOG):
@@ -133,11 +140,26 @@ def backup(store: Store, out: str | Path) -> Path:
     return out
 
 
+def _check_names(out: Path, names: list[str]) -> None:
+    """Raise StoreError where `restore` would not take these runs together."""
+    for first, second in pairwise(sorted(names, key=str.lower)):
+        if first.lower() == second.lower():
+            raise StoreError(
+                f"backup {out} was not written: runs {first!r} and {second!r} differ in capitals alone, "
+                "which some disks do not tell apart; rename one of the two files"
+            )
+    if len(names) >= MOST_MEMBERS:
+        raise StoreError(
+            f"backup {out} was not written: {len(names):,} runs; a backup holds fewer than {MOST_MEMBERS:,}"
+        )
+
+
 def restore(where: str | Path, archive: str | Path) -> Path:
     """Unpack a backup into a store directory that does not exist yet or is empty; returns the directory.
 
     All of it appears at once, or nothing. Raises StoreError where the directory holds something, and where the archive
-    is cut short, is of another kind, or holds a run that cannot be opened.
+    is cut short, is of another kind, holds more than MOST_MEMBERS files or more bytes than the disk has free, or holds
+    a run or a catalogue that cannot be opened.
     """
     where, archive = Path(where), Path(archive)
     if where.exists() and (not where.is_dir() or any(where.iterdir())):
@@ -148,17 +170,54 @@ def restore(where: str | Path, archive: str | Path) -> Path:
         where.parent.mkdir(parents=True, exist_ok=True)
         with whole(where) as part:
             (part / "runs").mkdir(parents=True)
-            with tarfile.open(archive, "r:") as tar:
-                for member in tar:
+            with open(archive, "rb") as file, tarfile.open(fileobj=_Guarded(file), mode="r:") as tar:
+                for member in _members(tar, where.parent):
                     _unpack(tar, member, part)
-                _check_end(tar)
             for path in (part / "runs").iterdir():
                 Run(path).close()
-            Catalog(part / CATALOG).version()
+            _check_catalog(part / CATALOG)
             part.chmod(0o755)
-    except (OSError, tarfile.TarError) as error:
+    except (OSError, tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
         raise StoreError(f"backup {archive} cannot be restored: {error}") from None
     return where
+
+
+class _Guarded(io.BufferedReader):
+    """A file of which no more than MOST_READ bytes are read at once.
+
+    A tar says itself how long a name or another header is, and tarfile reads that much into memory.
+    """
+
+    def __init__(self, file: BinaryIO):
+        super().__init__(file)  # type: ignore[arg-type]  # a reader of a reader
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= MOST_READ:
+            raise tarfile.ReadError(f"a header of {size} bytes; possible are {MOST_READ:,}")
+        return super().read(size)
+
+
+def _members(tar: tarfile.TarFile, place: Path) -> list[tarfile.TarInfo]:
+    """The members of a whole tar, looked at before anything is written.
+
+    Raises StoreError for a member that no backup has, for a name that stands twice, and for more than there is room
+    for; tarfile.ReadError where the tar is cut short.
+    """
+    members: list[tarfile.TarInfo] = []
+    names: set[str] = set()
+    for member in tar:
+        _check_member(member)
+        members.append(member)
+        names.add(member.name.lower())  # some disks take A and a for one
+        if len(names) < len(members):
+            raise StoreError(f"{member.name!r} stands twice in the backup; nothing was restored")
+        if len(members) > MOST_MEMBERS:
+            raise StoreError(f"the backup holds more than {MOST_MEMBERS:,} files; nothing was restored")
+    _check_end(tar)
+    needed, free = sum(member.size for member in members), shutil.disk_usage(place).free
+    if needed > free:
+        raise StoreError(f"the backup needs {needed:,} bytes where {free:,} are free; nothing was restored")
+    return members
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
@@ -166,23 +225,42 @@ def _check_end(tar: tarfile.TarFile) -> None:
 
     Cut between two members, it would otherwise read like a whole one.
     """
+    assert tar.fileobj, "it was opened from a file"
     tar.fileobj.seek(tar.offset)
     if tar.fileobj.read(2 * tarfile.BLOCKSIZE) != tarfile.NUL * 2 * tarfile.BLOCKSIZE:
         raise tarfile.ReadError("it is cut short")
 
 
-def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
-    """Write one member, the catalogue or a run, into the folder.
+def _check_member(member: tarfile.TarInfo) -> None:
+    """Raise StoreError unless it is the catalogue or a run, of plain bytes.
 
-    Raises StoreError for any other: its name is matched against those that a backup may hold, never followed.
+    Its name is matched against those that a backup may hold, never followed. A sparse member is larger than what the
+    archive holds of it.
     """
-    name = member.name.removeprefix("runs/")
-    run = (
-        member.name == f"runs/{name}" and name.endswith(".duckdb") and RUN_NAME.fullmatch(name.removesuffix(".duckdb"))
-    )
-    if not member.isreg() or not (member.name == CATALOG or run):
-        raise StoreError(f"{member.name!r} does not belong in a backup; nothing was restored")
-    with tar.extractfile(member) as source, open(folder / ("runs" if run else "") / name, "wb") as target:
+    run = member.name.removeprefix("runs/").removesuffix(".duckdb")
+    named = member.name == CATALOG or (member.name == f"runs/{run}.duckdb" and RUN_NAME.fullmatch(run))
+    if not named or member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse() or member.size < 0:
+        raise StoreError(f"{trust.short(member.name)} does not belong in a backup; nothing was restored")
+
+
+def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """Write one member, the catalogue or a run, into the folder."""
+    source = tar.extractfile(member)
+    assert source, "a plain file has bytes"
+    with source, open(folder / member.name, "xb") as target:
         shutil.copyfileobj(source, target)
-        if run:
+        if member.name != CATALOG:
             os.fchmod(target.fileno(), 0o444)
+
+
+def _check_catalog(path: Path) -> None:
+    """Raise StoreError where an unpacked catalogue is none; without one all is well."""
+    if not path.exists():
+        return
+    try:
+        with trust.attached(path) as connection:
+            trust.check_plain(connection, f"catalogue {path.name}")
+            trust.check_made_by(connection, f"catalogue {path.name}", [MIGRATION, *MIGRATIONS])
+    except duckdb.Error as error:
+        raise StoreError(f"catalogue {path.name} cannot be opened: {str(error).splitlines()[0]}") from None
+    Catalog(path).contrasts()
