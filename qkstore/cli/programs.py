@@ -51,7 +51,7 @@ def serve(add: Add) -> None:
 
 def _serve(options) -> None:
     need(("streamlit",), "pip install qkstore, or in a clone `make demo`")
-    shown = store(options).path.resolve()
+    shown = store(options).where.resolve()
     port.check(options.port, "qkstore serve --port {}")
     print(f"qkstore is at http://{port.HOST}:{options.port}  (Ctrl+C ends it)", flush=True)
     os.chdir(dashboard())  # its address and look stand in .streamlit/config.toml there
