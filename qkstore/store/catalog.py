@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +10,7 @@ from typing import Protocol
 from qkstore.contrast import Contrast
 from qkstore.contrast.name import check
 from qkstore.errors import ContrastError, StoreError, near
-from qkstore.store.embedded import Embedded
+from qkstore.store.embedded import Embedded, Execute
 from qkstore.store.migrations import now
 
 CONTRAST = 'name, version, "where", positive, negative, pairs, weighting, centring, description, author'
@@ -20,22 +19,6 @@ CONTRAST = 'name, version, "where", positive, negative, pairs, weighting, centri
 # that is copied in an instant where another program holds it.
 MOST_RESULTS, MOST_BYTES = 20_000, 64 << 20
 FULL = "SELECT count(*) > ? OR sum(length(payload)) > ? AS yes FROM result"  # JSON is ASCII: its length is its bytes
-# A new table instead of a DELETE, after which DuckDB would not use the place of the rows again: the file would grow.
-EVICT = (
-    """
-    CREATE TABLE newest (
-        key VARCHAR PRIMARY KEY, kind VARCHAR NOT NULL, run VARCHAR NOT NULL, contrast VARCHAR NOT NULL,
-        payload VARCHAR NOT NULL, created TIMESTAMP NOT NULL)
-    """,
-    """
-    INSERT INTO newest SELECT key, kind, run, contrast, payload, created FROM (
-        SELECT *, row_number() OVER younger AS place, sum(length(payload)) OVER younger AS size
-        FROM result WINDOW younger AS (ORDER BY created DESC, key)) AS r
-    WHERE place <= ? AND size <= ?
-    """,
-    "DROP TABLE result",
-    "ALTER TABLE newest RENAME TO result",
-)
 
 
 class Database(Protocol):
@@ -43,16 +26,17 @@ class Database(Protocol):
 
     held: a line that says why it cannot be written now; else None. rows: of a SELECT, whose parameters are ?.
     transaction: statements that happen together or not at all; of one word, one at a time. copy: into a new file that
-    Embedded opens; False where there is nothing yet. evicts: whether whoever may keep a result may also delete one.
+    Embedded opens; False where there is nothing yet. evict: in a transaction, let the oldest results go until `most`
+    are left, of `size` bytes together.
     """
 
     held: str | None
-    evicts: bool
 
     def rows(self, sql: str, parameters: list | None = None) -> list[dict]: ...
-    def transaction(self, word: str = "") -> AbstractContextManager[Callable[..., list[dict]]]: ...
+    def transaction(self, word: str = "") -> AbstractContextManager[Execute]: ...
     def version(self) -> int: ...
     def copy(self, target: Path) -> bool: ...
+    def evict(self, execute: Execute, most: int, size: int) -> None: ...
 
 
 class Catalog:
@@ -151,6 +135,5 @@ class Catalog:
                 "INSERT INTO result VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 [key, kind, run, contrast, json.dumps(payload), now()],
             )
-            if self.database.evicts and execute(FULL, [MOST_RESULTS, MOST_BYTES])[0]["yes"]:
-                for statement in EVICT:
-                    execute(statement, [MOST_RESULTS * 3 // 4, MOST_BYTES * 3 // 4] if "?" in statement else [])
+            if execute(FULL, [MOST_RESULTS, MOST_BYTES])[0]["yes"]:
+                self.database.evict(execute, MOST_RESULTS * 3 // 4, MOST_BYTES * 3 // 4)

@@ -26,6 +26,23 @@ _turns: dict[str, threading.RLock] = {}  # one turn a file: a process may not op
 _turns_guard = threading.Lock()
 
 
+# A new table instead of a DELETE, after which DuckDB would not use the place of the rows again: the file would grow.
+EVICT = (
+    """
+    CREATE TABLE newest (
+        key VARCHAR PRIMARY KEY, kind VARCHAR NOT NULL, run VARCHAR NOT NULL, contrast VARCHAR NOT NULL,
+        payload VARCHAR NOT NULL, created TIMESTAMP NOT NULL)
+    """,
+    """
+    INSERT INTO newest SELECT key, kind, run, contrast, payload, created FROM (
+        SELECT *, row_number() OVER younger AS place, sum(length(payload)) OVER younger AS size
+        FROM result WINDOW younger AS (ORDER BY created DESC, key)) AS r
+    WHERE place <= ? AND size <= ?
+    """,
+    "DROP TABLE result",
+    "ALTER TABLE newest RENAME TO result",
+)
+
 Execute = Callable[..., list[dict]]  # a statement with ? for its parameters → rows
 
 
@@ -34,8 +51,6 @@ class Embedded:
 
     held: a line that names the program which holds the file, where the last reading was of a copy; else None.
     """
-
-    evicts = True
 
     def __init__(self, path: str | Path):
         self.path, self.held = Path(path), None
@@ -56,6 +71,11 @@ class Embedded:
             con.execute("BEGIN")
             yield lambda sql, parameters=None: _rows(con, sql, parameters)
             con.execute("COMMIT")
+
+    def evict(self, execute: Execute, most: int, size: int) -> None:
+        """Let the oldest results go until `most` are left, of `size` bytes together; within a transaction."""
+        for statement in EVICT:
+            execute(statement, [most, size] if "?" in statement else [])
 
     def version(self) -> int:
         """How many migrations the file has had; 0 where there is no file yet."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qkstore.errors import StoreError
-from qkstore.store.embedded import Embedded
+from qkstore.store.embedded import Embedded, Execute
 from qkstore.store.migrations import MIGRATION, MIGRATIONS, now
 
 if TYPE_CHECKING:
@@ -26,8 +26,13 @@ RIGHTS = {
     "admin": "UPDATE, DELETE",
 }
 APPENDED = ("contrast", "note", "result")  # what editors add to; migrations are admins' alone
-
-Execute = Callable[..., list[dict]]  # a statement with ? for its parameters → rows
+EVICT = """
+    DELETE FROM result WHERE key IN (
+        SELECT key FROM (
+            SELECT key, row_number() OVER younger AS place, sum(length(payload)) OVER younger AS size
+            FROM result WINDOW younger AS (ORDER BY created DESC, key)) AS r
+        WHERE place > ? OR size > ?)
+"""
 
 
 class Postgres:
@@ -37,7 +42,6 @@ class Postgres:
     StoreError, in one line, where the server is away, refuses the user, or holds a newer catalogue or none.
     """
 
-    evicts = False  # its editors add and never delete
 
     def __init__(self, url: str):
         self.url, self.told = url, _told(url)
@@ -104,6 +108,10 @@ class Postgres:
                     return self._done(cursor)
             except psycopg.Error as error:
                 raise StoreError(f"catalogue {self.told} was not set up: {_first(error)}") from None
+
+    def evict(self, execute: Execute, most: int, size: int) -> None:
+        """Let the oldest results go until `most` are left, of `size` bytes together; within a transaction."""
+        execute(EVICT, [most, size])
 
     def copy(self, target: Path) -> bool:
         """Copy what is in it, as of one moment, into a new file that Embedded opens."""

@@ -17,6 +17,7 @@ import qkstore
 from qkstore.__main__ import main
 from qkstore.contrast import Contrast
 from qkstore.errors import StoreError
+from qkstore.store import catalog as catalog_module
 from qkstore.store import postgres as module
 from qkstore.store.catalog import Catalog
 from qkstore.store.embedded import Embedded
@@ -84,6 +85,17 @@ def test_contrasts_and_results_are_kept_alike(catalog):
     assert [row["payload"] for row in catalog.results("heads", "run")] == [{"a": [1.5, None, "ü"]}]
     assert catalog.version() == len(MIGRATIONS)
     assert catalog.held is None
+
+
+def test_the_oldest_results_go_where_there_are_too_many(catalog, monkeypatch):
+    monkeypatch.setattr(catalog_module, "MOST_RESULTS", 4)
+    for key in "abcde":
+        catalog.keep_result(key, "heads", "run", "mine", key)
+    assert [catalog.result(key) for key in "abcde"] == [None, None, "c", "d", "e"]
+    monkeypatch.setattr(catalog_module, "MOST_BYTES", 200)
+    catalog.keep_result("f", "heads", "run", "mine", "x" * 140)
+    catalog.keep_result("g", "heads", "run", "mine", "x" * 100)
+    assert [row["key"] for row in catalog.results("heads", "run")] == ["g"]
 
 
 def test_a_copy_holds_everything(catalog, tmp_path):
