@@ -9,13 +9,13 @@ from synthetic import synthetic, write
 import qkstore
 from qkstore.__main__ import main
 from qkstore.contrast import Contrast
-from qkstore.store import catalog
+from qkstore.store import embedded
 
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
-    monkeypatch.setattr(catalog, "READ_S", 0.2)
-    monkeypatch.setattr(catalog, "WRITE_S", 0.4)
+    monkeypatch.setattr(embedded, "READ_S", 0.2)
+    monkeypatch.setattr(embedded, "WRITE_S", 0.4)
     write(tmp_path, "a", data=synthetic(64))
     mine = Contrast(
         "mine", "k.prompt_id = q.prompt_id", "k.order_id = q.queried_order", "k.order_id <> q.queried_order"

@@ -8,14 +8,14 @@ from test_pages import PAGES, edit, own  # noqa: F401 -- fixtures
 
 import qkstore
 from qkstore.contrast import Contrast
-from qkstore.store import catalog
+from qkstore.store import embedded
 
 
 @pytest.fixture
 def saved(own, monkeypatch):
     """A store with a contrast of its own, and little patience."""
-    monkeypatch.setattr(catalog, "READ_S", 0.2)
-    monkeypatch.setattr(catalog, "WRITE_S", 0.4)
+    monkeypatch.setattr(embedded, "READ_S", 0.2)
+    monkeypatch.setattr(embedded, "WRITE_S", 0.4)
     qkstore.open(own).catalog.save(
         Contrast("mine", "k.prompt_id = q.prompt_id", "k.order_id = q.queried_order", "k.order_id <> q.queried_order")
     )
