@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+pytest_plugins = ["catalogued"]
 
 
 def pytest_configure(config):

@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 BIN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+needs_postgres = pytest.mark.skipif(not BIN, reason="PostgreSQL is not installed (apt-get install postgresql)")
 ADMIN, PASSWORD = "lab", "of-the-tests-alone"
-
-
-def has_postgres() -> bool:
-    return bool(BIN)
 
 
 class PostgresServer:

@@ -76,7 +76,8 @@ def _unreadable(name: str) -> str | None:
     if " ".join(name.split()) != name:
         return "has blanks at an end, or two in a row"
     for word in re.findall(r"[^\W\d_]+", name):
-        if len(scripts := sorted(_scripts(word))) > 1:
+        scripts = sorted(_scripts(word))
+        if len(scripts) > 1 and word.casefold().translate(ALIKE) != word.casefold():  # ΔC has no other reading
             return f"mixes letters of {' and '.join(s.capitalize() for s in scripts)} in the word {word!r}"
     return None
 

@@ -20,6 +20,7 @@ from qkstore.run.layer import Layer
 from qkstore.run.schema import quoted
 
 Side = Literal["q", "k"]
+LONGEST_ID = 18  # digits of a number of 64 bits
 READ_ROWS = 8192  # rows an Arrow batch; a large batch reserves its memory at once
 DAMAGED = (
     *(duckdb.IOException, duckdb.DataError, duckdb.InternalException, duckdb.SerializationException),
@@ -276,12 +277,14 @@ class Run:
 
     def prompt_id(self, name: str | int) -> int:
         """The prompt_id of a prompt's own id, or of a prompt_id given as text; raises RunError."""
-        rows = self._rows("SELECT prompt_id FROM prompt WHERE id = ?", [str(name)])
+        text = str(name)
+        readable = text.encode(errors="replace").decode() == text  # no half of a character, which no prompt has
+        rows = self._rows("SELECT prompt_id FROM prompt WHERE id = ?", [text]) if readable else []
         if rows:
             return rows[0][0]
-        if not str(name).isdecimal():
+        if not text.isdecimal() or len(text) > LONGEST_ID:
             raise RunError(
-                f"run {self.name!r} has no prompt {str(name)!r}; "
+                f"run {self.name!r} has no prompt {text[:60]!r}; "
                 f"give its id, or a prompt_id from 0 to {self.n_prompts - 1}"
             )
         return self.prompt(int(name))["prompt_id"]

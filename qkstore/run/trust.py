@@ -45,7 +45,7 @@ def attached(path: Path) -> duckdb.DuckDBPyConnection:
     It is attached to a database of its own. To open it directly would be to share a database, and its settings, with
     any other connection of this process to the same file: a notebook's would be locked with ours. Raises duckdb.Error.
     """
-    place = str(path.absolute())
+    place = str(path.resolve())  # a link is followed first: DuckDB allows the file by the path it really has
     own = ", ".join(text(name) for name in (place, f"{place}.wal"))  # DuckDB looks whether there is a log of changes
     connection = duckdb.connect(config=dict(SETTINGS))
     try:

@@ -42,7 +42,6 @@ class Postgres:
     StoreError, in one line, where the server is away, refuses the user, or holds a newer catalogue or none.
     """
 
-
     def __init__(self, url: str):
         self.url, self.told = url, _told(url)
         self.held: str | None = None  # why the server could not be reached when it was last asked

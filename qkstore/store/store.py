@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from qkstore.contrast import Contrast
-from qkstore.contrast.builtin import feature, features
+from qkstore.contrast.builtin import feature, features, taken
 from qkstore.errors import RunError, StoreError, near
 from qkstore.run import Run
 from qkstore.run.schema import RUN_NAME, check_run_name
@@ -154,7 +154,7 @@ class Store:
 
     def feature(self, run: Run, name: str) -> tuple[Contrast, ...]:
         """The contrasts that a name stands for on a run; raises ContrastError with near names."""
-        return feature(run, name, self._saved())
+        return feature(run, name, () if taken(name) else self._saved())  # what is built in needs no catalogue
 
     def _saved(self) -> list[Contrast]:
         """Saved contrasts; none while the catalogue's server is away, which `catalog.held` then tells."""

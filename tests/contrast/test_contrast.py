@@ -206,7 +206,7 @@ def test_a_typo_names_the_column_and_near_ones(run, predicate, says):
         ),
         ("select q.query_row, null as key_row, 1 as sign from q", "NULL key_row|key_row of type"),
         (
-            "select q.query_row, k.token as key_row, 1 as sign from q, k limit 9",
+            "select q.query_row, k.token as key_row, 1 as sign from q, k order by q.query_row, k.key_row limit 9",
             "key_row of type string; whole numbers",
         ),
     ],

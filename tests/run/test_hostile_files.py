@@ -170,6 +170,24 @@ def test_control_a_run_may_be_called_as_databases_are(tmp_path, name):
     assert run.queries(1, 2).shape == (8, 8)
 
 
+def test_control_a_run_is_read_wherever_it_lies(place, tmp_path):
+    """By a link, below a link, and below a name that is hard to quote."""
+    folder = tmp_path / "it's [a] 'folder'*? \" ; -- é%20"
+    folder.mkdir()
+    place.put(folder / "run.duckdb")
+    (tmp_path / "below").symlink_to(folder)
+    (tmp_path / "link.duckdb").symlink_to(folder / "run.duckdb")
+    for path in (
+        folder / "run.duckdb",
+        tmp_path / "below" / "run.duckdb",
+        tmp_path / "link.duckdb",
+        tmp_path / "below" / ".." / "link.duckdb",
+    ):
+        run = qkstore.Run(path)
+        assert run.queries(1, 2).shape == (8, 8)
+        run.close()
+
+
 def test_a_run_reaches_no_other_file_and_no_setting(place):
     run = place.store.run("good")
     for sql in (

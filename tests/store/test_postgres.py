@@ -1,4 +1,4 @@
-"""A catalogue on PostgreSQL: the same operations, the server's own roles, one line for whatever is wrong with it."""
+"""A catalogue on PostgreSQL: the same operations, the pg's own roles, one line for whatever is wrong with it."""
 
 from __future__ import annotations
 
@@ -25,40 +25,8 @@ from qkstore.store.migrations import MIGRATIONS
 from qkstore.store.postgres import Postgres
 from qkstore.store.store import Store
 
-pytestmark = pytest.mark.skipif(
-    not servers.has_postgres(), reason="PostgreSQL is not installed (apt-get install postgresql)"
-)
+pytestmark = servers.needs_postgres
 MINE = Contrast(name="mine", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
-PEOPLE = {"vera": "viewer", "ed": "editor", "ada": "admin"}
-
-
-@pytest.fixture(scope="module")
-def server():
-    with pytest.MonkeyPatch.context() as patch, servers.postgres() as made:
-        for name, value in made.environment.items():
-            patch.setenv(name, value)
-        yield made
-
-
-@pytest.fixture
-def database(server):
-    """A catalogue that is set up, in a database of its own, with a person of each role and one of none."""
-    name = f"d{time.monotonic_ns()}"
-    server.sql(f"CREATE DATABASE {name}")
-    made = Postgres(server.url(database=name))
-    assert made.migrate() == len(MIGRATIONS)
-    for person, role in (PEOPLE | {"noah": ""}).items():
-        if not server.sql(f"SELECT 1 FROM pg_roles WHERE rolname = '{person}'"):
-            server.sql(f"CREATE ROLE {person} LOGIN PASSWORD '{servers.PASSWORD}'")
-        if role:
-            server.sql(f"GRANT qkstore_{role} TO {person}")
-    made.name = name
-    yield made
-    made.close()
-
-
-def of(server, database, person: str) -> Catalog:
-    return Catalog(Postgres(server.url(person, database.name)))
 
 
 # -- the same operations -------------------------------------------------------------------------------------------
@@ -107,79 +75,30 @@ def test_a_copy_holds_everything(catalog, tmp_path):
     assert copy.results("heads", "run") == catalog.results("heads", "run"), "with its time"
 
 
-def test_racing_savers_each_get_a_version(server, database):
+def test_racing_savers_each_get_a_version(database, of):
     def save(i: int) -> int:
-        return of(server, database, "ed").save(MINE.replace(description=str(i))).version
+        return of("ed").save(MINE.replace(description=str(i))).version
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         assert sorted(pool.map(save, range(40))) == list(range(1, 41))
     assert [c.version for c in Catalog(database).versions("mine")] == list(range(1, 41))
 
 
-def test_what_one_saves_another_process_sees_at_once(server, database):
-    ours = of(server, database, "vera")
+def test_what_one_saves_another_process_sees_at_once(pg, database, of):
+    ours = of("vera")
     assert ours.contrasts() == []
     code = (
         "import sys; from qkstore.store.catalog import Catalog; from qkstore.store.postgres import Postgres\n"
         "from qkstore.contrast import Contrast\n"
         "Catalog(Postgres(sys.argv[1])).save(Contrast(name='mine', positive='k.pos = 1', negative='k.pos = 2'))"
     )
-    subprocess.run([sys.executable, "-c", code, server.url("ed", database.name)], check=True)
+    subprocess.run([sys.executable, "-c", code, pg.url("ed", database.name)], check=True)
     start = time.monotonic()
     assert [c.name for c in ours.contrasts()] == ["mine"]
     assert time.monotonic() - start < 1
 
 
-# -- roles ---------------------------------------------------------------------------------------------------------
-
-WRITES = {
-    "save": lambda catalog: catalog.save(MINE),
-    "keep_result": lambda catalog: catalog.keep_result("new", "heads", "run", "mine", [1]),
-}
-PAST_US = {  # statements that no call makes, sent to the server by the person
-    "viewer": ["INSERT INTO contrast SELECT * FROM contrast", "DELETE FROM contrast", "DROP TABLE contrast",
-               "UPDATE result SET payload = ''", "CREATE TABLE qkstore.mine (i int)", "TRUNCATE result"],
-    "editor": ["UPDATE contrast SET positive = 'true'", "DELETE FROM contrast", "DROP TABLE note",
-               "INSERT INTO migration VALUES (99, now())", "ALTER TABLE contrast ADD COLUMN x int"],
-    "admin": ["DROP TABLE contrast", "INSERT INTO migration VALUES (99, now())", "TRUNCATE contrast"],
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("write", WRITES)
-@pytest.mark.parametrize(("person", "may"), [("vera", False), ("ed", True), ("ada", True)])
-def test_who_may_write(server, database, person, may, write):
-    Catalog(database).save(MINE.replace(name="there"))
-    catalog = of(server, database, person)
-    if may:
-        WRITES[write](catalog)
-    else:
-        with pytest.raises(StoreError, match="may read it and not do this; ask for the role qkstore_editor") as error:
-            WRITES[write](catalog)
-        assert "\n" not in str(error.value)
-    assert [c.name for c in catalog.contrasts()] == (["mine", "there"] if may and write == "save" else ["there"])
-
-
-@pytest.mark.parametrize(("role", "statement"), [(role, s) for role, some in PAST_US.items() for s in some])
-def test_the_server_itself_refuses_what_goes_past_the_library(server, database, role, statement):
-    import psycopg
-
-    person = next(name for name, its in PEOPLE.items() if its == role)
-    Catalog(database).save(MINE)
-    options = "-c search_path=qkstore"
-    with (
-        psycopg.connect(server.url(person, database.name), options=options) as connection,
-        pytest.raises(psycopg.errors.InsufficientPrivilege),
-    ):
-        connection.execute(statement)
-    assert [c.name for c in Catalog(database).contrasts()] == ["mine"]
-
-
-def test_who_has_no_role_reads_nothing(server, database):
-    with pytest.raises(StoreError, match="catalogue .* is not set up yet|may read it and not"):
-        of(server, database, "noah").contrasts()
-
-
-# -- what can be wrong with a server -------------------------------------------------------------------------------
+# -- what can be wrong with a pg -------------------------------------------------------------------------------
 
 
 def one_line(act) -> str:
@@ -190,22 +109,22 @@ def one_line(act) -> str:
     return str(error.value)
 
 
-def test_a_wrong_password_an_unknown_database_and_a_server_that_is_not_there(server, database, monkeypatch):
-    assert 'database "nowhere" does not exist' in one_line(Catalog(Postgres(server.url(database="nowhere"))).contrasts)
+def test_a_wrong_password_an_unknown_database_and_a_server_that_is_not_there(pg, database, monkeypatch):
+    assert 'database "nowhere" does not exist' in one_line(Catalog(Postgres(pg.url(database="nowhere"))).contrasts)
     closed = Catalog(Postgres("postgresql://lab@127.0.0.1:1/postgres"))
     assert "postgres on 127.0.0.1 cannot be reached: " in one_line(closed.contrasts)
     monkeypatch.setenv("PGPASSWORD", "wrong")
-    assert 'password authentication failed for user "lab"' in one_line(Catalog(Postgres(server.url())).contrasts)
+    assert 'password authentication failed for user "lab"' in one_line(Catalog(Postgres(pg.url())).contrasts)
 
 
-def test_a_catalogue_that_was_not_set_up_an_older_and_a_newer_one(server, database, monkeypatch):
-    server.sql("CREATE DATABASE bare")
+def test_a_catalogue_that_was_not_set_up_an_older_and_a_newer_one(pg, database, monkeypatch):
+    pg.sql("CREATE DATABASE bare")
     assert "is not set up yet: its owner runs `qkstore init`" in one_line(
-        Catalog(Postgres(server.url(database="bare"))).contrasts
+        Catalog(Postgres(pg.url(database="bare"))).contrasts
     )
     more = [*MIGRATIONS, "ALTER TABLE note ADD COLUMN mood VARCHAR"]
     monkeypatch.setattr(module, "MIGRATIONS", more)
-    fresh = Postgres(server.url(database=database.name))
+    fresh = Postgres(pg.url(database=database.name))
     assert (
         f"is of version {len(MIGRATIONS)}, this qkstore needs {len(more)}: its owner runs `qkstore init`"
         in one_line(Catalog(fresh).contrasts)
@@ -213,27 +132,27 @@ def test_a_catalogue_that_was_not_set_up_an_older_and_a_newer_one(server, databa
     assert fresh.migrate() == len(more)
     monkeypatch.undo()
     os.environ["PGPASSWORD"] = servers.PASSWORD
-    newer = Postgres(server.url(database=database.name))
+    newer = Postgres(pg.url(database=database.name))
     assert f"is of version {len(more)}, this qkstore reads up to {len(MIGRATIONS)}: upgrade" in one_line(newer.version)
     assert "reads up to" in one_line(newer.migrate)
 
 
-def test_a_server_that_was_started_anew_is_found_again(server, database):
+def test_a_server_that_was_started_anew_is_found_again(pg, database):
     catalog = Catalog(database)
     catalog.save(MINE)
-    server.stop()
+    pg.stop()
     assert "cannot be reached" in one_line(catalog.contrasts)
     assert "cannot be reached" in one_line(lambda: catalog.save(MINE))
-    server.start()
+    pg.start()
     assert [c.version for c in catalog.versions("mine")] == [1], "what was not acknowledged is not there"
     assert catalog.save(MINE).version == 2
 
 
-def test_killed_under_savers_every_acknowledged_save_is_there_once(server, database):
+def test_killed_under_savers_every_acknowledged_save_is_there_once(pg, database, of):
     saved: list[int] = []
 
     def work(i: int) -> None:
-        catalog = of(server, database, "ed")
+        catalog = of("ed")
         for n in range(30):
             try:
                 saved.append(catalog.save(MINE.replace(name=f"c{i}", description=str(n))).version and i * 1000 + n)
@@ -245,8 +164,8 @@ def test_killed_under_savers_every_acknowledged_save_is_there_once(server, datab
         asked = [pool.submit(work, i) for i in range(4)]
         for _ in range(3):
             time.sleep(0.3)
-            server.stop("immediate")
-            server.start()
+            pg.stop("immediate")
+            pg.start()
         for one in asked:
             one.result()
     there = {int(c.name[1:]) * 1000 + int(c.description) for i in range(4) for c in Catalog(database).versions(f"c{i}")}
@@ -261,9 +180,9 @@ def test_killed_under_savers_every_acknowledged_save_is_there_once(server, datab
 
 
 @pytest.fixture
-def team(server, database, tmp_path) -> Path:
+def team(pg, database, tmp_path) -> Path:
     file = tmp_path / "team.toml"
-    file.write_text(f'catalogue = "{server.url("ed", database.name)}"\nruns = "shared"\n')
+    file.write_text(f'catalogue = "{pg.url("ed", database.name)}"\nruns = "shared"\n')
     (tmp_path / "shared" / "runs").mkdir(parents=True)
     stores.write(tmp_path / "shared", "a", stores.boxes(n=16))
     return file
@@ -298,10 +217,10 @@ def test_a_file_names_the_store_for_the_library_and_for_every_command(team, caps
     capsys.readouterr()
 
 
-def test_init_sets_it_up_and_says_so(server, tmp_path, capsys):
-    server.sql("CREATE DATABASE fresh")
+def test_init_sets_it_up_and_says_so(pg, tmp_path, capsys):
+    pg.sql("CREATE DATABASE fresh")
     file = tmp_path / "team.toml"
-    file.write_text(f'catalogue = "{server.url(database="fresh")}"\nruns = "."\n')
+    file.write_text(f'catalogue = "{pg.url(database="fresh")}"\nruns = "."\n')
     assert main(["init", "--store", str(file)]) == 0
     said = capsys.readouterr().out
     assert "catalogue fresh on 127.0.0.1: version" in said

@@ -21,7 +21,7 @@ from qkstore.store.postgres import Postgres
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not servers.has_postgres(), reason="PostgreSQL is not installed (apt-get install postgresql)"),
+    servers.needs_postgres,
 ]
 MINE = Contrast(name="mine", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
 INGEST = [

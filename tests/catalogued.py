@@ -1,0 +1,45 @@
+"""A PostgreSQL server for the tests of a shared catalogue, and a catalogue on it with a person of each role."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import servers
+
+from qkstore.store.catalog import Catalog
+from qkstore.store.migrations import MIGRATIONS
+from qkstore.store.postgres import Postgres
+
+PEOPLE = {"vera": "viewer", "ed": "editor", "ada": "admin"}
+
+
+@pytest.fixture(scope="module")
+def pg():
+    with pytest.MonkeyPatch.context() as patch, servers.postgres() as made:
+        for name, value in made.environment.items():
+            patch.setenv(name, value)
+        yield made
+
+
+@pytest.fixture
+def database(pg):
+    """A catalogue that is set up, in a database of its own, with a person of each role and one of none."""
+    name = f"d{time.monotonic_ns()}"
+    pg.sql(f"CREATE DATABASE {name}")
+    made = Postgres(pg.url(database=name))
+    assert made.migrate() == len(MIGRATIONS)
+    for person, role in (PEOPLE | {"noah": ""}).items():
+        if not pg.sql(f"SELECT 1 FROM pg_roles WHERE rolname = '{person}'"):
+            pg.sql(f"CREATE ROLE {person} LOGIN PASSWORD '{servers.PASSWORD}'")
+        if role:
+            pg.sql(f"GRANT qkstore_{role} TO {person}")
+    made.name = name
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def of(pg, database):
+    """person -> the catalogue, as that person reaches it."""
+    return lambda person: Catalog(Postgres(pg.url(person, database.name)))
