@@ -10,9 +10,7 @@ from qkstore.contrast import Contrast
 from qkstore.errors import StoreError
 from qkstore.store.catalog import Catalog
 
-pytestmark = pytest.mark.skipif(
-    not servers.has_postgres(), reason="PostgreSQL is not installed (apt-get install postgresql)"
-)
+pytestmark = servers.needs_postgres
 MINE = Contrast(name="mine", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
 WRITES = {
     "save": lambda catalog: catalog.save(MINE),
