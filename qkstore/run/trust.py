@@ -46,7 +46,8 @@ def attached(path: Path) -> duckdb.DuckDBPyConnection:
     any other connection of this process to the same file: a notebook's would be locked with ours. Raises duckdb.Error.
     """
     place = str(path.resolve())  # a link is followed first: DuckDB allows the file by the path it really has
-    own = ", ".join(text(name) for name in (place, f"{place}.wal"))  # DuckDB looks whether there is a log of changes
+    before, mark, after = place.partition("?")  # DuckDB looks whether there is a log of changes, before a question mark
+    own = ", ".join(map(text, (place, f"{before}.wal{mark}{after}")))
     connection = duckdb.connect(config=dict(SETTINGS))
     try:
         connection.execute(f"SET allowed_paths = [{own}]")
