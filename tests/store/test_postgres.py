@@ -1,4 +1,4 @@
-"""A catalogue on PostgreSQL: the same operations, the pg's own roles, one line for whatever is wrong with it."""
+"""A catalogue on PostgreSQL: the same operations, the server's own roles, one line for whatever is wrong with it."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_what_one_saves_another_process_sees_at_once(pg, database, of):
     assert time.monotonic() - start < 1
 
 
-# -- what can be wrong with a pg -------------------------------------------------------------------------------
+# -- what can be wrong with a server -------------------------------------------------------------------------------
 
 
 def one_line(act) -> str:

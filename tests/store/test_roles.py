@@ -1,4 +1,4 @@
-"""Who may do what with a catalogue on PostgreSQL: said by the library, and enforced by the pg past it."""
+"""Who may do what with a catalogue on PostgreSQL: said by the library, and enforced by the server past it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WRITES = {
     "save": lambda catalog: catalog.save(MINE),
     "keep_result": lambda catalog: catalog.keep_result("new", "heads", "run", "mine", [1]),
 }
-PAST_US = {  # statements that no call makes, sent to the pg by the person
+PAST_US = {  # statements that no call makes, sent to the server by the person
     "viewer": ["INSERT INTO contrast SELECT * FROM contrast", "DELETE FROM contrast", "DROP TABLE contrast",
                "UPDATE result SET payload = ''", "CREATE TABLE qkstore.mine (i int)", "TRUNCATE result"],
     "editor": ["UPDATE contrast SET positive = 'true'", "DELETE FROM contrast", "DROP TABLE note",
