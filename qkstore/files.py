@@ -50,6 +50,11 @@ def write(out: str, ending: str, make: Callable[[Path], object]) -> None:
         raise StoreError(f"{out} was not written: {error.strerror or error}") from None
 
 
+def rename(part: Path, target: Path) -> None:
+    """Give a file that is whole the name `target`, in place of what has it, in one step."""
+    os.replace(part, target)
+
+
 def sync(path: Path) -> None:
     """Have the disk hold what was written to a file, or a folder's list of names, before going on."""
     handle = os.open(path, os.O_RDONLY)

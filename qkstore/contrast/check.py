@@ -53,11 +53,7 @@ class _Sides:
         labels = set(run.token_labels) | set(run.prompt_labels)
         named = _named(contrast)
         self.labels = [c for c in run.columns["k"] if c in labels and ("k", c) not in named]
-        kinds = dict(
-            run.cursor()
-            .execute("SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = 'k'")
-            .fetchall()
-        )
+        kinds = run.types["k"]
         own = [c for c in run.token_labels if ("k", c) not in named]
         self.relations = [(a, b) for a in own for b in run.prompt_labels if kinds[a] == kinds[b] != "BOOLEAN"]
         measures = ["pair.sign", "count(*)", "count(DISTINCT pair.query_row)"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import duckdb
@@ -121,7 +121,7 @@ def check_made_by(connection: duckdb.DuckDBPyConnection, what: str, statements: 
         )
 
 
-@cache
+@lru_cache(16)  # migrations, a stage each
 def _made(statements: tuple[str, ...]) -> dict[str, str]:
     """{table: the statement that DuckDB gives of it} after these statements."""
     with duckdb.connect(config=dict(LOCKED)) as connection:

@@ -37,6 +37,9 @@ LARGEST = 4_000_000  # characters of what is read from a text
 SLACK_BYTES = 512 << 20  # for an answer's parts and the threads' stacks
 FRAME = struct.Struct("<cQ")  # kind, length: (p)art of the answer, (d)one, (e)rror, (f)atal: the process must go
 
+# Errors of a value, of Arrow and of the system, which are met while rows come, are the query's as much as DuckDB's.
+QUERYS_OWN = (duckdb.Error, pa.ArrowException, GuardError, OSError, ValueError, ArithmeticError, RuntimeError)
+
 Config = dict[str, str | bool | int | float | list[str]]  # as DuckDB declares it
 SETTINGS: Config = {
     "enable_external_access": "false",
@@ -72,7 +75,7 @@ def serve() -> None:
             kind, text = b"d", json.dumps(answer)
         except (duckdb.OutOfMemoryException, MemoryError) as error:
             kind, text = b"f", f"the query needs more than {request['memory']}: {_first(error)}"
-        except Exception as error:  # of a value, of Arrow, of the system: the query's own, whatever its class
+        except QUERYS_OWN as error:
             broken = isinstance(error, (duckdb.FatalException, duckdb.InternalException))
             kind, text = b"f" if broken else b"e", _first(error)
         faulthandler.cancel_dump_traceback_later()  # first, or it could end a worker that has answered

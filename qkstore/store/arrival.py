@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from qkstore.errors import RunError, StoreError
-from qkstore.files import sync
+from qkstore.files import rename, sync
 from qkstore.run import Run
 from qkstore.run.space import told
 
@@ -108,7 +108,7 @@ def _fill(part: Path, read: Read, total: int, progress: Progress) -> None:
 def _publish(part: Path, final: Path, replace: bool) -> None:
     """Show a file that is whole, under its name."""
     if replace:
-        os.replace(part, final)
+        rename(part, final)
     else:
         try:
             os.link(part, final)

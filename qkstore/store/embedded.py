@@ -16,6 +16,7 @@ from pathlib import Path
 import duckdb
 
 from qkstore.errors import StoreError
+from qkstore.run import trust
 from qkstore.run.schema import NOT_WRITTEN
 from qkstore.store.held import busy, copied, elsewhere, holder
 from qkstore.store.migrations import MIGRATION, MIGRATIONS, now
@@ -54,6 +55,7 @@ class Embedded:
 
     def __init__(self, path: str | Path):
         self.path, self.held = Path(path), None
+        self._known: tuple | None = None  # the state of the file in which it was found to be a catalogue
         with _turns_guard:
             self._turn = _turns.setdefault(str(self.path.resolve()), threading.RLock())
 
@@ -139,11 +141,28 @@ class Embedded:
         try:
             if write:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-            return duckdb.connect(str(self.path), read_only=not write, config={"threads": "1"}), None
+            con = duckdb.connect(str(self.path), read_only=not write, config=dict(trust.LOCKED))
         except (duckdb.IOException, duckdb.ConnectionException, OSError) as error:
             if busy(error) or self._being_made(error):
                 return None, error
             raise StoreError(f"catalogue {self.path.name} cannot be opened: {str(error).splitlines()[0]}") from None
+        self._check(con)
+        return con, None
+
+    def _check(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Close the connection and raise StoreError where the file holds what no catalogue of ours does."""
+        stat, what = self.path.stat(), f"catalogue {self.path.name}"
+        state = stat.st_ino, stat.st_mtime_ns, stat.st_size
+        if state == self._known:
+            return
+        try:
+            trust.check_plain(con, what)  # first: no macro can then pose as a function
+            _version(con, self.path)  # a newer one is told as such
+            trust.check_made_by(con, what, [MIGRATION, *MIGRATIONS])
+        except BaseException:
+            con.close()
+            raise
+        self._known = state
 
     @contextmanager
     def _copied(self, error: Exception, write: bool) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -152,6 +171,7 @@ class Embedded:
         if write or not elsewhere(error):
             raise StoreError(f"catalogue {self.path.name} is held open by {who}; close it there, then try again")
         with copied(self.path) as con:
+            self._check(con)
             _migrate(con, self.path)
             self.held = (
                 f"catalogue {self.path.name} is held open by {who}: "
@@ -171,7 +191,7 @@ class Embedded:
 
 def _version(con, path: Path) -> int:
     """How many migrations the file has had; raises StoreError where a newer qkstore wrote it."""
-    exists = con.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'migration'").fetchone()[0]
+    exists = ("migration",) in con.execute("SELECT table_name FROM system.main.duckdb_tables()").fetchall()
     version = con.execute("SELECT coalesce(max(version), 0) FROM migration").fetchone()[0] if exists else 0
     if version > len(MIGRATIONS):
         raise StoreError(

@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 
 from qkstore.errors import StoreError
+from qkstore.run import trust
 
 LOCKED = "Could not set lock"  # DuckDB's words where another process has the file open
 SHARED = "different configuration"  # and where this one has, by another connection
@@ -60,7 +61,7 @@ def _opened(path: Path, folder: Path) -> duckdb.DuckDBPyConnection:
             if log.exists():
                 shutil.copyfile(log, copy.with_name(copy.name + ".wal"))
             if _stamp(path) == before:
-                return duckdb.connect(str(copy), config={"threads": "1"})
+                return duckdb.connect(str(copy), config=dict(trust.LOCKED))
         except (FileNotFoundError, duckdb.Error):  # a checkpoint came in between
             pass
         except OSError as error:

@@ -82,15 +82,15 @@ class Store:
 
         Files whose name does not end in .duckdb and hidden files are skipped.
         """
-        runs, errors = [], []
+        runs, errors, away = [], [], False
         try:
             names = self.names()
-        except StoreError as error:  # the bucket's server is away; the copies are there
-            names, errors = self._copies(), [error]
+        except StoreError as error:  # the bucket's server; the copies are there
+            names, errors, away = self._copies(), [error], True
         for name in names:
             try:
                 check_run_name(name)
-                runs.append(self._run(self._file(name) if not errors else self._copy(name)))
+                runs.append(self._run(self._file(name) if self.bucket and not away else self._copy(name)))
             except (StoreError, RunError) as error:
                 errors.append(error)
         return runs, errors

@@ -191,3 +191,25 @@ def test_a_file_that_goes_away_while_it_is_looked_at_is_made_anew(tmp_path):
     catalog = Catalog(tmp_path / "catalog.duckdb")
     assert catalog.database._being_made(OSError("it exists, but it is not a valid DuckDB database file"))
     assert not catalog.database._being_made(OSError("Permission denied"))
+
+
+HOSTILE = {  # what somebody put into the file: what the line says of it
+    "a view": ("DROP TABLE note; CREATE VIEW note AS SELECT * FROM read_text('/etc/hostname')", "holds a view, 'note'"),
+    "a macro": ("CREATE MACRO max(x) AS 99", "holds a macro, 'max'"),
+    "a table": ("CREATE TABLE more (i INTEGER)", "this one makes no table 'more'"),
+    "a default": ("ALTER TABLE contrast ALTER author SET DEFAULT upper('x')", "makes no table 'contrast'"),
+    "a column": ("ALTER TABLE result ADD COLUMN more VARCHAR", "this one makes no table 'result'"),
+    "a table less": ("DROP TABLE note", "this one makes no table 'note'"),
+}
+
+
+@pytest.mark.parametrize(("sql", "says"), HOSTILE.values(), ids=HOSTILE)
+def test_a_file_that_holds_more_than_a_catalogue_is_one_line(catalog, sql, says):
+    catalog.save(ORDER)
+    with duckdb.connect(str(catalog.database.path)) as con:
+        con.execute(sql)
+    for act in (catalog.contrasts, lambda: catalog.save(ORDER), lambda: catalog.result("key")):
+        with pytest.raises(StoreError) as error:
+            act()
+        assert says in str(error.value)
+        assert "\n" not in str(error.value)
