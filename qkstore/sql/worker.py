@@ -56,7 +56,8 @@ def query(
 def read(how: str, text: str, columns: dict[str, tuple[str, ...]]) -> str:
     """Return what child.READINGS[how] makes of a text; raises GuardError for what it refuses."""
     request = {"how": how, "text": text, "columns": columns, "limit_s": READ_S, "memory": READ_BYTES}
-    with _readings.take(who := asker()) as worker:
+    pool = _readings if _readings.spare else _queries  # a command has one process for both
+    with pool.take(who := asker()) as worker:
         return json.loads(worker.ask(request, who)[1])
 
 

@@ -82,7 +82,7 @@ def test_a_result_of_an_older_version_without_logit_gaps_is_left_out(store, both
     assert [row.key for row in kept.results(store, run)] == shown
 
 
-def test_the_page_names_the_command_where_there_is_none_and_it_runs(show, store, capsys):
+def test_the_page_names_the_command_where_there_is_none_and_it_runs(show, store, monkeypatch):
     app = show(store.path, "interventions", run="ent", contrast="order", layer=1, head=1, **{"and": "lexical"})
     assert not app.exception
     assert not app.error
@@ -90,6 +90,7 @@ def test_the_page_names_the_command_where_there_is_none_and_it_runs(show, store,
     told = shlex.split(told)
     assert told[:4] == ["python", "-m", "ingest", "intervene"]
     assert told[-2:] == ["--layer", "1"]
+    monkeypatch.chdir(store.path.parent)  # a page names the store, and no folder of the machine
     assert command.main([*told[3:], "--most", "6"]) == 0
     app = show(store.path, "interventions", run="ent", contrast="order", layer=1, head=1, **{"and": "lexical"})
     assert not [c for c in app.code if "ingest intervene" in c.value]
