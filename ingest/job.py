@@ -126,12 +126,16 @@ def run_path(store: str | Path, run: str) -> Path:
 
 def check_new(store: str | Path, run: str) -> None:
     """Raises RunError if the run is there; to be asked before anything slow is begun."""
-    if run_path(store, run).exists():
-        raise RunError(
-            f"run {run!r} is in the store already; choose another --run, or delete {run_path(store, run)} first"
-        )
-    if (bucket := qkstore.store.bucket(store)) and run in bucket.names():
+    path, bucket = run_path(store, run), qkstore.store.bucket(store)
+    if bucket and run in bucket.names():
         raise RunError(f"run {run!r} is in {bucket.url} already; choose another --run")
+    if bucket and path.exists():
+        raise RunError(
+            f"run {run!r} was made here and did not reach {bucket.url}: send it with "
+            f"`qkstore push --store {path.parent.parent} --to {store} --run {run}`, or delete {path}"
+        )
+    if path.exists():
+        raise RunError(f"run {run!r} is in the store already; choose another --run, or delete {path} first")
 
 
 def _prompts(corpus: Corpus, answers: np.ndarray | None) -> pl.DataFrame:

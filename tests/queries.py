@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 from decimal import Decimal as D
+from pathlib import Path
 
+import duckdb
 import pytest
 
 SCHEMA = """
@@ -25,6 +27,20 @@ SCHEMA = """
     CREATE TABLE secret (x INTEGER); INSERT INTO secret VALUES (42);
 """
 OPEN = ("prompt", "token", "key_vector", "q", "k")  # `secret` is there and not for users
+
+
+def made(file: Path) -> Path:
+    """The database, in a file that is not there yet."""
+    with duckdb.connect(str(file)) as connection:
+        connection.execute(SCHEMA)
+    return file
+
+
+def columns_of(path: Path) -> dict[str, list[str]]:
+    """{table that is for users: its columns}."""
+    with duckdb.connect(str(path), read_only=True) as connection:
+        return {t: [c[0] for c in connection.execute(f"SELECT * FROM {t} LIMIT 0").description] for t in OPEN}
+
 
 BENIGN = [
     ("select 1", [(1,)]),

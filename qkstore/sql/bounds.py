@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import duckdb
 
@@ -56,7 +56,6 @@ class _Case:
     operand: int = 0
     rest: int = 1
     whens: int = 0
-    inside: list[int] = field(default_factory=list)
 
     def add(self, size: int) -> None:
         if self.whens:
@@ -72,20 +71,16 @@ class _Case:
 def _written_out(words: list[str]) -> int:
     """How many words a text has when each CASE's operand is written once for each WHEN."""
     open_cases = [_Case(whens=1)]
-    for word in words:
+    unended = words.count("case")  # a CASE that is never ended is the parser's to refuse
+    for word in [*words, *["end"] * unended]:
         if word == "case":
             open_cases.append(_Case())
-        elif word == "when" and len(open_cases) > 1:
-            open_cases[-1].whens += 1
-            open_cases[-1].rest += 1
         elif word == "end" and len(open_cases) > 1:
             done = open_cases.pop()
             open_cases[-1].add(done.size)
         else:
+            open_cases[-1].whens += word == "when"
             open_cases[-1].add(1)
-    while len(open_cases) > 1:  # one that was never ended is the parser's to refuse
-        done = open_cases.pop()
-        open_cases[-1].add(done.size)
     return open_cases[0].size
 
 
@@ -95,7 +90,7 @@ def _groupings(words: list[str]) -> int:
     for at, word in enumerate(words):
         if word in GROUPING and words[at + 1 : at + 2] == ["("]:
             terms = _terms(words, at + 1)
-            product *= 2 ** min(terms, 20) if word == "cube" else max(terms * terms // 2, 1) if terms > 8 else terms + 1
+            product *= 2 ** min(terms, 20) if word == "cube" else 1 + terms * terms // 2
     return product
 
 

@@ -91,6 +91,8 @@ class _Worker:
         assert isinstance(requests, io.FileIO), "a pipe without a buffer"
         assert isinstance(answers, io.FileIO), "a pipe without a buffer"
         self.requests, self.answers = requests, answers
+        self.answered = select.poll()  # select() knows no descriptor above 1,023
+        self.answered.register(answers, select.POLLIN)
         self.usable, self.slow, self.begun = True, False, float("inf")  # nothing is asked yet
         try:
             self._frame(Asker())  # it is up: from here on only the query's own time counts
@@ -153,7 +155,7 @@ class _Worker:
         got = bytearray(n)
         left = memoryview(got)
         while left:
-            while not select.select([self.answers], [], [], POLL_S)[0]:
+            while not self.answered.poll(1000 * POLL_S):
                 if who.gone():
                     raise GuardError("the query was stopped: nobody waits for it")
                 if not self.slow and time.monotonic() - self.begun > SLOW_S:

@@ -17,6 +17,7 @@ from qkstore.run import Run
 from qkstore.run.space import told
 
 PIECE = 8 << 20  # bytes; S3 takes none under 5 MiB but the last
+LOCK = ".lock"
 ARRIVING = ".arriving"  # the folder in runs/ where what is not whole yet lies; no reader looks into hidden ones
 
 Progress = Callable[[int, int], None]  # called with (bytes done, bytes in all)
@@ -26,7 +27,7 @@ Read = Callable[[int, int], bytes]  # (from, to) -> these bytes of what is to co
 @contextmanager
 def held(final: Path, name: str) -> Iterator[None]:
     """One arrival of a run at a time; the lock goes with the process, however it ends. Raises RunError."""
-    lock = final.parent / ARRIVING / f"{final.name}.lock"
+    lock = final.parent / ARRIVING / f"{final.name}{LOCK}"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with open(lock, "w") as file:
         if not _locked(file, lock):
@@ -69,6 +70,9 @@ def arrived(
     Run(part).close()
     part.chmod(0o444)
     _publish(part, final, replace)
+    for older in part.parent.glob(f"{final.name}.*"):  # what began to come before it and was given up
+        if older.suffix != LOCK:
+            older.unlink()
     return final
 
 

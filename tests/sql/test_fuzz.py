@@ -11,7 +11,7 @@ import pytest
 from fuzzed import text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from queries import OPEN, SCHEMA
+from queries import SCHEMA, columns_of
 
 from qkstore.errors import GuardError
 from qkstore.sql import guard, worker
@@ -32,8 +32,7 @@ def path(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def columns(path):
-    with duckdb.connect(str(path), read_only=True) as connection:
-        return {t: [c[0] for c in connection.execute(f"SELECT * FROM {t} LIMIT 0").description] for t in OPEN}
+    return columns_of(path)
 
 
 def tried(sql: str, path, columns) -> bool:

@@ -16,7 +16,7 @@ import duckdb
 import pytest
 from benign import ANALYSES, PAIRED
 from hostile import COSTLY, DEAR, HOSTILE, HOSTILE_PREDICATES
-from queries import BENIGN, OPEN, PREDICATES, SCHEMA
+from queries import BENIGN, PREDICATES, SCHEMA, columns_of, made
 
 from qkstore.errors import GuardError
 from qkstore.sql import grammar, guard, syntax, worker
@@ -24,17 +24,12 @@ from qkstore.sql import grammar, guard, syntax, worker
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    file = tmp_path_factory.mktemp("guard") / "small.duckdb"
-    with duckdb.connect(str(file)) as connection:
-        connection.execute(SCHEMA)
-    return file
+    return made(tmp_path_factory.mktemp("guard") / "small.duckdb")
 
 
 @pytest.fixture(scope="module")
 def columns(path):
-    syntax.parse("select 1")  # the parser is opened once a process, which is not what is timed here
-    with duckdb.connect(str(path), read_only=True) as connection:
-        return {t: [c[0] for c in connection.execute(f"SELECT * FROM {t} LIMIT 0").description] for t in OPEN}
+    return columns_of(path)
 
 
 def rows(table) -> list[tuple]:

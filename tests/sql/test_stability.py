@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import duckdb
 import pytest
-from queries import OPEN, SCHEMA
+from queries import columns_of, made
 
 from qkstore.errors import GuardError
 from qkstore.sql import guard, worker
@@ -52,16 +51,12 @@ STABLE = [
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    file = tmp_path_factory.mktemp("stability") / "small.duckdb"
-    with duckdb.connect(str(file)) as connection:
-        connection.execute(SCHEMA)
-    return file
+    return made(tmp_path_factory.mktemp("stability") / "small.duckdb")
 
 
 @pytest.fixture(scope="module")
 def columns(path):
-    with duckdb.connect(str(path), read_only=True) as connection:
-        return {t: [c[0] for c in connection.execute(f"SELECT * FROM {t} LIMIT 0").description] for t in OPEN}
+    return columns_of(path)
 
 
 @pytest.mark.parametrize(("sql", "words"), UNSTABLE.items())

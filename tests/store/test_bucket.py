@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import shlex
 
 import pytest
 import servers
 import stores
 
 import qkstore
+from ingest import demo, job
+from ingest.model import load
+from ingest.prompts import lists
 from qkstore.__main__ import main
 from qkstore.errors import RunError, StoreError
 from qkstore.store import arrival, team
@@ -177,6 +181,31 @@ def test_stores_push_to_it_and_pull_from_it(bucket, sent, tmp_path):
     assert shared.names() == ["a"]
     mine = qkstore.open(tmp_path / "mine", create=True)
     assert transfer(shared, "a", mine).read_bytes() == sent.run("a").path.read_bytes()
+
+
+def test_a_run_that_was_made_and_not_sent_is_not_lost(bucket, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "team.toml"
+    file.write_text(
+        f'catalogue = "postgresql://ed@127.0.0.1:1/qk"\nruns = "{bucket.url}"\n'
+        f'endpoint = "{bucket.endpoint}"\ncache = "{tmp_path / "copies"}"\n'
+    )
+    small, prompts = load(str(demo.MODEL)), lists.build(4, 0, 2)
+
+    def away(*_):
+        raise StoreError("the server is away")
+
+    with monkeypatch.context() as patch, pytest.raises(StoreError, match="the server is away"):
+        patch.setattr(Bucket, "send", away)
+        job.ingest(file, "mine", small, prompts, task="lists")
+    assert bucket.names() == []
+    with pytest.raises(RunError, match="was made here and did not reach s3://lab.* send it with `qkstore push") as said:
+        job.ingest(file, "mine", small, prompts, task="lists")
+    told = shlex.split(str(said.value).split("`")[1])
+    assert main(told[1:]) == 0
+    assert bucket.names() == ["mine"]
+    with pytest.raises(RunError, match="run 'mine' is in s3://lab/.* already"):
+        job.ingest(file, "mine", small, prompts, task="lists")
+    capsys.readouterr()
 
 
 # -- a team's file ---------------------------------------------------------------------------------------------------
