@@ -8,8 +8,8 @@ import pytest
 import servers
 
 from qkstore.store.catalog import Catalog
-from qkstore.store.migrations import MIGRATIONS
-from qkstore.store.postgres import Postgres
+from qkstore.store.catalog.migrations import MIGRATIONS
+from qkstore.store.catalog.postgres import Postgres
 
 PEOPLE = {"vera": "viewer", "ed": "editor", "ada": "admin"}
 

@@ -15,7 +15,7 @@ def init(add: Add) -> None:
 
 def _init(options: argparse.Namespace) -> None:
     from qkstore.store import team
-    from qkstore.store.postgres import ROLES, Postgres
+    from qkstore.store.catalog.postgres import ROLES, Postgres
 
     file = where(options)
     if not file.endswith(team.SUFFIX):

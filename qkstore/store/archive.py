@@ -18,7 +18,7 @@ from qkstore.files import whole
 from qkstore.run import Run, trust
 from qkstore.run.schema import RUN_NAME
 from qkstore.store.catalog import Catalog
-from qkstore.store.migrations import MIGRATION, MIGRATIONS
+from qkstore.store.catalog.migrations import MIGRATION, MIGRATIONS
 from qkstore.store.store import Store
 
 CATALOG = "catalog.duckdb"

@@ -13,7 +13,7 @@ from qkstore.run import Run
 from qkstore.run.schema import RUN_NAME, check_run_name
 from qkstore.store.bucket import Bucket
 from qkstore.store.catalog import Catalog
-from qkstore.store.postgres import Postgres
+from qkstore.store.catalog.postgres import Postgres
 from qkstore.store.team import SUFFIX, Team
 
 DEFAULT = "store"

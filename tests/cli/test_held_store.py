@@ -9,7 +9,7 @@ from synthetic import synthetic, write
 import qkstore
 from qkstore.__main__ import main
 from qkstore.contrast import Contrast
-from qkstore.store import embedded
+from qkstore.store.catalog import embedded
 
 
 @pytest.fixture

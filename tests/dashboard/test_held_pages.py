@@ -8,7 +8,7 @@ from test_pages import PAGES, edit, own  # noqa: F401 -- fixtures
 
 import qkstore
 from qkstore.contrast import Contrast
-from qkstore.store import embedded
+from qkstore.store.catalog import embedded
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def test_the_requirements_are_the_extras_of_the_project():
 def test_what_shows_a_store_needs_no_torch_and_no_server():
     assert not {"torch", "transformers", "tokenizers", "safetensors"} & set(CORE)
     assert set(EXTRAS["ingest"]) == {"torch", "transformers", "tokenizers", "safetensors", "accelerate", "gguf"}
-    assert set(EXTRAS["team"]) == {"boto3", "psycopg", "psycopg-binary"}
+    assert set(EXTRAS["team"]) == {"authlib", "boto3", "httpx", "psycopg", "psycopg-binary"}
     assert not {"boto3", "psycopg"} & set(CORE)
 
 

@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 
 from qkstore.run import Manifest, Run, schema
-from qkstore.store import migrations
+from qkstore.store.catalog import migrations
 
 DOC = (ROOT / "docs" / "storage.md").read_text()
 

@@ -15,9 +15,8 @@ from conftest import ROOT
 
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError, StoreError
-from qkstore.store import catalog as module
-from qkstore.store import embedded
-from qkstore.store.catalog import Catalog
+from qkstore.store.catalog import Catalog, embedded
+from qkstore.store.catalog import catalog as module
 
 ORDER = Contrast(
     name="mine",

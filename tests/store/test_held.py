@@ -11,9 +11,8 @@ from holding import holding
 
 from qkstore.contrast import Contrast
 from qkstore.errors import StoreError
-from qkstore.store import embedded as module
-from qkstore.store import held
-from qkstore.store.catalog import Catalog
+from qkstore.store.catalog import Catalog, held
+from qkstore.store.catalog import embedded as module
 
 MINE = Contrast(name="mine", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
 

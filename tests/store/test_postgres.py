@@ -17,12 +17,12 @@ import qkstore
 from qkstore.__main__ import main
 from qkstore.contrast import Contrast
 from qkstore.errors import StoreError
-from qkstore.store import catalog as catalog_module
-from qkstore.store import postgres as module
 from qkstore.store.catalog import Catalog
-from qkstore.store.embedded import Embedded
-from qkstore.store.migrations import MIGRATIONS
-from qkstore.store.postgres import Postgres
+from qkstore.store.catalog import catalog as catalog_module
+from qkstore.store.catalog import postgres as module
+from qkstore.store.catalog.embedded import Embedded
+from qkstore.store.catalog.migrations import MIGRATIONS
+from qkstore.store.catalog.postgres import Postgres
 from qkstore.store.store import Store
 
 pytestmark = servers.needs_postgres
@@ -88,7 +88,7 @@ def test_what_one_saves_another_process_sees_at_once(pg, database, of):
     ours = of("vera")
     assert ours.contrasts() == []
     code = (
-        "import sys; from qkstore.store.catalog import Catalog; from qkstore.store.postgres import Postgres\n"
+        "import sys; from qkstore.store.catalog import Catalog; from qkstore.store.catalog.postgres import Postgres\n"
         "from qkstore.contrast import Contrast\n"
         "Catalog(Postgres(sys.argv[1])).save(Contrast(name='mine', positive='k.pos = 1', negative='k.pos = 2'))"
     )

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from qkstore.contrast import Contrast
-from qkstore.store import catalog as module
 from qkstore.store.catalog import Catalog
+from qkstore.store.catalog import catalog as module
 
 
 @pytest.fixture

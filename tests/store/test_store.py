@@ -20,9 +20,8 @@ import qkstore
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError, GuardError, QKStoreError, RunError, StoreError
 from qkstore.run.incoming import Incoming
-from qkstore.store import embedded
-from qkstore.store.catalog import Catalog
-from qkstore.store.migrations import MIGRATIONS
+from qkstore.store.catalog import Catalog, embedded
+from qkstore.store.catalog.migrations import MIGRATIONS
 
 ORDER = Contrast(
     name="mine",

@@ -17,7 +17,7 @@ from conftest import ROOT
 
 import qkstore
 from qkstore.contrast import Contrast
-from qkstore.store.postgres import Postgres
+from qkstore.store.catalog.postgres import Postgres
 
 pytestmark = [
     pytest.mark.slow,

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qkstore.errors import StoreError
-from qkstore.store.embedded import Embedded, Execute
-from qkstore.store.migrations import MIGRATION, MIGRATIONS, now
+from qkstore.store.catalog.embedded import Embedded, Execute
+from qkstore.store.catalog.migrations import MIGRATION, MIGRATIONS, now
 
 if TYPE_CHECKING:
     import psycopg

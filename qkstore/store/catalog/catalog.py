@@ -10,8 +10,8 @@ from typing import Protocol
 from qkstore.contrast import Contrast
 from qkstore.contrast.name import check
 from qkstore.errors import ContrastError, StoreError, near
-from qkstore.store.embedded import Embedded, Execute
-from qkstore.store.migrations import now
+from qkstore.store.catalog.embedded import Embedded, Execute
+from qkstore.store.catalog.migrations import now
 
 CONTRAST = 'name, version, "where", positive, negative, pairs, weighting, centring, description, author'
 

@@ -18,8 +18,8 @@ import duckdb
 from qkstore.errors import StoreError
 from qkstore.run import trust
 from qkstore.run.schema import NOT_WRITTEN
-from qkstore.store.held import busy, copied, elsewhere, holder
-from qkstore.store.migrations import MIGRATION, MIGRATIONS, now
+from qkstore.store.catalog.held import busy, copied, elsewhere, holder
+from qkstore.store.catalog.migrations import MIGRATION, MIGRATIONS, now
 
 READ_S, WRITE_S = 1.0, 10.0  # how long an operation waits for the file; others of qkstore hold it for milliseconds
 MAKING_S = 2.0  # a file that is no catalogue, and younger than this, is one that another process is about to write

@@ -1,0 +1,5 @@
+"""The catalogue: the part of a store that changes. A DuckDB file for one directory, PostgreSQL for a team."""
+
+from qkstore.store.catalog.catalog import Catalog
+
+__all__ = ["Catalog"]
