@@ -7,6 +7,7 @@ import streamlit as st
 from dashboard import shell, state
 
 st.set_page_config(page_title="qkstore", layout="wide", initial_sidebar_state=220)
+shell.login()
 st.session_state[shell.STARTED] = True
 page = st.navigation(shell.pages(), position="hidden")
 shell.frame(page.run, state.carried())

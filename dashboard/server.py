@@ -7,17 +7,24 @@ what tells of the machine rather than of the store is left out of them.
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
+import streamlit as st
+from google.protobuf.message import DecodeError
+from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.runtime.pages_manager import PagesManager
 from streamlit.starlette import App
 
-Message = MutableMapping[str, Any]  # of ASGI, as are the next two
-Receive, Send = Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]
+from dashboard import door
+from dashboard.door import Message, Send
+from qkstore.errors import QKStoreError
+
+Receive = Callable[[], Awaitable[Message]]
 
 SCRIPT = "app.py"  # in the folder that the server is started in
 OWN = ("127.0.0.1", "localhost", "::1")
@@ -32,10 +39,13 @@ HEADERS = [
 
 
 class Guarded(App):
-    """Refuses requests for other hosts than its own and `hosts`, with 403, and cleans the answers to the others."""
+    """Refuses requests for other hosts than its own and `hosts`, with 403, and cleans the answers to the others.
+
+    Where people log in, files are for them alone.
+    """
 
     def __init__(self, script: Path, hosts: Sequence[str] = ()):
-        super().__init__(script)
+        super().__init__(script, on_script_error=_one_line)
         self.hosts = {*OWN, *(host.lower() for host in hosts)}
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -45,8 +55,12 @@ class Guarded(App):
             await _refuse(scope, send, 403, b"This name is not one of the dashboard's: qkstore serve --allow-host NAME")
         elif any(closed in scope["path"] for closed in CLOSED):
             await _refuse(scope, send, 404, b"Not found")
+        elif not door.closed():
+            await super().__call__(scope, _asked(receive), _cleaned(scope, send))
+        elif door.shut(scope):
+            await _refuse(scope, send, 403, b"Log in first")
         else:
-            await super().__call__(scope, receive, _cleaned(send))
+            await super().__call__(scope, _asked(receive), door.returning(scope, _cleaned(scope, send)))
 
     def allowed(self, scope: Message) -> bool:
         """Whether the request has one Host header, and a name in it that is expected; its port does not count."""
@@ -73,12 +87,38 @@ async def _refuse(scope: Message, send: Send, status: int, text: bytes) -> None:
     await send({"type": "http.response.body", "body": text})
 
 
-def _cleaned(send: Send) -> Send:
-    """`send` with the headers of every answer, and without what Streamlit tells a browser of this machine."""
+def _asked(receive: Receive) -> Receive:
+    """`receive` without what one browser may not ask for: that the server forgets what it keeps for all."""
+
+    async def asked() -> Message:
+        while _forgets(message := await receive()):
+            pass
+        return message
+
+    return asked
+
+
+def _forgets(message: Message) -> bool:
+    if message["type"] != "websocket.receive" or len(message.get("bytes") or b"") > SMALL:
+        return False
+    try:
+        return BackMsg.FromString(message.get("bytes") or b"").WhichOneof("type") == "clear_cache"
+    except DecodeError:
+        return False  # Streamlit closes the connection
+
+
+def _cleaned(scope: Message, send: Send) -> Send:
+    """`send` with the headers of every answer, and without what Streamlit tells a browser of this machine.
+
+    Where a proxy has TLS, cookies are for TLS alone.
+    """
+    secure = (b"x-forwarded-proto", b"https") in scope["headers"]
 
     async def cleaned(message: Message) -> None:
         if message["type"] in ("http.response.start", "websocket.accept"):
-            message["headers"] = [*message.get("headers", ()), *HEADERS]
+            headers = message.get("headers", ())
+            marked = [(n, v + b"; Secure" if secure and n.lower() == b"set-cookie" else v) for n, v in headers]
+            message["headers"] = [*marked, *HEADERS]
         elif message["type"] == "websocket.send" and len(message.get("bytes") or b"") < SMALL:
             body = _without_machine(message.get("bytes"))
             if body is None:
@@ -103,11 +143,31 @@ def _without_machine(body: bytes | None) -> bytes | None:
     return message.SerializeToString()
 
 
+def _one_line(error: Exception) -> bool:
+    """Show a user's mistake as one line where no page does: in what a click calls before its page runs."""
+    if isinstance(error, QKStoreError):
+        from dashboard import shell  # with all that pages need: not before the first of them runs
+
+        st.error(shell.told(error))
+    return isinstance(error, QKStoreError)
+
+
 def serve(port: int, hosts: Sequence[str]) -> None:
-    """Show the store at $QKSTORE until interrupted, by the names of this machine and `hosts`."""
+    """Show the store at $QKSTORE until interrupted, by the names of this machine and `hosts`.
+
+    $QKSTORE_LOGIN names the file of the login. Without it no file of secrets is read: one that lies about does nothing.
+    """
     script = Path(SCRIPT).absolute()
     sys.argv = [str(script)]  # as `streamlit run` has it: the settings beside the script count
-    Guarded(script, hosts).run(config={"server.port": port, "server.allowedHosts": [*OWN, *hosts]})
+    PagesManager.uses_pages_directory = False  # app.py runs first, whichever page is asked for first
+    given = os.environ.get(door.VARIABLE)
+    settings = {
+        "server.port": port,
+        "server.allowedHosts": [*OWN, *hosts],
+        "server.trustedUserHeaders": {},  # else a header of the visitor's could say who is logged in
+        "secrets.files": [given] if given else [],
+    }
+    Guarded(script, hosts).run(config=settings)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from pathlib import Path
 import streamlit as st
 
 import qkstore
-from dashboard import style
+from dashboard import door, style
+from dashboard import login as logins
 from dashboard.asker import asker
 from dashboard.text import plain
 from qkstore.errors import QKStoreError
@@ -59,12 +60,14 @@ def enter() -> None:
 
 
 def login() -> None:
-    """Where a login is checked, before anything of a page runs. A store on one's own machine has none."""
+    """Where people log in, end the run with a page that holds nothing of the store until one has a role."""
+    if door.closed():
+        logins.gate(lambda: _open(_where()), told)
 
 
 def user() -> str:
-    """The name that a saved contrast gets as its author; empty where nobody is known."""
-    return getattr(st.user, "email", None) or os.environ.get("USER", "")
+    """The name that a saved contrast gets as its author: of who logged in, or else of the catalogue's user."""
+    return store().catalog.person.name
 
 
 def errors_in_one_line(page: Callable[[], None]) -> None:
@@ -114,6 +117,8 @@ def frame(page: Callable[[], None], carried: dict[str, str]) -> None:
             st.html(f'<p class="qk-group">{group}</p>')
             for member in members:
                 st.page_link(member, query_params=carried, width="stretch")
+        if door.closed():
+            logins.foot(store().catalog.person)
     try:
         errors_in_one_line(page)
     finally:
@@ -128,8 +133,12 @@ def tell_held() -> None:
 
 
 def store() -> Store:
-    """The store at $QKSTORE or ./store, opened once a server. Raises StoreError, which says how to make one."""
-    return _open(_where())
+    """The store at $QKSTORE or ./store, opened once a server, for who is logged in.
+
+    Raises StoreError, which says how to make one; RoleError for somebody without a role.
+    """
+    opened = _open(_where())
+    return logins.acting(opened) if door.closed() else opened
 
 
 def _where() -> str:

@@ -125,7 +125,8 @@ def run_path(store: str | Path, run: str) -> Path:
 
 
 def check_new(store: str | Path, run: str) -> None:
-    """Raises RunError if the run is there; to be asked before anything slow is begun."""
+    """Raises RunError if the run is there, RoleError where none may be added; to be asked before anything slow."""
+    qkstore.store.check_may_add(store)
     path, bucket = run_path(store, run), qkstore.store.bucket(store)
     if bucket and run in bucket.names():
         raise RunError(f"run {run!r} is in {bucket.url} already; choose another --run")

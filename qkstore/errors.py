@@ -14,6 +14,10 @@ class StoreError(QKStoreError):
     """A store, run file or catalogue that cannot be opened, read or written."""
 
 
+class RoleError(StoreError):
+    """Something that the role of this person does not allow."""
+
+
 class RunError(QKStoreError):
     """A run, layer, head or prompt that is not there, or a run that may not be written."""
 

@@ -10,6 +10,11 @@ import polars as pl
 
 HIDDEN = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})  # control, bidi and zero-width, private, separators
 
+# Letters without a shape, and marks that only change the look of the one before.
+SHAPELESS = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+
 FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # a cell that begins so is computed by a spreadsheet  # noqa: RUF001
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -35,6 +40,12 @@ def _character(c: str) -> str:
     if c == "\n":
         return "↵"
     return f"U+{ord(c):04X}" if unicodedata.category(c) in HIDDEN else c
+
+
+def unseen(text: str) -> str | None:
+    """The first control, bidi or zero-width character, or letter without a shape, as U+XXXX; None where all is seen."""
+    hidden = (c for c in text if unicodedata.category(c) in HIDDEN or SHAPELESS.match(c))
+    return next((f"U+{ord(c):04X}" for c in hidden), None)
 
 
 def csv(table: pl.DataFrame) -> str:

@@ -72,8 +72,14 @@ class Place:
 
 
 def place(folder: Path) -> Place:
+    """A new one in a folder."""
     synthetic.write(folder / "store", "good", data=synthetic.synthetic(8))
     (folder / "canary.txt").write_text(SECRET)
+    return there(folder)
+
+
+def there(folder: Path) -> Place:
+    """The one that is in a folder already."""
     return Place(qkstore.open(folder / "store"), folder / "canary.txt", folder / "out.csv")
 
 

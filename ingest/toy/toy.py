@@ -66,6 +66,7 @@ def build(
     missing = [i for i, name in enumerate(names) if not run_path(store, name).exists()]
     if not missing:
         return []
+    qkstore.store.check_may_add(store)
     digest = hashlib.sha256(
         json.dumps([[asdict(task) for task in tasks], asdict(how), device, code_version()]).encode()
     ).hexdigest()[:10]

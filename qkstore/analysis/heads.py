@@ -116,14 +116,20 @@ def kept(
 
     They are computed anew for other vectors, other pairs, other nulls, another seed and another version of the code.
     """
-    key = hashlib.sha256(repr((run.identity, contrast.key, nulls, seed, code_key())).encode()).hexdigest()
-    rows = store.catalog.result(key)
+    asked = key(run, contrast, nulls, seed)
+    rows = store.catalog.result(asked)
     if rows is not None:
         return [HeadScore.of(row) for row in rows]
     scores = heads(run, contrast, nulls, seed, progress)
     with suppress(StoreError):  # a store that one may only read still answers
-        store.catalog.keep_result(key, "heads", run.name, contrast.name, [s.to_dict() for s in scores])
+        made = {"content": run.digest, "version": contrast.version, "code": code_key()[:16]}
+        store.catalog.keep_result(asked, "heads", run.name, contrast.name, [s.to_dict() for s in scores], **made)
     return scores
+
+
+def key(run: Run, contrast: Contrast, nulls: int = 19, seed: int = 0) -> str:
+    """What the scores are kept under: a hash of all that decides them."""
+    return hashlib.sha256(repr((run.identity, contrast.key, nulls, seed, code_key())).encode()).hexdigest()
 
 
 class _Reader:

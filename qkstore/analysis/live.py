@@ -16,6 +16,7 @@ from qkstore.errors import StoreError
 from qkstore.interval import bootstrap, wilson
 from qkstore.intervention import Condition
 from qkstore.run import Run
+from qkstore.run.content import short
 from qkstore.store import Store
 from qkstore.store.source import code_key
 from qkstore.text import split_name
@@ -181,7 +182,13 @@ def keep(store: Store, result: Live) -> None:
     """Keep a result in the catalogue. The first of a key stays; a store that may only be read keeps nothing."""
     with suppress(StoreError):  # what took a model minutes is not lost for that
         store.catalog.keep_result(
-            result.key, KIND, result.run, "+".join(result.features), result.to_dict() | {"created": None}
+            result.key,
+            KIND,
+            result.run,
+            "+".join(result.features),
+            result.to_dict() | {"created": None},
+            content=short(result.identity),
+            code=result.code and result.code[:16],
         )
 
 

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from qkstore.cli import port
 from qkstore.cli.arguments import Add, store
+from qkstore.cli.login import VARIABLE, Login
 from qkstore.cli.terminal import need
 
 ROOT = Path(__file__).parent.parent.parent  # holds the packages qkstore, ingest and dashboard
@@ -47,15 +48,28 @@ def serve(add: Add) -> None:
     sub.add_argument("--port", type=port.port, default=8501, help="default %(default)s")
     told = "a further name that browsers may ask for, where a proxy on this machine serves others; may be repeated"
     sub.add_argument("--allow-host", type=port.host, action="append", default=[], metavar="NAME", help=told)
+    told = f"people log in with the OpenID provider that this file names (default ${VARIABLE}, or no login)"
+    sub.add_argument("--login", default=os.environ.get(VARIABLE), metavar="FILE", help=told)
 
 
 def _serve(options) -> None:
     need(("streamlit",), "pip install qkstore, or in a clone `make demo`")
-    shown = store(options).where.resolve()
+    shown, login = store(options).where.resolve(), _login(options)
     port.check(options.port, "qkstore serve --port {}")
-    print(f"qkstore is at http://{port.HOST}:{options.port}  (Ctrl+C ends it)", flush=True)
+    at = login.origin if login else f"http://{port.HOST}:{options.port}"
+    print(f"qkstore is at {at}  (Ctrl+C ends it)", flush=True)
     os.chdir(dashboard())  # its address and look stand in .streamlit/config.toml there
-    become("dashboard.server", [str(options.port), *options.allow_host], QKSTORE=str(shown))
+    hosts = [*options.allow_host, *([login.host] if login else [])]
+    given = {"QKSTORE": str(shown), VARIABLE: str(login.file) if login else ""}
+    become("dashboard.server", [str(options.port), *hosts], **given)
+
+
+def _login(options) -> Login | None:
+    """The login that people need; None where whoever reaches the dashboard may use it."""
+    if not options.login:
+        return None
+    need(("authlib", "httpx"), "pip install 'qkstore[team]'")
+    return Login.read(options.login)
 
 
 def dashboard() -> Path:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from qkstore.contrast import builtin
 from qkstore.contrast.contrast import Contrast
 from qkstore.errors import ContrastError
-from qkstore.text import HIDDEN
+from qkstore.text import unseen
 
 MOST_NAME, MOST_AUTHOR, MOST_DESCRIPTION = 100, 200, 2000  # characters
 BUILT_IN = (builtin.CATEGORY, *builtin.BOXES, builtin.REFLEXIVE, *builtin.LATENTS)
@@ -24,7 +24,6 @@ ALIKE = str.maketrans(
     "авекмнорстухѕіјһԁԛԝӏ" + "αβεηικμνορτυχζγ" + "01i|",
     "abekmhopctyxsljhdqwl" + "abehlkmvoptuxzy" + "olll",
 )
-UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 EAST_ASIAN = {"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "BOPOMOFO", "HANGUL", "IDEOGRAPHIC"}
 
 
@@ -55,21 +54,15 @@ def _check_texts(contrast: Contrast) -> None:
         if len(value := getattr(contrast, field)) > most:
             raise ContrastError(f"the {field} of a contrast has {len(value):,} characters; {most:,} are possible")
     for field in ("author", "description"):
-        if hidden := _hidden(getattr(contrast, field).replace("\n", "")):
+        if hidden := unseen(getattr(contrast, field).replace("\n", "")):
             raise ContrastError(f"the {field} of a contrast holds {hidden}, which cannot be seen; take it out")
-
-
-def _hidden(text: str) -> str | None:
-    """The first control, bidi or zero-width character, or letter without a shape, as U+XXXX."""
-    unseen = (c for c in text if unicodedata.category(c) in HIDDEN or UNSEEN.match(c))
-    return next((f"U+{ord(c):04X}" for c in unseen), None)
 
 
 def _unreadable(name: str) -> str | None:
     """Why a name cannot be read as it is written, if so."""
     if not name.strip():
         return "is empty"
-    if hidden := _hidden(name):
+    if hidden := unseen(name):
         return f"is unprintable: it holds {hidden}"
     if (usual := unicodedata.normalize("NFKC", name)) != name:
         return f"is usually written {usual!r}, with other characters"
@@ -92,6 +85,8 @@ def _meant(name: str) -> str | None:
     """What a name means already, if anything."""
     if name.startswith("-"):
         return "begins like an option of a command"
+    if re.search(r"@\d+$", name):
+        return "ends like a version of another contrast"
     if name.casefold() in MEANT:
         return "is a word that means something else here"
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import duckdb
 import numpy as np
@@ -11,6 +12,11 @@ import pyarrow as pa
 LABELS = ("layer", "prompt", "token", "query_row", "key_row", "q", "k", "weight", "measure")
 VECTORS = {"query_vector": ("head", "v"), "key_vector": ("kv_head", "v"), "row_stat": ("head", "logsumexp")}
 ROWS = 8192  # read at once
+
+
+def short(identity: Sequence[str]) -> str:
+    """A short hash of what a run says of itself (`Run.identity`), to name it by."""
+    return hashlib.sha256(repr(tuple(identity)).encode()).hexdigest()[:16]
 
 
 def digests(cursor: duckdb.DuckDBPyConnection) -> dict[str, str]:

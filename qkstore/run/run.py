@@ -24,7 +24,8 @@ LONGEST_ID = 18  # digits of a number of 64 bits
 READ_ROWS = 8192  # rows an Arrow batch; a large batch reserves its memory at once
 DAMAGED = (
     *(duckdb.IOException, duckdb.DataError, duckdb.InternalException, duckdb.SerializationException),
-    *(duckdb.FatalException, UnicodeDecodeError, pa.ArrowInvalid),
+    *(duckdb.FatalException, duckdb.InvalidInputException, duckdb.OutOfMemoryException),  # of a text, of a length
+    *(UnicodeDecodeError, pa.ArrowInvalid),
 )
 
 
@@ -83,6 +84,11 @@ class Run:
         """What a result of this run depends on: how and when it was made and what it holds, wherever its file lies."""
         return self.run, self.plan, str(self.created), *([self.content] if self.content else [])
 
+    @property
+    def digest(self) -> str:
+        """A short hash of `identity`, to name the exact run that a result was made of."""
+        return content.short(self.identity)
+
     def close(self) -> None:
         """Let the file go; whatever is asked of this Run later fails."""
         self._connection.close()
@@ -92,9 +98,11 @@ class Run:
         return file.cursor(self._connection)
 
     def table(self, sql: str, parameters: list | None = None) -> pa.Table:
-        """The library's own SQL (never a user's) as an Arrow table."""
+        """The library's own SQL (never a user's) as an Arrow table, whose texts are UTF-8."""
         with self._reading():
-            return self.cursor().execute(sql, parameters or []).to_arrow_table()
+            found = self.cursor().execute(sql, parameters or []).to_arrow_table()
+            found.validate(full=True)  # DuckDB gives the bytes that a file has for a text, whatever they are
+            return found
 
     def _rows(self, sql: str, parameters: list | None = None) -> list[tuple]:
         with self._reading():
@@ -106,8 +114,9 @@ class Run:
         try:
             yield
         except DAMAGED as error:
+            large = "larger than the memory, or " if isinstance(error, duckdb.OutOfMemoryException) else ""
             raise StoreError(
-                f"run file {self.path.name} is damaged: {str(error).splitlines()[0]}; run `check`"
+                f"run file {self.path.name} is {large}damaged: {str(error).splitlines()[0]}; run `check`"
             ) from None
 
     @cached_property
@@ -190,7 +199,7 @@ class Run:
     def weights(self) -> dict[str, np.ndarray]:
         """{name: matrix} float32 of the weights kept with the vectors; empty for most runs."""
         return {
-            row["name"]: vectors.matrix(row["v"], row["shape"], f"run {self.name!r}: weight {row['name']!r}")
+            row["name"]: vectors.matrix(row["v"], row["shape"], f"run {self.name!r}: weight {row['name']!r:.60}")
             for row in self._extra("weight")
         }
 
@@ -199,7 +208,7 @@ class Run:
         """{name: value} of what was measured where the model still was, such as the accuracy of a toy head."""
         found = {row["name"]: row["value"] for row in self._extra("measure")}
         if empty := [name for name, value in found.items() if None in (name, value)]:
-            raise StoreError(f"run {self.name!r}: measure {empty[0]!r} has no value")
+            raise StoreError(f"run {self.name!r}: measure {empty[0]!r:.60} has no value")
         return found
 
     def changed(self) -> list[str]:

@@ -17,13 +17,12 @@ LARGEST = 1e15  # of a value: what is larger has products that are no 32-bit num
 def stacked(batches: Iterable[pa.RecordBatch], first: int, n: int, d_head: int, what: str) -> np.ndarray:
     """The vectors (n, d_head) float32 of rows `first` to first + n - 1, from batches of (row, v) in any order.
 
-    The rows of the batches are not NULL and within these. Raises StoreError, which begins with `what`, unless each row
-    has one vector of finite values.
+    Raises StoreError, which begins with `what`, unless each row has one vector of finite values.
     """
     out, read = np.empty((n, d_head), np.float32), 0
     seen = np.zeros(n, bool)
     for batch in batches:
-        ids, v = batch.column(0).to_numpy() - first, batch.column(1)
+        ids, v = _within(batch.column(0), first, n, what), batch.column(1)
         flat = v.flatten()
         if v.null_count or flat.null_count:
             raise StoreError(f"{what} has a vector with NULL; run `check`")
@@ -40,11 +39,11 @@ def stacked(batches: Iterable[pa.RecordBatch], first: int, n: int, d_head: int, 
 
 
 def scattered(table: pa.Table, n: int, rows: np.ndarray, what: str) -> np.ndarray:
-    """The log-sum-exps (len(rows),) float64 of `rows`, from a table of (row, logsumexp) with rows 0 to n - 1.
+    """The log-sum-exps (len(rows),) float64 of `rows`, from a table of (row, logsumexp) of n rows.
 
     Raises StoreError, which begins with `what`, where a row has two, or one of `rows` has none that is finite.
     """
-    ids = table["row"].to_numpy()
+    ids = _within(table["row"], 0, n, what)
     out = np.full(n, np.nan)
     out[ids] = table["logsumexp"].to_numpy()
     if not np.isfinite(out[rows]).all():
@@ -52,6 +51,18 @@ def scattered(table: pa.Table, n: int, rows: np.ndarray, what: str) -> np.ndarra
     if len(np.unique(ids)) < len(ids):
         raise StoreError(f"{what} has query rows with more than one log-sum-exp; run `check`")
     return out[rows]
+
+
+def _within(rows: pa.Array | pa.ChunkedArray, first: int, n: int, what: str) -> np.ndarray:
+    """Row numbers, counted from `first`.
+
+    Raises StoreError, which begins with `what`, for one that is not below n. SQL asked for no such row, but DuckDB does
+    not look at each: it trusts the least and the largest number that a file says of its blocks.
+    """
+    ids = rows.to_numpy(zero_copy_only=False) if isinstance(rows, pa.Array) else rows.to_numpy()
+    if rows.null_count or (len(ids) and not (first <= ids.min() and ids.max() < first + n)):
+        raise StoreError(f"{what} has vectors of rows that are not there; run `check`")
+    return ids - first
 
 
 def matrix(v: list | None, shape: list | None, what: str) -> np.ndarray:

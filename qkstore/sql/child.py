@@ -117,6 +117,7 @@ def _answer(out: BinaryIO, runs: _Runs, path: str, sql: str, max_rows: int | Non
         schema = _told_apart(reader.schema)
         part, rows, size, sent = list[pa.RecordBatch](), 0, 0, 0
         for batch in reader:
+            batch.validate(full=True)  # a text of a spoilt file may be no UTF-8
             rows += batch.num_rows
             cut = max_rows is not None and rows > max_rows
             part.append(batch.slice(0, max_rows - rows + batch.num_rows) if cut else batch)

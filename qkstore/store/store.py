@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from qkstore.contrast import Contrast
 from qkstore.contrast.builtin import feature, features, taken
-from qkstore.errors import RunError, StoreError, near
+from qkstore.errors import ContrastError, RunError, StoreError, near
 from qkstore.run import Run
 from qkstore.run.schema import RUN_NAME, check_run_name
 from qkstore.store.bucket import Bucket
 from qkstore.store.catalog import Catalog
+from qkstore.store.catalog.person import Person
 from qkstore.store.catalog.postgres import Postgres
 from qkstore.store.team import SUFFIX, Team
 
@@ -30,6 +33,12 @@ def open(where: str | os.PathLike | None = None, create: bool = False) -> Store:
     team = Team.read(given)
     directory = _directory(team.runs, create or team.bucket is not None)
     return Store(directory, Catalog(Postgres(team.catalogue)), given, team.bucket)
+
+
+def check_may_add(where: str | os.PathLike) -> None:
+    """Raise RoleError where this user may not add runs to a team's store, before hours go into one."""
+    if Path(where).suffix == SUFFIX:
+        open(where).check_may_add()
 
 
 def folder(where: str | os.PathLike) -> Path:
@@ -77,6 +86,12 @@ class Store:
     def __repr__(self) -> str:
         return f"Store({str(self.where)!r})"
 
+    def acting(self, person: Person) -> Store:
+        """The same store, its open runs shared, for somebody else: a person who logged in to a server."""
+        other = copy.copy(self)
+        other.catalog = self.catalog.acting(person)
+        return other
+
     def scan(self) -> tuple[list[Run], list[StoreError]]:
         """Return (runs by name, errors): one StoreError for each file in `runs/` that is not a readable run.
 
@@ -113,7 +128,31 @@ class Store:
         """Send a run that lies in `path` to where the team keeps its runs; returns its file there, or in `path`."""
         if self.bucket:
             self.bucket.send(self._copy(name))
+        self.announce(name)
         return self._copy(name)
+
+    def check_may_add(self) -> None:
+        """Raise RoleError where this user may not add runs to a shared store.
+
+        While its catalogue is away nobody is refused here: the rights of the folder, or of the bucket, still hold.
+        """
+        try:
+            person = self.catalog.person if self.shared else None
+        except StoreError:
+            return
+        if person:
+            person.must("editor", "add a run")
+
+    def announce(self, name: str) -> None:
+        """Keep in a shared catalogue who added a run. The run is there: that the catalogue is away stops nothing."""
+        if self.shared:
+            with suppress(StoreError):
+                self.catalog.mark("run", name, "added", "add a run")
+
+    @property
+    def shared(self) -> bool:
+        """Whether a team's file names it, and its catalogue is a server's."""
+        return self.where != self.path
 
     def _copies(self) -> list[str]:
         return sorted(p.stem for p in (self.path / "runs").glob("*.duckdb") if not p.name.startswith("."))
@@ -153,8 +192,19 @@ class Store:
         return features(run, self._saved())
 
     def feature(self, run: Run, name: str) -> tuple[Contrast, ...]:
-        """The contrasts that a name stands for on a run; raises ContrastError with near names."""
-        return feature(run, name, () if taken(name) else self._saved())  # what is built in needs no catalogue
+        """The contrasts that a name stands for on a run, also 'name@2' and one that is archived.
+
+        Raises ContrastError with near names.
+        """
+        if taken(name):
+            return feature(run, name)  # what is built in needs no catalogue
+        saved = self._saved()
+        if name in {c.name for c in saved}:
+            return feature(run, name, saved)
+        try:
+            return (self.catalog.contrast(name),)
+        except ContrastError:
+            return feature(run, name, saved)  # which says what there is
 
     def _saved(self) -> list[Contrast]:
         """Saved contrasts; none while the catalogue's server is away, which `catalog.held` then tells."""

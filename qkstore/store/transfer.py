@@ -15,15 +15,26 @@ def transfer(source: Store, name: str, target: Store, progress: Progress | None 
 
     Interrupted, it goes on at the first piece that did not arrive when called again. A run of the same content that is
     there already is left as it is. Raises RunError where the run is not in `source` or another of its name is in
-    `target`, StoreError where it is damaged, does not fit, or does not arrive as it was sent.
+    `target`, StoreError where it is damaged, does not fit, or does not arrive as it was sent; RoleError where the user
+    may not add runs to `target`.
     """
     run = source.run(name)
-    if target.bucket:
-        target.bucket.send(run.path, progress)
-        return target.bucket.file(name)
+    target.check_may_add()
     final = target.path / "runs" / run.path.name
-    if final.exists():
+    if not target.bucket and final.exists():
         return _same(run, final, target)
+    there = _sent(run, target, progress) if target.bucket else _copied(run, final, target, progress)
+    target.announce(name)
+    return there
+
+
+def _sent(run: Run, target: Store, progress: Progress | None) -> Path:
+    target.bucket.send(run.path, progress)
+    return target.bucket.file(run.name)
+
+
+def _copied(run: Run, final: Path, target: Store, progress: Progress | None) -> Path:
+    name = run.name
     try:
         with held(final, name), open(run.path, "rb") as file:
 

@@ -29,7 +29,7 @@ def test_a_store_that_may_only_be_read_still_scores(tmp_path, monkeypatch):
     write(tmp_path, n=64)
     store = qkstore.open(tmp_path)
 
-    def refuse(*args):
+    def refuse(*args, **more):
         from qkstore.errors import StoreError
 
         raise StoreError("read-only")

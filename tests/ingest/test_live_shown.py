@@ -35,7 +35,7 @@ def test_the_command_prints_a_table_and_json(store, both, capsys):
 
 
 def test_a_result_that_cannot_be_kept_is_shown_and_said_to_be_lost(store, capsys, monkeypatch):
-    def refuse(*_):
+    def refuse(*_, **more):
         raise StoreError("read-only")
 
     fresh = words(store, "--heads", "1:1", "--most", "5")

@@ -154,6 +154,8 @@ READ = {  # when its vectors or rows are read
     "a weight NULL": ("INSERT INTO weight VALUES ('W', [1], NULL)", "weight 'W' has 0 values"),
     "a weight of NaN": ("INSERT INTO weight VALUES ('W', [2], [1, NULL])", "weight 'W' has 2 values .* NaN"),
     "a measure NULL": ("INSERT INTO measure VALUES ('loss', NULL)", "measure 'loss' has no value"),
+    "a measure of a name of 2 MB": ("INSERT INTO measure (name) VALUES (repeat('x', 2000000))", "x has no value"),
+    "a weight of a name of 2 MB": ("INSERT INTO weight (name) VALUES (repeat('x', 2000000))", "x has 0 values"),
     "a measure of no name": ("INSERT INTO measure VALUES (NULL, 1)", "measure None has no value"),
 }
 

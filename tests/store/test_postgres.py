@@ -26,7 +26,9 @@ from qkstore.store.catalog.postgres import Postgres
 from qkstore.store.store import Store
 
 pytestmark = servers.needs_postgres
-MINE = Contrast(name="mine", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
+MINE = Contrast(
+    name="mine", author="ann", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order"
+)
 
 
 # -- the same operations -------------------------------------------------------------------------------------------

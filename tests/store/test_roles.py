@@ -33,7 +33,7 @@ def test_who_may_write(database, of, person, may, write):
     if may:
         WRITES[write](catalog)
     else:
-        with pytest.raises(StoreError, match="may read it and not do this; ask for the role qkstore_editor") as error:
+        with pytest.raises(StoreError, match="vera has the role viewer, and may not .*: .* the role editor") as error:
             WRITES[write](catalog)
         assert "\n" not in str(error.value)
     assert [c.name for c in catalog.contrasts()] == (["mine", "there"] if may and write == "save" else ["there"])

@@ -1,19 +1,33 @@
-"""The catalogue: the part of a store that changes, its contrasts and kept results, in a file or on a server."""
+"""A catalogue: contrasts with all their versions, kept results, notes and people. Who writes needs the role for it."""
 
 from __future__ import annotations
 
 import json
-from contextlib import AbstractContextManager
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Protocol
 
 from qkstore.contrast import Contrast
 from qkstore.contrast.name import check
 from qkstore.errors import ContrastError, StoreError, near
-from qkstore.store.catalog.embedded import Embedded, Execute
+from qkstore.store.catalog.changes import Change, changes
+from qkstore.store.catalog.database import Database, Execute
+from qkstore.store.catalog.embedded import Embedded
 from qkstore.store.catalog.migrations import now
+from qkstore.store.catalog.notes import Notes
+from qkstore.store.catalog.people import People
+from qkstore.store.catalog.person import Person, Role
 
 CONTRAST = 'name, version, "where", positive, negative, pairs, weighting, centring, description, author'
+ARCHIVED = """
+    EXISTS (SELECT 1 FROM mark m WHERE m.kind = 'contrast' AND m.subject = c.name AND m.state = 'archived'
+        AND m.version = (SELECT max(version) FROM mark o WHERE o.kind = m.kind AND o.subject = m.subject))
+"""
+NEWEST = "c.version = (SELECT max(version) FROM contrast o WHERE o.name = c.name)"
+VERSION = re.compile(r"(?P<name>.+)@(?P<version>[1-9][0-9]{0,8})")
 
 # Scores of a model with 1,000 heads take half a MB, those of a toy head 1 kB: room for the runs of years, in a file
 # that is copied in an instant where another program holds it.
@@ -21,29 +35,48 @@ MOST_RESULTS, MOST_BYTES = 20_000, 64 << 20
 FULL = "SELECT count(*) > ? OR sum(length(payload)) > ? AS yes FROM result"  # JSON is ASCII: its length is its bytes
 
 
-class Database(Protocol):
-    """Where a catalogue is kept: Embedded or Postgres.
+@dataclass(frozen=True)
+class Version:
+    """A saved contrast, and what is known of its saving.
 
-    held: a line that says why it cannot be written now; else None. rows: of a SELECT, whose parameters are ?.
-    transaction: statements that happen together or not at all; of one word, one at a time. copy: into a new file that
-    Embedded opens; False where there is nothing yet. evict: in a transaction, let the oldest results go until `most`
-    are left, of `size` bytes together.
+    checked: how it did on a run then, {run, content, split, counts, findings}; None where it was not tried on one.
+    forked: 'name@2', the version of another contrast that it was taken from.
     """
 
-    held: str | None
-
-    def rows(self, sql: str, parameters: list | None = None) -> list[dict]: ...
-    def transaction(self, word: str = "") -> AbstractContextManager[Execute]: ...
-    def version(self) -> int: ...
-    def copy(self, target: Path) -> bool: ...
-    def evict(self, execute: Execute, most: int, size: int) -> None: ...
+    contrast: Contrast
+    created: datetime
+    checked: dict | None
+    forked: str | None
 
 
 class Catalog:
-    """The mutable part of a store, at the path of a DuckDB file or in another Database."""
+    """The mutable part of a store, at the path of a DuckDB file or in another Database.
 
-    def __init__(self, where: str | Path | Database):
+    person: who acts; by default the user of the program or of the database, with the role that the database gives.
+    """
+
+    def __init__(self, where: str | Path | Database, person: Person | None = None):
         self.database = Embedded(where) if isinstance(where, (str, Path)) else where
+        self._acting = person
+
+    def acting(self, person: Person) -> Catalog:
+        """The same catalogue for somebody else: a person who logged in to a server."""
+        return Catalog(self.database, person)
+
+    @property
+    def person(self) -> Person:
+        """Who acts on it. Raises StoreError where the database cannot be asked."""
+        return self._acting or Person(self.database.user(), self.database.role())
+
+    @property
+    def notes(self) -> Notes:
+        """What people wrote on runs, heads and contrasts."""
+        return Notes(self)
+
+    @property
+    def people(self) -> People:
+        """Who may do what."""
+        return People(self)
 
     @property
     def held(self) -> str | None:
@@ -58,82 +91,167 @@ class Catalog:
         """Copy the catalogue into a file of its own while nobody changes it; False where there is none yet."""
         return self.database.copy(target)
 
+    def changes(self, most: int = 100) -> list[Change]:
+        """Who changed what, newest first: contrasts, notes, runs and roles."""
+        return changes(self, most)
+
+    def rows(self, sql: str, parameters: list | None = None) -> list[dict]:
+        """The rows of a SELECT of qkstore's own, with ? for parameters."""
+        return self.database.rows(sql, parameters)
+
+    @contextmanager
+    def write(self, act: str, word: str = "", least: Role = "editor") -> Iterator[Execute]:
+        """A transaction of somebody whose role allows it; raises RoleError, which names the act, for others.
+
+        Where somebody else than the database's user acts, the database runs it with that person's role alone.
+        """
+        self.person.must(least, act)
+        with self.database.transaction(word, self._acting and self._acting.role) as execute:
+            yield execute
+
+    def mark(self, kind: str, subject: str, state: str, act: str) -> None:
+        """Keep what was done to a contrast, a note or a run."""
+        with self.write(act, f"{kind} {subject}") as execute:
+            (newest,) = execute(
+                "SELECT coalesce(max(version), 0) AS version FROM mark WHERE kind = ? AND subject = ?", [kind, subject]
+            )
+            execute(
+                "INSERT INTO mark (kind, subject, version, state, author, created) VALUES (?, ?, ?, ?, ?, ?)",
+                [kind, subject, newest["version"] + 1, state, self.person.name, now()],
+            )
+
     # -- contrasts -----------------------------------------------------------------------------------------------
 
-    def save(self, contrast: Contrast) -> Contrast:
+    def save(self, contrast: Contrast, checked: dict | None = None, forked: Contrast | None = None) -> Contrast:
         """Save as the next version of its name, and return it with that version; nothing is overwritten.
 
-        Raises ContrastError for a name that is taken, or may be taken for another, and for texts that are too long;
-        GuardError for predicates that cannot be parsed.
+        checked: how it did on a run (qkstore.contrast.check.told). forked: the saved version that it was taken from.
+        An empty author becomes who acts. A name that was archived is there again. Raises ContrastError for a name that
+        is taken, or may be taken for another, and for texts that are too long; GuardError for predicates that cannot be
+        parsed; RoleError for viewers.
         """
+        contrast = contrast.replace(author=contrast.author or self.person.name)
         check(contrast)
         contrast.sentence()  # what cannot be read back would be in the way of every list of contrasts
-        with self.database.transaction(contrast.name) as execute:
+        with self.write("save a contrast", contrast.name) as execute:
             check(contrast, [row["name"] for row in execute("SELECT DISTINCT name FROM contrast")])
             (newest,) = execute(
                 "SELECT coalesce(max(version), 0) AS version FROM contrast WHERE name = ?", [contrast.name]
             )
             saved = contrast.replace(version=newest["version"] + 1)
-            fields = saved.to_dict() | {"created": now()}
+            more = {"checked": checked and json.dumps(checked), "forked": forked and full_name(forked)}
+            fields = saved.to_dict() | {"created": now()} | more
             names = ", ".join(f'"{name}"' for name in fields)
             execute(f"INSERT INTO contrast ({names}) VALUES ({', '.join('?' for _ in fields)})", list(fields.values()))
+        if contrast.name in self.archived():
+            self.restore(contrast.name)
         return saved
 
     def contrasts(self) -> list[Contrast]:
-        """The newest version of every saved contrast, by name."""
-        rows = self.database.rows(
-            f"SELECT {CONTRAST} FROM contrast c "
-            "WHERE version = (SELECT max(version) FROM contrast o WHERE o.name = c.name) ORDER BY name"
-        )
+        """The newest version of every saved contrast that is not archived, by name."""
+        rows = self.rows(f"SELECT {CONTRAST} FROM contrast c WHERE {NEWEST} AND NOT {ARCHIVED} ORDER BY name")
         return [Contrast(**row) for row in rows]
+
+    def archived(self) -> list[str]:
+        """The names that were put away: in no list, and still found by name."""
+        return [
+            r["name"] for r in self.rows(f"SELECT name FROM contrast c WHERE {NEWEST} AND {ARCHIVED} ORDER BY name")
+        ]
 
     def versions(self, name: str) -> list[Contrast]:
         """Every version of one contrast, oldest first."""
-        return [
-            Contrast(**row)
-            for row in self.database.rows(f"SELECT {CONTRAST} FROM contrast WHERE name = ? ORDER BY version", [name])
-        ]
+        return [version.contrast for version in self.history(name)]
+
+    def history(self, name: str) -> list[Version]:
+        """Every version with what is known of its saving, oldest first."""
+        rows = self.rows(
+            f"SELECT {CONTRAST}, created, checked, forked FROM contrast WHERE name = ? ORDER BY version", [name]
+        )
+        return [_version(row) for row in rows]
 
     def contrast(self, name: str, version: int | None = None) -> Contrast:
-        """A saved contrast by name, its newest version unless one is given; raises ContrastError."""
+        """A saved contrast by name, its newest version unless one is given, as a number or as 'name@2'.
+
+        Raises ContrastError.
+        """
         saved = [c for c in self.versions(name) if version in (None, c.version)]
-        if not saved:
-            raise ContrastError(
-                f"no saved contrast {name!r}{f' of version {version}' if version else ''}; "
-                f"{near(name, [c.name for c in self.contrasts()])}"
-            )
-        return saved[-1]
+        if saved:
+            return saved[-1]
+        if version is None and (found := VERSION.fullmatch(name)):
+            return self.contrast(found["name"], int(found["version"]))
+        near_names = near(name, [*(c.name for c in self.contrasts()), *self.archived()])
+        raise ContrastError(f"no saved contrast {name!r}{f' of version {version}' if version else ''}; {near_names}")
+
+    def archive(self, name: str) -> None:
+        """Put a contrast away: it is in no list any more, and links to it go on. `restore` brings it back."""
+        if self.contrast(name).name in self.archived():
+            raise ContrastError(f"contrast {name!r} is archived already")
+        self.mark("contrast", name, "archived", "archive a contrast")
+
+    def restore(self, name: str) -> None:
+        """Bring an archived contrast back."""
+        if self.contrast(name).name not in self.archived():
+            raise ContrastError(f"contrast {name!r} is not archived")
+        self.mark("contrast", name, "restored", "restore a contrast")
 
     # -- results -------------------------------------------------------------------------------------------------
 
     def result(self, key: str) -> object | None:
         """A cached result; None where there is none, or while the catalogue cannot be read, as `held` then tells."""
         try:
-            rows = self.database.rows("SELECT payload FROM result WHERE key = ?", [key])
+            rows = self.rows("SELECT payload FROM result WHERE key = ?", [key])
         except StoreError:
             if self.held:
                 return None
             raise
         return json.loads(rows[0]["payload"]) if rows else None
 
+    def made(self, key: str) -> dict | None:
+        """What a kept result was made of, and by whom: kind, run, contrast, content, version, code, author, created."""
+        columns = "kind, run, contrast, content, version, code, author, created"
+        rows = self.rows(f"SELECT {columns} FROM result WHERE key = ?", [key])
+        return rows[0] if rows else None
+
     def results(self, kind: str, run: str) -> list[dict]:
         """The results of one kind that are kept of a run, newest first: key, contrast, payload, created."""
-        rows = self.database.rows(
+        rows = self.rows(
             "SELECT key, contrast, payload, created FROM result WHERE kind = ? AND run = ? ORDER BY created DESC, key",
             [kind, run],
         )
         return [row | {"payload": json.loads(row["payload"])} for row in rows]
 
-    def keep_result(self, key: str, kind: str, run: str, contrast: str, payload: object) -> None:
+    def keep_result(
+        self,
+        key: str,
+        kind: str,
+        run: str,
+        contrast: str,
+        payload: object,
+        content: str | None = None,
+        version: int | None = None,
+        code: str | None = None,
+    ) -> None:
         """Cache a result under a key that names everything it depends on; the first one kept stays.
 
+        content, version, code: the digest of the run, the version of the contrast and the key of the code that made it.
         Where there are more than MOST_RESULTS, or their payloads have more than MOST_BYTES, the oldest ones go, until
-        a quarter of that is free.
+        a quarter of that is free. Raises RoleError for viewers.
         """
-        with self.database.transaction() as execute:
+        with self.write("keep a result") as execute:
             execute(
-                "INSERT INTO result VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                [key, kind, run, contrast, json.dumps(payload), now()],
+                "INSERT INTO result VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                [key, kind, run, contrast, json.dumps(payload), now(), content, version, code, self.person.name],
             )
             if execute(FULL, [MOST_RESULTS, MOST_BYTES])[0]["yes"]:
                 self.database.evict(execute, MOST_RESULTS * 3 // 4, MOST_BYTES * 3 // 4)
+
+
+def full_name(contrast: Contrast) -> str:
+    """A contrast with its version, as links and --contrast take it: 'mine@2'; of a built-in one the name."""
+    return contrast.name if contrast.version is None else f"{contrast.name}@{contrast.version}"
+
+
+def _version(row: dict) -> Version:
+    known = {name: row.pop(name) for name in ("created", "checked", "forked")}
+    checked = known["checked"]
+    return Version(Contrast(**row), known["created"], checked and json.loads(checked), known["forked"])

@@ -5,11 +5,12 @@ Where another program holds the file, readers go on with a copy of it, and write
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,8 +19,10 @@ import duckdb
 from qkstore.errors import StoreError
 from qkstore.run import trust
 from qkstore.run.schema import NOT_WRITTEN
+from qkstore.store.catalog.database import Execute
 from qkstore.store.catalog.held import busy, copied, elsewhere, holder
 from qkstore.store.catalog.migrations import MIGRATION, MIGRATIONS, now
+from qkstore.store.catalog.person import Role
 
 READ_S, WRITE_S = 1.0, 10.0  # how long an operation waits for the file; others of qkstore hold it for milliseconds
 MAKING_S = 2.0  # a file that is no catalogue, and younger than this, is one that another process is about to write
@@ -32,10 +35,11 @@ EVICT = (
     """
     CREATE TABLE newest (
         key VARCHAR PRIMARY KEY, kind VARCHAR NOT NULL, run VARCHAR NOT NULL, contrast VARCHAR NOT NULL,
-        payload VARCHAR NOT NULL, created TIMESTAMP NOT NULL)
+        payload VARCHAR NOT NULL, created TIMESTAMP NOT NULL,
+        content VARCHAR, version INTEGER, code VARCHAR, author VARCHAR)
     """,
     """
-    INSERT INTO newest SELECT key, kind, run, contrast, payload, created FROM (
+    INSERT INTO newest SELECT key, kind, run, contrast, payload, created, content, version, code, author FROM (
         SELECT *, row_number() OVER younger AS place, sum(length(payload)) OVER younger AS size
         FROM result WINDOW younger AS (ORDER BY created DESC, key)) AS r
     WHERE place <= ? AND size <= ?
@@ -43,8 +47,6 @@ EVICT = (
     "DROP TABLE result",
     "ALTER TABLE newest RENAME TO result",
 )
-
-Execute = Callable[..., list[dict]]  # a statement with ? for its parameters → rows
 
 
 class Embedded:
@@ -67,12 +69,20 @@ class Embedded:
             return _rows(con, sql, parameters)
 
     @contextmanager
-    def transaction(self, word: str = "") -> Iterator[Execute]:
-        """Statements that happen together or not at all, one transaction of the file at a time."""
+    def transaction(self, word: str = "", role: Role | None = None) -> Iterator[Execute]:
+        """Statements that happen together or not at all, one transaction of the file at a time; a file has no roles."""
         with self._open(write=True) as con:
             con.execute("BEGIN")
             yield lambda sql, parameters=None: _rows(con, sql, parameters)
             con.execute("COMMIT")
+
+    def user(self) -> str:
+        """The user of this program."""
+        return os.environ.get("USER", "")
+
+    def role(self) -> Role:
+        """Whoever may write the file may do everything with it."""
+        return "admin"
 
     def evict(self, execute: Execute, most: int, size: int) -> None:
         """Let the oldest results go until `most` are left, of `size` bytes together; within a transaction."""

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qkstore.errors import StoreError
-from qkstore.store.catalog.embedded import Embedded, Execute
+from qkstore.store.catalog.database import Execute
+from qkstore.store.catalog.embedded import Embedded
 from qkstore.store.catalog.migrations import MIGRATION, MIGRATIONS, now
+from qkstore.store.catalog.person import ROLES, Role
 
 if TYPE_CHECKING:
     import psycopg
@@ -19,13 +21,21 @@ if TYPE_CHECKING:
 CONNECT_S = 5  # for a server to answer
 KEPT = 4  # connections that wait for their next use
 SCHEMA = "qkstore"
-ROLES = ("viewer", "editor", "admin")  # each may do what the one before may
-RIGHTS = {
-    "viewer": "SELECT",
-    "editor": "INSERT",
-    "admin": "UPDATE, DELETE",
+# What editors add to, and the columns that they fill in; `writer` is the server's. Migrations are the owner's alone.
+APPENDED = {
+    "contrast": 'name, version, "where", positive, negative, pairs, weighting, centring, description, author, created, '
+    "checked, forked",
+    "note": "note_id, run, subject, text, author, created",
+    "result": "key, kind, run, contrast, payload, created, content, version, code, author",
+    "mark": "kind, subject, version, state, author, created",
 }
-APPENDED = ("contrast", "note", "result")  # what editors add to; migrations are admins' alone
+GIVEN = {"person": "email, version, role, author, created"}  # what admins add to
+MOST_RIGHTS = """
+    SELECT session_user AS name, CASE
+        WHEN has_any_column_privilege(session_user, 'person', 'INSERT') THEN 'admin'
+        WHEN has_any_column_privilege(session_user, 'contrast', 'INSERT') THEN 'editor'
+        WHEN has_table_privilege(session_user, 'contrast', 'SELECT') THEN 'viewer' END AS role
+"""
 EVICT = """
     DELETE FROM result WHERE key IN (
         SELECT key FROM (
@@ -58,15 +68,19 @@ class Postgres:
             return execute(sql, parameters)
 
     @contextmanager
-    def transaction(self, word: str = "") -> Iterator[Execute]:
-        """Statements that happen together or not at all; of one `word`, one transaction at a time."""
+    def transaction(self, word: str = "", role: Role | None = None) -> Iterator[Execute]:
+        """Statements that happen together or not at all; of one `word`, one transaction at a time.
+
+        role: run them with the rights of this role, instead of the user's.
+        """
         import psycopg
 
         with self._connection() as connection:
             try:
                 with connection.transaction(), connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
                     self._check_version(cursor)
-
+                    if role:
+                        cursor.execute(f"SET LOCAL ROLE qkstore_{role}")
                     if word:
                         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [word])
 
@@ -84,6 +98,14 @@ class Postgres:
                 raise StoreError(f"catalogue {self.told} went away: {_first(error)}; try again") from None
             except psycopg.Error as error:
                 raise StoreError(f"catalogue {self.told} refused it: {_first(error)}") from None
+
+    def user(self) -> str:
+        """The user of the server, as whom this program logged in."""
+        return self.rows(MOST_RIGHTS)[0]["name"]
+
+    def role(self) -> Role | None:
+        """The highest role whose rights this user has."""
+        return self.rows(MOST_RIGHTS)[0]["role"]
 
     def version(self) -> int:
         """How many migrations the catalogue has had."""
@@ -115,7 +137,7 @@ class Postgres:
     def copy(self, target: Path) -> bool:
         """Copy what is in it, as of one moment, into a new file that Embedded opens."""
         with self.transaction() as read, Embedded(target).transaction() as write:
-            for table in APPENDED:
+            for table in (*APPENDED, *GIVEN):
                 for row in read(f"SELECT * FROM {table}"):
                     names = ", ".join(f'"{name}"' for name in row)
                     write(f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' for _ in row)})", list(row.values()))
@@ -206,10 +228,12 @@ def _grant(cursor) -> None:
         cursor.execute(f"GRANT USAGE ON SCHEMA {SCHEMA} TO qkstore_{role}")
     cursor.execute("GRANT qkstore_viewer TO qkstore_editor")
     cursor.execute("GRANT qkstore_editor TO qkstore_admin")
-    cursor.execute(f"GRANT {RIGHTS['viewer']} ON ALL TABLES IN SCHEMA {SCHEMA} TO qkstore_viewer")
-    for table in APPENDED:
-        cursor.execute(f"GRANT {RIGHTS['editor']} ON {table} TO qkstore_editor")
-        cursor.execute(f"GRANT {RIGHTS['admin']} ON {table} TO qkstore_admin")
+    cursor.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {SCHEMA} TO qkstore_viewer")
+    for role, tables in (("editor", APPENDED), ("admin", GIVEN)):
+        for table, columns in tables.items():
+            cursor.execute(f"REVOKE INSERT ON {table} FROM qkstore_editor")  # of all columns, as before version 2
+            cursor.execute(f"GRANT INSERT ({columns}) ON {table} TO qkstore_{role}")
+            cursor.execute(f"GRANT UPDATE, DELETE ON {table} TO qkstore_admin")
     cursor.execute("GRANT DELETE ON result TO qkstore_editor")  # the least used make room
 
 

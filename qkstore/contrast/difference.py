@@ -1,0 +1,41 @@
+"""The difference between two versions of a contrast: which of its fields changed, and how their lines did."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from qkstore.contrast.contrast import Contrast
+
+FIELDS = ("where", "positive", "negative", "pairs", "weighting", "centring", "description")
+DECIDE = FIELDS[:-1]  # those that decide numbers
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One field that two contrasts have not in common; a text that one of them lacks is ''."""
+
+    field: str
+    before: str
+    after: str
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines of both: what stands in both after '  ', what is gone after '- ', what is new after '+ '."""
+        lines = difflib.ndiff(self.before.splitlines(), self.after.splitlines())
+        return [line for line in lines if not line.startswith("?")]
+
+
+def difference(before: Contrast, after: Contrast) -> list[Difference]:
+    """The fields that differ, in the order of FIELDS; none where the two select and weight pairs alike, and say so."""
+    both = [(name, getattr(before, name) or "", getattr(after, name) or "") for name in FIELDS]
+    return [Difference(name, old, new) for name, old, new in both if old != new]
+
+
+def told(before: Contrast, after: Contrast) -> str:
+    """The difference in one line: 'positive, centring changed', and whether any number can."""
+    names = [d.field for d in difference(before, after)]
+    if not names:
+        return "nothing changed"
+    same = "; no number changes" if before.key == after.key else ""
+    return f"{', '.join(names)} changed{same}"

@@ -1,0 +1,95 @@
+"""Notes that people leave on a run, a head or a contrast. None is changed; one can be withdrawn."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from qkstore.errors import StoreError
+from qkstore.store.catalog.migrations import now
+from qkstore.text import unseen
+
+if TYPE_CHECKING:
+    from qkstore.store.catalog.catalog import Catalog
+
+MOST_TEXT = 4000  # characters
+COLUMNS = "note_id, run, subject, text, author, created"
+STANDING = f"""
+    SELECT {COLUMNS} FROM note n
+    WHERE NOT EXISTS (SELECT 1 FROM mark m WHERE m.kind = 'note' AND m.subject = n.note_id)
+"""
+WHOLE = ""  # the subject of a note on a whole run
+
+
+def on_head(layer: int, head: int) -> str:
+    """The subject of a note on one head of a run."""
+    return f"L{layer} H{head}"
+
+
+def on_contrast(name: str) -> str:
+    """The subject of a note on a contrast, which belongs to no run."""
+    return f"contrast {name}"
+
+
+@dataclass(frozen=True)
+class Note:
+    """What somebody wrote on a subject: of a run, '' for all of it or 'L2 H3'; without a run, 'contrast NAME'."""
+
+    note_id: str
+    run: str
+    subject: str
+    text: str
+    author: str
+    created: datetime
+
+    @property
+    def about(self) -> str:
+        """What the note is on, in words."""
+        return f"run {self.run} {self.subject}".strip() if self.run else self.subject
+
+
+class Notes:
+    """The notes of a catalogue."""
+
+    def __init__(self, catalog: Catalog):
+        self.catalog = catalog
+
+    def on(self, run: str | None = None, subject: str | None = None) -> list[Note]:
+        """The notes that stand, newest first: of a run ('' for those of contrasts), of a subject, or all."""
+        asked = {name: value for name, value in (("run", run), ("subject", subject)) if value is not None}
+        more = "".join(f" AND {name} = ?" for name in asked)
+        rows = self.catalog.rows(f"{STANDING}{more} ORDER BY created DESC, note_id", list(asked.values()))
+        return [Note(**row) for row in rows]
+
+    def add(self, text: str, run: str = "", subject: str = WHOLE) -> Note:
+        """Leave a note. Raises RoleError for viewers, StoreError for a text that is empty, too long or unseen."""
+        text = text.strip()
+        _check(text)
+        if not run and not subject.startswith("contrast "):
+            raise StoreError("a note is on a run, a head of one, or a contrast; name one")
+        note = Note(uuid.uuid4().hex[:12], run, subject, text, self.catalog.person.name, now())
+        with self.catalog.write("leave a note") as execute:
+            execute(f"INSERT INTO note ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", list(vars(note).values()))
+        return note
+
+    def withdraw(self, note_id: str) -> None:
+        """Take a note back: one's own, or as an admin anyone's. It is kept, and shown no more."""
+        standing = {note.note_id: note for note in self.on()}
+        if note_id not in standing:
+            raise StoreError(f"no note {note_id[:40]!r}: `qkstore notes` lists them with their numbers")
+        if standing[note_id].author != self.catalog.person.name:
+            self.catalog.person.must("admin", "withdraw the note of somebody else")
+        self.catalog.mark("note", note_id, "withdrawn", "withdraw a note")
+
+
+def _check(text: str) -> None:
+    if not text:
+        raise StoreError("the note is empty")
+    if len(text) > MOST_TEXT:
+        raise StoreError(f"the note has {len(text):,} characters; {MOST_TEXT:,} are possible")
+    if text.encode(errors="replace").decode() != text:
+        raise StoreError("the note holds half of a character (a lone surrogate); take it out")
+    if hidden := unseen(text.replace("\n", "").replace("\t", "")):
+        raise StoreError(f"the note holds {hidden}, which cannot be seen; take it out")
