@@ -20,7 +20,7 @@ Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 
 VARIABLE = "QKSTORE_LOGIN"  # set by `qkstore serve --login`: the file that Streamlit reads as its secrets
-FILES = ("/media", "/_stcore/upload_file")  # what pages offer for download, and what a browser may send
+FILES = ("/media/", "/_stcore/upload_file/")  # what pages offer for download, and what a browser may send
 LOGIN, CALLBACK = "/auth/login", "/oauth2callback"
 ASKED = "qkstore_asked"  # the cookie
 KEPT_S = 900  # for a person to log in at the provider
@@ -35,7 +35,7 @@ def closed() -> bool:
 
 def shut(scope: Message) -> bool:
     """Whether the request is for a file, of somebody who has no cookie of a login that this server signed."""
-    if not any(scope["path"].startswith(files) for files in FILES):
+    if not any(files in scope["path"] for files in FILES):
         return False
     return _get_signed_cookie_with_chunks(HTTPConnection(scope).cookies, USER_COOKIE_NAME) is None
 

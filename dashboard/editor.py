@@ -11,11 +11,12 @@ from dashboard import panel, results, shell, state
 from dashboard.state import View
 from dashboard.text import line, plain, tokens
 from qkstore.analysis import build_split
-from qkstore.contrast import CENTRINGS, WEIGHTINGS, Contrast
+from qkstore.contrast import CENTRINGS, WEIGHTINGS, Contrast, check
 from qkstore.contrast.name import MOST_DESCRIPTION, MOST_NAME
 from qkstore.contrast.sentence import count_text
 from qkstore.errors import QKStoreError
 from qkstore.run import Run
+from qkstore.store.catalog import full_name
 from qkstore.text import split_name, visible
 
 Shape = Literal["predicates", "select"]
@@ -82,7 +83,7 @@ def form(view: View, base: Contrast | None) -> Contrast | None:
     try:
         draft = Contrast(**fields)
         if saving:
-            _save(view, draft)
+            _save(view, base, draft)
         return draft
     except QKStoreError as error:
         st.error(shell.told(error))
@@ -114,11 +115,12 @@ def _help(choices: dict[str, str]) -> str:
     return "  \n".join(f"**{name}**: {what}" for name, what in choices.items())
 
 
-def _save(view: View, draft: Contrast) -> None:
+def _save(view: View, base: Contrast, draft: Contrast) -> None:
     """Save a contrast. One that fails on this run (an empty side, bad SQL) raises before anything is written."""
-    results.findings(view.run, draft, build_split(view.run))
-    saved = view.store.catalog.save(draft.replace(author=shell.user()))
-    state.put(contrast=saved.name)
+    checked = check.told(view.run, draft, build_split(view.run))
+    forked = base if base is not BLANK and base.name != draft.name else None
+    saved = view.store.catalog.save(draft.replace(author=shell.user()), checked, forked)
+    state.put(contrast=full_name(saved))
     st.session_state["saved"] = f"Saved {saved.name}, version {saved.version}."
     st.rerun()
 
@@ -180,18 +182,21 @@ def columns(run: Run) -> None:
 
 
 def listing(view: View) -> pl.DataFrame:
-    """A row a contrast: name, version, how it reads."""
+    """A row a contrast: name, version, author, how it reads."""
     rows = [
         {
-            "name": name,
+            "name": c[0].name if len(c) == 1 else name,
             "version": str(c[0].version or "built in"),
+            "author": visible(c[0].author),
             "sentence": c[0].sentence() if len(c) == 1 else f"The span of {len(c)} contrasts.",
             "weighting": c[0].weighting,
             "centring": c[0].centring,
         }
         for name, c in view.named.items()
     ]
-    return pl.DataFrame(rows, schema=dict.fromkeys(("name", "version", "sentence", "weighting", "centring"), pl.String))
+    return pl.DataFrame(
+        rows, schema=dict.fromkeys(("name", "version", "author", "sentence", "weighting", "centring"), pl.String)
+    )
 
 
 def sql(contrast: Contrast) -> str:

@@ -11,39 +11,42 @@ import shlex
 import threading
 import time
 from collections.abc import Callable
+from html import escape
 from typing import NoReturn
 
 import streamlit as st
 
 from dashboard import style
-from dashboard.text import line, plain
+from dashboard.text import line
 from qkstore.errors import QKStoreError, RoleError
 from qkstore.store import Store
 from qkstore.store.catalog.people import People
 from qkstore.store.catalog.person import Person
+from qkstore.text import visible
 
 FRESH_S = 5  # a role that was taken away ends within this time
 LASTS_S = 12 * 3600  # from what the provider said until it is asked again; the browser's cookie lasts 30 days
 MOST_PEOPLE = 1000  # whose roles are remembered for FRESH_S
+BARE = "<style>[data-testid=stSidebar], [data-testid=stExpandSidebarButton] { display: none; }</style>"
 _left: dict[str, float] = {}  # logins that were ended by their person, and when
 _left_guard = threading.Lock()
 
 
-def gate(opened: Callable[[], Store], told: Callable[[object], str]) -> None:
+def gate(opened: Callable[[], Store], public: Callable[[str], str]) -> None:
     """Go on where somebody is logged in who has a role; else draw one line with one button, and end the run.
 
-    told: makes an error a line. Where the catalogue cannot tell the role, nobody has one.
+    public: an error's text as visitors may read it. Where the catalogue cannot tell the role, nobody has one.
     """
     try:
         email = _address()
         who = person(opened()) if email else None
     except QKStoreError as error:
-        _alone(told(error), "Log out", leave)
+        _alone(public(str(error)), "Log out", leave)
     if who is None:
         _alone("Log in to see this store.", "Log in", st.login)
     if who.role is None:
         gives = f"qkstore people --set {shlex.quote(who.name)} viewer"
-        _alone(plain(f"{who.name} has no role in this store; an administrator gives one: {gives}"), "Log out", leave)
+        _alone(f"{who.name} has no role in this store; an administrator gives one: {gives}", "Log out", leave)
 
 
 def person(opened: Store) -> Person:
@@ -64,7 +67,8 @@ def acting(opened: Store) -> Store:
 def foot(who: Person) -> None:
     """The foot of the side bar: who is logged in, and the way out."""
     st.html('<p class="qk-group">Logged in</p>')
-    line(f"{who.name}, {who.role}")
+    who_is = escape(visible(f"{who.name}, {who.role}"), quote=True)
+    st.html(f'<p class="qk-note" style="overflow-wrap: anywhere">{who_is}</p>')
     st.button("Log out", on_click=leave)
 
 
@@ -111,10 +115,10 @@ def _person(where: str, email: str, _people: People) -> Person:
 
 
 def _alone(said: str, label: str, act: Callable[[], None]) -> NoReturn:
-    """A page of one line and one button, without a side bar. said: Markdown."""
-    st.html(style.SHEET)
+    """A page of one line and one button, without a side bar."""
+    st.html(style.SHEET + BARE)
     st.title("qkstore", anchor=False)
-    st.markdown(said)
+    line(said, "sentence")
     st.button(label, on_click=act, type="primary" if act is st.login else "secondary")
     st.stop()
     raise AssertionError("st.stop ends the run")

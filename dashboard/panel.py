@@ -14,8 +14,10 @@ import streamlit as st
 from dashboard import shell
 from dashboard.state import View
 from dashboard.text import line, plain, tokens
+from qkstore import __version__
 from qkstore.analysis import PromptAttribution
 from qkstore.analysis.heads import Summary
+from qkstore.store.source import code_key
 from qkstore.text import csv as csv_text
 from qkstore.text import percent, visible
 
@@ -70,9 +72,7 @@ def python(view: View, use: str, *lines: str, features: Iterable[str] = (), one:
     """
     named = ", ".join(f"{name!r}: store.feature(run, {name!r})" for name in features)
     contrast = (
-        f"(contrast,) = store.feature(run, {view.contrast.name!r})"
-        if one
-        else f"contrasts = store.feature(run, {view.name!r})"
+        f"(contrast,) = store.feature(run, {view.one!r})" if one else f"contrasts = store.feature(run, {view.name!r})"
     )
     start = [
         "import qkstore",
@@ -84,19 +84,41 @@ def python(view: View, use: str, *lines: str, features: Iterable[str] = (), one:
     return "\n".join([*start, f"features = {{{named}}}" if named else contrast, *lines, ""])
 
 
-def reproduce(cli: str, code: str) -> None:
-    """The same result without the dashboard. The store stands there by its name, for visitors of a server."""
+def reproduce(cli: str, code: str, view: View | None = None) -> None:
+    """The same result without the dashboard, and what exactly it was made of, if of a view's run and contrast.
+
+    The store stands there by its name, for visitors of a server.
+    """
     with st.expander("Reproduce"):
+        if view:
+            line(made_of(view))
         line("On the command line, in the folder that holds the store")
         st.code(shell.public(cli), language="bash", wrap_lines=True)
         line("In Python, there too")
         st.code(shell.public(code), language="python", wrap_lines=True)
 
 
+def made_of(view: View) -> str:
+    """The exact run, contrast and code of a page's result, by version and digest."""
+    run = f"run {view.run.name} ({view.run.digest})"
+    if not view.named:
+        contrast = "no contrast"
+    elif view.spans:
+        contrast = f"{view.name}, the span of {len(view.contrasts)} contrasts"
+    else:
+        contrast = f"contrast {view.one} ({view.contrast.key})"
+    return f"Made of {run}, {contrast}, qkstore {__version__} ({code_key()[:16]})"
+
+
 def csv(view: View, table: pl.DataFrame, what: str) -> None:
     """A button that downloads the chart's data, named by run, contrast, head and `what`."""
     where = "" if view.layer is None else f"-L{view.layer}H{view.head}"
-    name = f"{view.run.name}-{view.name}{where}-{what}.csv".replace(":", "_").replace("/", "_").replace("*", "all")
+    name = (
+        f"{view.run.name}-{view.name}{where}-{what}.csv".replace(":", "_")
+        .replace("/", "_")
+        .replace("*", "all")
+        .replace("@", "-v")
+    )
     download(table, name, f"csv-{what}")
 
 

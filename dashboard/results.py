@@ -105,6 +105,13 @@ def heads(run: Run, asked: Contrast) -> list[HeadScore]:
     return _remember(_scores(), MOST_SCORES, key, scores)
 
 
+@st.cache_data(show_spinner=False, max_entries=MOST_SCORES, hash_funcs={Run: identity, Contrast: lambda c: c.key})
+def origin(run: Run, asked: Contrast) -> str:
+    """When and by whom the scores of a contrast were computed, as the catalogue tells; '' where it keeps none."""
+    made = shell.store().catalog.made(analysis_heads.key(run, asked))
+    return f"Computed {made['created']:%Y-%m-%d %H:%M} by {made['author'] or 'somebody'}." if made else ""
+
+
 def recovered(toys: Sequence[toy.Toy]) -> list[toy.Recovered]:
     """The recovered ranks of toy runs, in their order; the first time with a progress bar and a button that ends it."""
     keys = [identity(t.run) for t in toys]

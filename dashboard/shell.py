@@ -27,6 +27,7 @@ GROUPS = {
     "Define": ("contrasts",),
     "Explain": ("subspaces", "projections", "interventions", "attributions"),
     "Known truth": ("toy",),
+    "Share": ("team",),
 }
 STARTED = "app-has-run"
 FOLDERS = re.compile(r"(?<![\w/.:<])/(?:[^\s/'\"`]+/)+")  # of an absolute path, without its last name
@@ -62,7 +63,7 @@ def enter() -> None:
 def login() -> None:
     """Where people log in, end the run with a page that holds nothing of the store until one has a role."""
     if door.closed():
-        logins.gate(lambda: _open(_where()), told)
+        logins.gate(lambda: _open(_where()), public)
 
 
 def user() -> str:

@@ -6,9 +6,11 @@ written to the URL while a page loads: that would add an entry to the browser's 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from textwrap import shorten
+from types import MappingProxyType
 from typing import Any
 
 import streamlit as st
@@ -21,6 +23,7 @@ from qkstore.errors import ContrastError, RunError, near
 from qkstore.run import Run
 from qkstore.run.task import task
 from qkstore.store import Store
+from qkstore.store.catalog import full_name
 from qkstore.text import visible
 
 CARRIED = ("run", "contrast", "layer", "head")
@@ -64,6 +67,16 @@ class View:
         """The one contrast behind the name; of a span, the pooled one."""
         return analysis_heads.scored_by(self.named, self.name)
 
+    @property
+    def spans(self) -> bool:
+        """Whether the name stands for several contrasts."""
+        return len(self.contrasts) > 1
+
+    @property
+    def one(self) -> str:
+        """The name of `contrast`, with its version, as commands take it."""
+        return full_name(self.contrast)
+
     def others(self) -> list[str]:
         return [name for name in self.named if name != self.name]
 
@@ -83,13 +96,14 @@ def select(
     changed: Callable | None = None,
     help: str | None = None,
     widget: Callable = st.selectbox,
+    also: Mapping[str, Any] = MappingProxyType({}),
     **more,
 ) -> Any:
     """A choice kept in the URL under `name`.
 
-    Where the URL's value is no option, one line says so and the default is shown.
+    Where the URL's value is no option, one line says so and the default is shown. also: {other value: its option}.
     """
-    texts = {str(option): option for option in options}
+    texts = {**also, **{str(option): option for option in options}}
     asked, key = st.query_params.get(name), f"url-{name}"
     if asked is not None and asked not in texts:
         told = asked[:100]  # an address may be of any length
@@ -145,7 +159,7 @@ def view(head: bool = True, extra: Sequence[float] = (), without: bool = False) 
         name = select("Run", "run", [r.name for r in runs], runs[0].name, changed=_forget)
     run = next(r for r in runs if r.name == name)
     _tell_task(run)
-    named = store.features(run)
+    named = versioned(store, run)
     if not named and without:
         return View(store, run, {}, "", None, None, rest)
     if not named:
@@ -153,9 +167,28 @@ def view(head: bool = True, extra: Sequence[float] = (), without: bool = False) 
             f"run {run.name!r} has no contrast yet: its labels fit no built-in one; write one on the Contrasts page"
         )
     with contrast_place:
-        contrast = select("Contrast", "contrast", list(named), next(iter(named)))
+        contrast = select("Contrast", "contrast", list(named), next(iter(named)), also=newest(named))
     shown = View(store, run, named, contrast, None, None, rest[2:] if head else rest)
     return _with_head(shown, *rest[:2]) if head else shown
+
+
+def versioned(store: Store, run: Run) -> dict[str, tuple[Contrast, ...]]:
+    """{name: contrasts} of all that a run can be asked, saved ones as 'mine@2', so that a link names what it shows.
+
+    With those that the address names besides: an older version, or one that was archived.
+    """
+    named = {full_name(c[0]) if len(c) == 1 else name: c for name, c in store.features(run).items()}
+    for asked in (st.query_params.get(name) for name in ("contrast", "and")):
+        if asked and "@" in asked and asked not in named:
+            with suppress(ContrastError):
+                named[asked] = store.feature(run, asked)
+    return named
+
+
+def newest(named: Mapping[str, tuple[Contrast, ...]]) -> dict[str, str]:
+    """{mine: mine@2} of the saved contrasts: an address without a version means the newest one."""
+    saved = sorted((c[0].name, c[0].version, full) for full, c in named.items() if len(c) == 1 and c[0].version)
+    return {name: full for name, _, full in saved}
 
 
 def _tell_task(run: Run) -> None:
@@ -197,6 +230,7 @@ def partnered(view: View) -> str | None:
         [NONE, *view.others()],
         default if default in view.others() else NONE,
         help="A second contrast; both are also taken together",
+        also=newest(view.named),
     )
     return None if name == NONE else name
 
@@ -223,7 +257,7 @@ def prompt(view: View, listed: Sequence[dict], split: str | None) -> dict:
 def _forget() -> None:
     """After another run is chosen: drop what it has not, as those choices were made for the run before."""
     run = shell.store().run(st.query_params["run"])
-    names = set(shell.store().features(run))
+    names = set(versioned(shell.store(), run))
     kept = {
         "contrast": names,
         "and": names,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import panel, results, shell, state
+from dashboard import notes, panel, results, shell, state
 from dashboard.text import line
 from qkstore import charts
 from qkstore.analysis import attribution, build_split, judge_split
@@ -58,6 +58,7 @@ st.dataframe(
     | {name: st.column_config.NumberColumn(name, format="%.3f") for name in ("logit", *parts.order, "rest")},
 )
 panel.csv(view, table, "logits")
+notes.show(view)
 panel.reproduce(
     panel.command("attribute", view, **{"and": other, "prompt": prompt["prompt_id"], "order": ",".join(parts.order)}),
     panel.python(
@@ -68,4 +69,5 @@ panel.reproduce(
         "    print(token)",
         features=features,
     ),
+    view,
 )

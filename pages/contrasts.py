@@ -1,11 +1,10 @@
-"""Contrasts: what there is, read back; and an editor that previews and saves."""
+"""Contrasts: what there is, read back; an editor that previews and saves; and the versions of one."""
 
 from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import editor, panel, shell, state
-from dashboard.text import line, plain
+from dashboard import editor, notes, panel, shell, state, versions
 from qkstore.analysis import build_split
 
 shell.enter()
@@ -29,6 +28,8 @@ with main:
 with detail:
     editor.preview(view, base, draft, split)
 
+if base and base.version:
+    versions.show(view)
 listed = editor.listing(view)
 st.subheader("All contrasts of this run", anchor=False)
 st.dataframe(
@@ -37,18 +38,15 @@ st.dataframe(
     column_config={
         "name": "Name",
         "version": "Version",
+        "author": "Author",
         "sentence": st.column_config.TextColumn("Reads", width="large"),
         "weighting": "Weighting",
         "centring": "Centring",
     },
 )
+versions.archived(view)
+notes.show(view)
 if view.named:
-    versions = view.store.catalog.versions(base.name)
-    if versions:
-        with st.expander(f"Versions of {plain(base.name)}: {len(versions)}"):
-            for version in reversed(versions):
-                line(f"Version {version.version}{' by ' + version.author if version.author else ''}")
-                st.code(editor.sql(version), language="sql", wrap_lines=True)
     panel.csv(view, listed, "contrasts")
     panel.reproduce(
         f"python -m qkstore contrasts --store {view.store.where} --run {view.run.name}",
@@ -58,4 +56,5 @@ if view.named:
             f"chosen = pairs(run, contrast, {split!r})",
             "print(contrast.sentence(chosen.counts))",
         ),
+        view,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import panel, results, shell, state
+from dashboard import notes, panel, results, shell, state
 from dashboard.text import line
 from qkstore import charts
 from qkstore.analysis import heads
@@ -63,7 +63,7 @@ with main:
         f"ΔC, its null and rank are built on the {split_name(chosen.built_on)} split; "
         f"accuracy and attention are judged on the {split_name(chosen.judged_on)} split."
     )
-    if view.contrast.name != view.name:
+    if view.spans:
         line(f"{view.name} is the span of several contrasts; the scores are those of {view.contrast.name}.")
 with detail:
     st.subheader(f"Layer {view.layer}, head {view.head}", anchor=False)
@@ -119,6 +119,7 @@ with detail:
 
 st.subheader("Ranked", anchor=False)
 line(heads.statement(scores))
+line(results.origin(view.run, view.contrast))
 share = st.column_config.ProgressColumn
 st.dataframe(
     table.head(200),
@@ -147,7 +148,9 @@ st.dataframe(
     },
 )
 panel.csv(view, table, "heads")
+notes.show(view)
 panel.reproduce(
-    panel.command("heads", view, view.contrast.name, head=False),
+    panel.command("heads", view, view.one, head=False),
     panel.python(view, "from qkstore.analysis.heads import heads", "scores = heads(run, contrast)"),
+    view,
 )

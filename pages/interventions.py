@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import panel, results, shell, state
+from dashboard import notes, panel, results, shell, state
 from dashboard.text import line, plain
 from qkstore import charts
 from qkstore.analysis import live
@@ -123,6 +123,7 @@ st.dataframe(
 )
 panel.csv(view, table, "swaps")
 call = "intervene_queries" if side == "queries" else "intervene"
+notes.show(view)
 panel.reproduce(
     panel.command("intervene", view, **{"and": other, "side": side if side == "queries" else None}),
     panel.python(
@@ -133,4 +134,5 @@ panel.reproduce(
         "    print(condition)",
         features=features,
     ),
+    view,
 )

@@ -6,7 +6,7 @@ from typing import Literal
 
 import streamlit as st
 
-from dashboard import panel, results, shell, space, state
+from dashboard import notes, panel, results, shell, space, state
 from dashboard.text import line
 from qkstore import charts, contrast
 from qkstore.analysis.points import Method, held
@@ -69,8 +69,9 @@ with st.container(border=True):
         + f" {HINTS[plot]}"
     )
 panel.csv(view, points.table, "points")
+notes.show(view)
 panel.reproduce(
-    panel.command("covariance", view, view.contrast.name, out="covariance.npz"),
+    panel.command("covariance", view, view.one, out="covariance.npz"),
     panel.python(
         view,
         "from qkstore.analysis import project",
@@ -78,4 +79,5 @@ panel.reproduce(
         "print(points.table)",
         one=False,
     ),
+    view,
 )

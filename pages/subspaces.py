@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import panel, results, shell, state
+from dashboard import notes, panel, results, shell, state
 from dashboard.text import line, plain
 from qkstore import charts
 from qkstore.analysis import head
@@ -20,7 +20,11 @@ panel.title(
 )
 view = state.view(extra=[3])
 with view.extra[0]:
-    other = state.select("Compare with", "and", view.others(), state.partner(view)) if view.others() else None
+    other = (
+        state.select("Compare with", "and", view.others(), state.partner(view), also=state.newest(view.named))
+        if view.others()
+        else None
+    )
 fitted = results.covariance(view.run, view.contrast, view.layer, view.head)
 null = results.permuted(view.run, view.contrast, view.layer, view.head)
 dimension = compared = None
@@ -76,7 +80,7 @@ with main:
         "Queries down, keys across; blue above zero, orange below; each matrix has its own scale. "
         "The mean-query share is what the mean query alone explains of ΔC: near 100 %, its rank is 1 by construction."
     )
-    if view.contrast.name != view.name:
+    if view.spans:
         line(
             f"{view.name} is the span of several contrasts; ΔC is that of {view.contrast.name}, the overlap "
             "that of the span."
@@ -113,8 +117,9 @@ with st.container(horizontal=True):
         f"{view.run.name}-L{view.layer}H{view.head}.npz",
         on_click="ignore",
     )
+notes.show(view)
 panel.reproduce(
-    panel.command("covariance", view, view.contrast.name, out="covariance.npz"),
+    panel.command("covariance", view, view.one, out="covariance.npz"),
     panel.python(
         view,
         "from qkstore.analysis import covariance\nfrom qkstore.analysis.evidence import dimension",
@@ -122,4 +127,5 @@ panel.reproduce(
         "print(fitted.subspace.rank, fitted.delta.shape)",
         f"print(dimension(run, contrast, {view.layer}, {view.head}).rank)",
     ),
+    view,
 )

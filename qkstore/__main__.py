@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import qkstore
-from qkstore.cli import analyses, arguments, programs, stores, summaries, team
+from qkstore.cli import analyses, arguments, contrasts, notes, programs, stores, summaries, team
 from qkstore.cli.terminal import Parser, complete, need
 from qkstore.errors import QKStoreError
 
@@ -19,7 +19,9 @@ COMMANDS = (  # in the order of --help
     programs.ingest,
     programs.serve,
     stores.runs,
-    stores.contrasts,
+    contrasts.contrasts,
+    notes.notes,
+    notes.history,
     analyses.heads,
     analyses.covariance,
     analyses.rank,
@@ -36,6 +38,7 @@ COMMANDS = (  # in the order of --help
     stores.backup,
     stores.restore,
     team.init,
+    team.people,
     team.push,
     team.pull,
 )

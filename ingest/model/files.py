@@ -17,6 +17,9 @@ ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bi
 OF_A_SET = re.compile(r"(model|pytorch_model)(-\d+-of-\d+)?(\.safetensors|\.bin)")
 MERGE = "merge it into its base model first (peft's merge_and_unload, then save_pretrained) and give that folder"
 
+MOST_LAYERS = (
+    10_000  # of a config.json: transformers makes as many modules, one after another, before it reads a weight
+)
 EXTRA_LAYERS = ("num_nextn_predict_layers", "mtp_num_hidden_layers")  # behind the last one, and not run here
 COMPUTED = (  # ends of names of what is computed, or of what only training reads
     *(".attn.bias", ".masked_bias", ".attention.bias", ".inv_freq", ".position_ids"),
@@ -57,11 +60,21 @@ def check(folder: Path) -> None:
             check_pointer(file)
             if file.name in READ:
                 _facts(file)
+    _check_layers(folder / "config.json")
     _check_weights(folder)
     if not any((folder / name).exists() for name in TOKENIZER):
         raise ModelError(
             f"folder {folder} holds no tokenizer (none of {', '.join(TOKENIZER[:3])}, …): copy it beside the weights"
         )
+
+
+def _check_layers(file: Path) -> None:
+    """Raise ModelError for more layers than any model has, of the whole or of a part."""
+    facts = _facts(file)
+    for part in (facts, *(value for value in facts.values() if isinstance(value, dict))):
+        for name, value in part.items():
+            if "layers" in name and isinstance(value, int) and value > MOST_LAYERS:
+                raise ModelError(f"{file} says {name} {value}; possible are {MOST_LAYERS:,}; copy it again")
 
 
 def _check_weights(folder: Path) -> None:

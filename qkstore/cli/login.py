@@ -43,9 +43,7 @@ class Login:
         given = _fields(file)
         back = _address(file, "redirect_uri", given["redirect_uri"])
         if back.path != CALLBACK or back.query or back.fragment:
-            raise _wrong(
-                file, f"redirect_uri {given['redirect_uri']!r} does not end in {CALLBACK}, to which logins return"
-            )
+            raise _wrong(file, f"redirect_uri {given['redirect_uri']!r} is not the server's address with {CALLBACK}")
         _address(file, "server_metadata_url", given["server_metadata_url"])
         if len(given["cookie_secret"]) < LEAST_SECRET:
             raise _wrong(file, f"cookie_secret has less than {LEAST_SECRET} characters; make one: {SECRET}")

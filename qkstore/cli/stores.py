@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 
-from qkstore.cli import arguments
-from qkstore.cli.arguments import Add, inline, store, where, with_json, with_predicates, with_run
+from qkstore.cli.arguments import Add, store, where, with_json, with_run
 from qkstore.cli.terminal import count, print_json, print_table, seconds
-from qkstore.errors import QKStoreError, StoreError
+from qkstore.errors import StoreError
 
 MOST_ILL = 10  # findings in the one line of `check`
 
@@ -46,52 +44,6 @@ def _runs(options) -> None:
         print_table([{k: v for k, v in row.items() if k not in ("layers", "dtype")} for row in rows])
     for error in errors:
         print(f"qkstore: {error}", file=sys.stderr)
-
-
-def contrasts(add: Add) -> None:
-    told = "list contrasts, or save one with --save NAME and its predicates"
-    sub = with_json(add("contrasts", _contrasts, told))
-    shown = sub.add_argument("--run", help="list what is built in for this run, with counts and the check of each")
-    arguments.completed_by(shown, arguments.runs)
-    sub.add_argument("--save", metavar="NAME", help="save the predicates given as a new version of this name")
-    sub.add_argument("--description", default="")
-    sub.add_argument("--author", default=os.environ.get("USER", ""))
-    with_predicates(sub)
-
-
-def _contrasts(options) -> None:
-    there = store(options)
-    if options.save:
-        contrast = inline(options, options.save).replace(description=options.description, author=options.author)
-        saved = there.catalog.save(contrast)
-        print_json(saved.to_dict()) if options.json else print(f"saved {saved.name!r}, version {saved.version}")
-        return
-    if not options.run:
-        kept = there.catalog.contrasts()
-        print_json([c.to_dict() for c in kept]) if options.json else print_table(
-            [{"name": c.name, "version": c.version, "contrast": c.sentence()} for c in kept]
-        )
-        return
-    run = there.run(options.run)
-    rows = [_counted(run, members[0]) for members in there.features(run).values() if len(members) == 1]
-    if options.json:
-        print_json(rows)
-    for row in [] if options.json else rows:
-        print(f"{row['name']}: {row['sentence']}", *(f"  ! {f}" for f in row["findings"]), sep="\n")
-
-
-def _counted(run, contrast) -> dict:
-    """A contrast on a run: its sentence with counts and what its check finds, or the error that it meets there."""
-    from qkstore.contrast import pairs
-    from qkstore.contrast.check import check
-
-    try:
-        counts = pairs(run, contrast).counts
-        findings = [f.text for f in check(run, contrast) if f.warns]
-        more = {"sentence": contrast.sentence(counts), "counts": counts._asdict(), "findings": findings}
-    except QKStoreError as error:
-        more = {"sentence": contrast.sentence(), "counts": None, "findings": [str(error)]}
-    return contrast.to_dict() | more
 
 
 def sql(add: Add) -> None:

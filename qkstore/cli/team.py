@@ -1,11 +1,11 @@
-"""The commands of a shared store: set up its catalogue, and move finished runs between stores."""
+"""The commands of a shared store: set up its catalogue, say who may do what, move finished runs between stores."""
 
 from __future__ import annotations
 
 import argparse
 
-from qkstore.cli.arguments import Add, store, where
-from qkstore.cli.terminal import Progress
+from qkstore.cli.arguments import Add, store, where, with_json
+from qkstore.cli.terminal import Progress, print_json, print_table
 from qkstore.errors import StoreError
 
 
@@ -15,7 +15,8 @@ def init(add: Add) -> None:
 
 def _init(options: argparse.Namespace) -> None:
     from qkstore.store import team
-    from qkstore.store.catalog.postgres import ROLES, Postgres
+    from qkstore.store.catalog.person import ROLES
+    from qkstore.store.catalog.postgres import Postgres
 
     file = where(options)
     if not file.endswith(team.SUFFIX):
@@ -24,6 +25,20 @@ def _init(options: argparse.Namespace) -> None:
     version = database.migrate()
     roles = ", ".join(f"qkstore_{role}" for role in ROLES)
     print(f"catalogue {database.told}: version {version}; roles {roles}: give them with GRANT qkstore_viewer TO alice")
+
+
+def people(add: Add) -> None:
+    sub = with_json(add("people", _people, "who may do what in a dashboard with a login; give a role with --set"))
+    told = "a role: viewer, editor, admin; or none, which takes it away"
+    sub.add_argument("--set", nargs=2, metavar=("ADDRESS", "ROLE"), help=told)
+
+
+def _people(options: argparse.Namespace) -> None:
+    people = store(options).catalog.people
+    if options.set:
+        people.set(*options.set)
+    rows = [row | {"created": str(row["created"])[:19]} for row in people.all()]
+    print_json(rows) if options.json else print_table(rows)
 
 
 def push(add: Add) -> None:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from qkstore.contrast.contrast import Contrast
+from qkstore.contrast.contrast import Contrast, pairs
 from qkstore.errors import ContrastError
 from qkstore.run import Run
 from qkstore.sql import guard, worker
@@ -44,6 +44,16 @@ def check(run: Run, contrast: Contrast, split: str | None = None) -> list[Findin
     sides = _Sides(run, contrast, split)
     findings = _size(sides) + _leaks(contrast, sides) + _tied(sides) + _seen(run, contrast)
     return sorted(findings, key=lambda f: not f.warns)
+
+
+def told(run: Run, contrast: Contrast, split: str | None = None) -> dict[str, Any]:
+    """Return what a catalogue keeps of a check: {run, content, split, counts, findings}, findings as texts.
+
+    content is the digest of the run that it was made on. Raises as `check` does.
+    """
+    findings = [f.text for f in check(run, contrast, split)]
+    counts = pairs(run, contrast, split).counts._asdict()
+    return {"run": run.name, "content": run.digest, "split": split, "counts": counts, "findings": findings}
 
 
 class _Sides:

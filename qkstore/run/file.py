@@ -11,6 +11,7 @@ import duckdb
 from qkstore.errors import RunError, StoreError
 from qkstore.run import schema, shape, trust
 from qkstore.run.manifest import Manifest, check_version
+from qkstore.text import visible
 
 
 class Opened(NamedTuple):
@@ -28,7 +29,7 @@ def opened(path: Path) -> Opened:
     holds anything else. The connection is then closed: a file that takes this one's place would be read through it.
     """
     if not path.is_file():
-        raise RunError(f"no run file {path}")
+        raise RunError(f"run file {path.name} is a folder or a device" if path.exists() else f"no run file {path}")
     connection = None
     try:
         connection = trust.attached(path)
@@ -71,7 +72,12 @@ def _why(file: str, said: str) -> str:
         return f"run file {file} is open for writing by {who}; close it there (a run is opened with -readonly)"
     if "Unique file handle conflict" in said:
         return f"run file {file} is open for writing by this process; close that connection (a run is opened read-only)"
-    return f"run file {file} is damaged or unfinished: {(said.splitlines() or ['it cannot be read'])[0]}"
+    return f"run file {file} is damaged or unfinished: {first_line(said) or 'it cannot be read'}"
+
+
+def first_line(said: str, most: int = 300) -> str:
+    """The first line of what DuckDB says of a file: cut, printable though it names what is in it, without folders."""
+    return visible(re.sub(r'"[^"]*/([^"/]*)"', r'"\1"', said.partition("\n")[0])[:most])
 
 
 def _check_version(own: duckdb.DuckDBPyConnection, columns: dict[str, str], what: str) -> None:

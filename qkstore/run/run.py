@@ -22,10 +22,10 @@ from qkstore.run.schema import quoted
 Side = Literal["q", "k"]
 LONGEST_ID = 18  # digits of a number of 64 bits
 READ_ROWS = 8192  # rows an Arrow batch; a large batch reserves its memory at once
-DAMAGED = (
-    *(duckdb.IOException, duckdb.DataError, duckdb.InternalException, duckdb.SerializationException),
-    *(duckdb.FatalException, duckdb.InvalidInputException, duckdb.OutOfMemoryException),  # of a text, of a length
-    *(UnicodeDecodeError, pa.ArrowInvalid),
+DAMAGED = (duckdb.Error, UnicodeDecodeError, pa.ArrowInvalid)
+OURS = (  # of a mistake in our own SQL, of a Run that was closed, of Ctrl-C
+    *(duckdb.ParserException, duckdb.SyntaxException, duckdb.BinderException, duckdb.CatalogException),
+    *(duckdb.ConnectionException, duckdb.InterruptException),
 )
 
 
@@ -113,10 +113,12 @@ class Run:
         """A block that went bad on disk, or was made so, is met only when it is read."""
         try:
             yield
+        except OURS:
+            raise
         except DAMAGED as error:
             large = "larger than the memory, or " if isinstance(error, duckdb.OutOfMemoryException) else ""
             raise StoreError(
-                f"run file {self.path.name} is {large}damaged: {str(error).splitlines()[0]}; run `check`"
+                f"run file {self.path.name} is {large}damaged: {file.first_line(str(error))}; run `check`"
             ) from None
 
     @cached_property

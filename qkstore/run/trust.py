@@ -47,7 +47,10 @@ def attached(path: Path) -> duckdb.DuckDBPyConnection:
     """
     place = str(path.resolve())  # a link is followed first: DuckDB allows the file by the path it really has
     before, mark, after = place.partition("?")  # DuckDB looks whether there is a log of changes, before a question mark
-    own = ", ".join(map(text, (place, f"{before}.wal{mark}{after}")))
+    log = Path(f"{before}.wal{mark}{after}")
+    if log.exists() and not log.is_file():  # a pipe would be waited for, and a device be read without end
+        raise duckdb.IOException(f"its log of changes, {log.name}, is no file")
+    own = ", ".join(map(text, (place, str(log))))
     connection = duckdb.connect(config=dict(SETTINGS))
     try:
         connection.execute(f"SET allowed_paths = [{own}]")

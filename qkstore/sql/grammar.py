@@ -41,6 +41,14 @@ TYPES = frozenset(
 """.split()
 ) | {"TIMESTAMP WITH TIME ZONE"}
 
+# Functions that DuckDB calls by a name alone, where no column has it; the parser shows a column.
+CALLED_BY_NAME = frozenset(
+    """
+    current_catalog current_database current_date current_role current_schema current_time current_timestamp
+    current_user localtime localtimestamp session_user user
+""".split()
+)
+
 OPERATORS = frozenset(
     "+ - * / // % ** ^ & | << >> ~ @ || !__postfix ~~ !~~ ~~* !~~* ~~~ ^@ <=> <-> && @> <@ ->>".split()
 )

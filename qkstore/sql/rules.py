@@ -162,11 +162,13 @@ def _check_function(node: dict, scope: _Scope) -> None:
 
 
 def _check_column(node: dict, scope: _Scope) -> None:
-    """In a condition every column is written alias.column, and both exist."""
-    if scope.aliases is None:
-        return
+    """In a condition every column is written alias.column, and both exist. A name that calls a function is none."""
     *before, column = names = node["column_names"]
     if names[0].lower() in scope.parameters:
+        return
+    if scope.aliases is None:
+        if not before and column.lower() in grammar.CALLED_BY_NAME and (scope.stable or not _owned(column, scope)):
+            raise GuardError(f"{column} is a function, which is not possible here; a column is written table.{column}")
         return
     if not before:
         raise GuardError(_unqualified(column, scope.aliases))
@@ -176,6 +178,11 @@ def _check_column(node: dict, scope: _Scope) -> None:
     known = scope.aliases[alias]
     if len(names) > 2 or (known is not None and column.lower() not in map(str.lower, known)):
         raise GuardError(f"no column {'.'.join(names[1:])!r} in {alias}: {near(names[1], known or ())}")
+
+
+def _owned(column: str, scope: _Scope) -> bool:
+    """Whether some table has a column of this name."""
+    return any(column.lower() in map(str.lower, known) for known in scope.tables.values())
 
 
 def _unqualified(column: str, aliases: Mapping[str, Sequence[str] | None]) -> str:

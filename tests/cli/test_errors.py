@@ -66,7 +66,7 @@ def test_the_end_of_a_line_has_the_nearest_and_the_choices(value, choices, endin
 
 
 def test_every_kind_of_mistake_is_a_qkstore_error_and_no_other_is():
-    assert len(KINDS) == 7
+    assert len(KINDS) == 8
     assert all(issubclass(c, QKStoreError) and c.__doc__ for c in KINDS.values())
     assert not issubclass(QKStoreError, (ValueError, RuntimeError, OSError)), (
         "an except for a bug's kind would hide a mistake, and the reverse"

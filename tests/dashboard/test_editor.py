@@ -33,12 +33,12 @@ def test_saving_makes_versions_and_nothing_that_fails_is_saved(show, own):
     assert catalog.contrasts() == []
     app = edit(app, "Save as a new version", name="mine", positive="k.order_id = q.queried_order")
     assert [(c.name, c.version) for c in catalog.contrasts()] == [("mine", 1)]
-    assert app.query_params["contrast"] in ("mine", ["mine"])
+    assert app.query_params["contrast"] in ("mine@1", ["mine@1"])
     assert "version 1" in app.success[0].value
     app = edit(app, "Save as a new version", negative="k.order_id > q.queried_order")
     assert [c.version for c in catalog.versions("mine")] == [1, 2]
     assert catalog.versions("mine")[0].negative == "k.order_id <> q.queried_order"
-    assert show(own, "heads", contrast="mine").selectbox(key="url-contrast").value == "mine"
+    assert show(own, "heads", contrast="mine").selectbox(key="url-contrast").value == "mine@2"
 
 
 def test_user_sql_in_the_editor_cannot_write(show, own):

@@ -67,7 +67,7 @@ def test_every_page_shows_a_chart_or_table_and_no_error(show, store, page):
     assert len(app.metric) == 4
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "team"])
 def test_every_page_of_an_empty_store_says_what_to_do(show, tmp_path, page):
     qkstore.open(tmp_path / "store", create=True)
     app = show(tmp_path / "store", page)
@@ -272,7 +272,7 @@ def test_a_bug_is_one_line_and_its_details_are_in_the_log_alone(show, own, monke
 
 def test_a_contrast_with_an_empty_side_is_one_line_with_its_counts(show, own):
     qkstore.open(own).catalog.save(Contrast("lopsided", positive="k.role = 'nothing'", negative="k.role = 'box'"))
-    for page in PAGES[1:]:
+    for page in (page for page in PAGES[1:] if page != "team"):
         app = show(own, page, contrast="lopsided")
         assert len(app.error) >= 1, page
         assert "0 positive" in app.error[0].value.replace("\\", ""), page

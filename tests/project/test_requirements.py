@@ -7,6 +7,7 @@ import re
 import sys
 import tomllib
 
+import pytest
 from conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -34,6 +35,38 @@ def test_the_requirements_are_the_extras_of_the_project():
     assert requirements("requirements-test.txt") == ["-e .[ingest,team,dev]"]
     (encoder,) = requirements("requirements-encoder.txt")
     assert pins()[encoder.split("==")[0]] == encoder.split("==")[1]
+
+
+HASHED = re.compile(r"([a-z0-9-]+)==(\S+)((?: --hash=sha256:[0-9a-f]{64})+)")
+
+
+def hashed(text: str) -> dict[str, str]:
+    """{package: version} of a file for pip's hash checking; a line is a package with its hashes, or names a file."""
+    lines = [line for line in text.splitlines() if not line.startswith(("#", "-r "))]
+    found = [HASHED.fullmatch(line) for line in lines]
+    assert None not in found, lines[found.index(None)][:100]
+    assert len({one[1] for one in found}) == len(lines), "a package has one line"
+    return {one[1]: one[2] for one in found}
+
+
+def test_every_pin_has_the_hashes_of_its_files_and_nothing_else_has():
+    """`.venv/bin/python setup/hashes.py` writes them anew."""
+    files = {path.stem: hashed(path.read_text()) for path in (ROOT / "setup/hashes").glob("*.txt")}
+    assert set(files) == {"core", "test", "alone", *EXTRAS} - {"dev"}
+    assert {name: version for file in files.values() for name, version in file.items()} == pins()
+    assert {*CORE, "hatchling"} <= set(files["core"])
+    assert not {"torch", "boto3", "pytest"} & set(files["core"])
+    for extra in set(EXTRAS) - {"dev"}:
+        assert set(EXTRAS[extra]) <= {*files["core"], *files[extra]}, extra
+    assert set(EXTRAS["dev"]) <= set().union(*files.values())
+
+
+def test_control_a_package_without_hashes_or_with_two_versions_is_seen():
+    one, digest = "numpy==2.4.6", f" --hash=sha256:{'0' * 64}"
+    assert hashed(f"# made\n-r core.txt\n{one}{digest}\n") == {"numpy": "2.4.6"}
+    for text in (one, f"{one} --hash=sha256:{'0' * 63}", f"{one}{digest}\n{one}{digest}", f"numpy>=2{digest}"):
+        with pytest.raises(AssertionError):
+            hashed(text)
 
 
 def test_what_shows_a_store_needs_no_torch_and_no_server():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -99,6 +100,17 @@ def test_a_text_that_is_no_utf_8_is_an_error_of_one_line(place):
     errors = place.read()
     assert errors
     assert all(error.startswith("run file bad.duckdb is damaged") for error in errors), errors
+
+
+def test_a_name_of_control_characters_is_shown_and_not_obeyed(place):
+    """Found so: one mention of a schema is spoilt, and DuckDB says which is not there."""
+    good, said = (place.store.path / "runs" / "good.duckdb").read_bytes(), []
+    for found in re.finditer(b"main", good):
+        data = bytearray(good)
+        data[found.start() + 1] = 0x1B
+        if not fuzzed_files.tried(place, lambda spoiled=data: fuzzed_files.signed(spoiled)):
+            said.append(place.scanned())
+    assert any("mU+001Bin" in error for error in said), said
 
 
 @pytest.mark.parametrize("sql", [c for c in fuzzed_files.CHANGES if "DEFAULT" in c or "DROP" in c or "{kind}" in c])

@@ -100,6 +100,32 @@ def test_every_allowed_function_exists_and_none_is_known_to_reach_out():
     assert not [name for name in grammar.ALLOWED for part in banned if part in name]
 
 
+@pytest.mark.parametrize("name", sorted(grammar.CALLED_BY_NAME))
+def test_a_function_that_is_called_by_its_name_alone_is_no_column(name, columns):
+    for text in (f"select {name}", f'select "{name.upper()}" from q', f"select max({name}) from q group by {name}"):
+        with pytest.raises(GuardError, match=f"(?i){name} is a function, .* a column is written table.{name}"):
+            guard.select(text, columns)
+    assert guard.select(f"select t.{name} from (select 1 as {name}) as t", columns)
+    own = columns | {"q": [*columns["q"], name]}
+    assert guard.select(f"select {name} from q", own)
+    with pytest.raises(GuardError, match="is a function"):
+        guard.select(f"select {name} from q", own, stable=True)
+
+
+def test_no_other_name_calls_a_function():
+    """Of all that DuckDB has; true and false are values."""
+    with duckdb.connect() as con:
+        names = con.execute(
+            "SELECT function_name FROM duckdb_functions() UNION SELECT keyword_name FROM duckdb_keywords()"
+        )
+        called = set()
+        for (name,) in names.fetchall():
+            with contextlib.suppress(duckdb.Error):
+                con.execute(f'SELECT "{name.replace(chr(34), chr(34) * 2)}" FROM (SELECT 1 AS x)')
+                called.add(name)
+    assert called <= grammar.CALLED_BY_NAME
+
+
 def test_messages_name_the_thing_and_what_is_possible(columns):
     for sql, words in [
         ("select * from tokens", "no table 'tokens': did you mean 'token'"),

@@ -5,7 +5,7 @@ Where another program holds the file, readers go on with a copy of it, and write
 
 from __future__ import annotations
 
-import os
+import getpass
 import random
 import shutil
 import threading
@@ -77,8 +77,11 @@ class Embedded:
             con.execute("COMMIT")
 
     def user(self) -> str:
-        """The user of this program."""
-        return os.environ.get("USER", "")
+        """The user of this program; empty where the machine knows none."""
+        try:
+            return getpass.getuser()
+        except (KeyError, OSError, ImportError):  # a container's number without a name
+            return ""
 
     def role(self) -> Role:
         """Whoever may write the file may do everything with it."""

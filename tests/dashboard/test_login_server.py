@@ -1,0 +1,125 @@
+"""The server of a dashboard with a login: what it sends to who is not logged in, and where a login returns to."""
+
+from __future__ import annotations
+
+import urllib.request
+
+import oidc
+import pytest
+import stores
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from test_login import LINKS, OF_THE_STORE, PAGES
+from test_server import STREAM, asked, serving
+from websockets.sync.client import connect
+
+from dashboard import door
+from dashboard.server import _forgets
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return stores.write(tmp_path_factory.mktemp("login") / "store")
+
+
+@pytest.fixture(scope="module")
+def login_file(tmp_path_factory):
+    return oidc.login_file(tmp_path_factory.mktemp("file"), "http://127.0.0.1:8501", "http://127.0.0.1:9")
+
+
+@pytest.fixture(scope="module")
+def port(store, login_file):
+    with serving(store, "--login", str(login_file)) as number:
+        yield number
+
+
+def sent(port: int, *pages: str) -> bytes:
+    """All that a server sends to who opens these pages."""
+    seen = []
+    with connect(f"ws://127.0.0.1:{port}{STREAM}", subprotocols=["streamlit"], max_size=None) as stream:
+        for page in pages:
+            ask = BackMsg()
+            ask.rerun_script.page_name = page
+            stream.send(ask.SerializeToString())
+            while not seen or ForwardMsg.FromString(seen[-1]).WhichOneof("type") != "script_finished":
+                seen.append(stream.recv(timeout=60))
+            seen.append(b"")
+    return b"".join(seen)
+
+
+def test_the_stream_of_a_cold_server_holds_nothing_of_the_store(port):
+    body = sent(port, "heads", *PAGES, "")
+    assert b"Log in to see this store." in body
+    assert not [word for word in OF_THE_STORE if word.encode() in body]
+
+
+def test_without_a_login_the_same_stream_holds_it(store):
+    with serving(store) as number:
+        body = sent(number, "heads")
+    assert not [word for word in ("boxes", "lexical", *LINKS) if word.encode() not in body]
+
+
+@pytest.mark.parametrize("path", ["/media/x.csv", "/_stcore/upload_file/a/b", "/_stcore/metrics"])
+def test_files_are_for_who_is_logged_in(port, path):
+    assert asked(port, path, f"Host: localhost:{port}")[0] in (403, 404)
+    forged = "Cookie: _streamlit_user=2|1:0|10:1|15:_streamlit_user|4:e30=|0"
+    assert asked(port, path, f"Host: localhost:{port}", forged)[0] in (403, 404)
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/heads?run=boxes", "/_stcore/health", "/_stcore/host-config", "/oauth2callback"]
+)
+def test_what_is_answered_to_all_holds_nothing_of_the_store(port, path):
+    body = urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=20).read()
+    assert not [word for word in ("boxes", "lexical", "Subspaces") if word.encode() in body]
+
+
+def test_one_browser_cannot_have_the_server_forget_what_it_keeps_for_all():
+    ask = BackMsg()
+    ask.clear_cache = True
+    assert _forgets({"type": "websocket.receive", "bytes": ask.SerializeToString()})
+    ask.rerun_script.page_name = "heads"
+    assert not _forgets({"type": "websocket.receive", "bytes": ask.SerializeToString()})
+    assert not _forgets({"type": "websocket.receive", "bytes": b"\xff\xff"})
+    assert not _forgets({"type": "websocket.connect"})
+
+
+def test_a_cookie_that_was_signed_by_another_opens_no_file(port, login_file):
+    """Control: this server's own signature does; the file is then not there."""
+    import tomllib
+
+    from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
+
+    def status(secret: str) -> int:
+        value = create_signed_value(secret, "_streamlit_user", "{}").decode()
+        return asked(port, "/media/x.csv", f"Host: localhost:{port}", f"Cookie: _streamlit_user={value}")[0]
+
+    secret = tomllib.loads(login_file.read_text())["auth"]["cookie_secret"]
+    assert status("x" * 48) == 403
+    assert status(secret) == 404
+
+
+# -- the way back ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("address", ["/", "/heads", "/heads?run=boxes&contrast=authors%2Forder", "/?run=a"])
+def test_a_page_is_returned_to(address):
+    assert door.ADDRESS.fullmatch(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "heads",
+        "//evil.example",
+        "/\\evil.example",
+        "https://evil.example",
+        "/a\r\nX: y",
+        "/a?b\nc",
+        "/a/b",
+        "/a?b c",
+    ],
+)
+def test_what_is_no_page_is_not(address):
+    assert not door.ADDRESS.fullmatch(address)
