@@ -119,6 +119,6 @@ def _alone(said: str, label: str, act: Callable[[], None]) -> NoReturn:
     st.html(style.SHEET + BARE)
     st.title("qkstore", anchor=False)
     line(said, "sentence")
-    st.button(label, on_click=act, type="primary" if act is st.login else "secondary")
+    st.button(label, on_click=act)
     st.stop()
     raise AssertionError("st.stop ends the run")

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 
 import streamlit as st
 
-from dashboard import shell
+from dashboard import state
 from dashboard.state import View
-from dashboard.text import line
-from qkstore.errors import QKStoreError
+from dashboard.text import line, lines
 from qkstore.store.catalog.notes import MOST_TEXT, WHOLE, Note, on_contrast, on_head
 
 
@@ -31,7 +30,7 @@ def _subjects(view: View) -> dict[str, tuple[str, str]]:
     """{title: (run, subject)} of what can be noted on here."""
     subjects = {}
     if view.layer is not None:
-        subjects[f"layer {view.layer}, head {view.head}"] = (view.run.name, on_head(view.layer, view.head))
+        subjects[f"head L{view.layer} H{view.head}"] = (view.run.name, on_head(view.layer, view.head))
     if view.named and not view.spans:
         subjects[f"contrast {view.contrast.name}"] = ("", on_contrast(view.contrast.name))
     return subjects | {f"run {view.run.name}": (view.run.name, WHOLE)}
@@ -41,10 +40,9 @@ def _note(view: View, note: Note, mine: bool) -> None:
     text, act = st.columns([8, 1], vertical_alignment="center")
     with text:
         line(f"{note.about}, {note.author or 'somebody'}, {note.created:%Y-%m-%d %H:%M}")
-        for part in note.text.splitlines():
-            line(part, "sentence")
+        lines(note.text)
     if mine and act.button("Withdraw", key=f"withdraw-{note.note_id}", type="tertiary"):
-        _tried(lambda: view.store.catalog.notes.withdraw(note.note_id))
+        state.changed(lambda: view.store.catalog.notes.withdraw(note.note_id))
 
 
 def _form(view: View, subjects: Mapping[str, tuple[str, str]]) -> None:
@@ -55,14 +53,4 @@ def _form(view: View, subjects: Mapping[str, tuple[str, str]]) -> None:
         asked = st.form_submit_button("Leave the note")
     if asked:
         run, subject = subjects[on or next(iter(subjects))]
-        _tried(lambda: view.store.catalog.notes.add(text, run, subject))
-
-
-def _tried(act) -> None:
-    """Do it and show the page anew; a mistake is one line in its place."""
-    try:
-        act()
-    except QKStoreError as error:
-        st.error(shell.told(error))
-        return
-    st.rerun()
+        state.changed(lambda: view.store.catalog.notes.add(text, run, subject))

@@ -19,7 +19,7 @@ from dashboard import results, shell
 from dashboard.text import line, plain
 from qkstore.analysis import heads as analysis_heads
 from qkstore.contrast import Contrast
-from qkstore.errors import ContrastError, RunError, near
+from qkstore.errors import ContrastError, QKStoreError, RunError, near
 from qkstore.run import Run
 from qkstore.run.task import task
 from qkstore.store import Store
@@ -128,12 +128,23 @@ def segments(label: str, name: str, options: Sequence, default: Any, **more) -> 
 
 
 def put(**values) -> None:
-    """Write choices into the URL; None removes one. Called from callbacks only."""
+    """Write choices into the URL; None removes one. Called from callbacks, and before the page is shown anew."""
     for name, value in values.items():
         if value is None:
             st.query_params.pop(name, None)
         else:
             st.query_params[name] = str(value)
+
+
+def changed(act: Callable[[], object], **choices) -> None:
+    """Change something in the store, put choices into the address and show the page anew; a mistake is one line."""
+    try:
+        act()
+    except QKStoreError as error:
+        st.error(shell.told(error))
+        return
+    put(**choices)
+    st.rerun()
 
 
 def _write(name: str, key: str, changed: Callable | None) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import streamlit as st
 
 from dashboard import editor, shell, state
 from dashboard.state import View
 from dashboard.text import line, plain
 from qkstore.contrast.difference import Difference, difference, told
-from qkstore.errors import QKStoreError
 from qkstore.store.catalog import Version, full_name
 from qkstore.text import visible
 
@@ -64,9 +61,9 @@ def _put_away(view: View, name: str) -> None:
     if name in catalog.archived():
         line("It is archived: in no list, and found by its address.")
         if st.button("Restore", key="restore-contrast"):
-            _tried(lambda: catalog.restore(name))
+            state.changed(lambda: catalog.restore(name))
     elif catalog.person.may("editor") and st.button("Archive this contrast", key="archive-contrast"):
-        _tried(lambda: catalog.archive(name), contrast=None)
+        state.changed(lambda: catalog.archive(name), contrast=None)
 
 
 def archived(view: View) -> None:
@@ -77,14 +74,3 @@ def archived(view: View) -> None:
             for name in names:
                 newest = full_name(view.store.catalog.contrast(name))
                 shell.link("contrasts", newest, run=view.run.name, contrast=newest)
-
-
-def _tried(act: Callable[[], None], **choices) -> None:
-    """Do it and show the page anew, with these choices in the address; a mistake is one line in its place."""
-    try:
-        act()
-    except QKStoreError as error:
-        st.error(shell.told(error))
-        return
-    state.put(**choices)
-    st.rerun()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import polars as pl
 import streamlit as st
 
-from dashboard import door, panel, shell
+from dashboard import door, panel, shell, state
 from dashboard.text import line
-from qkstore.errors import QKStoreError
 from qkstore.store.catalog.people import MOST_ADDRESS, NONE
 from qkstore.store.catalog.person import MAY, ROLES
 from qkstore.text import visible
@@ -23,7 +22,7 @@ people, changes = catalog.people.all(), catalog.changes(MOST)
 panel.figures(
     [
         ("You", visible(person.name) or "somebody", f"role {person.role}" if person.role else "no role"),
-        ("People", f"{len(people):,}", "addresses and domains with a role"),
+        ("People", f"{len(people):,}", "with a role"),
         ("Saved contrasts", f"{len(catalog.contrasts()):,}", f"{len(catalog.archived()):,} archived"),
         ("Notes", f"{len(catalog.notes.on()):,}", "on runs, heads and contrasts"),
     ]
@@ -59,16 +58,6 @@ if people:
     st.dataframe(rows, hide_index=True, height=panel.height(rows), column_config=titles)
 
 
-def give(address: str, role: str) -> None:
-    """Give a role and show the page anew; a mistake is one line in its place."""
-    try:
-        catalog.people.set(address, role)
-    except QKStoreError as error:
-        st.error(shell.told(error))
-        return
-    st.rerun()
-
-
 if person.may("admin"):
     with st.form("give", border=False):
         where, what, act = st.columns([4, 2, 2], vertical_alignment="bottom")
@@ -77,7 +66,7 @@ if person.may("admin"):
         role = what.selectbox("Role", [*ROLES, NONE])
         asked = act.form_submit_button("Give the role")
     if asked:
-        give(address, role)
+        state.changed(lambda: catalog.people.set(address, role))
 panel.reproduce(
     f"python -m qkstore history --store {store.where}",
     f"import qkstore\n\nfor change in qkstore.open({str(store.where)!r}).catalog.changes():\n    print(change)\n",

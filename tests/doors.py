@@ -9,6 +9,30 @@ from __future__ import annotations
 
 import json
 
+OLDER = {  # {door: the lists tried elsewhere, in their own file; those of hostile.py in sql/test_guard.py}
+    "typed SQL": {"hostile.py": "HOSTILE COSTLY DEAR"},
+    "conditions": {"hostile.py": "HOSTILE_PREDICATES"},
+    "names": {"contrast/test_name.py": "REFUSED"},
+    "addresses": {"dashboard/test_server.py": "FOREIGN"},
+    "run files": {"run/test_hostile_files.py": "OBJECTS COLUMNS", "run/test_hostile_rows.py": "REFUSED READ"},
+    "catalogues": {"store/test_hostile_archives.py": "CATALOGUES"},
+    "archives": {"store/test_hostile_archives.py": "ARCHIVES RAW"},
+    "prompt files": {"ingest/test_prompts.py": "BROKEN"},
+    "model folders": {"ingest/test_own_code.py": "OWN", "ingest/test_model_files.py": "UNUSED UNREADABLE"},
+}
+NEW = {  # {door: the lists of this file}
+    "typed SQL": "SQL DEARER",
+    "conditions": "PREDICATES BOUNDED",
+    "pairs": "PAIRS",
+    "names": "NAMES RUNS",
+    "addresses": "URLS",
+    "run files": "RUN_FILES BYTES",
+    "catalogues": "CATALOGUES",
+    "archives": "MEMBERS",
+    "prompt files": "LINES",
+    "model folders": "CONFIGS",
+}
+
 SQL = [
     # `secret` by other joins, sub-queries and clauses
     "select x from q semi join secret on true", "select * from q anti join secret on pos = x",
@@ -65,9 +89,9 @@ DEARER = [  # may run, and are stopped at their limit of time or memory
 ]
 
 PREDICATES = [
-    "true) union (select 1", "true))) or ((((true", "1 = 1 -- ", "true; --", "true union all by name select 1",
-    "; true", "exists (table secret)", "q.pos = any (select x from secret)", "q.pos > all (from secret)",
-    "secret.x is not null", "(from secret) > 0", "q.pos = (with t as (from secret) select x from t)",
+    "true) union (select 1", "true))) or ((((true", "true union all by name select 1", "; true",
+    "exists (table secret)", "q.pos = any (select x from secret)", "q.pos > all (from secret)", "secret.x is not null",
+    "(from secret) > 0", "q.pos = (with t as (from secret) select x from t)",
     "exists (values ((select x from secret)))", "q.pos in (select x from q semi join secret on true)",
     "exists (from 'CANARY')", "exists (from read_blob('CANARY'))", "q.text = (select content from read_text('CANARY'))",
     "exists (from duckdb_settings())", "version() like 'v%'", "current_setting('memory_limit') > ''",
@@ -75,11 +99,15 @@ PREDICATES = [
     "first_value(q.pos) over () = 1", "list(q.pos) = [1]", "q.pos = $1::int",
     "q.pos = (select q2.pos from q as q2 order by random() limit 1)", "q.pos = ( select 1 ) ; drop table q",
     "q.\"pos\"\"\" = 1", "'\x1b[2J' = ''", "q.pos = 1 /* */ */", "q.pos = 1 \\g", "not", "case when true then",
-    "q.pos = 1" + " or q.pos = 1" * 900, "(" * 700 + "true" + ")" * 700, "q.pos in (" + "1," * 9_000 + "1)",
+]  # fmt: skip
+
+BOUNDED = [  # conditions that run and tell nothing
+    "1 = 1 -- ", "true; --", "q.pos = 1" + " or q.pos = 1" * 900, "(" * 700 + "true" + ")" * 700,
+    "q.pos in (" + "1," * 3_000 + "1)", "q.text like '%' || repeat('_', 15000)", "q.pos / 0 = 1",
 ]  # fmt: skip
 
 PAIRS = [  # as a contrast's own SELECT of query_row, key_row and sign
-    "select query_row, key_row, 1 from secret", "select 1", "select 1, 2, 3", "drop table q", "select; select",
+    "select query_row, key_row, 1 from secret", "select 1", "select 1, 2, 3", "drop table k", "select; select",
     "select query_row, key_row, 1 as sign from q, k limit 5",
     "select query_row, key_row, 1 as sign from q, k using sample 5",
     "select query_row, key_row, if(random() < 0.5, 1, -1) as sign from q, k",
@@ -101,15 +129,16 @@ PAIRS = [  # as a contrast's own SELECT of query_row, key_row and sign
 ]  # fmt: skip
 
 NAMES = [  # of contrasts
-    "../../etc/passwd", "a\x00b", "\u2066mine\u2069", "mine\u200d", "ⓜine", "𝐦𝐢𝐧𝐞", "mınе", "οrder", "оrdеr", "ORDER ",
-    "authors/Order", "category:", "CATEGORY:x", "exact/z1", "Z1", "\u00adorder", "ＳＥＬＥＣＴ", "nυll", "Inline", "\ue000",
-    "a\u2028b", "a\tb", "x" * 100_000, "\U000e0041", "order\u0338\u0338",
+    "a\x00b", "\u2066mine\u2069", "mine\u200d", "ⓜine", "𝐦𝐢𝐧𝐞", "mınе", "οrder", "оrdеr", "ORDER ",
+    "authors/Order",
+    "category:", "CATEGORY:x", "exact/z1", "Z1", "\u00adorder", "ＳＥＴ", "nυll", "Inline", "\ue000", "a\u2028b", "a\tb",
+    "x" * 100_000, "\U000e0041", "mine\u2062",
 ]  # fmt: skip
 
 RUNS = [  # names of runs
     "../good", "..", ".", "", "/etc/passwd", "good.duckdb/..", "good\x00", "good\n", "gооd", "-good", ".good",
-    "good'; --", "file:good", "%2e%2e%2fgood", "good?mode=rw", "*", "g" * 100_000, ":memory:", "C:\\good",
-    "good:stream", "~", "$HOME", "\udcff", "s3://bucket/good", "good.wal",
+    "good'; --", "file:good", "%2e%2e%2fgood", "good?mode=rw", "*", "g" * 600, ":memory:", "C:\\good", "good:stream",
+    "~", "$HOME", "\udcff", "s3://bucket/good", "good.wal",
 ]  # fmt: skip
 
 LONG = "9" * 5000
@@ -162,13 +191,13 @@ LINES: dict[str, str] = {  # of prompt files
     "a partner of itself": line(id="a", counterfactual_of="a"), "a split of a path": line(split="../train"),
     "an id of a list": line(id=[1]), "a message of nothing": '{"messages": [{}]}',
     "messages of text": '{"messages": "hello"}', "a surrogate in a label": '{"text": "a", "x": "\\udcff"}',
-    "a surrogate in a name": '{"text": "a", "\\ud800": 1}', "an answer of a path": line(answer=["CANARY"]),
+    "a surrogate in a name": '{"text": "a", "\\ud800": 1}', "an answer of a path": line(answer=["/etc/passwd"]),
     "labels on both": line(box="A", spans=[{"start": 0, "end": 1, "role": "r", "BOX": "A"}]), "a lone brace": "{",
 }  # fmt: skip
 
 RUN_FILES = {  # a good run, changed
     "rows from elsewhere": "INSERT INTO token SELECT * REPLACE ('CANARY' AS text) FROM token",
-    "a generated column": "ALTER TABLE token RENAME TO t; CREATE TABLE token (prompt_id INTEGER, pos INTEGER AS (prompt_id))",
+    "a generated column": "DROP TABLE token; CREATE TABLE token (prompt_id INTEGER, pos INTEGER AS (prompt_id))",
     "a table of one's own name": "CREATE TABLE file (a INTEGER)",
     "a table duckdb_tables": "CREATE TABLE duckdb_tables (a INT)",
     "a foreign key": "CREATE TABLE p (a INTEGER PRIMARY KEY); CREATE TABLE c (a INTEGER REFERENCES p (a))",
@@ -186,8 +215,8 @@ RUN_FILES = {  # a good run, changed
     "a model of a script": "UPDATE run SET model = '<script>alert(1)</script>\n\u202e'",
     "a plan of lists": "UPDATE run SET plan = '[[1]]'",
     "a task of a page": "UPDATE run SET task = repeat('x', 1000000)", "a d_head of 1": "UPDATE run SET d_head = 1",
-    "a word of 900 kB": "UPDATE token SET text = repeat('x', 900000) WHERE pos = 1",
-    "roles of 900 kB": "UPDATE q SET role = repeat('r', 900000)",
+    "a word of 90 kB": "UPDATE token SET text = repeat('x', 90000) WHERE pos = 1",
+    "roles of 90 kB": "UPDATE q SET role = repeat('r', 90000)",
 }  # fmt: skip
 
 BYTES = {  # what is no run, as a file of runs/
@@ -210,10 +239,10 @@ CATALOGUES = {  # a good catalogue, changed
     "a macro row_number": "CREATE MACRO row_number() AS 1",
     "a view that reads": "CREATE VIEW v AS SELECT * FROM read_text('CANARY')",
     "a table of secrets": "CREATE TABLE secrets (a INT)",
-    "a version of the future": "INSERT INTO migration SELECT 9999, max(at) FROM (SELECT now()::TIMESTAMP AS at)",
+    "a version of the future": "INSERT INTO migration SELECT 9999, TIMESTAMP '2030-01-01'",
     "a type more": "CREATE TYPE word AS VARCHAR", "a sequence more": "CREATE SEQUENCE n",
     "an index more": "CREATE INDEX i ON contrast (name)", "a schema more": "CREATE SCHEMA temp2",
-    "a trigger of defaults": "ALTER TABLE contrast ALTER COLUMN name SET DEFAULT getenv('HOME')",
+    "a trigger of defaults": "ALTER TABLE contrast ALTER COLUMN name SET DEFAULT current_setting('threads')",
 }  # fmt: skip
 
 MEMBERS = [  # of an archive: (name, size, kind)

@@ -11,7 +11,7 @@ from qkstore.analysis.live import Live, Outcome, Replies, answers
 from qkstore.report.study import Study
 
 
-def keep(store: qkstore.Store, name: str) -> None:
+def keep(store: qkstore.Store, name: str, seed: int = 0) -> None:
     """What a running model would give for the best head of a run, where it gives the closed form."""
     study, rng = Study(store, store.run(name)), np.random.default_rng(0)
     at, outcomes = f"{study.best.layer}:{study.best.head}", []
@@ -33,7 +33,7 @@ def keep(store: qkstore.Store, name: str) -> None:
         device="cpu",
         split="test",
         most=1000,
-        seed=0,
+        seed=seed,
         bases=10,
         n=closed.n,
         gap=2e-7,

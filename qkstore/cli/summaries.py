@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from qkstore.cli import arguments
 from qkstore.cli.arguments import Add, store, with_json
@@ -41,15 +42,33 @@ def report(add: Add) -> None:
 
 
 def _report(options) -> None:
-    from qkstore.report.render import check, write
-    from qkstore.report.report import report as study
+    from qkstore.report.render import check
 
     check(options.out, options.markdown)  # before minutes of work
-    with Progress() as progress:
-        document = study(store(options), options.run, _at_work(progress, "sections"))
-        paths = write(document, options.out, options.markdown, _at_work(progress, "figures"))
+    paths = _with_markdown(options) if options.markdown else [_page(options)]
     for path in paths:
         print(f"{path}: {path.stat().st_size / 1e6:,.1f} MB")
+
+
+def _page(options) -> Path:
+    """The HTML alone, which the store keeps."""
+    from qkstore.report.kept import html
+    from qkstore.report.render import write_files
+
+    out = Path(options.out)
+    with Progress() as progress:
+        made = html(store(options), options.run, _at_work(progress, "sections"), _at_work(progress, "figures"))
+    write_files({out: made})
+    return out
+
+
+def _with_markdown(options) -> list[Path]:
+    from qkstore.report.render import write
+    from qkstore.report.report import report as study
+
+    with Progress() as progress:
+        document = study(store(options), options.run, _at_work(progress, "sections"))
+        return write(document, options.out, options.markdown, _at_work(progress, "figures"))
 
 
 def _at_work(progress: Progress, stage: str) -> Callable[[int, int, str], None]:

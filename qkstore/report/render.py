@@ -174,22 +174,24 @@ def write(
     """
     check(out, markdown)
     drawn = pictures(document, progress)
-    try:
-        if markdown:
-            folder = Path(markdown)
-            folder.mkdir(parents=True, exist_ok=True)
-            for figure in document.figures:
-                _write(folder / file_name(figure), drawn[figure.name])
-            _write(folder / "report.md", to_markdown(document).encode())
-        _write(Path(out), to_html(document, drawn).encode())
-    except OSError as error:
-        raise StoreError(f"{error.filename or out} was not written: {error.strerror or error}") from None
+    files = {Path(out): to_html(document, drawn).encode()}
+    if markdown:
+        folder = Path(markdown)
+        made = {folder / file_name(figure): drawn[figure.name] for figure in document.figures}
+        files = made | {folder / "report.md": to_markdown(document).encode()} | files
+    write_files(files)
     return [Path(out), *([Path(markdown) / "report.md"] if markdown else [])]
 
 
-def _write(path: Path, content: bytes) -> None:
-    with whole(path) as part:
-        part.write_bytes(content)
+def write_files(files: Mapping[Path, bytes]) -> None:
+    """Write {path: content}, each whole or not at all, with the folders that they need. Raises StoreError."""
+    try:
+        for path, content in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole(path) as part:
+                part.write_bytes(content)
+    except OSError as error:
+        raise StoreError(f"{error.filename or path} was not written: {error.strerror or error}") from None
 
 
 def spec(figure: Figure) -> dict:

@@ -294,8 +294,6 @@ class Run:
         if rows:
             return rows[0][0]
         if not text.isdecimal() or len(text) > LONGEST_ID:
-            raise RunError(
-                f"run {self.name!r} has no prompt {text[:60]!r}; "
-                f"give its id, or a prompt_id from 0 to {self.n_prompts - 1}"
-            )
+            there = f"give its id, or a prompt_id from 0 to {self.n_prompts - 1}"
+            raise RunError(f"run {self.name!r} has no prompt {text[:60]!r}; {there}")
         return self.prompt(int(name))["prompt_id"]

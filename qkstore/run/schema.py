@@ -112,7 +112,8 @@ def check_run_name(name: str) -> str:
     """The name itself, if a file may be called so; raises RunError."""
     if not RUN_NAME.fullmatch(name):
         raise RunError(
-            f"run name {name!r}: use letters, digits, '.', '_' and '-', at most 100, starting with a letter or digit"
+            f"run name {name[:110]!r}: use letters, digits, '.', '_' and '-', at most 100, "
+            "starting with a letter or digit"
         )
     return name
 

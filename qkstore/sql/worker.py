@@ -183,9 +183,13 @@ class _Pool:
 
     @contextlib.contextmanager
     def take(self, who: Asker) -> Iterator[_Worker]:
-        """A worker of one's own; it goes back into the pool, or is replaced where it cannot go on."""
+        """A worker of one's own; it goes back into the pool, or is replaced where it cannot go on.
+
+        The last one that waits is for who has none at work: whoever has waits for the start of another.
+        """
         with self.turns.turn(who):
-            worker = self._idle() or self._new()
+            left = 1 if self.spare and self.turns.running[who.name] > 1 else 0
+            worker = self._idle(left) or self._new()
             self._warm_soon()
             try:
                 yield worker
@@ -203,8 +207,9 @@ class _Pool:
         self.workers.add(worker)
         return worker
 
-    def _idle(self) -> _Worker | None:
-        while self.idle:
+    def _idle(self, left: int = 0) -> _Worker | None:
+        """One that waits, if there are more than `left`."""
+        while len(self.idle) > left:
             with contextlib.suppress(IndexError):  # another thread was faster
                 worker = self.idle.pop()
                 if worker.alive():

@@ -14,7 +14,8 @@ from test_server import STREAM, asked, serving
 from websockets.sync.client import connect
 
 from dashboard import door
-from dashboard.server import _forgets
+from dashboard.server import _forgets, _one_line
+from qkstore.errors import RoleError
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +60,12 @@ def test_without_a_login_the_same_stream_holds_it(store):
     assert not [word for word in ("boxes", "lexical", *LINKS) if word.encode() not in body]
 
 
-@pytest.mark.parametrize("path", ["/media/x.csv", "/_stcore/upload_file/a/b", "/_stcore/metrics"])
-def test_files_are_for_who_is_logged_in(port, path):
-    assert asked(port, path, f"Host: localhost:{port}")[0] in (403, 404)
-    forged = "Cookie: _streamlit_user=2|1:0|10:1|15:_streamlit_user|4:e30=|0"
-    assert asked(port, path, f"Host: localhost:{port}", forged)[0] in (403, 404)
+@pytest.mark.parametrize("path", ["/media/x.csv", "/%6dedia/x.csv", "/_stcore/upload_file/a/b"])
+@pytest.mark.parametrize(
+    "cookie", ["", "Cookie: _streamlit_user=2|1:0|10:1|15:_streamlit_user|4:e30=|0", "Cookie: ;;="]
+)
+def test_files_are_for_who_is_logged_in(port, path, cookie):
+    assert asked(port, path, f"Host: localhost:{port}", *filter(None, [cookie]))[0] == 403
 
 
 @pytest.mark.parametrize(
@@ -82,6 +84,14 @@ def test_one_browser_cannot_have_the_server_forget_what_it_keeps_for_all():
     assert not _forgets({"type": "websocket.receive", "bytes": ask.SerializeToString()})
     assert not _forgets({"type": "websocket.receive", "bytes": b"\xff\xff"})
     assert not _forgets({"type": "websocket.connect"})
+
+
+def test_a_mistake_in_what_a_click_calls_is_one_line(monkeypatch):
+    said = []
+    monkeypatch.setattr("streamlit.error", said.append)
+    assert _one_line(RoleError("ann has no role here"))
+    assert not _one_line(ValueError("a bug"))
+    assert said == ["ann has no role here"]
 
 
 def test_a_cookie_that_was_signed_by_another_opens_no_file(port, login_file):
@@ -123,3 +133,36 @@ def test_a_page_is_returned_to(address):
 )
 def test_what_is_no_page_is_not(address):
     assert not door.ADDRESS.fullmatch(address)
+
+
+@pytest.mark.parametrize(
+    ("referer", "kept"),
+    [
+        ("https://qk.example.org/heads?run=a#x", "%2Fheads%3Frun%3Da"),
+        ("https://qk.example.org/", "%2F"),
+        ("https://evil.example/heads", None),
+        ("https://qk.example.org@evil.example/heads", None),
+        ("https://qk.example.org//evil.example", None),
+        ("https://[", None),
+        ("", None),
+    ],
+)
+def test_only_an_own_page_is_kept_for_the_way_back(referer, kept):
+    scope = {"headers": [(b"host", b"qk.example.org"), (b"referer", referer.encode())]}
+    message = {"headers": []}
+    door._keep(scope, message)
+    (cookie,) = [value.decode() for _, value in message["headers"]] or [None]
+    assert cookie == (kept and f"qkstore_asked={kept}; Max-Age=900; Path=/oauth2callback; HttpOnly; SameSite=Lax")
+
+
+@pytest.mark.parametrize(
+    "kept", ["%2F%2Fevil.example", "https%3A%2F%2Fevil.example", "%2Fa%0D%0AX%3A%20y", "%2F%5Cevil"]
+)
+def test_a_cookie_that_somebody_else_set_leads_nowhere_else(kept):
+    def led(cookie: str) -> bytes:
+        message = {"headers": [(b"location", b"/")]}
+        door._return({"headers": [(b"cookie", f"a=b; qkstore_asked={cookie}".encode())]}, message)
+        return dict(message["headers"])[b"location"]
+
+    assert led(kept) == b"/"
+    assert led("%2Fheads%3Frun%3Da") == b"/heads?run=a"

@@ -16,6 +16,9 @@ from dashboard import text
         ("<b>", r"\<b\>"),
         ("\u202e", r"U\+202E"),
         ("plain", "plain"),
+        ("http://x.org", "http\\:\u2060//x\\.org"),
+        ("WWW.x.org", "WWW\u2060\\.x\\.org"),
+        ("a@x.org", "a@\u2060x\\.org"),
     ],
 )
 def test_plain_text_is_markdown_of_itself(raw, shown):

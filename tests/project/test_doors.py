@@ -1,33 +1,22 @@
-"""Every door by which somebody may come, and hostile inputs at each: refused or bounded, in one line that tells nothing.
+"""Every door by which somebody may come, and hostile inputs at each: refused or bounded, in a line that tells nothing.
 
 The new inputs (doors.py) are tried here, each at its real door and all under one check; older ones where they stand.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
-import importlib.util
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tarfile
-import threading
-import time
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import doors
 import duckdb
 import models
 import pytest
-import spoilt
 import stores
-import synthetic
-from conftest import ROOT
-from queries import SCHEMA, columns_of
+from asked import LIMIT_S, MOST_LINE, Place, place, short  # noqa: F401 -- a fixture
 
 import qkstore
 from ingest.model import load
@@ -35,77 +24,11 @@ from ingest.prompts import read_jsonl
 from qkstore.contrast import Contrast
 from qkstore.contrast import name as contrast_name
 from qkstore.contrast.contrast import pairs
-from qkstore.errors import QKStoreError
 from qkstore.run.schema import check_run_name
 from qkstore.sql import guard, worker
-from qkstore.sql.turns import Asker
 from qkstore.store import archive
-from qkstore.text import visible
 
-LIMIT_S, LATE_S = 1.0, 1.0  # of a query, and after it
-MOST_BYTES = 30 << 20  # by which one input may make this process grow
-MOST_LINE = 700  # characters
-HIDDEN = 424_242_424_242  # in a table that is not for users
-CANARIES = (spoilt.SECRET, str(HIDDEN), "root:x:", "Traceback")
-MACHINE = {str(ROOT), sys.prefix, sys.base_prefix, str(Path.home())} - {"/"}
 SIDES = {"positive": "k.pos = 1", "negative": "k.pos = 2"}
-
-
-class Place:
-    """A folder with a store, a database with a table that is not for users, and a file that nothing may read."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.spoilt = spoilt.place(folder)
-        self.path = folder / "small.duckdb"
-        with duckdb.connect(str(self.path)) as con:
-            con.execute(SCHEMA.replace("VALUES (42)", f"VALUES ({HIDDEN})").replace("x INTEGER", "x BIGINT"))
-        self.columns = columns_of(self.path)
-        self.run = self.spoilt.store.run("good")
-
-    def named(self, text: str) -> str:
-        return text.replace("CANARY", str(self.spoilt.canary)).replace("OUT", str(self.spoilt.out))
-
-    def files(self) -> dict[str, tuple[int, int]]:
-        """{file: its size and time}, of all that is there."""
-        return {str(p): (s.st_size, s.st_mtime_ns) for p in self.folder.rglob("*") if (s := p.lstat())}
-
-    def tried(self, ask: Callable[[], object], given: str = "", limit_s: float = LIMIT_S) -> str:
-        """What is said, by an answer or by an error of one line; fails where it, a file or the memory tells of more."""
-        files, held, start = self.files(), resident(), time.monotonic()
-        try:
-            said, refused = str(ask()), False
-        except QKStoreError as error:
-            said, refused = str(error), True
-        took = time.monotonic() - start
-        assert not refused or ("\n" not in said and said.isprintable() and 0 < len(said) < MOST_LINE), said[:MOST_LINE]
-        for secret in (*CANARIES, *MACHINE, str(self.folder)):
-            assert secret not in said.replace(given or "\0", ""), said[:MOST_LINE]
-        assert self.files() == files
-        assert resident() - held < MOST_BYTES
-        assert took < limit_s + LATE_S or took < limit_s + LATE_S + start_s(), "seconds"
-        return f"refused: {said}" if refused else said
-
-
-def resident() -> int:
-    """The bytes of memory that this process holds."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def start_s() -> float:
-    """Seconds that a plain process takes to start and end now: how busy the machine is."""
-    start = time.monotonic()
-    subprocess.run([sys.executable, "-c", "import duckdb, pyarrow"], check=True)
-    return time.monotonic() - start
-
-
-def short(value: object) -> str:
-    return ascii(value)[:60]
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return Place(tmp_path_factory.mktemp("doors"))
 
 
 # -- texts -------------------------------------------------------------------------------------------------------
@@ -128,13 +51,19 @@ def test_dear_sql_that_is_typed(place, sql):
     assert said.startswith("refused"), said[:100]
 
 
+def condition(place: Place, text: str) -> list:
+    sql = f"SELECT q.query_row FROM q, k WHERE {guard.predicate(place.named(text), place.columns)}"
+    return worker.query(place.path, sql, limit_s=LIMIT_S, max_rows=100, memory="200MB").to_pylist()
+
+
 @pytest.mark.parametrize("text", doors.PREDICATES, ids=short)
 def test_conditions(place, text):
-    def ask() -> list:
-        sql = f"SELECT q.query_row FROM q, k WHERE {guard.predicate(place.named(text), place.columns)}"
-        return worker.query(place.path, sql, limit_s=LIMIT_S, max_rows=100, memory="200MB").to_pylist()
+    assert place.tried(lambda: condition(place, text), place.named("CANARY")).startswith("refused")
 
-    assert place.tried(ask, place.named("CANARY")).startswith("refused")
+
+@pytest.mark.parametrize("text", doors.BOUNDED, ids=short)
+def test_conditions_that_run_and_tell_nothing(place, text):
+    place.tried(lambda: condition(place, text), limit_s=worker.READ_S)
 
 
 @pytest.mark.parametrize("sql", doors.PAIRS, ids=short)
@@ -175,3 +104,95 @@ def test_addresses_of_pages(place, boxes, show, page, address):
     assert place.tried(lambda: told.replace("&gt;", ">"))
     assert str(boxes.parent) not in told
     assert "<script>alert" not in told.replace(r"\<", "")
+
+
+# -- files -------------------------------------------------------------------------------------------------------
+
+
+def read(place: Place) -> list[str]:
+    """What the overview says of run 'bad', and all errors of reading it; the good run is there."""
+    error = place.spoilt.scanned()
+    return [error] if error else ["opened", *place.spoilt.read()]
+
+
+@pytest.mark.parametrize("sql", doors.RUN_FILES.values(), ids=doors.RUN_FILES.keys())
+def test_run_files(place, sql):
+    place.spoilt.spoil(place.named(sql))
+    place.tried(lambda: read(place), place.named("CANARY") if sql.startswith(("INSERT", "COMMENT", "UPDATE")) else "")
+    place.spoilt.bad.unlink()
+
+
+def laid(at: Path, what: bytes, place: Place) -> Path:
+    """A file of these bytes, a link (->), a pipe (|) or a folder (/)."""
+    if what.startswith(b"-> "):
+        at.symlink_to(place.named(what[3:].decode()))
+    elif what == b"|":
+        os.mkfifo(at)
+    elif what == b"/":
+        at.mkdir()
+    else:
+        at.write_bytes(bytes(1 << 20) if what == b"zeros" else what)
+    return at
+
+
+@pytest.mark.parametrize("what", doors.BYTES.values(), ids=doors.BYTES.keys())
+def test_files_that_are_no_runs(place, what):
+    bad, log = place.spoilt.bad, place.spoilt.bad.with_name("bad.duckdb.wal")
+    if what.startswith(b"wal "):
+        place.spoilt.put(bad)
+    made = laid(log, what[4:], place) if what.startswith(b"wal ") else laid(bad, what, place)
+    said = place.tried(lambda: read(place))
+    assert what.startswith(b"wal ") or "opened" not in said
+    made.rmdir() if what == b"/" else made.unlink()
+    bad.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("sql", doors.CATALOGUES.values(), ids=doors.CATALOGUES.keys())
+def test_catalogues(place, tmp_path, sql):
+    there = place.folder / "other"
+    (there / "runs").mkdir(parents=True)
+    place.spoilt.put(there / "runs" / "good.duckdb")
+    qkstore.open(there).catalog.save(Contrast("mine", **SIDES))
+    with duckdb.connect(str(there / "catalog.duckdb")) as con:
+        con.execute(place.named(sql))
+    store = qkstore.open(there)
+
+    def ask() -> list:
+        run = store.run("good")
+        return [pairs(run, contrast, limit_s=LIMIT_S) for contrast in store.feature(run, "mine")]
+
+    assert place.tried(ask, place.named("CANARY")).startswith("refused")
+    shutil.rmtree(there)
+
+
+@pytest.mark.parametrize(("name", "size", "kind"), doors.MEMBERS, ids=short)
+def test_archives(place, tmp_path, name, size, kind):
+    head = tarfile.TarInfo(name)
+    head.size, head.type, head.linkname = size, kind, str(place.spoilt.canary)
+    new, body = place.folder / "new", bytes(min(size, 1 << 20) + 1024)
+    (tmp_path / "b.tar").write_bytes(head.tobuf(tarfile.GNU_FORMAT) + body + bytes(-len(body) % 512))
+    assert place.tried(lambda: archive.restore(new, tmp_path / "b.tar"), str(place.folder)).startswith("refused")
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "b.tar"]
+
+
+@pytest.mark.parametrize("text", doors.LINES.values(), ids=doors.LINES.keys())
+def test_prompt_files(place, tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    Path("prompts.jsonl").write_text(place.named(text))
+    assert place.tried(lambda: read_jsonl("prompts.jsonl"), place.named("CANARY")).startswith("refused")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return models.folder(tmp_path_factory.mktemp("whole") / "m", [f"w{i}" for i in range(30)])
+
+
+@pytest.mark.parametrize("facts", doors.CONFIGS.values(), ids=doors.CONFIGS.keys())
+def test_model_folders(place, whole, tmp_path, monkeypatch, facts):
+    shutil.copytree(whole, tmp_path / "m")
+    there = json.loads((whole / "config.json").read_text())
+    (tmp_path / "m" / "config.json").write_text(place.named(json.dumps(there | facts)))
+    (tmp_path / "m" / "own.py").write_text(f"open({str(place.spoilt.out)!r}, 'w').close()\nclass Own: pass\n")
+    monkeypatch.chdir(tmp_path)
+    place.tried(lambda: load("m").name, place.named("CANARY"))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m"]

@@ -136,3 +136,22 @@ def test_a_process_is_ready_before_the_next_query(path):
     start = time.monotonic()
     assert worker.query(path, "SELECT 3 AS x").to_pydict() == {"x": [3]}
     assert time.monotonic() - start < 0.5
+
+
+def test_the_last_process_that_waits_is_for_who_has_none_at_work():
+    pool = worker._queries
+
+    def waiting() -> worker._Worker:
+        end = time.monotonic() + 20
+        while not pool.idle and time.monotonic() < end:
+            time.sleep(0.02)
+        while len(pool.idle) > 1:
+            pool._drop(pool.idle.pop())
+        return pool.idle[0]
+
+    with pool.take(Asker("a")):
+        last = waiting()
+        with pool.take(Asker("a")) as second:
+            assert second is not last
+            with pool.take(Asker("b")) as other:
+                assert other is last
