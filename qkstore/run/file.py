@@ -29,7 +29,7 @@ def opened(path: Path) -> Opened:
     holds anything else. The connection is then closed: a file that takes this one's place would be read through it.
     """
     if not path.is_file():
-        raise RunError(f"run file {path.name} is a folder or a device" if path.exists() else f"no run file {path}")
+        raise RunError(f"no run file {path.name}, but a folder or a device" if path.exists() else f"no run file {path}")
     connection = None
     try:
         connection = trust.attached(path)

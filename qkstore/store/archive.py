@@ -19,7 +19,11 @@ from qkstore.run import Run, trust
 from qkstore.run.schema import RUN_NAME
 from qkstore.store.catalog import Catalog
 from qkstore.store.catalog.migrations import MIGRATION, MIGRATIONS
+from qkstore.store.catalog.postgres import Postgres
 from qkstore.store.store import Store
+from qkstore.store.store import open as open_store
+from qkstore.store.team import SUFFIX
+from qkstore.store.transfer import transfer
 
 CATALOG = "catalog.duckdb"
 MOST_MEMBERS = 10_000  # of an archive: the catalogue and so many runs
@@ -157,11 +161,14 @@ def _check_names(out: Path, names: list[str]) -> None:
 def restore(where: str | Path, archive: str | Path) -> Path:
     """Unpack a backup into a store directory that does not exist yet or is empty; returns the directory.
 
-    All of it appears at once, or nothing. Raises StoreError where the directory holds something, and where the archive
-    is cut short, is of another kind, holds more than MOST_MEMBERS files or more bytes than the disk has free, or holds
-    a run or a catalogue that cannot be opened.
+    Of a team's file, into the places that it names, whose catalogue must be empty; interrupted, the same call goes on.
+    Into a directory all of it appears at once, or nothing. Raises StoreError where there is something already, and
+    where the archive is cut short, is of another kind, holds more than MOST_MEMBERS files or more bytes than the disk
+    has free, or holds a run or a catalogue that cannot be opened.
     """
     where, archive = Path(where), Path(archive)
+    if where.suffix == SUFFIX:
+        return _restore_shared(where, archive)
     if where.exists() and (not where.is_dir() or any(where.iterdir())):
         raise StoreError(f"{where} exists and is not empty; restore into a new directory")
     if not archive.is_file():
@@ -179,6 +186,20 @@ def restore(where: str | Path, archive: str | Path) -> Path:
             part.chmod(0o755)
     except (OSError, tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
         raise StoreError(f"backup {archive} cannot be restored: {error}") from None
+    return where
+
+
+def _restore_shared(where: Path, archive: Path) -> Path:
+    """The runs first, each whole, then the catalogue in one transaction."""
+    target = open_store(where, create=True)
+    assert isinstance(target.catalog.database, Postgres), "a team's file names one"
+    target.catalog.database.check_empty()
+    with tempfile.TemporaryDirectory(prefix=".restoring-", dir=target.path) as folder:
+        source = Store(restore(Path(folder) / "store", archive))
+        for name in source.names():
+            transfer(source, name, target)
+        if (source.path / CATALOG).exists():
+            target.catalog.database.load(source.path / CATALOG)
     return where
 
 

@@ -147,7 +147,8 @@ class Store:
         """Keep in a shared catalogue who added a run. The run is there: that the catalogue is away stops nothing."""
         if self.shared:
             with suppress(StoreError):
-                self.catalog.mark("run", name, "added", "add a run")
+                if not self.catalog.rows("SELECT 1 AS one FROM mark WHERE kind = 'run' AND subject = ?", [name]):
+                    self.catalog.mark("run", name, "added", "add a run")
 
     @property
     def shared(self) -> bool:

@@ -30,6 +30,8 @@ APPENDED = {
     "mark": "kind, subject, version, state, author, created",
 }
 GIVEN = {"person": "email, version, role, author, created"}  # what admins add to
+TABLES = (*APPENDED, *GIVEN)
+OURS = dict.fromkeys(TABLES, "true") | {"mark": "kind <> 'run'"}  # which rows say that a catalogue is in use
 MOST_RIGHTS = """
     SELECT session_user AS name, CASE
         WHEN has_any_column_privilege(session_user, 'person', 'INSERT') THEN 'admin'
@@ -136,12 +138,34 @@ class Postgres:
 
     def copy(self, target: Path) -> bool:
         """Copy what is in it, as of one moment, into a new file that Embedded opens."""
+        self.version()  # asked before: a transaction of one moment begins with saying so
         with self.transaction() as read, Embedded(target).transaction() as write:
-            for table in (*APPENDED, *GIVEN):
-                for row in read(f"SELECT * FROM {table}"):
-                    names = ", ".join(f'"{name}"' for name in row)
-                    write(f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' for _ in row)})", list(row.values()))
+            read("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            for table in TABLES:
+                _insert(write, table, read(f"SELECT * FROM {table}"))
         return True
+
+    def load(self, source: Path) -> None:
+        """Take all that a catalogue's file holds into this one, which must be empty but for runs that were added.
+
+        For the owner, who may say whom a row is from. Raises StoreError where there is something.
+        """
+        held = Embedded(source)
+        with self.transaction("load") as write:
+            self._check_empty(write)
+            for run in held.rows("SELECT DISTINCT subject FROM mark WHERE kind = 'run'"):
+                write("DELETE FROM mark WHERE kind = 'run' AND subject = ?", [run["subject"]])  # of its coming back
+            for table in TABLES:
+                _insert(write, table, held.rows(f"SELECT * FROM {table}"))
+
+    def check_empty(self) -> None:
+        """Raise StoreError where there is more in it than that runs were added."""
+        with self.transaction() as read:
+            self._check_empty(read)
+
+    def _check_empty(self, read: Execute) -> None:
+        if there := [table for table in TABLES if read(f"SELECT 1 AS one FROM {table} WHERE {OURS[table]} LIMIT 1")]:
+            raise StoreError(f"catalogue {self.told} is not empty: it holds rows of {', '.join(there)}")
 
     def close(self) -> None:
         """Let the connections go."""
@@ -235,6 +259,14 @@ def _grant(cursor) -> None:
             cursor.execute(f"GRANT INSERT ({columns}) ON {table} TO qkstore_{role}")
             cursor.execute(f"GRANT UPDATE, DELETE ON {table} TO qkstore_admin")
     cursor.execute("GRANT DELETE ON result TO qkstore_editor")  # the least used make room
+
+
+def _insert(write: Execute, table: str, rows: list[dict]) -> None:
+    """Write rows as they are."""
+    for row in rows:
+        names = ", ".join(f'"{name}"' for name in row)
+        values = ", ".join("?" for _ in row)
+        write(f"INSERT INTO {table} ({names}) VALUES ({values})", list(row.values()))
 
 
 def _told(url: str) -> str:
