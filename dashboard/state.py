@@ -107,7 +107,7 @@ def select(
     asked, key = st.query_params.get(name), f"url-{name}"
     if asked is not None and asked not in texts:
         told = asked[:100]  # an address may be of any length
-        said = f"{label} {told!r} of the address is not here; {near(told, texts)}. Showing {shown(default)[:60]}."
+        said = f"{label} {told!r} of the address is not here; {near(told, map(str, options))}. Showing {shown(default)[:60]}."
         st.session_state.get(NOTES, st).warning(plain(said))
     st.session_state[key] = texts.get(asked, default)
     return widget(

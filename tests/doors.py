@@ -30,7 +30,7 @@ NEW = {  # {door: the lists of this file}
     "catalogues": "CATALOGUES",
     "archives": "MEMBERS",
     "prompt files": "LINES",
-    "model folders": "CONFIGS",
+    "model folders": "CONFIGS MODEL_FILES",
 }
 
 SQL = [
@@ -129,9 +129,8 @@ PAIRS = [  # as a contrast's own SELECT of query_row, key_row and sign
 ]  # fmt: skip
 
 NAMES = [  # of contrasts
-    "a\x00b", "\u2066mine\u2069", "mine\u200d", "ⓜine", "𝐦𝐢𝐧𝐞", "mınе", "οrder", "оrdеr", "ORDER ",
-    "authors/Order",
-    "category:", "CATEGORY:x", "exact/z1", "Z1", "\u00adorder", "ＳＥＴ", "nυll", "Inline", "\ue000",
+    "a\x00b", "\u2066mine\u2069", "mine\u200d", "ⓜine", "𝐦𝐢𝐧𝐞", "mınе", "οrder", "оrdеr", "ORDER ", "authors/Order",
+    "category:", "CATEGORY:x", "exact/z1", "Z1", "\u00adorder", "\uff33\uff25\uff34", "nυll", "Inline", "\ue000",
     "a\u2028b", "a\tb", "x" * 100_000, "\U000e0041", "mine\u2062",
 ]  # fmt: skip
 
@@ -265,6 +264,33 @@ CONFIGS = {  # facts of a model's config.json, or of another JSON file of its fo
     "a type of a path": {"model_type": "../../own"}, "a type of a list": {"model_type": ["qwen3"]},
     "weights elsewhere": {"transformers_weights": "CANARY"},
     "a kernel of one's own": {"attn_implementation": "somebody/kernel"},
+    "weights of a list": {"transformers_weights": ["a"]},
     "a quantiser": {"quantization_config": {"quant_method": "own"}},
     "a type of numbers": {"dtype": "__import__('os').system('true')"}, "a rope of text": {"rope_parameters": "CANARY"},
 }  # fmt: skip
+
+
+def safetensors(**header) -> bytes:
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text
+
+
+MODEL_FILES = {  # (a file of a model folder, its bytes); weights take the place of the good ones
+    "a pickle that calls": ("pytorch_model.bin", b"cposix\nsystem\n(S'touch OUT'\ntR."),
+    "a newer pickle that calls": ("pytorch_model.bin", b"\x80\x04cposix\nsystem\n(Vtouch OUT\ntR."),
+    "a pickle under another name": ("model.safetensors", b"cposix\nsystem\n(S'touch OUT'\ntR."),
+    "a header of an exabyte": ("model.safetensors", (1 << 60).to_bytes(8, "little") + b"{}"),
+    "a header of lists": ("model.safetensors", (50_000).to_bytes(8, "little") + b"[" * 50_000),
+    "tensors beyond the file": (
+        "model.safetensors",
+        safetensors(a={"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 1 << 42]}),
+    ),
+    "shards elsewhere": ("model.safetensors.index.json", b'{"weight_map": {"a": "CANARY"}}'),
+    "shards of a list": ("model.safetensors.index.json", b'{"weight_map": {"a": ["b"]}}'),
+    "a tokenizer of code": (
+        "tokenizer_config.json",
+        b'{"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": "own.Own"}}',
+    ),
+    "a tokenizer of lists": ("tokenizer.json", b"[" * 100_000),
+    "a template of code": ("chat_template.jinja", b"{{ ''.__class__.__mro__[1].__subclasses__() }}"),
+}

@@ -37,13 +37,20 @@ def weights(folder: Path) -> list[Path]:
     where there are none. Raises ModelError for an index that names no files.
     """
     named = _facts(folder / "config.json").get("transformers_weights")
+    if named and not _is_name(named):
+        raise ModelError(f"{folder / 'config.json'} names weights that are no file of its folder; copy it again")
     first = next((folder / name for name in ([named] if named else WEIGHTS) if (folder / name).exists()), None)
     if first is None or first.suffix != ".json":
         return [first] if first else []
     names = _facts(first).get("weight_map")
-    if not isinstance(names, dict) or not names:
+    if not isinstance(names, dict) or not names or not all(map(_is_name, names.values())):
         raise ModelError(f"{first} names no weight files (weight_map); copy it again")
     return [folder / name for name in sorted(set(names.values()))]
+
+
+def _is_name(name: object) -> bool:
+    """Whether it is the name of a file, and no path to elsewhere."""
+    return isinstance(name, str) and Path(name).name == name
 
 
 def check(folder: Path) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from qkstore.cli.arguments import Add, store, where, with_json
 from qkstore.cli.terminal import Progress, print_json, print_table
 from qkstore.errors import StoreError
+
+POLITE = 10  # niceness of a copy: whoever looks at pages of the same machine comes first (bench/team/browse.py)
 
 
 def init(add: Add) -> None:
@@ -71,6 +74,7 @@ def _move(here, other: str, names: list[str], backwards: bool) -> None:
     import qkstore
     from qkstore.store.transfer import transfer
 
+    os.nice(POLITE)
     there = qkstore.open(other, create=not backwards)
     source, target = (there, here) if backwards else (here, there)
     for name in dict.fromkeys(names):

@@ -70,10 +70,16 @@ def arrived(
     Run(part).close()
     part.chmod(0o444)
     _publish(part, final, replace)
-    for older in part.parent.glob(f"{final.name}.*"):  # what began to come before it and was given up
-        if older.suffix != LOCK:
-            older.unlink()
+    clear(final)
     return final
+
+
+def clear(final: Path) -> None:
+    """Put away what began to come before a run that is there now, and was given up or killed. To be `held`."""
+    for older in (final.parent / ARRIVING).iterdir():
+        word = older.name.removeprefix(final.name)  # none, or one; what has more belongs to a run of a longer name
+        if word != older.name and word.count(".") <= 1 and word != LOCK:
+            older.unlink(missing_ok=True)
 
 
 def pieces(file: BinaryIO) -> Iterator[bytes]:
@@ -96,6 +102,8 @@ def _check_space(part: Path, total: int, name: str) -> None:
 
 def _fill(part: Path, read: Read, total: int, progress: Progress) -> None:
     """Add what is missing of a file; the piece that was cut off comes anew."""
+    if part.exists():
+        part.chmod(0o644)  # killed after it was whole, and read-only, and before it was shown
     with open(part, "r+b" if part.exists() else "w+b") as file:
         done = min(part.stat().st_size, total) // PIECE * PIECE
         file.seek(done)
@@ -118,5 +126,5 @@ def _publish(part: Path, final: Path, replace: bool) -> None:
             os.link(part, final)
         except FileExistsError:
             raise RunError(f"a run {final.stem!r} has come there meanwhile; nothing was changed") from None
-        part.unlink()
+        part.unlink(missing_ok=True)
     sync(final.parent)

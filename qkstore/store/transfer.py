@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from qkstore.errors import RunError, StoreError
 from qkstore.run import Run
-from qkstore.store.arrival import Progress, arrived, digest_of, held
+from qkstore.store.arrival import Progress, arrived, clear, digest_of, held
 from qkstore.store.store import Store
 
 
@@ -50,6 +51,8 @@ def _copied(run: Run, final: Path, target: Store, progress: Progress | None) -> 
 
 def _same(run: Run, final: Path, target: Store) -> Path:
     """The run that is there already, if it is the same."""
+    with suppress(RunError), held(final, run.name):  # where nobody is about to bring it
+        clear(final)
     there = target.run(run.name)
     if there.identity != run.identity:
         raise RunError(

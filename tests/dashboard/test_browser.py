@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from urllib.parse import quote, urljoin
 
 import pytest
 import stores
@@ -187,6 +188,18 @@ def test_a_click_on_a_cell_is_that_head_and_links_carry_it(tab):
     tab.page.go_back()
     assert tab.becomes(tab.title, "Heads")
     assert shown() == 1
+
+
+def test_no_text_of_others_becomes_a_link(tab):
+    """Browsers' Markdown makes links of bare addresses, escaped or not. Nothing of one leads out of the dashboard."""
+    text = "see https://one.example.org www.two.example.org a@three.example.org"
+    tab.open(f"heads?run=boxes&contrast={quote(text)}")
+    shown = tab.page.locator("[data-testid=stAlert]").first.inner_text()
+    assert "one.example.org" in shown
+    assert "three.example.org" in shown
+    hrefs = [urljoin(tab.page.url, link.get_attribute("href")) for link in tab.page.locator("a[href]").all()]
+    assert len(hrefs) > 5
+    assert [href for href in hrefs if not href.startswith(f"{tab.server.url}/")] == []
 
 
 def test_panels_stack_on_a_narrow_screen(tab):

@@ -196,3 +196,17 @@ def test_model_folders(place, whole, tmp_path, monkeypatch, facts):
     monkeypatch.chdir(tmp_path)
     place.tried(lambda: load("m").name, place.named("CANARY"))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m"]
+
+
+@pytest.mark.parametrize(("name", "body"), doors.MODEL_FILES.values(), ids=doors.MODEL_FILES.keys())
+def test_files_of_model_folders(place, whole, tmp_path, monkeypatch, name, body):
+    made = shutil.copytree(whole, tmp_path / "m")
+    if "model" in name:
+        (made / "model.safetensors").unlink()
+    (made / name).write_bytes(
+        body.replace(b"OUT", bytes(place.spoilt.out)).replace(b"CANARY", bytes(place.spoilt.canary))
+    )
+    (made / "own.py").write_text(f"open({str(place.spoilt.out)!r}, 'w').close()\nclass Own: pass\n")
+    monkeypatch.chdir(tmp_path)
+    said = place.tried(lambda: load("m").name, place.named("CANARY"))
+    assert said.startswith("refused") == (name not in ("tokenizer_config.json", "chat_template.jinja"))

@@ -11,6 +11,7 @@ import time
 
 import pytest
 import stores
+from conftest import ROOT
 
 import qkstore
 from qkstore.__main__ import main
@@ -120,6 +121,66 @@ def test_killed_at_any_moment_it_is_whole_or_absent_and_leaves_no_lock(pair):
             process.send_signal(signal.SIGKILL)
         assert [run.name for run in qkstore.open(there.path).runs()] in ([], ["a"])
     assert transfer(here, "a", there).read_bytes() == here.run("a").path.read_bytes()
+
+
+AS_A_USER = """
+import os, sys
+import qkstore
+from qkstore.store import arrival
+from qkstore.store.transfer import transfer
+here, there, moment = sys.argv[1:]
+def link(part, final, replace):
+    os.link(part, final)
+    os.kill(os.getpid(), 9)
+transfer(qkstore.open(here), "a", qkstore.open(f"{there}-before", create=True))  # so that all is imported
+if os.getuid() == 0:  # root may write what is read-only
+    os.setgid(65534)
+    os.setuid(65534)
+if moment != "none":
+    arrival._publish = link if moment == "shown" else lambda *_: os.kill(os.getpid(), 9)
+there = qkstore.open(there)
+print(transfer(qkstore.open(here), "a", there))
+print(os.listdir(there.path / "runs" / arrival.ARRIVING))
+"""
+
+
+@pytest.mark.parametrize("moment", ["read-only", "shown"])
+def test_killed_around_the_moment_that_shows_it_a_user_goes_on(pair, moment):
+    """Between being made read-only and being shown, and between being shown and the remainder being put away."""
+    here, there = pair
+    open_to_all(here.path.parent)
+
+    def push(moment: str) -> subprocess.CompletedProcess:
+        words = [sys.executable, "-c", AS_A_USER, str(here.path), str(there.path), moment]
+        return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+    assert push(moment).returncode == -signal.SIGKILL
+    left = [name for name in os.listdir(there.path / "runs" / ARRIVING) if not name.endswith(".lock")]
+    assert len(left) == 1, "a remainder, as a kill leaves it"
+    done = push("none")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [str(there.path / "runs" / "a.duckdb"), "[]"]
+    assert there.run("a").identity == here.run("a").identity
+
+
+def open_to_all(folder) -> None:
+    """So that another user than that of the tests may write there."""
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(path.stat().st_mode | (0o777 if path.is_dir() else 0o444))
+    for above in list(folder.parents)[:3]:
+        if above.stat().st_uid == os.getuid() and above != above.parent:
+            above.chmod(above.stat().st_mode | 0o055)
+
+
+def test_what_is_on_its_way_of_a_longer_name_is_left_alone(pair):
+    here, there = pair
+    folder = there.path / "runs" / ARRIVING
+    folder.mkdir(parents=True)
+    others = ["a.duckdb.b.duckdb", "a.duckdb.b.duckdb.1234", "ab.duckdb.1234", "a.duckdb.b.duckdb.lock"]
+    for name in [*others, "a.duckdb", "a.duckdb.1234"]:
+        (folder / name).write_bytes(b"")
+    transfer(here, "a", there)
+    assert sorted(os.listdir(folder)) == sorted(others)
 
 
 def test_two_at_once_do_not_meet(pair):
