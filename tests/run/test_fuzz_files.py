@@ -85,7 +85,7 @@ def crafted(place: spoilt.Place, first: int, until: float, found: Counter) -> in
             found.update(said)
             if time.monotonic() > until:
                 process.kill()
-                return int(number)
+                return int(number) + 1
         error = process.stderr.read()
     assert process.returncode in DUCKDB_S, f"file {number} of seed {SEED}: {error[-3000:]}"
     found["crashed"] += 1

@@ -66,7 +66,7 @@ class Catalog:
     @property
     def person(self) -> Person:
         """Who acts on it. Raises StoreError where the database cannot be asked."""
-        return self._acting or Person(self.database.user(), self.database.role())
+        return self._acting or self.database.person()
 
     @property
     def notes(self) -> Notes:
@@ -111,14 +111,17 @@ class Catalog:
 
     def mark(self, kind: str, subject: str, state: str, act: str) -> None:
         """Keep what was done to a contrast, a note or a run."""
-        with self.write(act, f"{kind} {subject}") as execute:
-            (newest,) = execute(
-                "SELECT coalesce(max(version), 0) AS version FROM mark WHERE kind = ? AND subject = ?", [kind, subject]
-            )
-            execute(
-                "INSERT INTO mark (kind, subject, version, state, author, created) VALUES (?, ?, ?, ?, ?, ?)",
-                [kind, subject, newest["version"] + 1, state, self.person.name, now()],
-            )
+        with self.write(act, subject if kind == "contrast" else f"{kind} {subject}") as execute:
+            self._marked(execute, kind, subject, state)
+
+    def _marked(self, execute: Execute, kind: str, subject: str, state: str) -> None:
+        (newest,) = execute(
+            "SELECT coalesce(max(version), 0) AS version FROM mark WHERE kind = ? AND subject = ?", [kind, subject]
+        )
+        execute(
+            "INSERT INTO mark (kind, subject, version, state, author, created) VALUES (?, ?, ?, ?, ?, ?)",
+            [kind, subject, newest["version"] + 1, state, self.person.name, now()],
+        )
 
     # -- contrasts -----------------------------------------------------------------------------------------------
 
@@ -143,8 +146,8 @@ class Catalog:
             fields = saved.to_dict() | {"created": now()} | more
             names = ", ".join(f'"{name}"' for name in fields)
             execute(f"INSERT INTO contrast ({names}) VALUES ({', '.join('?' for _ in fields)})", list(fields.values()))
-        if contrast.name in self.archived():
-            self.restore(contrast.name)
+            if execute(f"SELECT 1 AS one FROM contrast c WHERE c.name = ? AND {ARCHIVED}", [contrast.name]):
+                self._marked(execute, "contrast", contrast.name, "restored")
         return saved
 
     def contrasts(self) -> list[Contrast]:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from qkstore.store.catalog.person import Role
+from qkstore.store.catalog.person import Person, Role
 
 Execute = Callable[..., list[dict]]  # a statement with ? for its parameters → rows
 
@@ -17,17 +17,16 @@ class Database(Protocol):
 
     held: a line that says why it cannot be written now; else None. rows: of a SELECT, whose parameters are ?.
     transaction: statements that happen together or not at all; of one word, one at a time; with a role, with the
-    rights of that role alone, where the database has roles. user, role: of this program. copy: into a new file that
-    Embedded opens; False where there is nothing yet. evict: in a transaction, let the oldest results go until `most`
-    are left, of `size` bytes together.
+    rights of that role alone, where the database has roles. person: the user of this program. copy: into a new file
+    that Embedded opens; False where there is nothing yet. evict: in a transaction, let the oldest results go until
+    `most` are left, of `size` bytes together.
     """
 
     held: str | None
 
     def rows(self, sql: str, parameters: list | None = None) -> list[dict]: ...
     def transaction(self, word: str = "", role: Role | None = None) -> AbstractContextManager[Execute]: ...
-    def user(self) -> str: ...
-    def role(self) -> Role | None: ...
+    def person(self) -> Person: ...
     def version(self) -> int: ...
     def copy(self, target: Path) -> bool: ...
     def evict(self, execute: Execute, most: int, size: int) -> None: ...

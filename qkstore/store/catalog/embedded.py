@@ -22,7 +22,7 @@ from qkstore.run.schema import NOT_WRITTEN
 from qkstore.store.catalog.database import Execute
 from qkstore.store.catalog.held import busy, copied, elsewhere, holder
 from qkstore.store.catalog.migrations import MIGRATION, MIGRATIONS, now
-from qkstore.store.catalog.person import Role
+from qkstore.store.catalog.person import Person, Role
 
 READ_S, WRITE_S = 1.0, 10.0  # how long an operation waits for the file; others of qkstore hold it for milliseconds
 MAKING_S = 2.0  # a file that is no catalogue, and younger than this, is one that another process is about to write
@@ -76,16 +76,12 @@ class Embedded:
             yield lambda sql, parameters=None: _rows(con, sql, parameters)
             con.execute("COMMIT")
 
-    def user(self) -> str:
-        """The user of this program; empty where the machine knows none."""
+    def person(self) -> Person:
+        """The user of this program, who may do everything with a file: the folder's own rights say who may write it."""
         try:
-            return getpass.getuser()
+            return Person(getpass.getuser(), "admin")
         except (KeyError, OSError, ImportError):  # a container's number without a name
-            return ""
-
-    def role(self) -> Role:
-        """Whoever may write the file may do everything with it."""
-        return "admin"
+            return Person("", "admin")
 
     def evict(self, execute: Execute, most: int, size: int) -> None:
         """Let the oldest results go until `most` are left, of `size` bytes together; within a transaction."""

@@ -13,7 +13,7 @@ from qkstore.errors import StoreError
 from qkstore.store.catalog.database import Execute
 from qkstore.store.catalog.embedded import Embedded
 from qkstore.store.catalog.migrations import MIGRATION, MIGRATIONS, now
-from qkstore.store.catalog.person import ROLES, Role
+from qkstore.store.catalog.person import ROLES, Person, Role
 
 if TYPE_CHECKING:
     import psycopg
@@ -101,13 +101,10 @@ class Postgres:
             except psycopg.Error as error:
                 raise StoreError(f"catalogue {self.told} refused it: {_first(error)}") from None
 
-    def user(self) -> str:
-        """The user of the server, as whom this program logged in."""
-        return self.rows(MOST_RIGHTS)[0]["name"]
-
-    def role(self) -> Role | None:
-        """The highest role whose rights this user has."""
-        return self.rows(MOST_RIGHTS)[0]["role"]
+    def person(self) -> Person:
+        """The user of the server, as whom this program logged in, with the highest role whose rights it has."""
+        (row,) = self.rows(MOST_RIGHTS)
+        return Person(row["name"], row["role"])
 
     def version(self) -> int:
         """How many migrations the catalogue has had."""
