@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from textwrap import shorten
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 
 import streamlit as st
 
@@ -97,17 +97,20 @@ def select(
     help: str | None = None,
     widget: Callable = st.selectbox,
     also: Mapping[str, Any] = MappingProxyType({}),
+    absent: str | None = None,
     **more,
 ) -> Any:
     """A choice kept in the URL under `name`.
 
     Where the URL's value is no option, one line says so and the default is shown. also: {other value: its option}.
+    absent: why it is none, if that is known.
     """
     texts = {**also, **{str(option): option for option in options}}
     asked, key = st.query_params.get(name), f"url-{name}"
     if asked is not None and asked not in texts:
         told = asked[:100]  # an address may be of any length
-        said = f"{label} {told!r} of the address is not here; {near(told, map(str, options))}. Showing {shown(default)[:60]}."
+        why = absent or f"of the address is not here; {near(told, map(str, options))}"
+        said = f"{label} {told!r} {why}. Showing {shown(default)[:60]}."
         st.session_state.get(NOTES, st).warning(plain(said))
     st.session_state[key] = texts.get(asked, default)
     return widget(
@@ -174,13 +177,23 @@ def view(head: bool = True, extra: Sequence[float] = (), without: bool = False) 
     if not named and without:
         return View(store, run, {}, "", None, None, rest)
     if not named:
-        raise ContrastError(
-            f"run {run.name!r} has no contrast yet: its labels fit no built-in one; write one on the Contrasts page"
-        )
+        _nothing_to_ask(store, run)
+    misfit = store.misfits(run).get(st.query_params.get("contrast", "").partition("@")[0])
+    absent = misfit and f"does not fit run {run.name}: {misfit}"
     with contrast_place:
-        contrast = select("Contrast", "contrast", list(named), next(iter(named)), also=newest(named))
+        contrast = select("Contrast", "contrast", list(named), next(iter(named)), also=newest(named), absent=absent)
     shown = View(store, run, named, contrast, None, None, rest[2:] if head else rest)
     return _with_head(shown, *rest[:2]) if head else shown
+
+
+def _nothing_to_ask(store: Store, run: Run) -> NoReturn:
+    """Say that no contrast fits a run, and where to write one; ends the page."""
+    others = len(store.misfits(run))
+    saved = f", nor does one of the {others:,} saved ones" if others else ""
+    st.info(plain(f"No built-in contrast fits the labels of run {run.name}{saved}. Write one to go on:"))
+    shell.link("contrasts", "Write a contrast for this run", run=run.name)
+    st.stop()
+    raise AssertionError("st.stop ends the run")
 
 
 def versioned(store: Store, run: Run) -> dict[str, tuple[Contrast, ...]]:

@@ -14,7 +14,7 @@ from qkstore.text import visible
 Mark = Literal["query", "positive", "negative"]  # what a token is in a pair
 # Addresses of sites and people become links even where their signs are escaped, unless something stands within them.
 LINKED, JOINER = (
-    re.compile(r"(?<=:)(?=\\?/\\?/)|(?<=www)(?=\\?\.)|(?<=@)(?=(?:\\?[-\w])+\\?\.)", re.IGNORECASE),
+    re.compile(r"(?<=:)(?=\\?/\\?/)|(?<=www)(?=\\?\.)|(?<=@)(?=(?:\\?[-\w])+\\?\.\w)", re.IGNORECASE),
     "\u2060",
 )
 MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>$:~&^=])")

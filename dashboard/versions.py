@@ -66,6 +66,15 @@ def _put_away(view: View, name: str) -> None:
         state.changed(lambda: catalog.archive(name), contrast=None)
 
 
+def others(view: View) -> None:
+    """The saved contrasts that do not fit the run, each with what the run lacks; nothing where all do."""
+    misfits = view.store.misfits(view.run)
+    if misfits:
+        with st.expander(f"Saved, and not for this run: {len(misfits)}"):
+            for name, reason in misfits.items():
+                line(f"{name}: {reason}")
+
+
 def archived(view: View) -> None:
     """The names that were put away, each a link to its newest version; nothing where there are none."""
     names = view.store.catalog.archived()

@@ -44,6 +44,7 @@ st.dataframe(
         "centring": "Centring",
     },
 )
+versions.others(view)
 versions.archived(view)
 notes.show(view)
 if view.named:

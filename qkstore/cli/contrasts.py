@@ -133,6 +133,8 @@ def _built_in(there, options: argparse.Namespace) -> None:
     rows = [_counted(run, members[0]) for members in there.features(run).values() if len(members) == 1]
     if options.json:
         print_json(rows)
+    for name, reason in there.misfits(run).items():
+        print(f"qkstore: contrast {name!r} does not fit run {run.name!r}: {reason}", file=sys.stderr)
     for row in [] if options.json else rows:
         print(f"{row['name']}: {row['sentence']}", *(f"  ! {f}" for f in row["findings"]), sep="\n")
 

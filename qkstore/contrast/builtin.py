@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qkstore.contrast.contrast import Contrast
+from qkstore.contrast.fit import misfit
 from qkstore.errors import ContrastError, near
 from qkstore.run import Run
 
@@ -208,13 +209,15 @@ def contrasts(run: Run) -> list[Contrast]:
 
 
 def features(run: Run, saved: Sequence[Contrast] = ()) -> dict[str, tuple[Contrast, ...]]:
-    """Return {name: its contrasts} of everything that can be asked of a run, built-in and saved.
+    """Return {name: its contrasts} of everything that can be asked of a run: built-in, and saved that fit it.
 
     A name has one contrast, except `category:*`, which has those of all categories: their subspaces' span. A saved
     contrast hides a built-in of its name, in that span too.
     """
     built_in = [c.name for c in contrasts(run)]
-    named: dict[str, tuple[Contrast, ...]] = {c.name: (c,) for c in (*contrasts(run), *saved)}
+    named: dict[str, tuple[Contrast, ...]] = {
+        c.name: (c,) for c in (*contrasts(run), *(c for c in saved if not misfit(run, c)))
+    }
     members = tuple(named[name][0] for name in built_in if name.startswith("category:"))
     if members:
         named.setdefault("category:*", members)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from qkstore.contrast import Contrast
 from qkstore.contrast.builtin import feature, features, taken
+from qkstore.contrast.fit import misfit
 from qkstore.errors import ContrastError, RunError, StoreError, near
 from qkstore.run import Run
 from qkstore.run.schema import RUN_NAME, check_run_name
@@ -189,8 +190,13 @@ class Store:
     # -- contrasts of a run --------------------------------------------------------------------------------------
 
     def features(self, run: Run) -> dict[str, tuple[Contrast, ...]]:
-        """{name: contrasts}: built-in, saved (the newest version), and spans of several such as `category:*`."""
+        """{name: contrasts}: built-in, saved that fit (the newest version), and spans such as `category:*`."""
         return features(run, self._saved())
+
+    def misfits(self, run: Run) -> dict[str, str]:
+        """{name: what the run lacks for it} of the saved contrasts that cannot be asked of a run."""
+        reasons = {c.name: misfit(run, c) for c in self._saved()}
+        return {name: reason for name, reason in reasons.items() if reason}
 
     def feature(self, run: Run, name: str) -> tuple[Contrast, ...]:
         """The contrasts that a name stands for on a run, also 'name@2' and one that is archived.
@@ -199,13 +205,13 @@ class Store:
         """
         if taken(name):
             return feature(run, name)  # what is built in needs no catalogue
-        saved = self._saved()
-        if name in {c.name for c in saved}:
-            return feature(run, name, saved)
         try:
-            return (self.catalog.contrast(name),)
+            found = self.catalog.contrast(name)
         except ContrastError:
-            return feature(run, name, saved)  # which says what there is
+            return feature(run, name, self._saved())  # which says what there is
+        if reason := misfit(run, found):
+            raise ContrastError(f"contrast {name!r} does not fit run {run.name!r}: {reason}")
+        return (found,)
 
     def _saved(self) -> list[Contrast]:
         """Saved contrasts; none while the catalogue's server is away, which `catalog.held` then tells."""

@@ -18,7 +18,7 @@ from dashboard import text
         ("plain", "plain"),
         ("http://x.org", "http\\:\u2060//x\\.org"),
         ("WWW.x.org", "WWW\u2060\\.x\\.org"),
-        ("mine@2", "mine@2"),
+        ("mine@2.", r"mine@2\."),
         ("a@x.org", "a@\u2060x\\.org"),
     ],
 )
