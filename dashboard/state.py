@@ -278,6 +278,11 @@ def prompt(view: View, listed: Sequence[dict], split: str | None) -> dict:
     return rows[chosen]
 
 
+def _undraft() -> None:
+    """After another contrast is chosen: the draft in the address is of the one before."""
+    put(draft=None)
+
+
 def _forget() -> None:
     """After another run is chosen: drop what it has not, as those choices were made for the run before."""
     run = shell.store().run(st.query_params["run"])
@@ -288,6 +293,8 @@ def _forget() -> None:
         "layer": map(str, run.layers),
         "head": map(str, range(run.n_heads)),
     }
+    if st.query_params.get("contrast") not in names:
+        _undraft()
     for name in (*kept, "prompt", "q", "k", "order"):
         if st.query_params.get(name) not in set(kept.get(name, ())):
             put(**{name: None})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import editor, notes, panel, shell, state, versions
+from dashboard import notes, panel, shell, state
+from dashboard.contrasts import editor, versions
 from qkstore.analysis import build_split
 
 shell.enter()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import editor, shell, state
+from dashboard import shell, state
+from dashboard.contrasts import editor
 from dashboard.state import View
 from dashboard.text import line, plain
 from qkstore.contrast.difference import Difference, difference, told

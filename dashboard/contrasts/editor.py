@@ -8,6 +8,8 @@ import polars as pl
 import streamlit as st
 
 from dashboard import panel, results, shell, state
+from dashboard.contrasts import draft as drafts
+from dashboard.contrasts.draft import PARTS
 from dashboard.state import View
 from dashboard.text import line, plain, tokens
 from qkstore.analysis import build_split
@@ -20,9 +22,14 @@ from qkstore.store.catalog import full_name
 from qkstore.text import split_name, visible
 
 Shape = Literal["predicates", "select"]
-PARTS = ("where", "positive", "negative")
 SHAPES: dict[Shape, str] = {"predicates": "Three predicates", "select": "One SELECT"}
-STARTER = "select q.query_row, k.key_row, 1 as sign\nfrom q join k using (prompt_id)\nwhere q.role = 'answer_slot'"
+TITLES = {
+    "where": "Where (both sides)",
+    "positive": "Positive",
+    "negative": "Negative",
+    "pairs": "SELECT query_row, key_row, sign [, weight]",
+}
+HEIGHTS = {"where": 100, "positive": 68, "negative": 68, "pairs": 230}
 BLANK = Contrast(
     name="contrast", where="k.prompt_id = q.prompt_id", positive="k.role = 'item'", negative="k.role <> 'item'"
 )
@@ -50,65 +57,69 @@ def summary(view: View, base: Contrast, split: str | None) -> None:
 
 
 def form(view: View, base: Contrast | None) -> Contrast | None:
-    """The fields and their two buttons. Returns the contrast to preview: what was submitted, or the base itself."""
-    base = base or BLANK
-    about = _about(view, base)
-    shape = state.segments("Write", "shape", list(SHAPES), "select" if base.pairs else "predicates", shown=SHAPES.get)
-    with st.form(f"edit-{about}-{shape}", border=False):
-        fields = _predicates(base, about) if shape == "predicates" else _select(base, about)
-        left, right = st.columns(2)
-        for name, place, choices in (("weighting", left, WEIGHTINGS), ("centring", right, CENTRINGS)):
-            at = list(choices).index(getattr(base, name))
-            fields[name] = place.selectbox(
-                name.capitalize(), list(choices), at, key=f"{about}-{name}", help=_help(choices)
-            )
-        fields["name"] = left.text_input(
-            "Name",
-            base.name if base.version else f"my-{base.name.replace('authors/', '')}",
-            max_chars=MOST_NAME,
-            key=f"{about}-n",
-        ).strip()
-        fields["description"] = right.text_input(
-            "Description", base.description, max_chars=MOST_DESCRIPTION, key=f"{about}-d"
-        )
-        buttons = st.container(horizontal=True)
-        asked, saving = (
-            buttons.form_submit_button("Preview", type="primary"),
-            buttons.form_submit_button("Save as a new version"),
-        )
+    """The fields, as they stand in the draft, and their buttons. Returns the contrast that they make.
+
+    None where they make none, and for a run that nothing fits as long as nothing was written.
+    """
+    given, base = base, base or BLANK
+    changed = drafts.changes(base)
+    texts = drafts.texts(base) | changed
+    usual: Shape = "select" if texts["pairs"] and not _parts(changed) else "predicates"
+    shape = state.segments("Write", "shape", list(SHAPES), usual, shown=SHAPES.get)
+    if shape == "select":
+        texts["pairs"] = texts["pairs"] or drafts.select(texts)
+    fields = {name: _area(base, name, texts) for name in (PARTS if shape == "predicates" else ("pairs",))}
+    fields |= _choices(base, texts)
+    dirty = bool(changed) or (shape == "select") != bool(base.pairs)
+    saving = _buttons(base, dirty)
     columns(view.run)
-    if not (asked or saving):
-        last = st.session_state.get(GOOD)
-        return last[1] if last and last[0] == about else base if view.named else None
     try:
         draft = Contrast(**fields)
         if saving:
             _save(view, base, draft)
-        return draft
+        return draft if dirty or saving else given
     except QKStoreError as error:
         st.error(shell.told(error))
         return None
 
 
-def _about(view: View, base: Contrast) -> str:
-    """The start of the fields' keys: with another run, contrast or version they start from its text."""
-    return f"{view.run.name}-{base.name}-{base.version}"
+def _parts(changed: dict[str, str]) -> bool:
+    return any(name in changed for name in PARTS)
 
 
-def _predicates(base: Contrast, about: str) -> dict:
-    titles = {"where": "Where (both sides)", "positive": "Positive", "negative": "Negative"}
-    return {
-        part: _area(titles[part], getattr(base, part) or "", f"{about}-{part}", 100 if part == "where" else 68)
-        for part in PARTS
+def _area(base: Contrast, name: str, texts: dict[str, str]) -> str:
+    """A field of SQL, which shows the draft's text whatever the widget last held."""
+    return st.text_area(TITLES[name], height=HEIGHTS[name], **_kept(base, name, texts))
+
+
+def _kept(base: Contrast, name: str, texts: dict[str, str]) -> dict:
+    key = f"draft-{drafts.about(base)}-{name}"
+    st.session_state[key] = texts[name]
+    return {"key": key, "on_change": drafts.edit, "args": (base, name, key)}
+
+
+def _choices(base: Contrast, texts: dict[str, str]) -> dict[str, str]:
+    """Weighting, centring, name and description."""
+    left, right = st.columns(2)
+    chosen = {
+        name: place.selectbox(name.capitalize(), list(options), help=_help(options), **_kept(base, name, texts))
+        for name, place, options in (("weighting", left, WEIGHTINGS), ("centring", right, CENTRINGS))
     }
+    name = left.text_input("Name", max_chars=MOST_NAME, **_kept(base, "name", texts))
+    about = right.text_input("Description", max_chars=MOST_DESCRIPTION, **_kept(base, "description", texts))
+    return chosen | {"name": name.strip(), "description": about}
 
 
-def _select(base: Contrast, about: str) -> dict:
-    return {"pairs": _area("SELECT query_row, key_row, sign [, weight]", base.pairs or STARTER, f"{about}-pairs", 190)}
-
-
-def _area(title: str, text: str, key: str, height: int) -> str:
-    return st.text_area(title, text, key=key, height=height)
+def _buttons(base: Contrast, dirty: bool) -> bool:
+    """Preview, save, and discard where there is something to discard; returns whether it is to be saved."""
+    buttons = st.container(horizontal=True, vertical_alignment="center")
+    buttons.button("Preview", type="primary")  # a field that was left is previewed without it
+    saving = buttons.button("Save as a new version")
+    if dirty:
+        buttons.button("Discard the draft", on_click=drafts.forget, args=(base,), type="tertiary")
+        with buttons:
+            line("Not saved")
+    return saving
 
 
 def _help(choices: dict[str, str]) -> str:
@@ -118,8 +129,13 @@ def _help(choices: dict[str, str]) -> str:
 def _save(view: View, base: Contrast, draft: Contrast) -> None:
     """Save a contrast. One that fails on this run (an empty side, bad SQL) raises before anything is written."""
     checked = check.told(view.run, draft, build_split(view.run))
+    newest = next(iter(reversed(view.store.catalog.versions(draft.name))), None)
+    if newest and (newest.key, newest.description) == (draft.key, draft.description):
+        st.info(plain(f"Nothing was saved: it is what {full_name(newest)} says already."))
+        return
     forked = base if base is not BLANK and base.name != draft.name else None
     saved = view.store.catalog.save(draft.replace(author=shell.user()), checked, forked)
+    drafts.forget(base)
     state.put(contrast=full_name(saved))
     st.session_state["saved"] = f"Saved {saved.name}, version {saved.version}."
     st.rerun()
@@ -130,7 +146,7 @@ def preview(view: View, base: Contrast | None, draft: Contrast | None, split: st
     st.subheader("Preview", anchor=False)
     if said := st.session_state.pop("saved", None):
         st.success(plain(said))
-    about, (of, good) = _about(view, base or BLANK), st.session_state.get(GOOD, (None, None))
+    about, (of, good) = drafts.about(base or BLANK), st.session_state.get(GOOD, (None, None))
     if draft is not None:
         try:
             _pairs(view.run, draft, split, sentence=draft != base)
