@@ -149,7 +149,9 @@ def _where() -> str:
 @st.cache_resource(show_spinner=False, max_entries=4)  # a server shows one; tests a few, one after another
 def _open(where: str) -> Store:
     threading.Thread(target=worker.ready, daemon=True).start()  # while the first page is made
-    return qkstore.open(where)
+    opened = qkstore.open(where)
+    opened.survives = worker.survives
+    return opened
 
 
 def empty_store(store: Store, errors: Sequence = ()) -> None:

@@ -181,7 +181,15 @@ def view(head: bool = True, extra: Sequence[float] = (), without: bool = False) 
     misfit = store.misfits(run).get(st.query_params.get("contrast", "").partition("@")[0])
     absent = misfit and f"does not fit run {run.name}: {misfit}"
     with contrast_place:
-        contrast = select("Contrast", "contrast", list(named), next(iter(named)), also=newest(named), absent=absent)
+        contrast = select(
+            "Contrast",
+            "contrast",
+            list(named),
+            next(iter(named)),
+            also=newest(named),
+            absent=absent,
+            changed=lambda: put(draft=None),
+        )
     shown = View(store, run, named, contrast, None, None, rest[2:] if head else rest)
     return _with_head(shown, *rest[:2]) if head else shown
 
@@ -278,11 +286,6 @@ def prompt(view: View, listed: Sequence[dict], split: str | None) -> dict:
     return rows[chosen]
 
 
-def _undraft() -> None:
-    """After another contrast is chosen: the draft in the address is of the one before."""
-    put(draft=None)
-
-
 def _forget() -> None:
     """After another run is chosen: drop what it has not, as those choices were made for the run before."""
     run = shell.store().run(st.query_params["run"])
@@ -294,7 +297,7 @@ def _forget() -> None:
         "head": map(str, range(run.n_heads)),
     }
     if st.query_params.get("contrast") not in names:
-        _undraft()
+        put(draft=None)
     for name in (*kept, "prompt", "q", "k", "order"):
         if st.query_params.get(name) not in set(kept.get(name, ())):
             put(**{name: None})

@@ -16,6 +16,7 @@ import duckdb
 from qkstore.errors import StoreError
 from qkstore.files import whole
 from qkstore.run import Run, trust
+from qkstore.run.file import first_line
 from qkstore.run.schema import RUN_NAME
 from qkstore.store.catalog import Catalog
 from qkstore.store.catalog.migrations import MIGRATION, MIGRATIONS
@@ -283,5 +284,5 @@ def _check_catalog(path: Path) -> None:
             trust.check_plain(connection, f"catalogue {path.name}")
             trust.check_made_by(connection, f"catalogue {path.name}", [MIGRATION, *MIGRATIONS])
     except duckdb.Error as error:
-        raise StoreError(f"catalogue {path.name} cannot be opened: {str(error).splitlines()[0]}") from None
+        raise StoreError(f"catalogue {path.name} cannot be opened: {first_line(str(error))}") from None
     Catalog(path).contrasts()

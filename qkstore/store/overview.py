@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from qkstore.contrast import Contrast
 from qkstore.contrast.builtin import features
-from qkstore.errors import StoreError
+from qkstore.errors import QKStoreError
 from qkstore.run import Run
 from qkstore.run.task import task
 from qkstore.store.store import Store
@@ -28,7 +29,7 @@ class Overview:
     runs: pl.DataFrame
     starts: list[str]
     n_toys: int
-    damaged: list[StoreError]
+    damaged: list[QKStoreError]
     models: list[str]
     n_prompts: int
     n_heads: int
@@ -54,23 +55,12 @@ def overview(store: Store) -> Overview:
         "contrasts": pl.String,
         "created": pl.Datetime,
     }
-    rows = [
-        (
-            r.name,
-            r.model,
-            r.task,
-            r.n_prompts,
-            answers(r),
-            query_tokens(r),
-            len(r.layers),
-            r.n_heads,
-            r.d_head,
-            ", ".join(r.splits),
-            ", ".join(features(r, saved)),
-            r.created,
-        )
-        for r in runs
-    ]
+    rows = []
+    for run in runs:
+        try:
+            rows.append(_row(run, saved))
+        except QKStoreError as error:  # it opens, and its labels cannot be read
+            damaged.append(error)
     return Overview(
         pl.DataFrame(rows, schema=schema, orient="row"),
         others,
@@ -81,6 +71,23 @@ def overview(store: Store) -> Overview:
         sum(len(r.layers) * r.n_heads for r in runs),
         sum(len(r.layers) * (r.n_heads * r.n_queries + r.n_kv_heads * r.n_keys) for r in runs),
         len(saved),
+    )
+
+
+def _row(run: Run, saved: list[Contrast]) -> tuple:
+    return (
+        run.name,
+        run.model,
+        run.task,
+        run.n_prompts,
+        answers(run),
+        query_tokens(run),
+        len(run.layers),
+        run.n_heads,
+        run.d_head,
+        ", ".join(run.splits),
+        ", ".join(features(run, saved)),
+        run.created,
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import os
 import threading
+from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from qkstore.store.catalog.postgres import Postgres
 from qkstore.store.team import SUFFIX, Team
 
 DEFAULT = "store"
+MOST_ENDING = 1000  # files that ended what read them, and are not tried again
 
 
 def open(where: str | os.PathLike | None = None, create: bool = False) -> Store:
@@ -72,9 +75,12 @@ def _directory(path: Path, create: bool) -> Path:
 class Store:
     """Runs are discovered by looking into `runs/`; each file describes itself. The catalogue holds what changes.
 
+    survives: asked of a run file before it is opened here, whether a process that reads it lives; for a server.
     path: the directory with runs/. where: what names the store, for --store and qkstore.open: that directory, or a
     team's file. bucket: where the runs come from, if those of the directory are copies.
     """
+
+    survives: Callable[[Path], bool] | None = None
 
     def __init__(
         self, path: Path, catalog: Catalog | None = None, where: Path | None = None, bucket: Bucket | None = None
@@ -82,6 +88,7 @@ class Store:
         self.path, self.where, self.bucket = path, where or path, bucket
         self.catalog = catalog or Catalog(path / "catalog.duckdb")
         self._open: dict[tuple, Run] = {}
+        self._ending: deque[tuple] = deque(maxlen=MOST_ENDING)
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -118,7 +125,7 @@ class Store:
     def run(self, name: str) -> Run:
         """A run by name; raises RunError with near names, or StoreError where its file is damaged."""
         if not RUN_NAME.fullmatch(name):
-            raise RunError(f"no run {name!r} in the store; {near(name, self.names())}")
+            raise RunError(f"no run {name[:60]!r} in the store; {near(name, self.names())}")
         return self._run(self._file(name))
 
     def names(self) -> list[str]:
@@ -171,7 +178,7 @@ class Store:
                 if not self._copy(name).is_file():
                     raise  # else its server is away, and a run does not change
         elif not self._copy(name).is_file():
-            raise RunError(f"no run {name!r} in the store; {near(name, self._copies())}")
+            raise RunError(f"no run {name[:60]!r} in the store; {near(name, self._copies())}")
         return self._copy(name)
 
     def _run(self, path: Path) -> Run:
@@ -180,12 +187,20 @@ class Store:
         except OSError as error:  # deleted since it was listed
             raise RunError(f"run file {path.name} cannot be read: {error.strerror}") from None
         key = (path, stat.st_ino, stat.st_mtime_ns, stat.st_size)  # a file that was replaced is another run
+        if key not in self._open:
+            self._look(path, key)
         with self._lock:
             if key not in self._open:
                 for stale in [k for k in self._open if k[0] == path]:
                     self._open.pop(stale).close()  # else it would hold a file that is gone, and its memory
                 self._open[key] = Run(path)
             return self._open[key]
+
+    def _look(self, path: Path, key: tuple) -> None:
+        """Have a file read elsewhere first; raises StoreError for one that ends what reads it."""
+        if key in self._ending or (self.survives and not self.survives(path)):
+            self._ending.append(key)
+            raise StoreError(f"run file {path.name} ends the program that reads it; it is not opened")
 
     # -- contrasts of a run --------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ import duckdb
 
 from qkstore.errors import StoreError
 from qkstore.run import trust
+from qkstore.run.file import first_line
 from qkstore.run.schema import NOT_WRITTEN
 from qkstore.store.catalog.database import Execute
 from qkstore.store.catalog.held import busy, copied, elsewhere, holder
@@ -119,7 +120,7 @@ class Embedded:
                 yield con
         except NOT_WRITTEN as error:
             raise StoreError(
-                f"catalogue {self.path.name} was not {'written' if write else 'read'}: {str(error).splitlines()[0]}"
+                f"catalogue {self.path.name} was not {'written' if write else 'read'}: {first_line(str(error))}"
             ) from None
 
     @contextmanager
@@ -150,11 +151,14 @@ class Embedded:
         try:
             if write:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
+            for path in (self.path, self.path.with_name(self.path.name + ".wal")):
+                if path.exists() and not path.is_file():  # a pipe would be waited for
+                    raise StoreError(f"catalogue {self.path.name} cannot be opened: {path.name} is no file")
             con = duckdb.connect(str(self.path), read_only=not write, config=dict(trust.LOCKED))
         except (duckdb.IOException, duckdb.ConnectionException, OSError) as error:
             if busy(error) or self._being_made(error):
                 return None, error
-            raise StoreError(f"catalogue {self.path.name} cannot be opened: {str(error).splitlines()[0]}") from None
+            raise StoreError(f"catalogue {self.path.name} cannot be opened: {first_line(str(error))}") from None
         self._check(con)
         return con, None
 
