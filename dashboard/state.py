@@ -27,19 +27,9 @@ from qkstore.store.catalog import full_name
 from qkstore.text import visible
 
 CARRIED = ("run", "contrast", "layer", "head")
-PARTNERS = {
-    "order": "lexical",
-    "order-centred": "lexical",
-    "order-elsewhere": "lexical",
-    "lexical": "order",
-    "reflexive": "lexical",
-    "authors/order": "authors/lexical",
-    "authors/lexical": "authors/order",
-    "z1": "z2",
-    "z2": "z1",
-    "exact/z1": "exact/z2",
-    "exact/z2": "exact/z1",
-}
+BOTH = (("order", "lexical"), ("authors/order", "authors/lexical"), ("z1", "z2"), ("exact/z1", "exact/z2"))
+TO_LEXICAL = ("order-centred", "order-elsewhere", "reflexive")
+PARTNERS = {**dict(BOTH), **{b: a for a, b in BOTH}, **dict.fromkeys(TO_LEXICAL, "lexical")}
 MOST_DIGITS = 18  # of a prompt's number in the address; Python does not read thousands
 NONE = "none"
 NOTES = "notes"  # the place for lines about bad choices: above the filters, which are too narrow for a line

@@ -206,7 +206,7 @@ def test_a_run_without_contrasts_leads_to_the_editor(show, tmp_path):
     data = stores.boxes(64)
     data.prompts = data.prompts.drop("queried_order")
     path = stores.write(tmp_path / "store", data=data)
-    assert "no contrast yet" in show(path, "heads").error[0].value
+    assert "Write one to go on" in show(path, "heads").info[0].value
     app = show(path, "contrasts")
     assert not app.error
     assert not app.exception
@@ -246,11 +246,11 @@ def test_scoring_counts_and_can_be_cancelled(show, own, monkeypatch):
 
 def test_a_contrast_that_cannot_be_scored_leaves_no_progress_behind(show, own):
     qkstore.open(own).catalog.save(
-        Contrast(name="elsewhere", where="k.prompt_id = q.prompt_id", positive="k.place < 3", negative="k.place >= 3")
+        Contrast(name="elsewhere", where="k.prompt_id = q.prompt_id", positive="k.pos < -3", negative="k.pos >= 3")
     )
     app = show(own, "heads", contrast="elsewhere")
     assert len(app.error) == 1
-    assert "place" in app.error[0].value
+    assert "0 positive" in app.error[0].value
     assert not app.get("progress")
     assert not app.button
 
