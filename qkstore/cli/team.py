@@ -51,6 +51,7 @@ def push(add: Add) -> None:
 
 
 def _push(options: argparse.Namespace) -> None:
+    os.nice(POLITE)  # before what takes long to import
     _move(store(options), options.to, options.run, backwards=False)
 
 
@@ -61,6 +62,7 @@ def pull(add: Add) -> None:
 
 
 def _pull(options: argparse.Namespace) -> None:
+    os.nice(POLITE)
     import qkstore
 
     _move(qkstore.open(where(options), create=True), options.source, options.run, backwards=True)
@@ -74,7 +76,6 @@ def _move(here, other: str, names: list[str], backwards: bool) -> None:
     import qkstore
     from qkstore.store.transfer import transfer
 
-    os.nice(POLITE)
     there = qkstore.open(other, create=not backwards)
     source, target = (there, here) if backwards else (here, there)
     for name in dict.fromkeys(names):

@@ -32,7 +32,8 @@ MOST = 12  # at once; those of one asker are 4, or 2 while others ask
 WAIT_S = 20.0  # for a turn
 SLOW_S, NICE = 0.5, 15  # a query that takes longer gives way to shorter ones
 READ_S, READ_BYTES = 10.0, "500MB"  # for a text to be parsed, checked and printed
-LABELS, LOOK_S = ("run", "layer", "prompt", "token", "query_row", "key_row", "q", "k"), 20.0
+LABELS, LOOK_S = ("run", "layer", "prompt", "token", "query_row", "key_row", "q", "k"), 5.0
+LOOKER = Asker("a look at a file")
 
 asker: Callable[[], Asker] = Asker  # who asks in this thread; the dashboard puts its sessions here
 
@@ -63,10 +64,15 @@ def read(how: str, text: str, columns: dict[str, tuple[str, ...]]) -> str:
 
 
 def survives(path: Path) -> bool:
-    """Whether a process lives that reads the tables of labels of a run file: made-up bytes can end DuckDB itself."""
+    """Whether a process lives that reads the tables of labels of a run file: made-up bytes can end DuckDB itself.
+
+    It is not one of those that queries wait for.
+    """
+    request = {"path": str(path.absolute()), "limit_s": LOOK_S, "max_rows": None, "memory": READ_BYTES}
     for table in LABELS:
         try:
-            query(path, f"SELECT count(COLUMNS(*)) FROM {table}", limit_s=LOOK_S)
+            with _readings.take(LOOKER) as worker:
+                worker.ask(request | {"sql": f"SELECT count(COLUMNS(*)) FROM {table}"}, LOOKER)
         except Ended:
             return False
         except GuardError:  # what else is wrong with it is told when it is opened

@@ -187,10 +187,9 @@ class Store:
         except OSError as error:  # deleted since it was listed
             raise RunError(f"run file {path.name} cannot be read: {error.strerror}") from None
         key = (path, stat.st_ino, stat.st_mtime_ns, stat.st_size)  # a file that was replaced is another run
-        if key not in self._open:
-            self._look(path, key)
-        with self._lock:
+        with self._lock:  # one session looks at a file and opens it; the others find it open
             if key not in self._open:
+                self._look(path, key)
                 for stale in [k for k in self._open if k[0] == path]:
                     self._open.pop(stale).close()  # else it would hold a file that is gone, and its memory
                 self._open[key] = Run(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import stores
@@ -58,17 +59,13 @@ def test_one_that_was_put_in_its_place_is_looked_at_anew(store, ended, monkeypat
 
 
 def test_a_good_file_is_looked_at_once(store, monkeypatch):
-    seen, plain = [], worker.query
-    monkeypatch.setattr(worker, "query", lambda path, *a, **k: seen.append(path) or plain(path, *a, **k))
-    store.scan()
-    tables = len(seen)
-    store.scan()
+    seen = []
+    store.survives = lambda path: seen.append(path.name) or worker.survives(path)
+    with ThreadPoolExecutor(8) as pool:  # sessions that meet it at the same time
+        assert [len(runs) for runs, _ in pool.map(lambda _: store.scan(), range(8))] == [2] * 8
     store.run("good")
-    assert len(seen) == tables > 0
-    fresh = qkstore.open(store.path)
-    assert fresh.survives is None
-    fresh.scan()
-    assert len(seen) == tables, "a command reads for itself alone"
+    assert sorted(seen) == ["bad.duckdb", "good.duckdb"]
+    assert qkstore.open(store.path).survives is None, "a command reads for itself alone"
 
 
 def test_control_without_a_look_it_is_opened_here(store, monkeypatch):
