@@ -122,11 +122,9 @@ def segments(label: str, name: str, options: Sequence, default: Any, **more) -> 
 
 def put(**values) -> None:
     """Write choices into the URL; None removes one. Called from callbacks, and before the page is shown anew."""
-    for name, value in values.items():
-        if value is None:
-            st.query_params.pop(name, None)
-        else:
-            st.query_params[name] = str(value)
+    st.query_params.update({name: str(value) for name, value in values.items() if value is not None})
+    for name in (name for name, value in values.items() if value is None):
+        st.query_params.pop(name, None)
 
 
 def changed(act: Callable[[], object], **choices) -> None:
@@ -180,6 +178,7 @@ def view(head: bool = True, extra: Sequence[float] = (), without: bool = False) 
             absent=absent,
             changed=lambda: put(draft=None),
         )
+    _tell_newer(named, contrast)
     shown = View(store, run, named, contrast, None, None, rest[2:] if head else rest)
     return _with_head(shown, *rest[:2]) if head else shown
 
@@ -211,6 +210,13 @@ def newest(named: Mapping[str, tuple[Contrast, ...]]) -> dict[str, str]:
     """{mine: mine@2} of the saved contrasts: an address without a version means the newest one."""
     saved = sorted((c[0].name, c[0].version, full) for full, c in named.items() if len(c) == 1 and c[0].version)
     return {name: full for name, _, full in saved}
+
+
+def _tell_newer(named: Mapping[str, tuple[Contrast, ...]], shown: str) -> None:
+    """Say that a page shows an older version of a contrast than there is."""
+    latest = newest(named).get(named[shown][0].name, shown)
+    if named[shown][0].version and latest != shown:
+        st.session_state[NOTES].info(plain(f"This is {shown}; {latest} is newer, and among the contrasts to choose."))
 
 
 def _tell_task(run: Run) -> None:

@@ -15,14 +15,10 @@ from qkstore.text import visible
 
 def show(view: View) -> None:
     """Every version, newest first, each beside the one before it; and a button that puts the contrast away."""
-    name, shown = view.contrast.name, view.contrast.version
+    name = view.contrast.name
     history = view.store.catalog.history(name)
     if not history:
         return
-    newest = history[-1].contrast
-    if newest.version != shown:
-        st.info(plain(f"Version {newest.version} of {name} is newer than the one shown."))
-        shell.link("contrasts", f"Open version {newest.version}", run=view.run.name, contrast=full_name(newest))
     with st.expander(f"Versions of {plain(name)}: {len(history)}"):
         for version, before in reversed(list(zip(history, [None, *history]))):
             _version(view, version, before)

@@ -66,7 +66,10 @@ def test_the_code_of_a_page_takes_its_version(show, own, catalog, monkeypatch):
 
 def test_the_versions_of_a_contrast_tell_who_when_and_what_changed(show, own, catalog):
     app = show(own, "contrasts", contrast="mine@1")
-    assert any("Version 2 of mine is newer" in i.value.replace("\\", "") for i in app.info)
+    for page in ("contrasts", "heads", "projections"):
+        told = [i.value.replace("\\", "") for i in show(own, page, contrast="mine@1").info]
+        assert any("This is mine@1; mine@2 is newer" in text for text in told), page
+        assert not any("is newer" in i.value for i in show(own, page, contrast="mine@2").info)
     said = html(app)
     assert "by bob@example.org: centring changed" in said
     assert "by ann: new" in said
