@@ -9,17 +9,24 @@ import streamlit as st
 from dashboard import state
 from dashboard.state import View
 from dashboard.text import line, lines
-from qkstore.store.catalog.notes import MOST_TEXT, WHOLE, Note, on_contrast, on_head
+from qkstore.store.catalog.notes import MOST, MOST_TEXT, WHOLE, Note, on_contrast, on_head
+
+LEFT = "notes-left"  # how many this session left: the number of its next field
 
 
 def show(view: View) -> None:
-    """An expander with the notes of the view, newest first; its title counts them."""
+    """An expander with the newest notes of the view; how many there are stands above it."""
     subjects = _subjects(view)
-    notes = [n for run, subject in subjects.values() for n in view.store.catalog.notes.on(run, subject)]
+    notes = [n for run, subject in subjects.values() for n in view.store.catalog.notes.on(run, subject, MOST)]
+    shown = sorted(notes, key=lambda n: n.created, reverse=True)[:MOST]
     person = view.store.catalog.person
-    with st.expander(f"Notes: {len(notes)}" if notes else "Notes"):
-        for note in sorted(notes, key=lambda n: n.created, reverse=True):
-            _note(view, note, mine=note.author == person.name or person.may("admin"))
+    total = sum(view.store.catalog.notes.count(run, subject) for run, subject in subjects.values()) if notes else 0
+    with st.expander("Notes", expanded=bool(notes)):
+        for note in shown:
+            mine = person.may("editor") and note.author == person.name
+            _note(view, note, mine or person.may("admin"))
+        if total > len(shown):
+            line(f"The newest {len(shown)} of {total:,} are shown; `qkstore notes` lists all.")
         if person.may("editor"):
             _form(view, subjects)
         elif not notes:
@@ -42,15 +49,22 @@ def _note(view: View, note: Note, mine: bool) -> None:
         line(f"{note.about}, {note.author or 'somebody'}, {note.created:%Y-%m-%d %H:%M}")
         lines(note.text)
     if mine and act.button("Withdraw", key=f"withdraw-{note.note_id}", type="tertiary"):
-        state.changed(lambda: view.store.catalog.notes.withdraw(note.note_id))
+        state.changed(lambda: view.store.catalog.notes.withdraw(note.note_id), "The note was withdrawn.")
 
 
 def _form(view: View, subjects: Mapping[str, tuple[str, str]]) -> None:
-    about = "-".join(subjects)
-    with st.form(f"note-{about}", clear_on_submit=True, border=False):
+    """The field of a new note. What was refused stays in it; once it is left, the field is a new one."""
+    number = st.session_state.setdefault(LEFT, 0)
+    about = f"{'-'.join(subjects)}-{number}"
+    with st.form(f"note-{about}", border=False):
         text = st.text_area("A note, which all who use the store see", max_chars=MOST_TEXT, key=f"note-text-{about}")
         on = st.segmented_control("On", list(subjects), default=next(iter(subjects)), key=f"note-on-{about}")
         asked = st.form_submit_button("Leave the note")
     if asked:
-        run, subject = subjects[on or next(iter(subjects))]
-        state.changed(lambda: view.store.catalog.notes.add(text, run, subject))
+        title = on or next(iter(subjects))
+        state.changed(lambda: _leave(view, text, *subjects[title]), f"The note on {title} was left.")
+
+
+def _leave(view: View, text: str, run: str, subject: str) -> None:
+    view.store.catalog.notes.add(text, run, subject)
+    st.session_state[LEFT] += 1

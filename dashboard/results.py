@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import streamlit as st
 
@@ -87,6 +88,9 @@ def heads(run: Run, asked: Contrast) -> list[HeadScore]:
     """Every head's scores; the first time with a progress bar that counts, and a button that ends it."""
     key = (identity(run), asked.key)
     if (known := _scores().get(key)) is not None:
+        if not origin(run, asked):  # a viewer came first, and may not keep them
+            with suppress(QKStoreError):
+                analysis_heads.keep(shell.store(), run, asked, known, analysis_heads.key(run, asked))
         return known
     place = st.empty()
     with place.container():
@@ -105,11 +109,17 @@ def heads(run: Run, asked: Contrast) -> list[HeadScore]:
     return _remember(_scores(), MOST_SCORES, key, scores)
 
 
-@st.cache_data(show_spinner=False, max_entries=MOST_SCORES, hash_funcs={Run: identity, Contrast: lambda c: c.key})
 def origin(run: Run, asked: Contrast) -> str:
     """When and by whom the scores of a contrast were computed, as the catalogue tells; '' where it keeps none."""
-    made = shell.store().catalog.made(analysis_heads.key(run, asked))
+    at = (identity(run), asked.key)
+    if not (made := _made().get(at)) and (made := shell.store().catalog.made(analysis_heads.key(run, asked))):
+        _remember(_made(), MOST_SCORES, at, made)
     return f"Computed {made['created']:%Y-%m-%d %H:%M} by {made['author'] or 'somebody'}." if made else ""
+
+
+@st.cache_resource(max_entries=1)
+def _made() -> dict:
+    return {}
 
 
 def recovered(toys: Sequence[toy.Toy]) -> list[toy.Recovered]:

@@ -127,14 +127,14 @@ def put(**values) -> None:
         st.query_params.pop(name, None)
 
 
-def changed(act: Callable[[], object], **choices) -> None:
-    """Change something in the store, put choices into the address and show the page anew; a mistake is one line."""
+def changed(act: Callable[[], object], said: str) -> None:
+    """Change something in the store, show the page anew, and say what was done; a mistake is one line."""
     try:
         act()
     except QKStoreError as error:
         st.error(shell.told(error))
         return
-    put(**choices)
+    st.toast(plain(said))
     st.rerun()
 
 
@@ -200,7 +200,7 @@ def versioned(store: Store, run: Run) -> dict[str, tuple[Contrast, ...]]:
     """
     named = {full_name(c[0]) if len(c) == 1 else name: c for name, c in store.features(run).items()}
     for asked in (st.query_params.get(name) for name in ("contrast", "and")):
-        if asked and "@" in asked and asked not in named:
+        if asked and asked not in named and asked not in newest(named):
             with suppress(ContrastError):
                 named[asked] = store.feature(run, asked)
     return named
@@ -285,7 +285,8 @@ def prompt(view: View, listed: Sequence[dict], split: str | None) -> dict:
 def _forget() -> None:
     """After another run is chosen: drop what it has not, as those choices were made for the run before."""
     run = shell.store().run(st.query_params["run"])
-    names = set(versioned(shell.store(), run))
+    named = versioned(shell.store(), run)
+    names = {*named, *newest(named)}
     kept = {
         "contrast": names,
         "and": names,

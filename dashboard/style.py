@@ -9,8 +9,8 @@ SHEET = """<style>
 .stMainBlockContainer h3 { font-size: 1.05rem; padding: .1rem 0 .3rem; }
 .qk-brand { font-weight: 700; font-size: 1.15rem; margin: 0 0 .4rem; letter-spacing: .01em; }
 .qk-group { font-size: .8rem; opacity: .65; margin: .7rem 0 0; }
-.qk-note { font-size: .875rem; opacity: .72; margin: 0; }
-.qk-sentence { font-size: 1rem; margin: 0; }
+.qk-note { font-size: .875rem; opacity: .72; margin: 0; overflow-wrap: anywhere; }
+.qk-sentence { font-size: 1rem; margin: 0; overflow-wrap: anywhere; }
 .qk-tokens { font-family: "Source Code Pro", monospace; font-size: .84rem; line-height: 1.9; overflow-wrap: anywhere; }
 .qk-token { padding: .12rem .22rem; margin-right: .1rem; border-radius: .2rem; white-space: pre-wrap; \
 unicode-bidi: isolate;

@@ -24,7 +24,7 @@ panel.figures(
         ("You", visible(person.name) or "somebody", f"role {person.role}" if person.role else "no role"),
         ("People", f"{len(people):,}", "with a role"),
         ("Saved contrasts", f"{len(catalog.contrasts()):,}", f"{len(catalog.archived()):,} archived"),
-        ("Notes", f"{len(catalog.notes.on()):,}", "on runs, heads and contrasts"),
+        ("Notes", f"{catalog.notes.count():,}", "on runs, heads and contrasts"),
     ]
 )
 
@@ -61,12 +61,12 @@ if people:
 if person.may("admin"):
     with st.form("give", border=False):
         where, what, act = st.columns([4, 2, 2], vertical_alignment="bottom")
-        told = "alice@example.org for one person, @example.org for all of a domain"
+        told = "alice@example.org, or @example.org"
         address = where.text_input("Address", max_chars=MOST_ADDRESS, placeholder=told)
         role = what.selectbox("Role", [*ROLES, NONE])
         asked = act.form_submit_button("Give the role")
     if asked:
-        state.changed(lambda: catalog.people.set(address, role))
+        state.changed(lambda: catalog.people.set(address, role), f"{address}: {role}.")
 panel.reproduce(
     f"python -m qkstore history --store {store.where}",
     f"import qkstore\n\nfor change in qkstore.open({str(store.where)!r}).catalog.changes():\n    print(change)\n",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import shell, state
+from dashboard import state
 from dashboard.contrasts import editor
 from dashboard.state import View
 from dashboard.text import line, plain
@@ -12,41 +12,43 @@ from qkstore.contrast.difference import Difference, difference, told
 from qkstore.store.catalog import Version, full_name
 from qkstore.text import visible
 
+MOST = 20  # versions that are shown with their differences
+OPENED = "archived-opened"  # the key of the choice among those that were put away
+
 
 def show(view: View) -> None:
-    """Every version, newest first, each beside the one before it; and a button that puts the contrast away."""
+    """The newest versions, each beside the one before it, once they are asked for; and a way to archive it."""
     name = view.contrast.name
     history = view.store.catalog.history(name)
     if not history:
         return
-    with st.expander(f"Versions of {plain(name)}: {len(history)}"):
-        for version, before in reversed(list(zip(history, [None, *history]))):
-            _version(view, version, before)
+    with st.container(border=True):
+        if st.toggle(f"Versions of {plain(name)}: {len(history)}", key=f"versions-{name}"):
+            pairs = list(zip(history, [None, *history]))[-MOST:]
+            for version, before in reversed(pairs):
+                _version(view, version, before)
+            if len(history) > MOST:
+                line(f"The newest {MOST} are shown; `qkstore contrasts --history` lists all.")
         _put_away(view, name)
 
 
 def _version(view: View, version: Version, before: Version | None) -> None:
     contrast = version.contrast
     said = told(before.contrast, contrast) if before else f"forked from {version.forked}" if version.forked else "new"
-    line(f"Version {contrast.version}, {version.created:%Y-%m-%d %H:%M}, by {contrast.author or 'somebody'}: {said}")
-    if version.checked:
-        line(checked(version.checked))
-    if before:
-        for change in difference(before.contrast, contrast):
-            st.code(_changed(change), language="diff", wrap_lines=True)
-    else:
-        st.code(editor.sql(contrast), language="sql", wrap_lines=True)
+    line(f"Version {contrast.version}, {version.created:%Y-%m-%d %H:%M}, by {version.who}: {said}")
+    if version.told:
+        line(version.told[0].upper() + version.told[1:])
+    for change in difference(before.contrast, contrast) if before else ():
+        st.code(_changed(change), language="diff", wrap_lines=True)
+    if not before:
+        st.code("\n".join(map(visible, editor.sql(contrast).splitlines())), language="sql", wrap_lines=True)
     if contrast.version != view.contrast.version:
-        shell.link("contrasts", f"Open version {contrast.version}", run=view.run.name, contrast=full_name(contrast))
+        _open(f"Open version {contrast.version}", full_name(contrast))
 
 
-def checked(found: dict) -> str:
-    """How a contrast did on a run when it was saved, in one line."""
-    counts, findings = found["counts"], "; ".join(found["findings"]) or "nothing found"
-    return (
-        f"Checked on run {found['run']} ({found['content'][:8]}), {found['split'] or 'all'} prompts: "
-        f"{counts['n_pos']:,} positive and {counts['n_neg']:,} negative pairs; {findings}"
-    )
+def _open(label: str, full: str) -> None:
+    """A way to another contrast on this page. A link to the page that one is on would leave the address as it was."""
+    st.button(plain(label), key=f"open-{full}", type="tertiary", on_click=state.put, kwargs={"contrast": full})
 
 
 def _changed(change: Difference) -> str:
@@ -54,13 +56,15 @@ def _changed(change: Difference) -> str:
 
 
 def _put_away(view: View, name: str) -> None:
+    """Archive or restore, for who may. The keys name the contrast: a click is on the one that was shown."""
     catalog = view.store.catalog
-    if name in catalog.archived():
+    away, may = name in {c.name for c in catalog.archived()}, catalog.person.may("editor")
+    if away:
         line("It is archived: in no list, and found by its address.")
-        if st.button("Restore", key="restore-contrast"):
-            state.changed(lambda: catalog.restore(name))
-    elif catalog.person.may("editor") and st.button("Archive this contrast", key="archive-contrast"):
-        state.changed(lambda: catalog.archive(name), contrast=None)
+    if away and may and st.button("Restore", key=f"restore-{name}"):
+        state.changed(lambda: catalog.restore(name), f"Restored {name}.")
+    if not away and may and st.button("Archive this contrast", key=f"archive-{name}"):
+        state.changed(lambda: catalog.archive(name), f"Archived {name}; its address goes on.")
 
 
 def others(view: View) -> None:
@@ -73,10 +77,16 @@ def others(view: View) -> None:
 
 
 def archived(view: View) -> None:
-    """The names that were put away, each a link to its newest version; nothing where there are none."""
-    names = view.store.catalog.archived()
+    """The newest versions of those that were put away, to open one; nothing where there are none."""
+    names = [full_name(contrast) for contrast in view.store.catalog.archived()]
     if names:
-        with st.expander(f"Archived: {len(names)}"):
-            for name in names:
-                newest = full_name(view.store.catalog.contrast(name))
-                shell.link("contrasts", newest, run=view.run.name, contrast=newest)
+        st.session_state[OPENED] = None
+        st.selectbox(
+            f"Archived: {len(names)}",
+            names,
+            index=None,
+            format_func=visible,
+            placeholder="Open one",
+            key=OPENED,
+            on_change=lambda: state.put(contrast=st.session_state[OPENED], draft=None),
+        )

@@ -17,6 +17,7 @@ from qkstore.errors import StoreError
 from qkstore.null import SignNull
 from qkstore.run import Run
 from qkstore.store import Store
+from qkstore.store.catalog.rows import built
 from qkstore.store.source import code_key
 from qkstore.subspace import rank
 from qkstore.text import percent, split_name
@@ -30,6 +31,7 @@ MEASURES = {
 }
 MOST_FILTER_HEADS = 3  # filter heads, section 5.1
 FILTER, BINDING = "filter", "binding"
+Progress = Callable[[int, int], None]  # called with (heads done, heads in all)
 
 
 @dataclass(frozen=True)
@@ -105,26 +107,25 @@ def heads(
 
 
 def kept(
-    store: Store,
-    run: Run,
-    contrast: Contrast,
-    nulls: int = 19,
-    seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    store: Store, run: Run, contrast: Contrast, nulls: int = 19, seed: int = 0, progress: Progress | None = None
 ) -> list[HeadScore]:
     """The scores that `heads` gives, computed once for all who use the store: its catalogue keeps them.
 
     They are computed anew for other vectors, other pairs, other nulls, another seed and another version of the code.
     """
     asked = key(run, contrast, nulls, seed)
-    rows = store.catalog.result(asked)
-    if rows is not None:
-        return [HeadScore.of(row) for row in rows]
+    if found := built(lambda rows: [HeadScore.of(row) for row in rows], store.catalog.result(asked)):
+        return found
     scores = heads(run, contrast, nulls, seed, progress)
     with suppress(StoreError):  # a store that one may only read still answers
-        made = {"content": run.digest, "version": contrast.version, "code": code_key()[:16]}
-        store.catalog.keep_result(asked, "heads", run.name, contrast.name, [s.to_dict() for s in scores], **made)
+        keep(store, run, contrast, scores, asked)
     return scores
+
+
+def keep(store: Store, run: Run, contrast: Contrast, scores: Sequence[HeadScore], asked: str) -> None:
+    """Keep scores under their key. Raises RoleError for viewers, StoreError where the catalogue cannot be written."""
+    made = {"content": run.digest, "version": contrast.version, "code": code_key()[:16]}
+    store.catalog.keep_result(asked, "heads", run.name, contrast.name, [s.to_dict() for s in scores], **made)
 
 
 def key(run: Run, contrast: Contrast, nulls: int = 19, seed: int = 0) -> str:

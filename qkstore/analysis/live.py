@@ -18,6 +18,7 @@ from qkstore.intervention import Condition
 from qkstore.run import Run
 from qkstore.run.content import short
 from qkstore.store import Store
+from qkstore.store.catalog.rows import built
 from qkstore.store.source import code_key
 from qkstore.text import split_name
 
@@ -194,8 +195,7 @@ def keep(store: Store, result: Live) -> None:
 
 def kept(store: Store, asked: Live) -> Live | None:
     """Return the kept result with the same key as `asked`, or None. Only `asked.key` is used."""
-    payload = store.catalog.result(asked.key)
-    return None if payload is None else Live.of(payload)
+    return built(Live.of, store.catalog.result(asked.key))
 
 
 def results(store: Store, run: Run, features: Features | None = None, head: str | None = None) -> list[Live]:
@@ -278,9 +278,9 @@ def _where(run: Run) -> str:
     return run.model if "/" in run.model or run.model == "demo" else f"path/to/{run.model}"
 
 
-def _complete(payload: dict) -> bool:
-    names = {f.name for f in fields(Condition)}
-    return all(names <= set(c) for row in payload["conditions"] for c in row["attention"].values())
+def _complete(payload: object) -> bool:
+    names, made = {f.name for f in fields(Condition)}, built(Live.of, payload)
+    return made is not None and all(names <= set(c) for row in payload["conditions"] for c in row["attention"].values())
 
 
 def _outcome(row: dict) -> Outcome:

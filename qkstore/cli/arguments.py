@@ -15,6 +15,7 @@ from qkstore.errors import ContrastError, QKStoreError
 if TYPE_CHECKING:
     from qkstore import Contrast, Run, Store
 
+PARTS = ("where", "positive", "negative", "pairs", "weighting", "centring")
 Sub = argparse.ArgumentParser  # the parser of one command
 Add = Callable[[str, Callable[[argparse.Namespace], None], str], Sub]  # (name, what it does, its help) → its parser
 
@@ -49,8 +50,8 @@ def with_predicates(sub: Sub) -> Sub:
     sub.add_argument("--positive")
     sub.add_argument("--negative")
     sub.add_argument("--pairs", help="instead of predicates: one SELECT of query_row, key_row, sign [, weight]")
-    sub.add_argument("--weighting", choices=("pair", "query", "sum"), default="pair")
-    sub.add_argument("--centring", choices=("none", "queries"), default="none")
+    sub.add_argument("--weighting", choices=("pair", "query", "sum"), help="default pair")
+    sub.add_argument("--centring", choices=("none", "queries"), help="default none")
     return sub
 
 
@@ -103,8 +104,8 @@ def inline(options: argparse.Namespace, name: str = "inline") -> Contrast:
         positive=options.positive,
         negative=options.negative,
         pairs=options.pairs,
-        weighting=options.weighting,
-        centring=options.centring,
+        weighting=options.weighting or "pair",
+        centring=options.centring or "none",
     )
 
 
@@ -139,9 +140,7 @@ def one(store: Store, run: Run, options: argparse.Namespace) -> Contrast:
 
 def _alone(options: argparse.Namespace) -> None:
     """Raise ContrastError where a part of a contrast is given beside the name of a whole one."""
-    given = [name for name in ("where", "positive", "negative", "pairs") if getattr(options, name)]
-    usual = {"weighting": "pair", "centring": "none"}
-    given += [name for name, value in usual.items() if getattr(options, name) != value]
+    given = [name for name in PARTS if getattr(options, name)]
     if given:
         raise ContrastError(
             f"--contrast {options.contrast} is a whole contrast; "

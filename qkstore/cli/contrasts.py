@@ -41,14 +41,12 @@ def _contrasts(options: argparse.Namespace) -> None:
     elif options.history:
         _history(there, options)
     elif options.archived:
-        names = there.catalog.archived()
+        names = [contrast.name for contrast in there.catalog.archived()]
         print_json(names) if options.json else print(*names, sep="\n", end="\n" if names else "")
     elif options.archive:
-        there.catalog.archive(options.archive)
-        print(f"archived {options.archive!r}")
+        print(f"archived {there.catalog.archive(options.archive)!r}")
     elif options.restore:
-        there.catalog.restore(options.restore)
-        print(f"restored {options.restore!r}")
+        print(f"restored {there.catalog.restore(options.restore)!r}")
     elif options.run:
         _built_in(there, options)
     else:
@@ -71,7 +69,7 @@ def _save(there, options: argparse.Namespace) -> None:
         from qkstore.contrast.check import told
 
         checked = told(run, contrast, build_split(run))
-    saved = there.catalog.save(contrast, checked, base)
+    saved = there.catalog.save(contrast, checked, base if base and base.name != options.save else None)
     print_json(saved.to_dict()) if options.json else print(f"saved {saved.name!r}, version {saved.version}")
     for finding in checked["findings"] if checked else []:
         print(f"  ! {finding}", file=sys.stderr)
@@ -79,9 +77,13 @@ def _save(there, options: argparse.Namespace) -> None:
 
 def _base(there, run, options: argparse.Namespace):
     """The contrast that --fork names: saved, or built in for --run."""
+    from qkstore.contrast.builtin import taken
+
     if not options.fork:
         return None
     if not run:
+        if taken(options.fork):
+            raise ContrastError(f"{options.fork!r} is built in for some runs; name one of them with --run")
         return there.catalog.contrast(options.fork)
     members = there.feature(run, options.fork)
     if len(members) > 1:
@@ -92,9 +94,8 @@ def _base(there, run, options: argparse.Namespace):
 def _changed(base, options: argparse.Namespace):
     """A contrast with what was given on the command line in the place of its own."""
     given = {name: getattr(options, name) for name in ("where", "positive", "negative", "pairs")}
+    given |= {name: getattr(options, name) for name in ("weighting", "centring")}
     given = {name: value for name, value in given.items() if value}
-    usual = {"weighting": "pair", "centring": "none"}
-    given |= {name: getattr(options, name) for name, value in usual.items() if getattr(options, name) != value}
     if "pairs" in given:
         given = {"where": None, "positive": None, "negative": None} | given
     elif base.pairs and {"where", "positive", "negative"} & given.keys():
@@ -103,19 +104,22 @@ def _changed(base, options: argparse.Namespace):
 
 
 def _history(there, options: argparse.Namespace) -> None:
+    from qkstore.text import visible
+
     versions = there.catalog.history(there.catalog.contrast(options.history).name)
     rows = [_version(version, before) for version, before in zip(versions, [None, *versions])]
     if options.json:
         print_json(rows)
         return
-    for row in rows:
+    for version, row in zip(versions, rows, strict=True):
         said = f": {row['told']}" if row["told"] else ""
-        print(f"version {row['version']}, {row['created'][:16]}, by {row['author'] or 'somebody'}{said}")
-        if checked := row["checked"]:
-            n, found = checked["counts"], "; ".join(checked["findings"]) or "nothing found"
-            print(f"  checked on {checked['run']}: {n['n_pos']:,} positive, {n['n_neg']:,} negative pairs; {found}")
-        for change in row["changed"]:
-            print(f"  {change['field']}: {change['before'] or '(none)'}  ->  {change['after'] or '(none)'}")
+        print(visible(f"version {row['version']}, {row['created'][:16]}, by {version.who}{said}"))
+        for line in filter(None, (version.told, *map(_told, row["changed"]))):
+            print(f"  {visible(line)}")
+
+
+def _told(change: dict) -> str:
+    return f"{change['field']}: {change['before'] or '(none)'}  ->  {change['after'] or '(none)'}"
 
 
 def _version(version, before) -> dict:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from qkstore.contrast.contrast import Contrast
 
 FIELDS = ("where", "positive", "negative", "pairs", "weighting", "centring", "description")
-DECIDE = FIELDS[:-1]  # those that decide numbers
+MOST_LINES = 300  # of a text that is compared line by line
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,17 @@ class Difference:
     @property
     def lines(self) -> list[str]:
         """The lines of both: what stands in both after '  ', what is gone after '- ', what is new after '+ '."""
-        lines = difflib.ndiff(self.before.splitlines(), self.after.splitlines())
-        return [line for line in lines if not line.startswith("?")]
+        before, after = self.before.splitlines(), self.after.splitlines()
+        if max(len(before), len(after)) > MOST_LINES:  # comparing takes their product
+            return [*(f"- {line}" for line in before), *(f"+ {line}" for line in after)]
+        steps = difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
+        return [line for step, i, j, m, n in steps for line in _lines(step, before[i:j], after[m:n])]
+
+
+def _lines(step: str, before: list[str], after: list[str]) -> list[str]:
+    if step == "equal":
+        return [f"  {line}" for line in before]
+    return [*(f"- {line}" for line in before), *(f"+ {line}" for line in after)]
 
 
 def difference(before: Contrast, after: Contrast) -> list[Difference]:

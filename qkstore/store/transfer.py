@@ -59,4 +59,5 @@ def _same(run: Run, final: Path, target: Store) -> Path:
             f"run {run.name!r} is in {target.where} already, and is another one (made {there.created}, "
             f"this one {run.created}); rename one of the two files"
         )
+    target.announce(run.name)
     return final

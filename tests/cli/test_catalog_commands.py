@@ -39,7 +39,7 @@ def test_a_saved_contrast_is_checked_on_a_run_and_its_versions_tell_what_changed
     assert second["changed"] == [{"field": "centring", "before": "none", "after": "queries"}]
     lines = cli("contrasts", "--history", "mine@1").splitlines()
     assert lines[0].endswith("by ann")
-    assert lines[1].startswith("  checked on boxes: ")
+    assert lines[1].startswith("  checked on run boxes (")
     assert lines[-1] == "  centring: none  ->  queries"
     assert "no saved contrast 'nine'; did you mean 'mine'" in cli("contrasts", "--history", "nine", code=2)
     assert "needed" in cli("contrasts", "--save", "bad", "--positive", "k.pos = -1", "--negative", "k.pos = 1",

@@ -33,6 +33,12 @@ def chosen(app) -> str:
     return app.selectbox(key="url-contrast").value
 
 
+def versions(app, name: str = "mine"):
+    """The page with the versions of its contrast drawn."""
+    app.toggle(key=f"versions-{name}").set_value(True)
+    return app.run()
+
+
 def press(app, label: str):
     next(b for b in app.button if b.label == label).click()
     return app.run()
@@ -65,7 +71,7 @@ def test_the_code_of_a_page_takes_its_version(show, own, catalog, monkeypatch):
 
 
 def test_the_versions_of_a_contrast_tell_who_when_and_what_changed(show, own, catalog):
-    app = show(own, "contrasts", contrast="mine@1")
+    app = versions(show(own, "contrasts", contrast="mine@1"))
     for page in ("contrasts", "heads", "projections"):
         told = [i.value.replace("\\", "") for i in show(own, page, contrast="mine@1").info]
         assert any("This is mine@1; mine@2 is newer" in text for text in told), page
@@ -85,8 +91,9 @@ def test_saving_keeps_the_check_and_what_it_was_taken_from(show, own, catalog):
     assert version.checked["run"] == "boxes"
     assert version.checked["content"] == qkstore.open(own).run("boxes").digest
     assert version.checked["counts"]["n_pos"] > 0
-    assert "Checked on run boxes" in html(app)
-    assert "forked from mine@1" in html(app)
+    said = html(versions(app, "another"))
+    assert "Checked on run boxes" in said
+    assert "forked from mine@1" in said
     edit(show(own, "contrasts", contrast="mine@1"), "Save as a new version")
     assert catalog.history("mine")[-1].forked is None, "the next version of itself"
 
@@ -94,10 +101,10 @@ def test_saving_keeps_the_check_and_what_it_was_taken_from(show, own, catalog):
 def test_a_contrast_is_put_away_and_brought_back(show, own, catalog):
     app = press(show(own, "contrasts", contrast="mine"), "Archive this contrast")
     assert not app.error
-    assert catalog.archived() == ["gone", "mine"]
+    assert [c.name for c in catalog.archived()] == ["gone", "mine"]
     assert "mine@2" not in app.selectbox(key="url-contrast").options
     app = press(show(own, "contrasts", contrast="mine@2"), "Restore")
-    assert catalog.archived() == ["gone"]
+    assert [c.name for c in catalog.archived()] == ["gone"]
     assert chosen(app) == "mine@2"
 
 
@@ -112,7 +119,6 @@ def test_notes_of_a_head_its_run_and_its_contrast_stand_beside_a_page(show, own,
     for page in shell.GROUPS["Explain"]:
         app = show(own, page, layer="1", head="2", contrast="order")
         said = html(app)
-        assert "Notes: 3" in [e.label for e in app.expander], page
         assert all(text in said for text in ("of the head", "<br>and more", "of the run", "of the contrast"))
         assert SCRIPT not in said
         assert "of another head" not in said

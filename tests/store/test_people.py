@@ -81,7 +81,7 @@ def test_an_archived_contrast_is_in_no_list_and_still_found(catalog):
     catalog.save(MINE.replace(name="other"))
     catalog.archive("mine")
     assert [c.name for c in catalog.contrasts()] == ["other"]
-    assert catalog.archived() == ["mine"]
+    assert catalog.archived() == [second]
     assert catalog.contrast("mine") == second
     assert catalog.contrast("mine@1") == first
     with pytest.raises(ContrastError, match="'mine' is archived already"):
@@ -109,10 +109,12 @@ def test_a_version_is_asked_for_by_name(catalog):
 
 def test_what_is_known_of_a_saving_is_kept(catalog):
     base = catalog.save(MINE)
-    checked = {"run": "boxes", "content": "ab", "split": "train", "counts": {"n_pos": 3}, "findings": ["few ü"]}
+    checked = {"run": "boxes", "content": "ab", "split": "train", "findings": ["few ü"]}
+    checked |= {"counts": {"n_pos": 3, "n_neg": 4}}
     catalog.save(MINE.replace(name="fork"), checked, base)
     (version,) = catalog.history("fork")
     assert (version.checked, version.forked, version.contrast.version) == (checked, "mine@1", 1)
+    assert version.told == "checked on run boxes (ab), train prompts: 3 positive and 4 negative pairs; few ü"
     assert catalog.history("mine")[0].checked is None
     assert catalog.history("nothing") == []
 

@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from qkstore.contrast import Contrast
-from qkstore.contrast.name import check
+from qkstore.contrast.name import MOST_NAME, check, skeleton
 from qkstore.errors import ContrastError, StoreError, near
+from qkstore.store.catalog import rows
 from qkstore.store.catalog.changes import Change, changes
 from qkstore.store.catalog.database import Database, Execute
 from qkstore.store.catalog.embedded import Embedded
@@ -20,14 +20,17 @@ from qkstore.store.catalog.migrations import now
 from qkstore.store.catalog.notes import Notes
 from qkstore.store.catalog.people import People
 from qkstore.store.catalog.person import Person, Role
+from qkstore.store.catalog.rows import COUNTED, CREATED, Version, full_name
 
 CONTRAST = 'name, version, "where", positive, negative, pairs, weighting, centring, description, author'
-ARCHIVED = """
+ARCHIVED = f"""
     EXISTS (SELECT 1 FROM mark m WHERE m.kind = 'contrast' AND m.subject = c.name AND m.state = 'archived'
-        AND m.version = (SELECT max(version) FROM mark o WHERE o.kind = m.kind AND o.subject = m.subject))
+        AND m.version = (SELECT max(version) FROM mark o WHERE o.kind = m.kind AND o.subject = m.subject AND {COUNTED}))
 """
-NEWEST = "c.version = (SELECT max(version) FROM contrast o WHERE o.name = c.name)"
-VERSION = re.compile(r"(?P<name>.+)@(?P<version>[1-9][0-9]{0,8})")
+NEWEST = f"c.version = (SELECT max(version) FROM contrast o WHERE o.name = c.name AND {COUNTED})"
+NAMED = re.compile(r"(?P<name>.+)@(?P<version>[1-9][0-9]{0,8})")
+
+ALREADY = {"archived": "archived already", "restored": "not archived"}
 
 # Scores of a model with 1,000 heads take half a MB, those of a toy head 1 kB: room for the runs of years, in a file
 # that is copied in an instant where another program holds it.
@@ -36,17 +39,14 @@ FULL = "SELECT count(*) > ? OR sum(length(payload)) > ? AS yes FROM result"  # J
 
 
 @dataclass(frozen=True)
-class Version:
-    """A saved contrast, and what is known of its saving.
+class Writing:
+    """A transaction that somebody may write in: call it with a statement; `author` is who acts."""
 
-    checked: how it did on a run then, {run, content, split, counts, findings}; None where it was not tried on one.
-    forked: 'name@2', the version of another contrast that it was taken from.
-    """
+    execute: Execute
+    author: str
 
-    contrast: Contrast
-    created: datetime
-    checked: dict | None
-    forked: str | None
+    def __call__(self, sql: str, parameters: list | None = None) -> list[dict]:
+        return self.execute(sql, parameters)
 
 
 class Catalog:
@@ -100,28 +100,20 @@ class Catalog:
         return self.database.rows(sql, parameters)
 
     @contextmanager
-    def write(self, act: str, word: str = "", least: Role = "editor") -> Iterator[Execute]:
+    def write(self, act: str, word: str = "", least: Role = "editor") -> Iterator[Writing]:
         """A transaction of somebody whose role allows it; raises RoleError, which names the act, for others.
 
         Where somebody else than the database's user acts, the database runs it with that person's role alone.
         """
-        self.person.must(least, act)
+        person = self.person
+        person.must(least, act)
         with self.database.transaction(word, self._acting and self._acting.role) as execute:
-            yield execute
+            yield Writing(execute, person.name)
 
     def mark(self, kind: str, subject: str, state: str, act: str) -> None:
-        """Keep what was done to a contrast, a note or a run."""
-        with self.write(act, subject if kind == "contrast" else f"{kind} {subject}") as execute:
-            self._marked(execute, kind, subject, state)
-
-    def _marked(self, execute: Execute, kind: str, subject: str, state: str) -> None:
-        (newest,) = execute(
-            "SELECT coalesce(max(version), 0) AS version FROM mark WHERE kind = ? AND subject = ?", [kind, subject]
-        )
-        execute(
-            "INSERT INTO mark (kind, subject, version, state, author, created) VALUES (?, ?, ?, ?, ?, ?)",
-            [kind, subject, newest["version"] + 1, state, self.person.name, now()],
-        )
+        """Keep what was done to a note or a run."""
+        with self.write(act, f"{kind} {subject}") as execute:
+            _marked(execute, kind, subject, state)
 
     # -- contrasts -----------------------------------------------------------------------------------------------
 
@@ -133,33 +125,32 @@ class Catalog:
         is taken, or may be taken for another, and for texts that are too long; GuardError for predicates that cannot be
         parsed; RoleError for viewers.
         """
-        contrast = contrast.replace(author=contrast.author or self.person.name)
         check(contrast)
         contrast.sentence()  # what cannot be read back would be in the way of every list of contrasts
-        with self.write("save a contrast", contrast.name) as execute:
+        with self.write("save a contrast", skeleton(contrast.name)) as execute:  # names that look alike wait too
             check(contrast, [row["name"] for row in execute("SELECT DISTINCT name FROM contrast")])
             (newest,) = execute(
-                "SELECT coalesce(max(version), 0) AS version FROM contrast WHERE name = ?", [contrast.name]
+                f"SELECT coalesce(max(version), 0) AS version FROM contrast WHERE name = ? AND {COUNTED}",
+                [contrast.name],
             )
-            saved = contrast.replace(version=newest["version"] + 1)
+            saved = contrast.replace(version=newest["version"] + 1, author=contrast.author or execute.author)
             more = {"checked": checked and json.dumps(checked), "forked": forked and full_name(forked)}
             fields = saved.to_dict() | {"created": now()} | more
             names = ", ".join(f'"{name}"' for name in fields)
             execute(f"INSERT INTO contrast ({names}) VALUES ({', '.join('?' for _ in fields)})", list(fields.values()))
-            if execute(f"SELECT 1 AS one FROM contrast c WHERE c.name = ? AND {ARCHIVED}", [contrast.name]):
-                self._marked(execute, "contrast", contrast.name, "restored")
+            if _archived(execute, contrast.name):
+                _marked(execute, "contrast", contrast.name, "restored")
         return saved
 
     def contrasts(self) -> list[Contrast]:
         """The newest version of every saved contrast that is not archived, by name."""
-        rows = self.rows(f"SELECT {CONTRAST} FROM contrast c WHERE {NEWEST} AND NOT {ARCHIVED} ORDER BY name")
-        return [Contrast(**row) for row in rows]
+        found = self.rows(f"SELECT {CONTRAST} FROM contrast c WHERE {NEWEST} AND NOT {ARCHIVED} ORDER BY name")
+        return [made for row in found if (made := rows.contrast(row))]
 
-    def archived(self) -> list[str]:
-        """The names that were put away: in no list, and still found by name."""
-        return [
-            r["name"] for r in self.rows(f"SELECT name FROM contrast c WHERE {NEWEST} AND {ARCHIVED} ORDER BY name")
-        ]
+    def archived(self) -> list[Contrast]:
+        """The newest versions of those that were put away: in no list, and still found by name."""
+        found = self.rows(f"SELECT {CONTRAST} FROM contrast c WHERE {NEWEST} AND {ARCHIVED} ORDER BY name")
+        return [made for row in found if (made := rows.contrast(row))]
 
     def versions(self, name: str) -> list[Contrast]:
         """Every version of one contrast, oldest first."""
@@ -167,61 +158,75 @@ class Catalog:
 
     def history(self, name: str) -> list[Version]:
         """Every version with what is known of its saving, oldest first."""
-        rows = self.rows(
-            f"SELECT {CONTRAST}, created, checked, forked FROM contrast WHERE name = ? ORDER BY version", [name]
+        found = self.rows(
+            f"SELECT {CONTRAST}, {CREATED}, checked, forked, writer FROM contrast WHERE name = ? AND {COUNTED} "
+            "ORDER BY version",
+            [name],
         )
-        return [_version(row) for row in rows]
+        return [made for row in found if (made := rows.version(row))]
 
     def contrast(self, name: str, version: int | None = None) -> Contrast:
         """A saved contrast by name, its newest version unless one is given, as a number or as 'name@2'.
 
         Raises ContrastError.
         """
-        saved = [c for c in self.versions(name) if version in (None, c.version)]
-        if saved:
-            return saved[-1]
-        if version is None and (found := VERSION.fullmatch(name)):
+        saved = self.versions(name)
+        if not saved and version is None and (found := NAMED.fullmatch(name)):
             return self.contrast(found["name"], int(found["version"]))
-        near_names = near(name, [*(c.name for c in self.contrasts()), *self.archived()])
-        raise ContrastError(f"no saved contrast {name!r}{f' of version {version}' if version else ''}; {near_names}")
+        if not saved:
+            there = near(name[:MOST_NAME], [c.name for c in (*self.contrasts(), *self.archived())])
+            raise ContrastError(f"no saved contrast {name[:MOST_NAME]!r}; {there}")
+        asked = [c for c in saved if version in (None, c.version)]
+        if not asked:
+            there = ", ".join(str(c.version) for c in saved[-8:])
+            raise ContrastError(f"no saved contrast {name!r} of version {version}; its versions: {there}")
+        return asked[-1]
 
-    def archive(self, name: str) -> None:
-        """Put a contrast away: it is in no list any more, and links to it go on. `restore` brings it back."""
-        if self.contrast(name).name in self.archived():
-            raise ContrastError(f"contrast {name!r} is archived already")
-        self.mark("contrast", name, "archived", "archive a contrast")
+    def archive(self, name: str) -> str:
+        """Put a contrast away, with all its versions; returns its name. `restore` brings it back.
 
-    def restore(self, name: str) -> None:
-        """Bring an archived contrast back."""
-        if self.contrast(name).name not in self.archived():
-            raise ContrastError(f"contrast {name!r} is not archived")
-        self.mark("contrast", name, "restored", "restore a contrast")
+        It is in no list any more; links to it go on.
+        """
+        return self._put(name, "archived", "archive a contrast")
+
+    def restore(self, name: str) -> str:
+        """Bring an archived contrast back; returns its name."""
+        return self._put(name, "restored", "restore a contrast")
+
+    def _put(self, name: str, state: str, act: str) -> str:
+        name = self.contrast(name).name
+        with self.write(act, skeleton(name)) as execute:
+            if _archived(execute, name) == (state == "archived"):
+                raise ContrastError(f"contrast {name!r} is {ALREADY[state]}")
+            _marked(execute, "contrast", name, state)
+        return name
 
     # -- results -------------------------------------------------------------------------------------------------
 
     def result(self, key: str) -> object | None:
         """A cached result; None where there is none, or while the catalogue cannot be read, as `held` then tells."""
         try:
-            rows = self.rows("SELECT payload FROM result WHERE key = ?", [key])
+            found = self.rows("SELECT payload FROM result WHERE key = ?", [key])
         except StoreError:
             if self.held:
                 return None
             raise
-        return json.loads(rows[0]["payload"]) if rows else None
+        return rows.payload(found[0]["payload"]) if found else None
 
     def made(self, key: str) -> dict | None:
         """What a kept result was made of, and by whom: kind, run, contrast, content, version, code, author, created."""
-        columns = "kind, run, contrast, content, version, code, author, created"
-        rows = self.rows(f"SELECT {columns} FROM result WHERE key = ?", [key])
-        return rows[0] if rows else None
+        columns = f"kind, run, contrast, content, version, code, author, {CREATED}"
+        found = self.rows(f"SELECT {columns} FROM result WHERE key = ?", [key])
+        return found[0] if found else None
 
     def results(self, kind: str, run: str) -> list[dict]:
         """The results of one kind that are kept of a run, newest first: key, contrast, payload, created."""
-        rows = self.rows(
-            "SELECT key, contrast, payload, created FROM result WHERE kind = ? AND run = ? ORDER BY created DESC, key",
+        found = self.rows(
+            f"SELECT key, contrast, payload, {CREATED} FROM result r WHERE kind = ? AND run = ? "
+            "ORDER BY r.created DESC, key",
             [kind, run],
         )
-        return [row | {"payload": json.loads(row["payload"])} for row in rows]
+        return [row | {"payload": rows.payload(row["payload"])} for row in found]
 
     def keep_result(
         self,
@@ -243,18 +248,22 @@ class Catalog:
         with self.write("keep a result") as execute:
             execute(
                 "INSERT INTO result VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                [key, kind, run, contrast, json.dumps(payload), now(), content, version, code, self.person.name],
+                [key, kind, run, contrast, json.dumps(payload), now(), content, version, code, execute.author],
             )
             if execute(FULL, [MOST_RESULTS, MOST_BYTES])[0]["yes"]:
                 self.database.evict(execute, MOST_RESULTS * 3 // 4, MOST_BYTES * 3 // 4)
 
 
-def full_name(contrast: Contrast) -> str:
-    """A contrast with its version, as links and --contrast take it: 'mine@2'; of a built-in one the name."""
-    return contrast.name if contrast.version is None else f"{contrast.name}@{contrast.version}"
+def _archived(execute: Writing, name: str) -> bool:
+    return bool(execute(f"SELECT 1 AS one FROM contrast c WHERE c.name = ? AND {ARCHIVED} LIMIT 1", [name]))
 
 
-def _version(row: dict) -> Version:
-    known = {name: row.pop(name) for name in ("created", "checked", "forked")}
-    checked = known["checked"]
-    return Version(Contrast(**row), known["created"], checked and json.loads(checked), known["forked"])
+def _marked(execute: Writing, kind: str, subject: str, state: str) -> None:
+    (newest,) = execute(
+        f"SELECT coalesce(max(version), 0) AS version FROM mark WHERE kind = ? AND subject = ? AND {COUNTED}",
+        [kind, subject],
+    )
+    execute(
+        "INSERT INTO mark (kind, subject, version, state, author, created) VALUES (?, ?, ?, ?, ?, ?)",
+        [kind, subject, newest["version"] + 1, state, execute.author, now()],
+    )

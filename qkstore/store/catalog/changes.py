@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from qkstore.store.catalog.rows import CREATED, who
+
 if TYPE_CHECKING:
     from qkstore.store.catalog.catalog import Catalog
 
-CHANGES = """
-    SELECT created, author, writer, act, subject FROM (
+CHANGES = f"""
+    SELECT {CREATED}, author, writer, act, subject FROM (
         SELECT created, author, writer,
             CASE WHEN forked IS NULL THEN 'saved' ELSE 'forked from ' || forked END AS act,
             'contrast ' || name || '@' || version AS subject
@@ -26,9 +28,8 @@ CHANGES = """
             CASE WHEN role = 'none' THEN 'took the role of' ELSE 'gave the role ' || role || ' to' END AS act,
             email AS subject
         FROM person
-    ) AS c ORDER BY created DESC, subject, act LIMIT ?
+    ) AS c ORDER BY c.created DESC, subject, act LIMIT ?
 """
-NOBODY = ("duckdb", None)  # the writer where the database has no users
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,7 @@ class Change:
     @property
     def who(self) -> str:
         """The author, and where it is another name the user of the database through whom it was written."""
-        through = self.writer not in (*NOBODY, self.author)
-        return f"{self.author or 'somebody'} (through {self.writer})" if through else self.author or "somebody"
+        return who(self.author, self.writer)
 
 
 def changes(catalog: Catalog, most: int = 100) -> list[Change]:

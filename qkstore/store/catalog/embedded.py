@@ -6,6 +6,7 @@ Where another program holds the file, readers go on with a copy of it, and write
 from __future__ import annotations
 
 import getpass
+import os
 import random
 import shutil
 import threading
@@ -115,10 +116,16 @@ class Embedded:
                 if _version(con, self.path) == len(MIGRATIONS):
                     yield con
                     return
+            if not write and not os.access(self.path, os.W_OK):  # who may not write it reads a copy that is up to date
+                with copied(self.path) as con:
+                    self._check(con)
+                    _migrate(con, self.path)
+                    yield con
+                    return
             with self._taken(write=True) as con:  # an older catalogue is brought up to date before it is read
                 _migrate(con, self.path)
                 yield con
-        except NOT_WRITTEN as error:
+        except (*NOT_WRITTEN, duckdb.Error) as error:
             raise StoreError(
                 f"catalogue {self.path.name} was not {'written' if write else 'read'}: {first_line(str(error))}"
             ) from None

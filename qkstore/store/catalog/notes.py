@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from qkstore.errors import StoreError
 from qkstore.store.catalog.migrations import now
+from qkstore.store.catalog.rows import CREATED
 from qkstore.text import unseen
 
 if TYPE_CHECKING:
@@ -16,10 +18,13 @@ if TYPE_CHECKING:
 
 MOST_TEXT = 4000  # characters
 COLUMNS = "note_id, run, subject, text, author, created"
-STANDING = f"""
-    SELECT {COLUMNS} FROM note n
-    WHERE NOT EXISTS (SELECT 1 FROM mark m WHERE m.kind = 'note' AND m.subject = n.note_id)
+MOST = 50  # shown of a subject
+# Joiners and variation selectors, of which emoji and some scripts are made.
+JOINS = re.compile("[\u200c\u200d\ufe00-\ufe0f]")
+STANDING = """
+    FROM note n WHERE NOT EXISTS (SELECT 1 FROM mark m WHERE m.kind = 'note' AND m.subject = n.note_id)
 """
+SHOWN = f"SELECT note_id, run, subject, text, author, {CREATED} {STANDING}"
 WHOLE = ""  # the subject of a note on a whole run
 
 
@@ -56,32 +61,45 @@ class Notes:
     def __init__(self, catalog: Catalog):
         self.catalog = catalog
 
-    def on(self, run: str | None = None, subject: str | None = None) -> list[Note]:
+    def on(self, run: str | None = None, subject: str | None = None, most: int | None = None) -> list[Note]:
         """The notes that stand, newest first: of a run ('' for those of contrasts), of a subject, or all."""
-        asked = {name: value for name, value in (("run", run), ("subject", subject)) if value is not None}
-        more = "".join(f" AND {name} = ?" for name in asked)
-        rows = self.catalog.rows(f"{STANDING}{more} ORDER BY created DESC, note_id", list(asked.values()))
-        return [Note(**row) for row in rows]
+        more, asked = _asked(run, subject)
+        limit = "" if most is None else f" LIMIT {most:d}"
+        return [
+            Note(**row) for row in self.catalog.rows(f"{SHOWN}{more} ORDER BY n.created DESC, note_id{limit}", asked)
+        ]
+
+    def count(self, run: str | None = None, subject: str | None = None) -> int:
+        """How many `on` would give."""
+        more, asked = _asked(run, subject)
+        found = self.catalog.rows(f"SELECT count(*) AS n {STANDING}{more}", asked)
+        return found[0]["n"] if found else 0
 
     def add(self, text: str, run: str = "", subject: str = WHOLE) -> Note:
         """Leave a note. Raises RoleError for viewers, StoreError for a text that is empty, too long or unseen."""
-        text = text.strip()
+        text = text.replace("\r\n", "\n").strip()
         _check(text)
         if not run and not subject.startswith("contrast "):
             raise StoreError("a note is on a run, a head of one, or a contrast; name one")
-        note = Note(uuid.uuid4().hex[:12], run, subject, text, self.catalog.person.name, now())
         with self.catalog.write("leave a note") as execute:
+            note = Note(uuid.uuid4().hex[:12], run, subject, text, execute.author, now())
             execute(f"INSERT INTO note ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", list(vars(note).values()))
         return note
 
     def withdraw(self, note_id: str) -> None:
         """Take a note back: one's own, or as an admin anyone's. It is kept, and shown no more."""
-        standing = {note.note_id: note for note in self.on()}
-        if note_id not in standing:
+        person, found = self.catalog.person, self.catalog.rows(f"{SHOWN} AND note_id = ?", [note_id])
+        if not found:
             raise StoreError(f"no note {note_id[:40]!r}: `qkstore notes` lists them with their numbers")
-        if standing[note_id].author != self.catalog.person.name:
-            self.catalog.person.must("admin", "withdraw the note of somebody else")
+        if found[0]["author"] != person.name:
+            person.must("admin", "withdraw the note of somebody else")
         self.catalog.mark("note", note_id, "withdrawn", "withdraw a note")
+
+
+def _asked(run: str | None, subject: str | None) -> tuple[str, list[str]]:
+    """(conditions, their parameters) of the notes asked for."""
+    asked = {name: value for name, value in (("run", run), ("subject", subject)) if value is not None}
+    return "".join(f" AND {name} = ?" for name in asked), list(asked.values())
 
 
 def _check(text: str) -> None:
@@ -91,5 +109,5 @@ def _check(text: str) -> None:
         raise StoreError(f"the note has {len(text):,} characters; {MOST_TEXT:,} are possible")
     if text.encode(errors="replace").decode() != text:
         raise StoreError("the note holds half of a character (a lone surrogate); take it out")
-    if hidden := unseen(text.replace("\n", "").replace("\t", "")):
+    if hidden := unseen(JOINS.sub("", text).replace("\n", "").replace("\t", "")):
         raise StoreError(f"the note holds {hidden}, which cannot be seen; take it out")

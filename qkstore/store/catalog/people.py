@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from qkstore.errors import StoreError, near
 from qkstore.store.catalog.migrations import now
 from qkstore.store.catalog.person import ROLES, Person, Role
+from qkstore.store.catalog.rows import COUNTED, CREATED
 from qkstore.text import unseen
 
 if TYPE_CHECKING:
@@ -14,9 +16,10 @@ if TYPE_CHECKING:
 
 NONE = "none"  # in the place of a role: taken away
 MOST_ADDRESS = 200  # characters
-NEWEST = """
-    SELECT email, role, author, created FROM person p
-    WHERE version = (SELECT max(version) FROM person o WHERE o.email = p.email)
+DOMAIN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+", re.IGNORECASE)
+NEWEST = f"""
+    SELECT email, role, author, {CREATED} FROM person p
+    WHERE version = (SELECT max(version) FROM person o WHERE o.email = p.email AND {COUNTED})
 """
 
 
@@ -33,7 +36,7 @@ class People:
     def role(self, email: str) -> Role | None:
         """The role of an address: its own entry, also where that is none, or else the one of its domain."""
         email = email.strip().lower()
-        domain = f"@{email.rpartition('@')[2]}"
+        domain = _domain(email)
         roles = {
             row["email"]: row["role"] for row in self.catalog.rows(f"{NEWEST} AND email IN (?, ?)", [email, domain])
         }
@@ -51,21 +54,28 @@ class People:
             raise StoreError(f"role {role!r}: {near(role, (*ROLES, NONE))}")
         with self.catalog.write("say who may do what", word=f"person {email}", least="admin") as execute:
             (newest,) = execute(
-                "SELECT coalesce(max(version), 0) AS version, max(email) AS there FROM person WHERE email = ?", [email]
+                f"SELECT coalesce(max(version), 0) AS version FROM person WHERE email = ? AND {COUNTED}", [email]
             )
-            if role == NONE and not newest["version"]:
-                raise StoreError(f"{email} has no role here; {near(email, [row['email'] for row in execute(NEWEST)])}")
+            of_domain = execute(f"{NEWEST} AND email = ? AND role <> '{NONE}'", [_domain(email)])
+            if role == NONE and not newest["version"] and not of_domain:  # one of a domain may be shut out
+                there = [row["email"] for row in execute(f"{NEWEST} AND role <> '{NONE}'")]
+                raise StoreError(f"{email} has no role here; {near(email, there)}")
             execute(
                 "INSERT INTO person (email, version, role, author, created) VALUES (?, ?, ?, ?, ?)",
-                [email, newest["version"] + 1, role, self.catalog.person.name, now()],
+                [email, newest["version"] + 1, role, execute.author, now()],
             )
+
+
+def _domain(email: str) -> str:
+    return f"@{email.rpartition('@')[2]}"
 
 
 def _address(email: str) -> str:
     """An address in small letters; raises StoreError for what is none."""
     email = email.strip().lower()
     name, at, domain = email.rpartition("@")
-    if not at or "@" in name or "." not in domain or len(email) > MOST_ADDRESS or any(c.isspace() for c in email):
+    odd = "@" in name or "*" in name or any(c.isspace() for c in email)
+    if not at or odd or not DOMAIN.fullmatch(domain) or len(email) > MOST_ADDRESS:
         raise StoreError(
             f"{email[:60]!r} is no address: write alice@example.org for one person, @example.org for a domain"
         )

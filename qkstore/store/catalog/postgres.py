@@ -14,6 +14,7 @@ from qkstore.store.catalog.database import Execute
 from qkstore.store.catalog.embedded import Embedded
 from qkstore.store.catalog.migrations import MIGRATION, MIGRATIONS, now
 from qkstore.store.catalog.person import ROLES, Person, Role
+from qkstore.store.catalog.rows import CREATED
 
 if TYPE_CHECKING:
     import psycopg
@@ -30,7 +31,7 @@ APPENDED = {
     "mark": "kind, subject, version, state, author, created",
 }
 GIVEN = {"person": "email, version, role, author, created"}  # what admins add to
-TABLES = (*APPENDED, *GIVEN)
+TABLES = APPENDED | GIVEN
 OURS = dict.fromkeys(TABLES, "true") | {"mark": "kind <> 'run'"}  # which rows say that a catalogue is in use
 MOST_RIGHTS = """
     SELECT session_user AS name, CASE
@@ -139,7 +140,7 @@ class Postgres:
         with self.transaction() as read, Embedded(target).transaction() as write:
             read("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             for table in TABLES:
-                _insert(write, table, read(f"SELECT * FROM {table}"))
+                _insert(write, table, read(f"SELECT {columns_of(table)} FROM {table}"))
         return True
 
     def load(self, source: Path) -> None:
@@ -161,6 +162,8 @@ class Postgres:
             self._check_empty(read)
 
     def _check_empty(self, read: Execute) -> None:
+        if not read("SELECT has_table_privilege(session_user, 'migration', 'INSERT') AS owner")[0]["owner"]:
+            raise StoreError(f"catalogue {self.told}: only its owner, who ran `qkstore init`, can restore into it")
         if there := [table for table in TABLES if read(f"SELECT 1 AS one FROM {table} WHERE {OURS[table]} LIMIT 1")]:
             raise StoreError(f"catalogue {self.told} is not empty: it holds rows of {', '.join(there)}")
 
@@ -177,8 +180,11 @@ class Postgres:
             return
         try:
             done = self._done(cursor)
-        except psycopg.errors.UndefinedTable:
-            raise StoreError(f"catalogue {self.told} is not set up yet: its owner runs `qkstore init`") from None
+        except psycopg.errors.UndefinedTable:  # PostgreSQL says the same of a schema that is not to be seen
+            raise StoreError(
+                f"catalogue {self.told} is not set up yet: its owner runs `qkstore init`; "
+                "or this user has no role in it: GRANT qkstore_viewer TO …"
+            ) from None
         if done < len(MIGRATIONS):
             raise StoreError(
                 f"catalogue {self.told} is of version {done}, this qkstore needs {len(MIGRATIONS)}: "
@@ -231,7 +237,7 @@ class Postgres:
                 autocommit=True,
                 connect_timeout=CONNECT_S,
                 application_name="qkstore",
-                options=f"-c search_path={SCHEMA}",
+                options=f"-c search_path={SCHEMA} -c default_transaction_isolation=read\\ committed",
             )
         except psycopg.Error as error:
             self.held = f"catalogue {self.told} cannot be reached: {_first(error)}"
@@ -254,8 +260,14 @@ def _grant(cursor) -> None:
         for table, columns in tables.items():
             cursor.execute(f"REVOKE INSERT ON {table} FROM qkstore_editor")  # of all columns, as before version 2
             cursor.execute(f"GRANT INSERT ({columns}) ON {table} TO qkstore_{role}")
-            cursor.execute(f"GRANT UPDATE, DELETE ON {table} TO qkstore_admin")
+            cursor.execute(f"REVOKE UPDATE ON {table} FROM qkstore_admin")
+            cursor.execute(f"GRANT UPDATE ({columns}), DELETE ON {table} TO qkstore_admin")
     cursor.execute("GRANT DELETE ON result TO qkstore_editor")  # the least used make room
+
+
+def columns_of(table: str) -> str:
+    """The columns of a table as they are copied, with times that every program can hold."""
+    return (TABLES[table] + (", writer" if table != "result" else "")).replace("created", CREATED)
 
 
 def _insert(write: Execute, table: str, rows: list[dict]) -> None:
