@@ -21,7 +21,7 @@ def show(view: View) -> None:
     shown = sorted(notes, key=lambda n: n.created, reverse=True)[:MOST]
     person = view.store.catalog.person
     total = sum(view.store.catalog.notes.count(run, subject) for run, subject in subjects.values()) if notes else 0
-    with st.expander("Notes", expanded=bool(notes)):
+    with st.expander("Notes", expanded=bool(notes), key="notes"):
         for note in shown:
             mine = person.may("editor") and note.author == person.name
             _note(view, note, mine or person.may("admin"))

@@ -62,6 +62,17 @@ def test_a_fork_starts_from_a_version_and_takes_what_is_given(cli, store):
     assert catalog.contrast("whole").positive is None
     cli("contrasts", "--fork", "whole", "--save", "parts", "--positive", "k.pos = 1", "--negative", "k.pos = 2")
     assert catalog.contrast("parts").pairs is None
+    cli("contrasts", "--save", "weighted", *PREDICATES, "--weighting", "query", "--centring", "queries")
+    cli("contrasts", "--fork", "weighted", "--save", "plain", "--weighting", "pair", "--centring", "none")
+    assert (catalog.contrast("plain").weighting, catalog.contrast("plain").centring) == ("pair", "none")
+    cli("contrasts", "--fork", "mine@1", "--save", "mine", "--description", "of itself")
+    assert catalog.history("mine")[-1].forked is None
+    assert "'lexical' is built in for some runs; name one of them with --run" in cli(
+        "contrasts", "--fork", "lexical", "--save", "x", code=2
+    )
+    assert "no saved contrast 'mine' of version 9; its versions: 1, 2, 3" in cli(
+        "contrasts", "--history", "mine@9", code=2
+    )
     assert "name it with --save" in cli("contrasts", "--fork", "mine", code=2)
     assert "no saved contrast 'none'" in cli("contrasts", "--fork", "none", "--save", "x", code=2)
     assert "not allowed with argument" in cli("contrasts", "--archive", "mine", "--restore", "mine", code=2)

@@ -183,6 +183,19 @@ def test_a_catalogue_of_the_first_version_is_opened_and_migrated(tmp_path):
     assert qkstore.open(archive.restore(tmp_path / "new", out)).catalog.versions("mine")[0].author == "ann"
 
 
+def test_who_may_only_read_an_older_catalogue_reads_a_copy_of_this_version(tmp_path, monkeypatch):
+    path = tmp_path / "catalog.duckdb"
+    with duckdb.connect(str(path)) as con:
+        for statement in (MIGRATION, MIGRATIONS[0], *OLD_ROWS):
+            con.execute(statement)
+    before = path.read_bytes()
+    monkeypatch.setattr("qkstore.store.catalog.embedded.os.access", lambda *_: False)  # root may write everything
+    catalog = Catalog(path)
+    assert [c.name for c in catalog.contrasts()] == ["mine"]
+    assert catalog.notes.on()[0].text == "binds by entity"
+    assert path.read_bytes() == before
+
+
 def test_one_on_postgresql_is_migrated_by_its_owner_alone(pg, of, database):
     pg.sql("DROP SCHEMA qkstore CASCADE", database=database.name)
     statements = (MIGRATION, MIGRATIONS[0], *OLD_ROWS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import servers
 
@@ -10,6 +12,7 @@ from qkstore.errors import ContrastError, RoleError, StoreError
 from qkstore.store.catalog import Catalog, full_name
 from qkstore.store.catalog.notes import MOST_TEXT, on_contrast, on_head
 from qkstore.store.catalog.person import Person
+from qkstore.store.catalog.postgres import Postgres
 
 pytestmark = servers.needs_postgres
 MINE = Contrast(name="mine", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
@@ -42,6 +45,18 @@ def test_the_newest_role_of_an_address_counts_before_that_of_its_domain(catalog)
     assert people.all()[0]["author"] == catalog.person.name
 
 
+def test_one_of_a_domain_is_shut_out_and_let_in_again(catalog):
+    catalog.people.set("@example.org", "viewer")
+    catalog.people.set("bob@example.org", "none")
+    assert catalog.people.role("bob@example.org") is None
+    assert catalog.people.role("ann@example.org") == "viewer"
+    with pytest.raises(StoreError, match="bob@x.org has no role here; there are: @example.org") as error:
+        catalog.people.set("bob@x.org", "none")
+    assert "bob@example.org" not in str(error.value), "who has none is no one to name"
+    catalog.people.set("bob@example.org", "editor")
+    assert catalog.people.role("bob@example.org") == "editor"
+
+
 @pytest.mark.parametrize(
     ("address", "role", "said"),
     [
@@ -50,6 +65,8 @@ def test_the_newest_role_of_an_address_counts_before_that_of_its_domain(catalog)
         ("ann@localhost", "viewer", "is no address"),
         ("an n@example.org", "viewer", "is no address"),
         ("", "viewer", "is no address"),
+        ("@.", "viewer", "is no address"),
+        ("*@example.org", "viewer", "is no address"),
         ("a" * 300 + "@example.org", "viewer", "is no address"),
         ("ann\u200b@example.org", "viewer", "holds U[+]200B, which cannot be seen"),
         ("ann@example.org", "king", "role 'king': there are: admin, editor, none, viewer"),
@@ -97,6 +114,47 @@ def test_an_archived_contrast_is_in_no_list_and_still_found(catalog):
         catalog.archive("mien")
 
 
+def test_all_versions_are_put_away_together_however_they_are_named(catalog):
+    catalog.save(MINE)
+    assert catalog.archive("mine@1") == "mine"
+    assert [c.name for c in catalog.archived()] == ["mine"]
+    assert [c.subject for c in catalog.changes(1)] == ["contrast mine"]
+    assert catalog.restore("mine@1") == "mine"
+    assert catalog.archived() == []
+
+
+def test_archived_at_once_it_is_archived_once(catalog):
+    catalog.save(MINE)
+
+    def act(_) -> bool:
+        try:
+            return bool(Catalog(of_its_own(catalog)).archive("mine"))
+        except ContrastError:
+            return False
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(act, range(6))) == 1
+    assert [c.act for c in catalog.changes()].count("archived") == 1
+
+
+def test_names_that_look_alike_are_not_saved_at_once(catalog):
+    def act(name: str) -> bool:
+        try:
+            return bool(Catalog(of_its_own(catalog)).save(MINE.replace(name=name)))
+        except ContrastError as error:
+            assert "can be taken for" in str(error)
+            return False
+
+    for number in range(8):
+        with ThreadPoolExecutor(3) as pool:
+            assert sum(pool.map(act, (f"fruit-{number}", f"Fruit {number}", f"FRUIT_{number}"))) == 1
+
+
+def of_its_own(catalog: Catalog):
+    """The same place, reached as another process does."""
+    return Postgres(catalog.database.url) if hasattr(catalog.database, "url") else catalog.database.path
+
+
 def test_a_version_is_asked_for_by_name(catalog):
     saved = [catalog.save(MINE), catalog.save(MINE.replace(weighting="query"))]
     assert [catalog.contrast(full_name(c)) for c in saved] == saved
@@ -139,11 +197,21 @@ def test_notes_on_a_run_a_head_and_a_contrast(catalog):
         notes.withdraw(head.note_id)
 
 
+SCRIPTS = ["\u2764\ufe0f", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "a\r\nb", "👩\u200d🔬", "a\tb"]
+
+
+@pytest.mark.parametrize("text", SCRIPTS)
+def test_a_note_in_any_script_is_left(catalog, text):
+    assert catalog.notes.add(text, "boxes").text == text.replace("\r\n", "\n")
+    assert catalog.notes.on()[0].text == text.replace("\r\n", "\n")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         (" \n", "the note is empty"),
         ("x" * (MOST_TEXT + 1), "has 4,001 characters; 4,000 are possible"),
+        ("a\u2066b", "holds U[+]2066"),
         ("a\u202eb", "holds U[+]202E, which cannot be seen"),
         ("a\ud800", "half of a character"),
         ("a\0", "holds U[+]0000"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import servers
@@ -153,5 +154,42 @@ def test_the_server_itself_refuses_what_goes_past_the_library(pg, database, role
 
 
 def test_who_has_no_role_reads_nothing(of):
-    with pytest.raises(StoreError, match="catalogue .* is not set up yet|may read it and not"):
+    with pytest.raises(StoreError, match="or this user has no role in it: GRANT qkstore_viewer"):
         of("noah").contrasts()
+
+
+def test_a_user_with_one_connection_may_do_it_all(pg, filled, of):
+    pg.sql("ALTER ROLE ada CONNECTION LIMIT 1")
+    try:
+        ada = of("ada")
+        for write in WRITES:
+            WRITES[write][1](ada)
+    finally:
+        ada.database.close()
+        pg.sql("ALTER ROLE ada CONNECTION LIMIT -1")
+
+
+def test_an_admin_may_not_say_who_wrote(pg, filled):
+    import psycopg
+
+    with (
+        psycopg.connect(pg.url("ada", filled.name), options="-c search_path=qkstore") as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        connection.execute("UPDATE note SET writer = 'ed'")
+
+
+def test_restoring_is_for_the_owner_and_says_so_first(filled, of, tmp_path):
+    filled.copy(tmp_path / "copy.duckdb")
+    with pytest.raises(StoreError, match="only its owner, who ran `qkstore init`, can restore into it"):
+        of("ada").database.check_empty()
+
+
+def test_who_saves_at_once_under_another_isolation_waits_too(pg, filled, of):
+    pg.sql("ALTER ROLE ed SET default_transaction_isolation = 'repeatable read'")
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            versions = sorted(c.version for c in pool.map(lambda _: of("ed").save(MINE), range(4)))
+        assert versions == [1, 2, 3, 4]
+    finally:
+        pg.sql("ALTER ROLE ed RESET default_transaction_isolation")
