@@ -20,6 +20,7 @@ from served import free_port
 from websockets.exceptions import WebSocketException
 
 from bench.team.browse import Answer, Session
+from dashboard.contrasts.draft import written
 
 SHOWN = re.compile(r"Saved (\S+), version (\d+)\.")
 
@@ -118,7 +119,7 @@ class Dashboard:
         self.port, self.store = free_port(), store
         self.saved: list[tuple[str, int]] = []
         self.odd: list[str] = []
-        self.pages = 0
+        self.pages = self.looks = 0
         self._over = threading.Event()
         self.start()
         self._person = threading.Thread(target=self._browse)
@@ -157,7 +158,9 @@ class Dashboard:
     def _note(self, shown: Answer, session: Session) -> None:
         self.pages += 1
         if button := shown.buttons.get("Save as a new version"):
-            shown = session.ask("contrasts", press=button, run="a", contrast="order")
+            draft = written({"description": f"look {self.looks}"})  # without a change there is no new version
+            self.looks += 1
+            shown = session.ask("contrasts", press=button, run="a", contrast="order", draft=draft)
             told = SHOWN.search(" ".join(shown.told).replace("\\", ""))
             self.saved += [(told[1], int(told[2]))] if told else []
         self.odd += [error for error in shown.errors if "view failed" in error]

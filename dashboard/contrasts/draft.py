@@ -57,8 +57,8 @@ def keep(base: Contrast, changed: Mapping[str, str]) -> None:
     drafts.pop(about(base), None)
     if changed:
         drafts[about(base)] = dict(changed)
-    written = _written(changed) if changed else None
-    state.put(**{PARAMETER: written if written and len(written) <= LONGEST else None})
+    text = written(changed) if changed else ""
+    state.put(**{PARAMETER: text if 0 < len(text) <= LONGEST else None})
 
 
 def forget(base: Contrast) -> None:
@@ -77,12 +77,13 @@ def select(fields: Mapping[str, str]) -> str:
     )
 
 
-def _written(changed: Mapping[str, str]) -> str:
+def written(changed: Mapping[str, str]) -> str:
+    """A draft as it stands in an address."""
     return base64.urlsafe_b64encode(zlib.compress(json.dumps(changed).encode(), 9)).decode().rstrip("=")
 
 
 def _read(text: str) -> Texts | None:
-    """What `_written` wrote; None for anything else, which an address may hold."""
+    """What `written` wrote; None for anything else, which an address may hold."""
     try:
         packed = base64.urlsafe_b64decode(text[:LONGEST] + "=" * (-len(text) % 4))
         found = json.loads(zlib.decompressobj().decompress(packed, MOST_TEXT))

@@ -94,7 +94,7 @@ def test_saving_without_a_change_makes_no_version(show, own):
 
 NO_DRAFT = [
     *("x", "AAAA", "🙂", "=" * 50, "eJw" * 4000, "null", "W10"),
-    *map(draft._written, ({"where": 7}, {"x": "y"}, {"where": "x" * 300_000}, ["where"])),
+    *map(draft.written, ({"where": 7}, {"x": "y"}, {"where": "x" * 300_000}, ["where"])),
 ]
 
 
