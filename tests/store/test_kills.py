@@ -134,7 +134,7 @@ def scene(tmp_path_factory):
             time.sleep(away)
             begin()
         dashboard.shown()
-        wait(lambda: enough(workers, dashboard), "enough was done, and killed")
+        wait(lambda: enough(workers, dashboard), "enough was done, and killed", 300)
         ends.close()
         for slot, worker in workers.items():
             codes = Counter(one["code"] for one in worker.done)
