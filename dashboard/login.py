@@ -93,7 +93,7 @@ def _address() -> str | None:
     if said["is_logged_in"] is not True or _mark(said) in _left or not _fresh(said.get("iat")):
         return None
     email = str(said.get("email") or "").strip().lower()
-    if email.count("@") != 1 or any(c.isspace() for c in email):
+    if email.count("@") != 1 or email.startswith("@") or any(c.isspace() for c in email):
         raise RoleError("the login provider gives no e-mail address; it is asked for with the scope email")
     if str(said.get("email_verified", True)).lower() != "true":
         raise RoleError(f"the login provider has not verified the address {email}")

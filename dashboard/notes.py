@@ -9,24 +9,22 @@ import streamlit as st
 from dashboard import state
 from dashboard.state import View
 from dashboard.text import line, lines
-from qkstore.store.catalog.notes import MOST, MOST_TEXT, WHOLE, Note, on_contrast, on_head
+from qkstore.store.catalog.notes import MOST_TEXT, WHOLE, Note, on_contrast, on_head
 
 LEFT = "notes-left"  # how many this session left: the number of its next field
 
 
 def show(view: View) -> None:
-    """An expander with the newest notes of the view; how many there are stands above it."""
+    """An expander with the newest notes of the view, and a field for who may leave one."""
     subjects = _subjects(view)
-    notes = [n for run, subject in subjects.values() for n in view.store.catalog.notes.on(run, subject, MOST)]
-    shown = sorted(notes, key=lambda n: n.created, reverse=True)[:MOST]
+    notes, total = view.store.catalog.notes.beside(subjects.values())
     person = view.store.catalog.person
-    total = sum(view.store.catalog.notes.count(run, subject) for run, subject in subjects.values()) if notes else 0
     with st.expander("Notes", expanded=bool(notes), key="notes"):
-        for note in shown:
+        for note in notes:
             mine = person.may("editor") and note.author == person.name
             _note(view, note, mine or person.may("admin"))
-        if total > len(shown):
-            line(f"The newest {len(shown)} of {total:,} are shown; `qkstore notes` lists all.")
+        if total > len(notes):
+            line(f"The newest {len(notes)} of {total:,} are shown; `qkstore notes` lists all.")
         if person.may("editor"):
             _form(view, subjects)
         elif not notes:

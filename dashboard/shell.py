@@ -66,11 +66,6 @@ def login() -> None:
         logins.gate(lambda: _open(_where()), public)
 
 
-def user() -> str:
-    """The name that a saved contrast gets as its author: of who logged in, or else of the catalogue's user."""
-    return store().catalog.person.name
-
-
 def errors_in_one_line(page: Callable[[], None]) -> None:
     """Run a page. A user's mistake is shown as one line, a bug as one line with a mark that finds it in the log."""
     try:

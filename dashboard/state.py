@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from textwrap import shorten
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -32,6 +32,7 @@ TO_LEXICAL = ("order-centred", "order-elsewhere", "reflexive")
 PARTNERS = {**dict(BOTH), **{b: a for a, b in BOTH}, **dict.fromkeys(TO_LEXICAL, "lexical")}
 MOST_DIGITS = 18  # of a prompt's number in the address; Python does not read thousands
 NONE = "none"
+DRAFT = "draft"  # what is being written on the Contrasts page, in the address
 NOTES = "notes"  # the place for lines about bad choices: above the filters, which are too narrow for a line
 
 
@@ -46,6 +47,7 @@ class View:
     layer: int | None
     head: int | None
     extra: list
+    misfits: Mapping[str, str] = field(default_factory=dict)  # {saved contrast: what the run lacks for it}
 
     @property
     def contrasts(self) -> tuple[Contrast, ...]:
@@ -161,49 +163,43 @@ def view(head: bool = True, extra: Sequence[float] = (), without: bool = False) 
         name = select("Run", "run", [r.name for r in runs], runs[0].name, changed=_forget)
     run = next(r for r in runs if r.name == name)
     _tell_task(run)
-    named = versioned(store, run)
+    named, misfits = versioned(store, run)
     if not named and without:
-        return View(store, run, {}, "", None, None, rest)
+        return View(store, run, {}, "", None, None, rest, misfits)
     if not named:
-        _nothing_to_ask(store, run)
-    misfit = store.misfits(run).get(st.query_params.get("contrast", "").partition("@")[0])
+        _nothing_to_ask(run, misfits)
+    misfit = misfits.get(st.query_params.get("contrast", "").partition("@")[0])
     absent = misfit and f"does not fit run {run.name}: {misfit}"
     with contrast_place:
-        contrast = select(
-            "Contrast",
-            "contrast",
-            list(named),
-            next(iter(named)),
-            also=newest(named),
-            absent=absent,
-            changed=lambda: put(draft=None),
-        )
+        more = {"also": newest(named), "absent": absent, "changed": lambda: put(**{DRAFT: None})}
+        contrast = select("Contrast", "contrast", list(named), next(iter(named)), **more)
     _tell_newer(named, contrast)
-    shown = View(store, run, named, contrast, None, None, rest[2:] if head else rest)
+    shown = View(store, run, named, contrast, None, None, rest[2:] if head else rest, misfits)
     return _with_head(shown, *rest[:2]) if head else shown
 
 
-def _nothing_to_ask(store: Store, run: Run) -> NoReturn:
+def _nothing_to_ask(run: Run, misfits: Mapping[str, str]) -> NoReturn:
     """Say that no contrast fits a run, and where to write one; ends the page."""
-    others = len(store.misfits(run))
-    saved = f", nor does one of the {others:,} saved ones" if others else ""
+    saved = f", nor does one of the {len(misfits):,} saved ones" if misfits else ""
     st.info(plain(f"No built-in contrast fits the labels of run {run.name}{saved}. Write one to go on:"))
     shell.link("contrasts", "Write a contrast for this run", run=run.name)
     st.stop()
     raise AssertionError("st.stop ends the run")
 
 
-def versioned(store: Store, run: Run) -> dict[str, tuple[Contrast, ...]]:
+def versioned(store: Store, run: Run) -> tuple[dict[str, tuple[Contrast, ...]], dict[str, str]]:
     """{name: contrasts} of all that a run can be asked, saved ones as 'mine@2', so that a link names what it shows.
 
-    With those that the address names besides: an older version, or one that was archived.
+    With those that the address names besides: an older version, or one that was archived. And {name: what the run
+    lacks} of the saved ones that do not fit it.
     """
-    named = {full_name(c[0]) if len(c) == 1 else name: c for name, c in store.features(run).items()}
+    features, misfits = store.asked(run)
+    named = {full_name(c[0]) if len(c) == 1 else name: c for name, c in features.items()}
     for asked in (st.query_params.get(name) for name in ("contrast", "and")):
         if asked and asked not in named and asked not in newest(named):
             with suppress(ContrastError):
                 named[asked] = store.feature(run, asked)
-    return named
+    return named, misfits
 
 
 def newest(named: Mapping[str, tuple[Contrast, ...]]) -> dict[str, str]:
@@ -285,7 +281,7 @@ def prompt(view: View, listed: Sequence[dict], split: str | None) -> dict:
 def _forget() -> None:
     """After another run is chosen: drop what it has not, as those choices were made for the run before."""
     run = shell.store().run(st.query_params["run"])
-    named = versioned(shell.store(), run)
+    named, _ = versioned(shell.store(), run)
     names = {*named, *newest(named)}
     kept = {
         "contrast": names,
@@ -294,7 +290,7 @@ def _forget() -> None:
         "head": map(str, range(run.n_heads)),
     }
     if st.query_params.get("contrast") not in names:
-        put(draft=None)
+        put(**{DRAFT: None})
     for name in (*kept, "prompt", "q", "k", "order"):
         if st.query_params.get(name) not in set(kept.get(name, ())):
             put(**{name: None})

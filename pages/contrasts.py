@@ -7,6 +7,7 @@ import streamlit as st
 from dashboard import notes, panel, shell, state
 from dashboard.contrasts import editor, versions
 from qkstore.analysis import build_split
+from qkstore.store.catalog import full_name
 
 shell.enter()
 
@@ -29,8 +30,9 @@ with main:
 with detail:
     editor.preview(view, base, draft, split)
 
+archived = [full_name(contrast) for contrast in view.store.catalog.archived()]
 if base and base.version:
-    versions.show(view)
+    versions.show(view, archived)
 listed = editor.listing(view)
 st.subheader("All contrasts of this run", anchor=False)
 st.dataframe(
@@ -46,7 +48,7 @@ st.dataframe(
     },
 )
 versions.others(view)
-versions.archived(view)
+versions.archived(archived)
 notes.show(view)
 if view.named:
     panel.csv(view, listed, "contrasts")

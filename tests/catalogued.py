@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 import pytest
@@ -43,3 +44,23 @@ def database(pg):
 def of(pg, database):
     """person -> the catalogue, as that person reaches it."""
     return lambda person: Catalog(Postgres(pg.url(person, database.name)))
+
+
+@pytest.fixture(params=["embedded", "postgres"])
+def catalog(request, tmp_path):
+    """An empty catalogue in a file, and one on PostgreSQL."""
+    if request.param == "embedded":
+        return Catalog(tmp_path / "catalog.duckdb")
+    return Catalog(request.getfixturevalue("database"))
+
+
+@pytest.fixture(scope="module")
+def s3():
+    """An S3-compatible server whose keys boto3 finds."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in servers.KEYS.items():
+            patch.setenv(name, value)
+        made = servers.S3Server()
+        yield made
+        made.stop()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-place = Path()  # the folder of what is made, which conftest.py names at the start
+_own = tempfile.TemporaryDirectory(prefix="qkstore-")  # of a script that is no test; it goes with its process
+place = Path(_own.name)  # the folder of what is made, which conftest.py names at the start
 
 
 def made(name: str, make: Callable[[Path], object]) -> Path:

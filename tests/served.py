@@ -6,11 +6,24 @@ import socket
 import time
 import urllib.request
 
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+
 
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def looked(stream, page: str) -> list[bytes]:
+    """What a dashboard sends for a page, over a WebSocket that is open."""
+    ask, seen = BackMsg(), []
+    ask.rerun_script.page_name = page
+    stream.send(ask.SerializeToString())
+    while not seen or ForwardMsg.FromString(seen[-1]).WhichOneof("type") != "script_finished":
+        seen.append(stream.recv(timeout=60))
+    return seen
 
 
 def answer(url: str, wait_s: float = 60) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import zlib
 from collections.abc import Mapping
@@ -16,7 +15,6 @@ from qkstore.store.catalog import full_name
 
 PARTS = ("where", "positive", "negative")
 FIELDS = (*PARTS, "pairs", "weighting", "centring", "name", "description")
-PARAMETER = "draft"  # of the address
 KEPT = "drafts"  # of the session: {about: {field: text}}
 LONGEST, MOST_TEXT = 6000, 200_000  # characters of an address, of the texts in it
 
@@ -36,7 +34,7 @@ def texts(base: Contrast) -> Texts:
 
 def changes(base: Contrast) -> Texts:
     """The fields that were changed: as the address says, or else as this session remembers."""
-    asked = st.query_params.get(PARAMETER)
+    asked = st.query_params.get(state.DRAFT)
     found = _read(asked) if asked else None
     if asked and found is None:
         st.warning("The draft in the address cannot be read; what was last written here is shown.")
@@ -58,7 +56,7 @@ def keep(base: Contrast, changed: Mapping[str, str]) -> None:
     if changed:
         drafts[about(base)] = dict(changed)
     text = written(changed) if changed else ""
-    state.put(**{PARAMETER: text if 0 < len(text) <= LONGEST else None})
+    state.put(**{state.DRAFT: text if 0 < len(text) <= LONGEST else None})
 
 
 def forget(base: Contrast) -> None:
@@ -87,7 +85,7 @@ def _read(text: str) -> Texts | None:
     try:
         packed = base64.urlsafe_b64decode(text[:LONGEST] + "=" * (-len(text) % 4))
         found = json.loads(zlib.decompressobj().decompress(packed, MOST_TEXT))
-    except (ValueError, binascii.Error, zlib.error, RecursionError):
+    except (ValueError, zlib.error, RecursionError):
         return None
     known = isinstance(found, dict) and all(name in FIELDS and isinstance(value, str) for name, value in found.items())
     return found if known else None

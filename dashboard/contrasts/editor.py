@@ -134,7 +134,7 @@ def _save(view: View, base: Contrast, draft: Contrast) -> None:
         st.info(plain(f"Nothing was saved: it is what {full_name(newest)} says already."))
         return
     forked = base if base is not BLANK and base.name != draft.name else None
-    saved = view.store.catalog.save(draft.replace(author=shell.user()), checked, forked)
+    saved = view.store.catalog.save(draft, checked, forked)
     drafts.forget(base)
     state.put(contrast=full_name(saved))
     st.session_state["saved"] = f"Saved {saved.name}, version {saved.version}."

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 import streamlit as st
 
 from dashboard import state
 from dashboard.contrasts import editor
 from dashboard.state import View
 from dashboard.text import line, plain
-from qkstore.contrast.difference import Difference, difference, told
+from qkstore.contrast.difference import Difference, difference
 from qkstore.store.catalog import Version, full_name
 from qkstore.text import visible
 
@@ -16,7 +18,7 @@ MOST = 20  # versions that are shown with their differences
 OPENED = "archived-opened"  # the key of the choice among those that were put away
 
 
-def show(view: View) -> None:
+def show(view: View, archived: Collection[str]) -> None:
     """The newest versions, each beside the one before it, once they are asked for; and a way to archive it."""
     name = view.contrast.name
     history = view.store.catalog.history(name)
@@ -29,12 +31,12 @@ def show(view: View) -> None:
                 _version(view, version, before)
             if len(history) > MOST:
                 line(f"The newest {MOST} are shown; `qkstore contrasts --history` lists all.")
-        _put_away(view, name)
+        _put_away(view, name, name in {full.rpartition("@")[0] for full in archived})
 
 
 def _version(view: View, version: Version, before: Version | None) -> None:
     contrast = version.contrast
-    said = told(before.contrast, contrast) if before else f"forked from {version.forked}" if version.forked else "new"
+    said = version.since(before) or "new"
     line(f"Version {contrast.version}, {version.created:%Y-%m-%d %H:%M}, by {version.who}: {said}")
     if version.told:
         line(version.told[0].upper() + version.told[1:])
@@ -48,17 +50,18 @@ def _version(view: View, version: Version, before: Version | None) -> None:
 
 def _open(label: str, full: str) -> None:
     """A way to another contrast on this page. A link to the page that one is on would leave the address as it was."""
-    st.button(plain(label), key=f"open-{full}", type="tertiary", on_click=state.put, kwargs={"contrast": full})
+    there = {"contrast": full, state.DRAFT: None}
+    st.button(plain(label), key=f"open-{full}", type="tertiary", on_click=state.put, kwargs=there)
 
 
 def _changed(change: Difference) -> str:
     return f"{change.field}\n" + "\n".join(visible(text) for text in change.lines)
 
 
-def _put_away(view: View, name: str) -> None:
+def _put_away(view: View, name: str, away: bool) -> None:
     """Archive or restore, for who may. The keys name the contrast: a click is on the one that was shown."""
     catalog = view.store.catalog
-    away, may = name in {c.name for c in catalog.archived()}, catalog.person.may("editor")
+    may = catalog.person.may("editor")
     if away:
         line("It is archived: in no list, and found by its address.")
     if away and may and st.button("Restore", key=f"restore-{name}"):
@@ -69,16 +72,14 @@ def _put_away(view: View, name: str) -> None:
 
 def others(view: View) -> None:
     """The saved contrasts that do not fit the run, each with what the run lacks; nothing where all do."""
-    misfits = view.store.misfits(view.run)
-    if misfits:
-        with st.expander(f"Saved, and not for this run: {len(misfits)}"):
-            for name, reason in misfits.items():
+    if view.misfits:
+        with st.expander(f"Saved, and not for this run: {len(view.misfits)}"):
+            for name, reason in view.misfits.items():
                 line(f"{name}: {reason}")
 
 
-def archived(view: View) -> None:
+def archived(names: Sequence[str]) -> None:
     """The newest versions of those that were put away, to open one; nothing where there are none."""
-    names = [full_name(contrast) for contrast in view.store.catalog.archived()]
     if names:
         st.session_state[OPENED] = None
         st.selectbox(
@@ -88,5 +89,5 @@ def archived(view: View) -> None:
             format_func=visible,
             placeholder="Open one",
             key=OPENED,
-            on_change=lambda: state.put(contrast=st.session_state[OPENED], draft=None),
+            on_change=lambda: state.put(**{"contrast": st.session_state[OPENED], state.DRAFT: None}),
         )

@@ -93,9 +93,7 @@ def _base(there, run, options: argparse.Namespace):
 
 def _changed(base, options: argparse.Namespace):
     """A contrast with what was given on the command line in the place of its own."""
-    given = {name: getattr(options, name) for name in ("where", "positive", "negative", "pairs")}
-    given |= {name: getattr(options, name) for name in ("weighting", "centring")}
-    given = {name: value for name, value in given.items() if value}
+    given = {name: value for name in arguments.PARTS if (value := getattr(options, name))}
     if "pairs" in given:
         given = {"where": None, "positive": None, "negative": None} | given
     elif base.pairs and {"where", "positive", "negative"} & given.keys():
@@ -124,12 +122,12 @@ def _told(change: dict) -> str:
 
 def _version(version, before) -> dict:
     """A version as a row, beside the one before it."""
-    from qkstore.contrast.difference import difference, told
+    from qkstore.contrast.difference import difference
 
     contrast, known = version.contrast, {"forked": version.forked, "checked": version.checked}
-    said = told(before.contrast, contrast) if before else f"forked from {version.forked}" if version.forked else ""
     changed = [vars(d) for d in difference(before.contrast, contrast)] if before else []
-    return contrast.to_dict() | {"created": str(version.created)} | known | {"changed": changed, "told": said}
+    known |= {"created": str(version.created), "changed": changed, "told": version.since(before)}
+    return contrast.to_dict() | known
 
 
 def _built_in(there, options: argparse.Namespace) -> None:

@@ -42,7 +42,7 @@ def open(where: str | os.PathLike | None = None, create: bool = False) -> Store:
 def check_may_add(where: str | os.PathLike) -> None:
     """Raise RoleError where this user may not add runs to a team's store, before hours go into one."""
     if Path(where).suffix == SUFFIX:
-        open(where).check_may_add()
+        open(where, create=True).check_may_add()
 
 
 def folder(where: str | os.PathLike) -> Path:
@@ -205,12 +205,17 @@ class Store:
 
     def features(self, run: Run) -> dict[str, tuple[Contrast, ...]]:
         """{name: contrasts}: built-in, saved that fit (the newest version), and spans such as `category:*`."""
-        return features(run, self._saved())
+        return self.asked(run)[0]
 
     def misfits(self, run: Run) -> dict[str, str]:
         """{name: what the run lacks for it} of the saved contrasts that cannot be asked of a run."""
-        reasons = {c.name: misfit(run, c) for c in self._saved()}
-        return {name: reason for name, reason in reasons.items() if reason}
+        return self.asked(run)[1]
+
+    def asked(self, run: Run) -> tuple[dict[str, tuple[Contrast, ...]], dict[str, str]]:
+        """(features, misfits) from one reading of the catalogue."""
+        saved = self._saved()
+        reasons = {c.name: misfit(run, c) for c in saved}
+        return features(run, saved), {name: reason for name, reason in reasons.items() if reason}
 
     def feature(self, run: Run, name: str) -> tuple[Contrast, ...]:
         """The contrasts that a name stands for on a run, also 'name@2' and one that is archived.

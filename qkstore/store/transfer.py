@@ -35,9 +35,8 @@ def _sent(run: Run, target: Store, progress: Progress | None) -> Path:
 
 
 def _copied(run: Run, final: Path, target: Store, progress: Progress | None) -> Path:
-    name = run.name
     try:
-        with held(final, name), open(run.path, "rb") as file:
+        with held(final, run.name), open(run.path, "rb") as file:
 
             def read(start: int, end: int) -> bytes:
                 file.seek(start)
@@ -46,7 +45,7 @@ def _copied(run: Run, final: Path, target: Store, progress: Progress | None) -> 
             digest = digest_of(run.path)
             return arrived(final, read, run.path.stat().st_size, digest, progress, word=digest[:12])
     except OSError as error:
-        raise StoreError(f"run {name!r} cannot be copied to {target.where}: {error.strerror or error}") from None
+        raise StoreError(f"run {run.name!r} cannot be copied to {target.where}: {error.strerror or error}") from None
 
 
 def _same(run: Run, final: Path, target: Store) -> Path:

@@ -7,8 +7,8 @@ import urllib.request
 import oidc
 import pytest
 import stores
+from served import looked
 from streamlit.proto.BackMsg_pb2 import BackMsg
-from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from test_login import LINKS, OF_THE_STORE, PAGES
 from test_server import STREAM, asked, serving
 from websockets.sync.client import connect
@@ -36,16 +36,8 @@ def port(store, login_file):
 
 def sent(port: int, *pages: str) -> bytes:
     """All that a server sends to who opens these pages."""
-    seen = []
     with connect(f"ws://127.0.0.1:{port}{STREAM}", subprotocols=["streamlit"], max_size=None) as stream:
-        for page in pages:
-            ask = BackMsg()
-            ask.rerun_script.page_name = page
-            stream.send(ask.SerializeToString())
-            while not seen or ForwardMsg.FromString(seen[-1]).WhichOneof("type") != "script_finished":
-                seen.append(stream.recv(timeout=60))
-            seen.append(b"")
-    return b"".join(seen)
+        return b"".join(body for page in pages for body in looked(stream, page))
 
 
 def test_the_stream_of_a_cold_server_holds_nothing_of_the_store(port):

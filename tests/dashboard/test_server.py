@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import pytest
 import stores
 from conftest import ROOT
-from served import answer, free_port
+from served import answer, free_port, looked
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.sync.client import connect
@@ -122,21 +122,12 @@ def test_the_stream_names_no_folder_of_the_server(port, store):
     seen = []
     with connect(f"ws://127.0.0.1:{port}{STREAM}", subprotocols=["streamlit"], max_size=None) as stream:
         for page in ("", "heads", "contrasts"):
-            ask = BackMsg()
-            ask.rerun_script.page_name = page
-            stream.send(ask.SerializeToString())
-            while not seen or ForwardMsg.FromString(seen[-1]).WhichOneof("type") != "script_finished":
-                seen.append(stream.recv(timeout=60))
-            seen.append(b"")
+            seen += looked(stream, page)
         for name in ("load_git_info", "clear_cache"):
             ask = BackMsg()
             setattr(ask, name, True)
             stream.send(ask.SerializeToString())
-        ask = BackMsg()
-        ask.rerun_script.page_name = ""
-        stream.send(ask.SerializeToString())
-        while not seen[-1] or ForwardMsg.FromString(seen[-1]).WhichOneof("type") != "script_finished":
-            seen.append(stream.recv(timeout=60))
+        seen += looked(stream, "")
     kinds = {ForwardMsg.FromString(body).WhichOneof("type") for body in seen}
     assert {"new_session", "delta", "script_finished"} <= kinds
     assert "git_info_changed" not in kinds

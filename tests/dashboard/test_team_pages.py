@@ -11,6 +11,7 @@ from test_pages import SCRIPT, edit, html, own  # noqa: F401 -- a fixture
 import qkstore
 from dashboard import shell
 from qkstore.contrast import Contrast
+from qkstore.store.catalog.embedded import Embedded
 from qkstore.store.catalog.notes import on_contrast, on_head
 from qkstore.store.catalog.person import Person
 
@@ -108,6 +109,15 @@ def test_a_contrast_is_put_away_and_brought_back(show, own, catalog):
     assert chosen(app) == "mine@2"
 
 
+def test_a_draft_stays_behind_where_another_version_is_opened(show, own, catalog):
+    app = versions(edit(show(own, "contrasts", contrast="mine@2"), "Preview", positive="k.order_id = 1"))
+    assert "draft" in app.query_params
+    app = press(app, "Open version 1")
+    assert chosen(app) == "mine@1"
+    assert "draft" not in app.query_params
+    assert next(e for e in app.text_area if e.label == "Positive").value == SIDES["positive"]
+
+
 # -- notes ---------------------------------------------------------------------------------------------------------
 
 
@@ -196,3 +206,15 @@ def test_a_store_of_lists_notes_its_span(show, tmp_path):
     app = show(path, "projections", contrast="category:*")
     assert not app.error
     assert "the span of" in html(app)
+
+
+@pytest.mark.parametrize(("page", "most"), [("overview", 1), ("heads", 2), ("contrasts", 4), ("projections", 2)])
+def test_a_page_reads_the_catalogue_a_few_times(show, own, catalog, monkeypatch, page, most):
+    """Each reading of an embedded one opens its file: 12 ms. Notes beside a page are one, however many there are."""
+    for text in ("a", "b"):
+        catalog.notes.add(text, "boxes")
+    app = show(own, page, contrast="mine@1")
+    opened, plain = [], Embedded._connect
+    monkeypatch.setattr(Embedded, "_connect", lambda self, write: opened.append(write) or plain(self, write))
+    assert not app.run().error
+    assert 0 < len(opened) <= most

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
 
 import pytest
@@ -20,15 +19,9 @@ from qkstore.store.bucket import Bucket
 from qkstore.store.transfer import transfer
 
 
-@pytest.fixture(scope="module")
-def server():
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in servers.KEYS.items():
-            patch.setenv(name, value)
-        made = servers.S3Server()
-        yield made
-        made.stop()
+@pytest.fixture
+def server(s3):
+    return s3
 
 
 @pytest.fixture(scope="module")

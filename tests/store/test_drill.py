@@ -37,16 +37,6 @@ def team(request, pg, database, tmp_path) -> Path:
     return file
 
 
-@pytest.fixture(scope="module")
-def s3():
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in servers.KEYS.items():
-            patch.setenv(name, value)
-        server = servers.S3Server()
-        yield server
-        server.stop()
-
-
 def fill(team: Path, own: Path) -> None:
     """Runs, versions, notes, marks, roles and results, as a team leaves them."""
     stores.write(own, "a", stores.boxes(n=16))

@@ -122,8 +122,8 @@ def test_ten_thousand_notes_and_archived_contrasts_are_read_in_a_moment(tmp_path
         ):
             con.execute(f"INSERT INTO {table} SELECT {more} FROM range({n}) t(i)")
     start = now()
-    assert len(catalog.notes.on("boxes", "", 50)) == 50
-    assert catalog.notes.count("boxes") == 10_001
+    notes, total = catalog.notes.beside([("boxes", ""), ("", "contrast mine")])
+    assert (len(notes), total, catalog.notes.count()) == (50, 10_001, 10_001)
     assert len(catalog.archived()) == 9000
     assert len(catalog.contrasts()) == 1001
     assert (now() - start).total_seconds() < 3

@@ -18,13 +18,6 @@ pytestmark = servers.needs_postgres
 MINE = Contrast(name="mine", positive="k.order_id = q.queried_order", negative="k.order_id <> q.queried_order")
 
 
-@pytest.fixture(params=["embedded", "postgres"])
-def catalog(request, tmp_path):
-    if request.param == "embedded":
-        return Catalog(tmp_path / "catalog.duckdb")
-    return Catalog(request.getfixturevalue("database"))
-
-
 # -- roles of people -----------------------------------------------------------------------------------------------
 
 
@@ -191,6 +184,8 @@ def test_notes_on_a_run_a_head_and_a_contrast(catalog):
     assert notes.on("boxes", "") == [whole]
     assert notes.on("", on_contrast("order")) == [contrast]
     assert [n.about for n in notes.on()] == ["contrast order", "run boxes L2 H7", "run boxes"]
+    assert notes.beside([("boxes", on_head(2, 7)), ("", on_contrast("order"))]) == ([contrast, head], 2)
+    assert notes.beside([("boxes", "")], most=0) == ([], 0)
     notes.withdraw(head.note_id)
     assert notes.on("boxes") == [whole]
     with pytest.raises(StoreError, match="no note"):

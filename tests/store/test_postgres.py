@@ -34,13 +34,6 @@ MINE = Contrast(
 # -- the same operations -------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["embedded", "postgres"])
-def catalog(request, tmp_path):
-    if request.param == "embedded":
-        return Catalog(tmp_path / "catalog.duckdb")
-    return Catalog(request.getfixturevalue("database"))
-
-
 def test_contrasts_and_results_are_kept_alike(catalog):
     odd = MINE.replace(name="it's 100 % %s ?", where="k.role = 'a?%'", description="日本 😀", author="x@y")
     assert [catalog.save(c).version for c in (MINE, MINE.replace(centring="queries"), odd)] == [1, 2, 1]

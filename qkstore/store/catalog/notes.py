@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
 
 MOST_TEXT = 4000  # characters
 COLUMNS = "note_id, run, subject, text, author, created"
-MOST = 50  # shown of a subject
+MOST = 50  # shown beside a page
 # Joiners and variation selectors, of which emoji and some scripts are made.
 JOINS = re.compile("[\u200c\u200d\ufe00-\ufe0f]")
 STANDING = """
     FROM note n WHERE NOT EXISTS (SELECT 1 FROM mark m WHERE m.kind = 'note' AND m.subject = n.note_id)
 """
-SHOWN = f"SELECT note_id, run, subject, text, author, {CREATED} {STANDING}"
+SHOWN = f"SELECT note_id, run, subject, text, author, {CREATED}"
+NEWEST = "ORDER BY n.created DESC, note_id"
 WHOLE = ""  # the subject of a note on a whole run
 
 
@@ -61,18 +63,26 @@ class Notes:
     def __init__(self, catalog: Catalog):
         self.catalog = catalog
 
-    def on(self, run: str | None = None, subject: str | None = None, most: int | None = None) -> list[Note]:
+    def on(self, run: str | None = None, subject: str | None = None) -> list[Note]:
         """The notes that stand, newest first: of a run ('' for those of contrasts), of a subject, or all."""
-        more, asked = _asked(run, subject)
-        limit = "" if most is None else f" LIMIT {most:d}"
-        return [
-            Note(**row) for row in self.catalog.rows(f"{SHOWN}{more} ORDER BY n.created DESC, note_id{limit}", asked)
-        ]
+        asked = {name: value for name, value in (("run", run), ("subject", subject)) if value is not None}
+        more = "".join(f" AND {name} = ?" for name in asked)
+        rows = self.catalog.rows(f"{SHOWN} {STANDING}{more} {NEWEST}", list(asked.values()))
+        return [Note(**row) for row in rows]
 
-    def count(self, run: str | None = None, subject: str | None = None) -> int:
-        """How many `on` would give."""
-        more, asked = _asked(run, subject)
-        found = self.catalog.rows(f"SELECT count(*) AS n {STANDING}{more}", asked)
+    def beside(self, subjects: Collection[tuple[str, str]], most: int = MOST) -> tuple[list[Note], int]:
+        """The newest notes on any of these (run, subject), at most `most`, and how many there are, in one reading."""
+        any_of = " OR ".join("(run = ? AND subject = ?)" for _ in subjects)
+        rows = self.catalog.rows(
+            f"{SHOWN}, count(*) OVER () AS total {STANDING} AND ({any_of}) {NEWEST} LIMIT {most:d}",
+            [text for subject in subjects for text in subject],
+        )
+        total = rows[0]["total"] if rows else 0
+        return [Note(**{name: row[name] for name in row if name != "total"}) for row in rows], total
+
+    def count(self) -> int:
+        """How many stand."""
+        found = self.catalog.rows(f"SELECT count(*) AS n {STANDING}")
         return found[0]["n"] if found else 0
 
     def add(self, text: str, run: str = "", subject: str = WHOLE) -> Note:
@@ -88,18 +98,12 @@ class Notes:
 
     def withdraw(self, note_id: str) -> None:
         """Take a note back: one's own, or as an admin anyone's. It is kept, and shown no more."""
-        person, found = self.catalog.person, self.catalog.rows(f"{SHOWN} AND note_id = ?", [note_id])
+        person, found = self.catalog.person, self.catalog.rows(f"{SHOWN} {STANDING} AND note_id = ?", [note_id])
         if not found:
             raise StoreError(f"no note {note_id[:40]!r}: `qkstore notes` lists them with their numbers")
         if found[0]["author"] != person.name:
             person.must("admin", "withdraw the note of somebody else")
         self.catalog.mark("note", note_id, "withdrawn", "withdraw a note")
-
-
-def _asked(run: str | None, subject: str | None) -> tuple[str, list[str]]:
-    """(conditions, their parameters) of the notes asked for."""
-    asked = {name: value for name, value in (("run", run), ("subject", subject)) if value is not None}
-    return "".join(f" AND {name} = ?" for name in asked), list(asked.values())
 
 
 def _check(text: str) -> None:

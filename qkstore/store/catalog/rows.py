@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from qkstore.contrast import Contrast
+from qkstore.contrast.difference import told
 from qkstore.errors import ContrastError
 
 T = TypeVar("T")
@@ -43,6 +44,12 @@ class Version:
     def who(self) -> str:
         """The author, and through whom it was written where that is another."""
         return who(self.contrast.author, self.writer)
+
+    def since(self, before: Version | None) -> str:
+        """What changed since the version before it, or what it was forked from; '' of a first one of its own."""
+        if before:
+            return told(before.contrast, self.contrast)
+        return f"forked from {self.forked}" if self.forked else ""
 
     @property
     def told(self) -> str:
