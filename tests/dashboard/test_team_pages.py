@@ -208,12 +208,12 @@ def test_a_store_of_lists_notes_its_span(show, tmp_path):
     assert "the span of" in html(app)
 
 
-@pytest.mark.parametrize(("page", "most"), [("overview", 1), ("heads", 2), ("contrasts", 4), ("projections", 2)])
+@pytest.mark.parametrize(("page", "most"), [("overview", 1), ("heads", 2), ("contrasts", 4), ("subspaces", 2)])
 def test_a_page_reads_the_catalogue_a_few_times(show, own, catalog, monkeypatch, page, most):
     """Each reading of an embedded one opens its file: 12 ms. Notes beside a page are one, however many there are."""
     for text in ("a", "b"):
         catalog.notes.add(text, "boxes")
-    app = show(own, page, contrast="mine@1")
+    app = show(own, page, contrast="mine@2").run()
     opened, plain = [], Embedded._connect
     monkeypatch.setattr(Embedded, "_connect", lambda self, write: opened.append(write) or plain(self, write))
     assert not app.run().error

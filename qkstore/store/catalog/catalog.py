@@ -158,10 +158,14 @@ class Catalog:
 
     def history(self, name: str) -> list[Version]:
         """Every version with what is known of its saving, oldest first."""
+        return self._history(name, name)
+
+    def _history(self, *names: str) -> list[Version]:
+        """The same of two names, in one reading."""
         found = self.rows(
-            f"SELECT {CONTRAST}, {CREATED}, checked, forked, writer FROM contrast WHERE name = ? AND {COUNTED} "
+            f"SELECT {CONTRAST}, {CREATED}, checked, forked, writer FROM contrast WHERE name IN (?, ?) AND {COUNTED} "
             "ORDER BY version",
-            [name],
+            list(names),
         )
         return [made for row in found if (made := rows.version(row))]
 
@@ -170,16 +174,18 @@ class Catalog:
 
         Raises ContrastError.
         """
-        saved = self.versions(name)
-        if not saved and version is None and (found := NAMED.fullmatch(name)):
-            return self.contrast(found["name"], int(found["version"]))
+        numbered = NAMED.fullmatch(name) if version is None else None
+        there = [v.contrast for v in self._history(name, numbered["name"] if numbered else name)]
+        saved = [c for c in there if c.name == name]
+        if not saved and numbered:
+            saved, name, version = there, numbered["name"], int(numbered["version"])
         if not saved:
-            there = near(name[:MOST_NAME], [c.name for c in (*self.contrasts(), *self.archived())])
-            raise ContrastError(f"no saved contrast {name[:MOST_NAME]!r}; {there}")
+            names = near(name[:MOST_NAME], [c.name for c in (*self.contrasts(), *self.archived())])
+            raise ContrastError(f"no saved contrast {name[:MOST_NAME]!r}; {names}")
         asked = [c for c in saved if version in (None, c.version)]
         if not asked:
-            there = ", ".join(str(c.version) for c in saved[-8:])
-            raise ContrastError(f"no saved contrast {name!r} of version {version}; its versions: {there}")
+            numbers = ", ".join(str(c.version) for c in saved[-8:])
+            raise ContrastError(f"no saved contrast {name!r} of version {version}; its versions: {numbers}")
         return asked[-1]
 
     def archive(self, name: str) -> str:
