@@ -95,7 +95,10 @@ KEYS = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "tests", "AWS_DEF
 
 
 class S3Server:
-    """An S3-compatible server in this process, with one bucket called lab; it may be stopped and started again."""
+    """An S3-compatible server in this process, with one bucket called lab; it may be stopped and started again.
+
+    All those of a process have the same bucket: each has a place of its own in it.
+    """
 
     def __init__(self) -> None:
         self.port = _free_port()
@@ -105,6 +108,10 @@ class S3Server:
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def place(self) -> str:
+        return f"s3://lab/{self.port}"
 
     def client(self):
         import boto3

@@ -29,6 +29,7 @@ IDLE = (
     "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning' "
     "&& document.querySelector('.stMain h1')"
 )
+HEIGHT = "document.querySelector('[data-testid=stMain]').scrollHeight"
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = [
@@ -82,9 +83,15 @@ class Tab:
         return self.settle()
 
     def settle(self) -> Tab:
-        for _ in range(3):  # idle three times in a row: a run may be about to start
+        """Wait until the page is idle and still three times in a row: a run may be about to start.
+
+        What is drawn late moves what is below it, and a button that moves under a press is not pressed.
+        """
+        looks = []
+        while len(looks) < 3 or len(set(looks[-3:])) > 1 and len(looks) < 50:
             self.page.wait_for_timeout(200)
             self.page.wait_for_function(IDLE)
+            looks.append(self.page.evaluate(HEIGHT))
         return self
 
     def becomes(self, what, wanted) -> bool:

@@ -46,7 +46,7 @@ def at(tab) -> str:
 
 
 def press(tab, name: str):
-    tab.page.get_by_role("button", name=name, exact=True).click(delay=150)  # as a hand does
+    tab.settle().page.get_by_role("button", name=name, exact=True).click(delay=150)  # as a hand does
     return tab.settle()
 
 
@@ -97,6 +97,7 @@ def test_what_is_restored_is_what_is_shown(tab, server):
 def test_a_note_is_left_where_one_is_and_what_is_refused_stays_in_the_field(tab, server):
     tab.open("heads?run=boxes&contrast=order&layer=1&head=2")
     tab.page.get_by_text("Notes", exact=True).click()
+    tab.settle()  # it opens by and by
     field = tab.page.get_by_label("A note, which all who use the store see")
     field.fill("bad \u202e text")
     press(tab, "Leave the note")

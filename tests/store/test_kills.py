@@ -52,7 +52,7 @@ def team(folder: Path) -> Iterator[tuple[servers.PostgresServer, Path, Path, Pat
         s3, files = servers.S3Server(), []
         for name, runs in (
             ("folder", 'runs = "shared"'),
-            ("bucket", f'runs = "s3://lab/store"\nendpoint = "{s3.endpoint}"\ncache = "cache"'),
+            ("bucket", f'runs = "{s3.place}"\nendpoint = "{s3.endpoint}"\ncache = "cache"'),
         ):
             files.append(folder / f"{name}.toml")
             files[-1].write_text(f'catalogue = "{pg.url()}"\n{runs}\n')

@@ -52,7 +52,7 @@ def team(tmp_path_factory):
             folder = tmp_path_factory.mktemp(machine)
             files[machine] = folder / "team.toml"
             files[machine].write_text(
-                f'catalogue = "{database.url()}"\nruns = "s3://lab/store"\n'
+                f'catalogue = "{database.url()}"\nruns = "{s3.place}"\n'
                 f'endpoint = "{s3.endpoint}"\ncache = "{folder / "cache"}"\n'
             )
         yield files
