@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from html import escape
 
+import altair as alt
 import numpy as np
 import polars as pl
 import streamlit as st
@@ -41,6 +42,11 @@ def panels():
     with st.container(key="panels"):
         main, detail = st.columns([3, 2], border=True)
     return main, detail
+
+
+def chart(drawn: alt.Chart, what: str, **options) -> None:
+    """A chart of a page; `what` names it among the charts of the page."""
+    st.altair_chart(drawn, **options)
 
 
 def number(value: float | None, spec: str = ".2f", sign: str = "") -> str:

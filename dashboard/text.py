@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 from html import escape
 from typing import Literal
 
@@ -36,15 +36,47 @@ def lines(text: str, kind: Literal["note", "sentence"] = "sentence") -> None:
     st.html(f'<p class="qk-{kind}">{shown}</p>')
 
 
-def tokens(texts: Iterable[str], shades: dict[int, float] | None = None, marks: dict[int, Mark] | None = None) -> str:
+def tokens(
+    texts: Sequence[str],
+    shades: dict[int, float] | None = None,
+    marks: dict[int, Mark] | None = None,
+    most: int | None = None,
+) -> str:
     """Tokens in a row as HTML.
 
-    shades {index: 0…1} colour them, from nothing to full blue; marks {index: mark} outline them.
+    shades {index: 0…1} colour them, from nothing to full blue; marks {index: mark} outline them. most: of a longer
+    prompt only the neighbours of its marked tokens are shown, about so many in all, with how many are left out.
     """
     shades, marks = shades or {}, marks or {}
-    cells = []
-    for i, text in enumerate(texts):
-        style = f' style="--qk-share:{100 * min(max(shades[i], 0), 1):.0f}%"' if i in shades else ""
-        kind = f" qk-{marks[i]}" if i in marks else ""
-        cells.append(f'<span class="qk-token{kind}"{style}>{escape(visible(text), quote=True)}</span>')
+    cells, before = [], 0
+    for start, end in stretches(len(texts), marks, most or len(texts)):
+        cells += [_left_out(start - before)] if start > before else []
+        cells += [_token(texts[i], shades.get(i), marks.get(i)) for i in range(start, end)]
+        before = end
+    cells += [_left_out(len(texts) - before)] if before < len(texts) else []
     return f'<div class="qk-tokens">{"<wbr>".join(cells)}</div>'
+
+
+def stretches(n: int, marked: Collection[int], most: int) -> list[tuple[int, int]]:
+    """The parts (start, end) of n tokens to show: all of them up to `most`, else those about the marked ones."""
+    if n <= most:
+        return [(0, n)]
+    centres = sorted(marked) or [0]
+    reach = max(most // (2 * len(centres)), 1)
+    out: list[tuple[int, int]] = []
+    for centre in centres:
+        start, end = max(centre - reach, 0), min(centre + reach + 1, n)
+        if out and start <= out[-1][1]:
+            start = out.pop()[0]
+        out.append((start, end))
+    return out
+
+
+def _token(text: str, shade: float | None, mark: Mark | None) -> str:
+    style = f' style="--qk-share:{100 * min(max(shade, 0), 1):.0f}%"' if shade is not None else ""
+    kind = f" qk-{mark}" if mark else ""
+    return f'<span class="qk-token{kind}"{style}>{escape(visible(text), quote=True)}</span>'
+
+
+def _left_out(n: int) -> str:
+    return f'<span class="qk-gap" title="{n:,} tokens are not shown">… {n:,} …</span>'

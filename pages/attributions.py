@@ -41,7 +41,7 @@ panel.figures(
     ]
 )
 with st.container(border=True):
-    st.altair_chart(charts.attribution_bars(parts.tokens, parts.order, panel.dark()))
+    panel.chart(charts.attribution_bars(parts.tokens, parts.order, panel.dark()), "logits")
     line(
         f"The short line is the logit{' before the soft-cap' if parts.softcap else ''}. "
         f"Query: position {parts.query['pos']}, {parts.query['text']!r}. "

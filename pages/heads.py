@@ -52,8 +52,9 @@ with main:
     )
     table = heads.table(scores, by)
     map_key = f"map-{view.layer}-{view.head}-{by}"  # a new choice is a new chart: its own selection starts empty
-    st.altair_chart(
+    panel.chart(
         charts.head_map(table, by, (view.layer, view.head), panel.dark()),
+        "map",
         on_select=pick,
         selection_mode="pick",
         key=map_key,
@@ -107,7 +108,8 @@ with detail:
     with shell.optional():
         fitted = results.covariance(view.run, view.contrast, view.layer, view.head)
         line("Singular values of ΔC; blue ones hold 99 % of ‖ΔC‖²")
-        st.altair_chart(charts.singular_values(fitted.subspace.S, fitted.subspace.rank, panel.dark(), height=150))
+        spectrum = charts.singular_values(fitted.subspace.S, fitted.subspace.rank, panel.dark(), height=150)
+        panel.chart(spectrum, "singular values")
     with st.container(horizontal=True):
         for page in shell.GROUPS["Explain"]:
             shell.link(

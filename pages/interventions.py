@@ -65,7 +65,7 @@ with st.container(border=True):
         "Show", "show", list(MEASURES), "attention", shown=MEASURES.get, label_visibility="collapsed"
     )
     bars = charts.gap_bars if shown == "gap" else charts.swap_bars
-    st.altair_chart(bars(rows, panel.dark()), key=f"swaps-{shown}")
+    panel.chart(bars(rows, panel.dark()), "swaps", key=f"swaps-{shown}")
     for row in rows:
         if row["beyond"]:
             line(f"{analysis_swaps.sentence(row)}.")
@@ -83,7 +83,7 @@ with st.container(border=True):
     if answered:
         titles = [result.title for result in answered]
         shown = answered[st.selectbox("Result", range(len(answered)), format_func=titles.__getitem__)]
-        st.altair_chart(charts.live_bars(shown, head, panel.dark()))
+        panel.chart(charts.live_bars(shown, head, panel.dark()), "live")
         line(live.statement(shown, head))
         panel.csv(view, live.table(shown, head), "live")
     elif live.possible(view.run):
@@ -98,7 +98,7 @@ with st.container(border=True):
 with st.container(border=True), shell.optional():
     st.subheader(f"Keys, little by little: {plain(view.name)}", anchor=False)
     response = results.doses(view.run, view.contrasts, view.layer, view.head)
-    st.altair_chart(charts.dose_curves(response.table, panel.dark()))
+    panel.chart(charts.dose_curves(response.table, panel.dark()), "doses")
     line(
         "Mean attention on the target as the two keys exchange a part of their coordinates (1: all of it, "
         f"beyond: more), in the whole subspace of rank {response.rank}, and in its first coordinates one at a time; "

@@ -57,7 +57,7 @@ with st.container(border=True):
     if plot == "3d":
         space.space(*drawn, key="space")
     else:
-        st.altair_chart(charts.point_pairs(*drawn), key=f"points-{method}")
+        panel.chart(charts.point_pairs(*drawn), "points", key=f"points-{method}")
     line(
         f"Showing {points.shown:,} of {points.total:,} queries and keys (seed 0) "
         f"of the {split_name(points.split)} split"

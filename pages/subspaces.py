@@ -64,18 +64,22 @@ with main:
         f"Singular values of ΔC; blue ones hold 99 % of ‖ΔC‖². Built on the {split_name(fitted.split)} split: "
         f"{fitted.counts.n_q:,} queries, {fitted.counts.n_pos:,} positive and {fitted.counts.n_neg:,} negative pairs."
     )
-    st.altair_chart(charts.singular_values(fitted.subspace.S, fitted.subspace.rank, panel.dark(), height=220))
+    spectrum = charts.singular_values(fitted.subspace.S, fitted.subspace.rank, panel.dark(), height=220)
+    panel.chart(spectrum, "singular values")
     if dimension:
         line(f"{dimension.rank.sentence} Level {panel.percent(dimension.rank.level)}.", "sentence")
         line(
             f"Canonical correlations of queries and key contrasts: no change of the head's basis moves them. "
             f"Blue ones are above {dimension.canonical.chance:.2f} (line), about the largest that chance gives."
         )
-        st.altair_chart(
-            charts.canonical_correlations(dimension.canonical.values, dimension.canonical.chance, panel.dark())
+        correlations = dimension.canonical
+        panel.chart(
+            charts.canonical_correlations(correlations.values, correlations.chance, panel.dark()),
+            "canonical correlations",
         )
     for place, (name, matrix) in zip(st.columns(3), head.matrices(fitted.arrays()).items()):
-        place.altair_chart(charts.matrix(matrix, name, panel.dark()))
+        with place:
+            panel.chart(charts.matrix(matrix, name, panel.dark()), name)
     line(
         "Queries down, keys across; blue above zero, orange below; each matrix has its own scale. "
         "The mean-query share is what the mean query alone explains of ΔC: near 100 %, its rank is 1 by construction."
@@ -89,7 +93,7 @@ with detail:
     st.subheader("Against chance", anchor=False)
     if null.dealt:
         line(f"‖ΔC‖ of centred queries against {len(null.norms)} random deals of the signs of their key contrasts")
-        st.altair_chart(charts.null_strip(null.norm, null.norms, panel.dark()))
+        panel.chart(charts.null_strip(null.norm, null.norms, panel.dark()), "null")
     else:
         line("Each query of this contrast has keys of one sign only, so there is nothing to deal at random.")
     if compared:
@@ -99,14 +103,14 @@ with detail:
             f"Overlap: {panel.percent(compared.overlap_query)} of queries' directions, "
             f"{panel.percent(compared.overlap_key)} of keys'."
         )
-        st.altair_chart(charts.angles(compared.angles, panel.dark()))
+        panel.chart(charts.angles(compared.angles, panel.dark()), "angles")
     st.subheader("As more goes in", anchor=False)
     with shell.optional():
         grown = results.grown(view.run, view.contrast, view.layer, view.head)
         line(
             f"99 % rank from the queries with 2, 4, … of the {grown.total:,} values of {grown.label}, drawn five times"
         )
-        st.altair_chart(charts.rank_growth(grown.table, grown.label, panel.dark()))
+        panel.chart(charts.rank_growth(grown.table, grown.label, panel.dark()), "growth")
 
 values = head.spectrum(fitted.subspace.S, fitted.subspace.rank)
 with st.container(horizontal=True):

@@ -118,8 +118,9 @@ with st.container(key="panels"):  # one above the other on a narrow screen
         with place:
             st.subheader(title, anchor=False)
             key = f"{draw.__name__}-{head.name}"  # a new choice is a new chart: its own selection starts empty
-            st.altair_chart(
+            panel.chart(
                 draw(rows, head.ranks, panel.dark()),
+                key,
                 on_select=lambda key=key: pick(key),
                 selection_mode="pick",
                 key=key,
@@ -145,7 +146,7 @@ with st.container(key="panels"):  # one above the other on a narrow screen
         if plot == "3d":
             space.space(*drawn, key="space")
         else:
-            st.altair_chart(charts.point_pairs(*drawn), key="points")
+            panel.chart(charts.point_pairs(*drawn), "points", key="points")
         line(
             f"Queries on U and keys on V of {name}'s subspace of rank {points.rank}, then PCA of both: "
             f"{points.shown:,} of {points.total:,} points (seed 0). "
@@ -170,7 +171,7 @@ with st.container(key="panels"):  # one above the other on a narrow screen
         st.subheader("Swaps", anchor=False)
         swapped = results.swaps(head.run)
         conditions = [c.to_dict() for c in swapped.conditions]
-        st.altair_chart(charts.swap_bars(conditions, panel.dark()))
+        panel.chart(charts.swap_bars(conditions, panel.dark()), "swaps")
         line(
             f"Attention before (pale) and after two keys swap their coordinates, over {swapped.n:,} contexts; "
             "random: ten subspaces of the rank."
@@ -178,7 +179,7 @@ with st.container(key="panels"):  # one above the other on a narrow screen
         panel.csv(view, swaps.table(conditions), "swaps")
     with detail:
         st.subheader("G: how the latents interact", anchor=False)
-        st.altair_chart(charts.interaction_matrix(G, panel.dark()))
+        panel.chart(charts.interaction_matrix(G, panel.dark()), "G")
         line(VERDICT[G.verdict])
         panel.facts(
             [

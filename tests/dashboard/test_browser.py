@@ -88,7 +88,7 @@ class Tab:
         What is drawn late moves what is below it, and a button that moves under a press is not pressed.
         """
         looks = []
-        while len(looks) < 3 or len(set(looks[-3:])) > 1 and len(looks) < 50:
+        while len(looks) < 3 or (len(set(looks[-3:])) > 1 and len(looks) < 50):
             self.page.wait_for_timeout(200)
             self.page.wait_for_function(IDLE)
             looks.append(self.page.evaluate(HEIGHT))

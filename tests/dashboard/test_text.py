@@ -31,3 +31,15 @@ def test_tokens_clamp_their_shade_and_mark_their_kind():
     assert "--qk-share:100%" in body
     assert "qk-query" in body
     assert "&quot;&lt;" in body
+
+
+def test_a_long_prompt_is_cut_to_the_neighbours_of_its_marked_tokens():
+    texts = [f"t{i}" for i in range(5000)]
+    assert text.stretches(5000, (10, 4000), 40) == [(0, 21), (3990, 4011)]
+    assert text.stretches(5000, (10, 15), 40) == [(0, 26)]
+    assert text.stretches(40, (10,), 40) == [(0, 40)], "a short one is whole"
+    assert text.stretches(5000, (), 40) == [(0, 21)]
+    body = text.tokens(texts, marks={10: "query", 4000: "positive"}, most=40)
+    assert body.count("qk-token ") == 2
+    assert all(f">{t}<" in body for t in ("t10", "t4000", "… 3,969 …", "… 989 …"))
+    assert ">t3000<" not in body
