@@ -11,7 +11,7 @@ from dashboard import notes, panel, results, shell, state
 from dashboard.text import line, plain
 from qkstore import charts
 from qkstore.analysis import head
-from qkstore.text import split_name
+from qkstore.text import p_value, split_name
 
 shell.enter()
 
@@ -46,7 +46,7 @@ panel.figures(
         (
             "‖ΔC‖",
             f"{float((fitted.delta**2).sum() ** 0.5):.3g}",
-            f"centred {null.norm:.3g}, {null.ratio:.1f} × null, p = {null.p_value:.2g}"
+            f"centred {null.norm:.3g}, {null.ratio:.1f} × null, {p_value(null.p_value, len(null.norms))}"
             if null.dealt
             else "no null: one sign a query",
         ),

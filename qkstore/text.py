@@ -80,6 +80,12 @@ def percent(share: float | None, digits: int = 0) -> str:
     return "–" if share is None else f"{number(100 * share, digits)} %"
 
 
+def p_value(p: float, deals: int) -> str:
+    """p = 0.3; of the least value that so many deals of a null can give, 1 ÷ (deals + 1), also that it is only that."""
+    least = f", the least that {deals:,} deals can give" if p * (deals + 1) < 1.001 else ""
+    return f"p{SPACE}={SPACE}{p:.3g}{least}"
+
+
 def size(value: float) -> str:
     """A norm or another size without a natural scale: three digits that count."""
     return (f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}").replace("-", "−")

@@ -12,7 +12,7 @@ from qkstore.intervention import Condition
 from qkstore.report.document import Figure, Section
 from qkstore.report.study import Study, enough
 from qkstore.report.swaps import after, moved, targets_after
-from qkstore.text import estimate, head_name, number, percent, sized
+from qkstore.text import estimate, head_name, number, p_value, percent, sized
 
 ORDERS = ("order", "order-centred", "order-elsewhere")
 LEAK = (
@@ -95,7 +95,7 @@ def _tested(e: Evidence) -> str:
     """What the two nulls say of it: whether keys depend on the query, and whether on what its labels ask for."""
     signs = "no null of signs" if e.null is None else f"centred {number(e.strength, 1)} times its null"
     p_values = [("signs", e.signs), ("labels", e.labels)]
-    dealt = ", ".join(f"{what} dealt anew p = {number(t.p_value)}" for what, t in p_values if t)
+    dealt = ", ".join(f"{what} dealt anew {p_value(t.p_value, len(t.null))}" for what, t in p_values if t)
     return f"{signs} ({dealt})" if dealt else signs
 
 

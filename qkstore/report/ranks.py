@@ -16,7 +16,7 @@ from qkstore.rank import Rank
 from qkstore.report.document import Figure, Section, Table
 from qkstore.report.pictures import LABELS
 from qkstore.report.study import Study
-from qkstore.text import SPACE, estimate, head_name, number, size, sized, spread
+from qkstore.text import SPACE, estimate, head_name, number, p_value, size, sized, spread
 
 RANKED = ("order", "order-centred", "order-elsewhere", "lexical", "reflexive")
 PAPER = {"order": "2 or 3", "lexical": "9 or 10"}
@@ -101,9 +101,9 @@ def _evidence(e: Evidence) -> dict[str, str]:
         "cross-validated": _tested(e.rank, "cross_validated"),
         "‖ΔC‖": sized(m.norm.value, m.norm.interval),
         "centred ‖ΔC‖ ÷ null of signs": "–"
-        if e.null is None
-        else f"{number(e.strength, 1)} (p{SPACE}={SPACE}{number(e.p_value)})",
-        "null of labels": "–" if e.labels is None else f"p{SPACE}={SPACE}{number(e.labels.p_value)}",
+        if e.signs is None
+        else f"{number(e.strength, 1)} ({p_value(e.signs.p_value, len(e.signs.null))})",
+        "null of labels": "–" if e.labels is None else p_value(e.labels.p_value, len(e.labels.null)),
         "logit gap": _few(e) or estimate(*e.gap, 2),
         "queries": f"{e.n:,}",
     }

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from qkstore.text import estimate, head_name, markdown_table, number, percent, signed, size, sized, split_name, spread
+from qkstore.text import (
+    estimate,
+    head_name,
+    markdown_table,
+    number,
+    p_value,
+    percent,
+    signed,
+    size,
+    sized,
+    split_name,
+    spread,
+)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +39,21 @@ def test_an_estimate_keeps_its_interval_on_one_line():
     assert estimate(0.5, None) == "0.500"
     assert estimate(5.0, (4.6, 5.4), 0) == "5 [5,\u00a05]"
     assert sized(56.21, (55.0, 1234.5)) == "56.2 [55,\u00a01,234]"
+
+
+@pytest.mark.parametrize(
+    ("p", "deals", "said"),
+    [
+        (1 / 20, 19, "p = 0.05, the least that 19 deals can give"),
+        (1 / 1000, 999, "p = 0.001, the least that 999 deals can give"),
+        (2 / 20, 19, "p = 0.1"),
+        (0.05, 99, "p = 0.05"),
+        (1.0, 19, "p = 1"),
+        (2 / 10_000, 9999, "p = 0.0002"),
+    ],
+)
+def test_a_p_that_is_only_the_floor_of_its_deals_says_so(p, deals, said):
+    assert p_value(p, deals).replace("\u00a0", " ") == said
 
 
 def test_sizes_and_spreads():
