@@ -10,4 +10,5 @@ st.set_page_config(page_title="qkstore", layout="wide", initial_sidebar_state=22
 shell.login()
 st.session_state[shell.STARTED] = True
 page = st.navigation(shell.pages(), position="hidden")
+st.set_page_config(page_title=f"{page.title} · qkstore")
 shell.frame(page.run, state.carried())

@@ -19,7 +19,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.starlette import App
 
-from dashboard import door
+from dashboard import document, door
 from dashboard.door import Message, Send
 from qkstore.errors import QKStoreError
 
@@ -54,12 +54,13 @@ class Guarded(App):
             await _refuse(scope, send, 403, b"This name is not one of the dashboard's: qkstore serve --allow-host NAME")
         elif any(closed in scope["path"] for closed in CLOSED):
             await _refuse(scope, send, 404, b"Not found")
-        elif not door.closed():
-            await super().__call__(scope, _asked(receive), _cleaned(scope, send))
-        elif door.shut(scope):
+        elif door.closed() and door.shut(scope):
             await _refuse(scope, send, 403, b"Log in first")
         else:
-            await super().__call__(scope, _asked(receive), door.returning(scope, _cleaned(scope, send)))
+            send = _cleaned(scope, send)
+            if document.may_be(scope):
+                scope, send = document.plainly(scope), document.placed(send)
+            await super().__call__(scope, _asked(receive), door.returning(scope, send) if door.closed() else send)
 
     def allowed(self, scope: Message) -> bool:
         """Whether the request has one Host header, and a name in it that is expected; its port does not count."""

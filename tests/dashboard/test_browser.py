@@ -25,6 +25,7 @@ FLAGS = (
 PAGES = [
     name for names in shell.GROUPS.values() for name in names if name != "toy"
 ]  # it needs toy runs: test_toy_page.py
+DEEP = "heads?run=boxes&contrast=lexical&layer=0&head=3"
 IDLE = (
     "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning' "
     "&& document.querySelector('.stMain h1')"
@@ -38,15 +39,19 @@ pytestmark = [
 ]
 
 
+SERVE = ("-m", "dashboard.server", "{port}")  # as `qkstore serve` has it
+PLAIN = ("-m", "streamlit", "run", "app.py", "--server.port", "{port}")
+
+
 class Server:
     """A dashboard on a free port of this machine, ended by its own process."""
 
-    def __init__(self, store: Path, log: Path):
+    def __init__(self, store: Path, log: Path, words: tuple[str, ...] = SERVE):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(self.port)]
+        command = [sys.executable, *(word.format(port=self.port) for word in words)]
         self.log = log.open("w")
         self.process = subprocess.Popen(
             command, cwd=ROOT, env={**os.environ, "QKSTORE": str(store)}, stdout=self.log, stderr=subprocess.STDOUT
@@ -73,10 +78,12 @@ class Tab:
     """One browser tab that remembers which hosts it asked for anything."""
 
     def __init__(self, context, server: Server):
-        self.server, self.fetched = server, []
+        self.server, self.fetched, self.told = server, [], []
         self.page = context.new_page()
         self.page.set_default_timeout(30_000)
         self.page.on("request", lambda request: self.fetched.append(request.url))
+        self.page.on("console", lambda said: self.told.append(said.text) if said.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.told.append(str(error)))
 
     def open(self, path: str) -> Tab:
         self.page.goto(f"{self.server.url}/{path}")
@@ -119,6 +126,7 @@ class Tab:
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("browser")
     server = Server(stores.write(folder / "store"), folder / "server.log")
+    server.store = folder / "store"
     yield server
     server.end()
 
@@ -137,8 +145,26 @@ def tab(server, tmp_path_factory):
 
 
 def test_the_first_request_of_a_fresh_server_may_be_a_deep_link(tab):
-    """A page's file runs without app.py then, and shell.enter goes there. Nothing before this opens the server."""
-    tab.open("heads?run=boxes&contrast=lexical&layer=0&head=3")
+    """Nothing before this opens the server. All that the document asks for on its way to the page is there."""
+    tab.open(DEEP)
+    assert_heads(tab)
+    assert tab.told == []
+    assert not [url for url in tab.fetched if "/heads/" in url], "the server is asked where it is"
+    assert tab.page.title() == "Heads · qkstore"
+
+
+def test_a_server_of_streamlit_s_own_begins_with_a_deep_link_too(tab, server, tmp_path):
+    """A page's file runs without app.py then, and shell.enter goes there."""
+    plain = Server(server.store, tmp_path / "log", PLAIN)
+    other = Tab(tab.page.context, plain)
+    try:
+        assert_heads(other.open(DEEP))
+    finally:
+        other.page.close()
+        plain.end()
+
+
+def assert_heads(tab) -> None:
     assert tab.title() == "Heads"
     assert tab.page.locator("[data-testid=stSidebar] .qk-group").all_inner_texts() == list(shell.GROUPS)
     assert tab.page.get_by_text("Layer 0, head 3").count() == 1
@@ -225,3 +251,7 @@ def test_panels_stack_on_a_narrow_screen(tab):
 def test_nothing_was_fetched_from_another_host(tab):
     assert len(tab.fetched) > 50
     assert {url for url in tab.fetched if not url.startswith((tab.server.url, "data:", "blob:"))} == set()
+
+
+def test_no_error_is_in_the_console(tab):
+    assert tab.told == []

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
+import urllib.request
 from contextlib import contextmanager
 
 import pytest
@@ -20,7 +22,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.sync.client import connect
 
-from dashboard import shell
+from dashboard import document, shell
 from dashboard.server import _without_machine, host
 
 UPGRADE = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {}==\r\n"
@@ -106,6 +108,27 @@ def test_no_answer_may_be_framed_or_taken_for_another_type(port, path):
     assert headers["x-frame-options"] == "DENY"
     assert headers["content-security-policy"] == "frame-ancestors 'none'"
     assert headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", ["/", "/heads?run=x", "/none/at/all"])
+def test_the_document_says_where_the_server_is(port, path):
+    """Else a browser asks /heads/_stcore/health too, which is not there."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Accept-Encoding": "gzip"})
+    with urllib.request.urlopen(request, timeout=20) as reply:
+        body = reply.read()
+        assert int(reply.headers["content-length"]) == len(body)
+        assert reply.headers["etag"] is None
+    assert body.count(document.WHERE) == body.count(b"<title>qkstore</title>") == 1
+    assert body.index(document.WHERE) < body.index(b"<script type=")
+
+
+def test_other_answers_go_as_they_are(port):
+    """A file keeps what a browser knows its copy by, and a refusal is not taken for the document."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as reply:
+        script = re.search(rb'src="\./(static/js/index\.[^"]+)"', reply.read())[1].decode()
+    status, headers = asked(port, f"/{script}", f"Host: localhost:{port}")
+    assert (status, "javascript" in headers["content-type"], bool(headers["last-modified"])) == (200, True, True)
+    assert asked(port, "/", "Host: evil.com")[0] == 403
 
 
 def test_what_is_refused_may_not_be_framed_either(port):
