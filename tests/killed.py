@@ -19,7 +19,7 @@ from conftest import ROOT
 from served import free_port
 from websockets.exceptions import WebSocketException
 
-from bench.team.browse import Answer, Session
+from bench.team.session import Answer, Session
 from dashboard.contrasts.draft import written
 
 SHOWN = re.compile(r"Saved (\S+), version (\d+)\.")

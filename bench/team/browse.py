@@ -21,87 +21,22 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlencode
 
 import numpy as np
-from streamlit.proto.BackMsg_pb2 import BackMsg
-from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
-from websockets.sync.client import connect
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from bench.team.session import Answer, Session, command, served
 
 SESSIONS, PUSHES = 10, 2
 PAGES = ("", "heads", "contrasts", "subspaces", "projections", "interventions", "attributions")
 CONTRASTS = ("order", "lexical")
 SHOWN = dict(n=400, n_layers=4, n_heads=8, n_kv_heads=4)  # the run that is browsed
 PUSHED = dict(n=1024, n_layers=32, n_heads=32, n_kv_heads=16)  # 144 MB
-PAGE_S, DRAWS = 120, 2000
-
-
-# -- a session -------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Answer:
-    """What one page took and showed: seconds until it was finished, its errors, its good news, its buttons' ids."""
-
-    seconds: float = 0.0
-    errors: list[str] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
-    buttons: dict[str, str] = field(default_factory=dict)
-
-    def note(self, message: ForwardMsg) -> None:
-        element = message.delta.new_element
-        kind = element.WhichOneof("type")
-        if kind == "exception":
-            self.errors.append(element.exception.message)
-        elif kind == "alert" and element.alert.format == element.alert.ERROR:
-            self.errors.append(element.alert.body)
-        elif kind == "alert" and element.alert.format == element.alert.SUCCESS:
-            self.told.append(element.alert.body)
-        elif kind == "button":
-            self.buttons[element.button.label] = element.button.id
-
-
-class Session:
-    """One browser's connection to a dashboard; OSError or WebSocketException where the server is gone."""
-
-    def __init__(self, port: int):
-        host = f"127.0.0.1:{port}"
-        url, origin = f"ws://{host}/_stcore/stream", f"http://{host}"
-        opened = connect(url, origin=origin, subprotocols=["streamlit"], max_size=None, open_timeout=PAGE_S)
-        self._open = ExitStack()
-        self._stream = self._open.enter_context(opened)
-
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._open.close()
-
-    def ask(self, page: str, press: str = "", **choices: object) -> Answer:
-        """Open a page by its name and the choices of its address, or press the button of this id on it."""
-        asked = BackMsg()
-        asked.rerun_script.page_name = page
-        asked.rerun_script.query_string = urlencode(choices)
-        if press:
-            asked.rerun_script.widget_states.widgets.add(id=press, trigger_value=True)
-        start, answer = time.perf_counter(), Answer()
-        self._stream.send(asked.SerializeToString())
-        while True:
-            message = ForwardMsg.FromString(self._stream.recv(timeout=PAGE_S))
-            if message.WhichOneof("type") == "delta":
-                answer.note(message)
-            elif message.WhichOneof("type") == "script_finished":
-                if message.script_finished == ForwardMsg.FINISHED_WITH_COMPILE_ERROR:
-                    answer.errors.append("the page does not compile")
-                if message.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN:
-                    answer.seconds = time.perf_counter() - start
-                    return answer
+DRAWS = 2000
 
 
 def views(n: int) -> Iterator[tuple[str, dict[str, object]]]:
@@ -113,25 +48,6 @@ def views(n: int) -> Iterator[tuple[str, dict[str, object]]]:
 
 
 # -- what runs beside it ---------------------------------------------------------------------------------------------
-
-
-def command(*words: object) -> list[str]:
-    return [sys.executable, "-m", "qkstore", *map(str, words)]
-
-
-@contextmanager
-def served(store: Path) -> Iterator[int]:
-    """The port of `qkstore serve`, once it answers; ended with the block."""
-    from served import answer, free_port
-
-    port = free_port()
-    server = subprocess.Popen(command("serve", "--store", store, "--port", port), cwd=ROOT, stdout=subprocess.DEVNULL)
-    try:
-        answer(f"http://127.0.0.1:{port}/_stcore/health")
-        yield port
-    finally:
-        server.kill()
-        server.wait()
 
 
 class Pushing:
@@ -191,7 +107,7 @@ def measured(team: Path, here: Path, target: Path, o: argparse.Namespace) -> tup
     """
     seen: dict[str, list[Answer]] = {"idle": [], "pushing": []}
     pushed, failed = 0, []
-    with served(team) as port:
+    with served(team) as (port, _):
         sessions, places = [Session(port) for _ in range(SESSIONS)], [views(5 * i) for i in range(SESSIONS)]
         window(sessions, places, o.seconds, 0, -1)  # not measured: what a server does once
         for number in range(o.windows):

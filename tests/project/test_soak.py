@@ -2,7 +2,7 @@
 
 kill -9 during ingest, ten times: the store opens and shows no half run, and a resumed run equals an uninterrupted one.
 A dashboard, a command, a script and an ingest on one store at once: nobody meets a lock, nothing is lost; the command
-`python bench/together.py` runs the same for a minute.
+`python bench/team/together.py` runs the same for a minute.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from conftest import CHROMIUM, ROOT
 from ingest.prompts import boxes
 
 pytestmark = pytest.mark.slow
-spec = importlib.util.spec_from_file_location("together", ROOT / "bench" / "together.py")
+spec = importlib.util.spec_from_file_location("together", ROOT / "bench" / "team" / "together.py")
 together = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(together)
 

@@ -1,6 +1,6 @@
 """Four processes on one store directory at once: a dashboard, a command, a script and an ingest.
 
-    python bench/together.py [--seconds 60]
+    python bench/team/together.py [--seconds 60]
 
 The dashboard has a page open, the command computes, the script saves contrasts. Each works without a pause until the
 time is up. Prints what each did and the waits of the script; exit code 1 when any of them met an error or a saved
@@ -19,7 +19,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 IDLE = (
