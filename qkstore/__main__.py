@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import qkstore
-from qkstore.cli import analyses, arguments, contrasts, notes, programs, stores, summaries, team
+from qkstore.cli import analyses, arguments, contrasts, head, notes, programs, stores, summaries, team
 from qkstore.cli.terminal import Parser, complete, need
 from qkstore.errors import QKStoreError
 
@@ -30,6 +30,8 @@ COMMANDS = (  # in the order of --help
     analyses.growth,
     analyses.variants,
     analyses.attribute,
+    head.strongest,
+    head.nearest,
     summaries.toy,
     summaries.report,
     stores.sql,

@@ -10,6 +10,7 @@ import numpy as np
 from qkstore.errors import ContrastError
 from qkstore.subspace import SAME, Subspace
 
+FLAT = SAME**2  # of the second moment: less variance is the rounding of float32 vectors
 # Where numba finds neither OpenMP nor TBB, two sessions that use its threads at once end the whole process.
 _one_at_a_time = threading.Lock()
 
@@ -104,3 +105,35 @@ def _power(Sigma: np.ndarray, exponent: float) -> np.ndarray:
     """A power of a symmetric positive matrix."""
     values, vectors = np.linalg.eigh(Sigma)
     return (vectors * values**exponent) @ vectors.T
+
+
+def shared(a: np.ndarray, b: np.ndarray, half: np.ndarray) -> np.ndarray:
+    """Return the canonical correlations of coordinates a: (n, r) and b: (n, s) of the same n rows, on rows held out.
+
+    half: (n,) bool. Directions are fitted on one half and correlated on the other, both ways round, and the two results
+    averaged, so that rows without anything in common give about 0 however many directions there are. They are the
+    cosines of the principal angles between what the two span over the rows, and no invertible map of either changes
+    them. There are r; where one side has fewer directions that vary, the rest are 0.
+    """
+    return (_held_out(a, b, half) + _held_out(a, b, ~half)) / 2
+
+
+def _held_out(a: np.ndarray, b: np.ndarray, fitted: np.ndarray) -> np.ndarray:
+    """The correlations on the rows that were not fitted."""
+    (x, whiten_x), (y, whiten_y) = (_whitened(np.asarray(side, np.float64), fitted) for side in (a, b))
+    left, _, right = np.linalg.svd(whiten_x.T @ (x[fitted].T @ y[fitted]) @ whiten_y)
+    n = min(whiten_x.shape[1], whiten_y.shape[1])
+    u, v = x[~fitted] @ whiten_x @ left[:, :n], y[~fitted] @ whiten_y @ right[:n].T
+    u, v = u - u.mean(axis=0), v - v.mean(axis=0)
+    size = np.sqrt((u**2).sum(axis=0) * (v**2).sum(axis=0))
+    out = np.zeros(a.shape[1])
+    out[:n] = np.divide((u * v).sum(axis=0), size, out=np.zeros(n), where=size > 0)
+    return out
+
+
+def _whitened(x: np.ndarray, fitted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """x less its mean over the fitted rows, and the (r, m) map that gives it m uncorrelated directions of one size."""
+    centred = x - x[fitted].mean(axis=0)
+    values, vectors = np.linalg.eigh(centred[fitted].T @ centred[fitted])
+    kept = values > FLAT * np.sum(x[fitted] ** 2)
+    return centred, vectors[:, kept] / np.sqrt(values[kept])

@@ -1,0 +1,90 @@
+"""The commands of one head print what the library says; mistakes are one line and exit code 2."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from synthetic import write
+
+import qkstore
+from qkstore.__main__ import main
+from qkstore.analysis.pairs import nearest, strongest
+from qkstore.contrast import Contrast
+
+PREDICATES = {
+    "where": "k.prompt_id = q.prompt_id",
+    "positive": "k.order_id = q.queried_order",
+    "negative": "k.order_id <> q.queried_order",
+}
+ASKED = [text for name, sql in PREDICATES.items() for text in (f"--{name}", sql)]
+HEAD = ["--layer", 1, "--head", 0]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    path = tmp_path_factory.mktemp("store")
+    write(path, n=256)
+    return path
+
+
+@pytest.fixture
+def cli(store, capsys):
+    def call(*arguments, code=0):
+        assert main([arguments[0], "--store", str(store), "--run", "synthetic", *map(str, arguments[1:])]) == code
+        out = capsys.readouterr()
+        return out.err if code else out.out
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def run(store):
+    return qkstore.open(store).run("synthetic")
+
+
+@pytest.mark.parametrize("by", ["logit", "attention", "moved", "errors"])
+def test_the_strongest_pairs_as_json_are_those_of_the_library(cli, run, by):
+    told = json.loads(cli("strongest", *ASKED, "--layer", 1, "--head", 3, "--by", by, "--top", 3, "--json"))
+    found = strongest(run, (Contrast(**PREDICATES),), 1, 3, by, most=3)
+    assert told == json.loads(json.dumps(found.to_dict()))
+    assert len(told["pairs"]) == 3
+    assert told["n"] > 3
+
+
+def test_the_strongest_pairs_as_a_table(cli):
+    lines = cli("strongest", *ASKED, *HEAD, "--among", "all", "--split", "train", "--top", 2).splitlines()
+    assert lines[0].split() == ["prompt", "query", "key", "sign", "logit", "attention"]
+    assert lines[-1] == "2 of 768 stored pairs of a query and a key that it sees on the train split, by logit."
+    lines = cli("strongest", *ASKED, *HEAD, "--by", "moved", "--most", 20, "--top", 2).splitlines()
+    assert "other" in lines[0]
+    assert lines[-1].startswith("2 of 20 queries of the test split, by what the swap moves to their target key;")
+
+
+def test_the_nearest_heads(cli, run):
+    told = json.loads(cli("nearest", *ASKED, *HEAD, "--layers", "1", "--most", 100, "--json"))
+    found = nearest(run, (Contrast(**PREDICATES),), 1, 0, layers=[1], most=100)
+    assert told == json.loads(json.dumps(found.to_dict()))
+    assert (told["heads"][0]["layer"], told["heads"][0]["head"]) == (1, 1)
+    lines = cli("nearest", *ASKED, *HEAD).splitlines()
+    assert lines[0].split()[:3] == ["layer", "head", "angle"]
+    assert len(lines) == 9
+    assert "64 queries" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["strongest", *HEAD, "--by", "moved", "--among", "all"], "'moved' ranks no other pairs"),
+        (["strongest", *HEAD, "--by", "size"], "invalid choice: 'size'"),
+        (["strongest", *HEAD, "--top", "0"], "'0' is not a whole number from 1"),
+        (["strongest", "--layer", 1, "--head", 7], "no head 7"),
+        (["nearest", "--layer", 5, "--head", 0], "no layer 5"),
+        (["nearest", *HEAD, "--layers", "1-"], "write numbers and ranges"),
+        (["nearest", *HEAD, "--layers", "4"], "no layer 4"),
+    ],
+)
+def test_mistakes_are_one_line(cli, arguments, said):
+    told = cli(arguments[0], *ASKED, *arguments[1:], code=2)
+    assert said in told
+    assert told.count("\n") == 1
