@@ -1,4 +1,7 @@
-"""The check of a contrast before it is saved: few queries, imbalance, leaks, tied labels, words not held out."""
+"""The check of a contrast before it is saved: few queries, imbalance, leaks, tied labels, words not held out.
+
+What it says of queries that are on one side only stands in `sides`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
+from qkstore.contrast import sides as one_sided
 from qkstore.contrast.contrast import Contrast, pairs
 from qkstore.errors import ContrastError
 from qkstore.run import Run
@@ -14,13 +18,17 @@ from qkstore.sql import guard, worker
 FEW_QUERIES = 100  # with fewer, the rank is mostly noise
 MOST_RATIO = 50  # of the larger side's pairs to the smaller's
 TIED = 0.9  # difference, between the sides, of how often two labels are equal
+MOST_TOLD = 3  # labels of one finding
 WORDS = {"entity": "entities", "item": "items"}  # labels of a key whose values the test split is to hold out
-NOTES = ("partly", "tied")
+NOTES = ("partly", "some", "tied")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to know about a contrast. kind: few, imbalance, seen or leak (warnings); partly or tied (notes)."""
+    """One thing to know about a contrast.
+
+    kind: few, imbalance, single, queries, seen or leak (warnings); partly, some or tied (notes).
+    """
 
     kind: str
     text: str
@@ -29,6 +37,11 @@ class Finding:
     def warns(self) -> bool:
         """Whether it is a warning rather than a note."""
         return self.kind not in NOTES
+
+    @property
+    def short(self) -> str:
+        """What was found, without what follows from it."""
+        return self.text.split("; ")[0]
 
 
 def check(run: Run, contrast: Contrast, split: str | None = None) -> list[Finding]:
@@ -39,10 +52,13 @@ def check(run: Run, contrast: Contrast, split: str | None = None) -> list[Findin
     leak: a key label that the contrast does not name is constant on one side and varies on the other. Through the mean
     query it gives ΔC a direction that has nothing to do with the feature; with centred queries it is a note, `tied`.
     tied: a label tells the sides apart as well as the feature does, so the contrast cannot tell them apart. seen,
-    partly: all, or some, words of the test split's positive keys are in train pairs too.
+    partly: all, or some, words of the test split's positive keys are in train pairs too. single, some: many, or a few,
+    queries have keys of one sign only. queries: a label that the contrast does not name has other values on the
+    queries with positive keys than on those with negative ones.
     """
     sides = _Sides(run, contrast, split)
-    findings = _size(sides) + _leaks(contrast, sides) + _tied(sides) + _seen(run, contrast)
+    findings = _size(sides) + _leaks(contrast, sides) + _one_sided(run, contrast, split) + _tied(sides)
+    findings += _seen(run, contrast)
     return sorted(findings, key=lambda f: not f.warns)
 
 
@@ -132,6 +148,28 @@ def _leaks(contrast: Contrast, sides: _Sides) -> list[Finding]:
         Finding(kind, f"leak: on the {side} side {' and '.join(what)}, on the other it varies; {remedy}")
         for side, what in constant.items()
     ]
+
+
+def _one_sided(run: Run, contrast: Contrast, split: str | None) -> list[Finding]:
+    """Queries with keys of one sign only, and labels that tell the queries of the two sides apart."""
+    found = one_sided.sides(run, contrast, split, {c for side, c in _named(contrast) if side == "q"})
+    if not found.alone:
+        return []
+    text = (
+        f"one sign only: {found.alone:,} of {found.total:,} queries ({found.alone / found.total:.0%}) have keys of one "
+        f"sign; accuracy and the null of ‖ΔC‖ are those of the other {found.both:,}"
+        if found.both
+        else f"one sign only: none of the {found.total:,} queries has a positive and a negative key; "
+        "there is no accuracy and no null of signs, and what else the two groups of queries differ in is in ΔC"
+    )
+    findings = [Finding("single" if found.alone >= one_sided.MANY * found.total else "some", text)]
+    if found.differ:
+        text = (
+            f"other queries: {', '.join(map(str, found.differ[:MOST_TOLD]))}; ΔC cannot tell its feature from that, "
+            "so give each query keys of both signs, or queries alike"
+        )
+        findings.append(Finding("queries", text))
+    return findings
 
 
 def _tied(sides: _Sides) -> list[Finding]:
