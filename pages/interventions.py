@@ -10,7 +10,7 @@ from qkstore import charts
 from qkstore.analysis import live
 from qkstore.analysis import swaps as analysis_swaps
 from qkstore.analysis.swaps import Side
-from qkstore.text import split_name
+from qkstore.text import number, percent, split_name
 
 shell.enter()
 
@@ -42,20 +42,25 @@ features = {name: view.named[name] for name in (view.name, other) if name}
 with st.spinner("Swapping"):
     swaps = (results.query_swaps if side == "queries" else results.intervene)(view.run, features, view.layer, view.head)
 rows = [c.to_dict() for c in swaps.conditions]
-moved, baseline = analysis_swaps.headline(rows)
+(alone, at_random), *together = analysis_swaps.headline(rows)
+
+
+def gain(title: str, moved: dict, baseline: dict) -> tuple[str, str, str]:
+    """The card of one swap: what the target gains, its interval, and what random subspaces of its rank give."""
+    low, high = (number(100 * end, 1) for end in moved["ci"]["delta_p"])
+    said = f"of attention [{low}, {high}]; random subspaces of rank {baseline['rank']}: "
+    return title, percent(moved["delta_p"], 1), said + analysis_swaps.gained(baseline)
+
 
 panel.figures(
     [
-        ("Target gains", panel.percent(moved["delta_p"]), f"of attention, swapping {moved['name']}"),
-        (
-            "Random subspaces",
-            panel.percent(baseline["delta_p"]),
-            f"{baseline['bases']} bases of rank {baseline['rank']}",
-        ),
+        gain(f"Target gains, {alone['name']}", alone, at_random),
+        *(gain(f"Together with {other}", *pair) for pair in together),
         (
             "Logit gap moves",
-            panel.number(moved["gap_gain"], "+.2f"),
-            f"random {panel.number(baseline['gap_gain'], '+.2f')}; flip rate {panel.percent(moved['flip_rate'])}",
+            panel.number(alone["gap_gain"], "+.2f"),
+            f"swapping {alone['name']}; random {panel.number(at_random['gap_gain'], '+.2f')}; "
+            f"flip rate {percent(alone['flip_rate'])}, random {percent(at_random['flip_rate'])}",
         ),
         ("Queries", f"{swaps.n:,}", f"{swaps.split or 'all'} prompts"),
     ]
@@ -74,7 +79,7 @@ with st.container(border=True):
         f"over the same {swaps.n:,} queries of the {split_name(swaps.split)} split in every condition"
         + (f"; {swaps.hidden:,} more are left out, {analysis_swaps.left_out(side)}." if swaps.hidden else ".")
         + SAID[side]
-        + (f" They hold {panel.percent(swaps.stored)} of it." if side == "queries" else "")
+        + (f" They hold {percent(swaps.stored)} of it." if side == "queries" else "")
     )
 head = f"{view.layer}:{view.head}"
 answered = live.results(view.store, view.run, features, head)

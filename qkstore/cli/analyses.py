@@ -135,7 +135,7 @@ def _intervene(options) -> None:
         from qkstore.analysis.swaps import intervene_queries as swap
     else:
         from qkstore.analysis import intervene as swap
-    from qkstore.analysis.swaps import sentence
+    from qkstore.analysis.swaps import answer, headline, sentence
     from qkstore.text import split_name
 
     there = store(options)
@@ -150,6 +150,8 @@ def _intervene(options) -> None:
         f"{swapped['n']:,} queries of the {split_name(swapped['split'])} split, "
         f"layer {options.layer}, head {options.head}"
     )
+    for moved, baseline in headline(swapped["conditions"]):
+        print(answer(moved, baseline))
     shown = (
         "name",
         "rank",

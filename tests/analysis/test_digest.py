@@ -163,10 +163,21 @@ def test_the_tables_hold_the_numbers(store, run):
     swaps = analysis_swaps.table(conditions)
     assert swaps["name"].to_list()[:2] == ["order", "random of order's rank"]
     assert swaps["gain_low"].le(swaps["gain_high"]).all()
-    moved, baseline = analysis_swaps.headline(conditions)
-    assert moved["delta_p"] == max(c["delta_p"] for c in conditions if not c["bases"])
-    assert baseline["rank"] == moved["rank"]
-    assert baseline["bases"] >= 10
+
+
+def test_the_headline_of_a_swap_is_the_chosen_contrasts_own(store, run):
+    features = {name: store.feature(run, name) for name in ("lexical", "order")}
+    conditions = [c.to_dict() for c in analysis.intervene(run, features, 1, 0).conditions]
+    (alone, at_random), (both, both_at_random) = analysis_swaps.headline(conditions)
+    assert (alone["name"], both["name"]) == ("lexical", "lexical+order")
+    assert alone["delta_p"] < both["delta_p"], "it is not the one that moves the most"
+    assert (at_random["rank"], both_at_random["rank"]) == (alone["rank"], both["rank"])
+    assert min(at_random["bases"], both_at_random["bases"]) >= 10
+    one = [c.to_dict() for c in analysis.intervene(run, {"order": features["order"]}, 1, 0).conditions]
+    assert [pair[0]["name"] for pair in analysis_swaps.headline(one)] == ["order"]
+    told = analysis_swaps.answer(*analysis_swaps.headline(one)[0])
+    assert f"(rank {one[0]['rank']}), the target gains {100 * one[0]['delta_p']:.1f} % [" in told
+    assert told.endswith(f"n = {one[0]['n']:,} queries")
 
 
 def test_singular_values_say_what_they_hold():
