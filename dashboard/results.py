@@ -71,6 +71,14 @@ def counts(run: Run, asked: Contrast, split: str | None = None) -> tuple[int, in
     return tuple(contrast.pairs(run, asked, split).counts)
 
 
+@_kept
+def warned(run: Run, asked: Contrast, split: str | None = None) -> list[str]:
+    """What the check warns of, each in short; nothing where it fails, as then the page itself says why."""
+    with suppress(QKStoreError):
+        return [finding.short for finding in findings(run, asked, split) if finding.warns]
+    return []
+
+
 def _remember(kept: dict, most: int, key: tuple, value):
     """Keep a value and let the oldest ones beyond `most` go; returns it. Other sessions may do the same meanwhile."""
     kept[key] = value

@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from textwrap import shorten
 from types import MappingProxyType
 from typing import Any, NoReturn
 
 import streamlit as st
 
 from dashboard import results, shell
+from dashboard.contrasts import findings
 from dashboard.text import line, plain
 from qkstore.analysis import heads as analysis_heads
 from qkstore.contrast import Contrast
-from qkstore.errors import ContrastError, QKStoreError, RunError, near
+from qkstore.errors import ContrastError, QKStoreError, near
 from qkstore.run import Run
 from qkstore.run.task import task
 from qkstore.store import Store
@@ -30,10 +30,10 @@ CARRIED = ("run", "contrast", "layer", "head")
 BOTH = (("order", "lexical"), ("authors/order", "authors/lexical"), ("z1", "z2"), ("exact/z1", "exact/z2"))
 TO_LEXICAL = ("order-centred", "order-elsewhere", "reflexive")
 PARTNERS = {**dict(BOTH), **{b: a for a, b in BOTH}, **dict.fromkeys(TO_LEXICAL, "lexical")}
-MOST_DIGITS = 18  # of a prompt's number in the address; Python does not read thousands
 NONE = "none"
 DRAFT = "draft"  # what is being written on the Contrasts page, in the address
 NOTES = "notes"  # the place for lines about bad choices: above the filters, which are too narrow for a line
+CHECKED = "checked"  # the place for what the check found about the contrasts shown: beneath the filters
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,7 @@ def view(head: bool = True, extra: Sequence[float] = (), without: bool = False) 
     run_place, contrast_place, *rest = st.columns(
         [2.6, 2.6, *([1, 1] if head else []), *extra], vertical_alignment="bottom"
     )
+    st.session_state[CHECKED] = st.container()
     runs, errors = store.scan()
     if not runs:
         shell.empty_store(store, errors)
@@ -175,7 +176,10 @@ def view(head: bool = True, extra: Sequence[float] = (), without: bool = False) 
         contrast = select("Contrast", "contrast", list(named), next(iter(named)), **more)
     _tell_newer(named, contrast)
     shown = View(store, run, named, contrast, None, None, rest[2:] if head else rest, misfits)
-    return _with_head(shown, *rest[:2]) if head else shown
+    if not head:
+        return shown
+    findings.tell(st.session_state[CHECKED], run, shown.contrasts)
+    return _with_head(shown, *rest[:2])
 
 
 def _nothing_to_ask(run: Run, misfits: Mapping[str, str]) -> NoReturn:
@@ -256,26 +260,10 @@ def partnered(view: View) -> str | None:
         help="A second contrast; both are also taken together",
         also=newest(view.named),
     )
-    return None if name == NONE else name
-
-
-def prompt(view: View, listed: Sequence[dict], split: str | None) -> dict:
-    """A prompt of the split, or any other by its number in the URL."""
-    rows = {row["prompt_id"]: row for row in listed}
-    if not rows:
-        raise RunError(f"run {view.run.name!r} has no {split or ''} prompt with a stored query")
-    asked = st.query_params.get("prompt", "")
-    if asked.isdecimal() and len(asked) <= MOST_DIGITS and int(asked) < view.run.n_prompts:
-        rows.setdefault(int(asked), view.run.prompt(int(asked)))
-    label = f"Prompt ({split or 'all'} split; the first {len(listed):,})"
-    chosen = select(
-        label,
-        "prompt",
-        list(rows),
-        next(iter(rows)),
-        shown=lambda i: f"{i}: {shorten(rows[i]['text'], 130, placeholder=' …')}",
-    )
-    return rows[chosen]
+    if name == NONE:
+        return None
+    findings.tell(st.session_state[CHECKED], view.run, view.named[name])
+    return name
 
 
 def _forget() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard import notes, panel, results, shell, state
+from dashboard.prompts import choice
 from dashboard.text import line
 from qkstore import charts
 from qkstore.analysis import attribution, build_split, judge_split
@@ -24,7 +25,7 @@ with view.extra[1]:
     orders = attribution.orders(list(features))
     order = state.select("Project out", "order", ["smaller rank first", *orders], "smaller rank first")
 split = judge_split(view.run)
-prompt = state.prompt(view, results.prompts(view.run, split), split)
+prompt = choice.choose(view, results.prompts(view.run, split), split)
 parts = results.attribute(view.run, features, view.layer, view.head, prompt["prompt_id"], order=orders.get(order))
 top = attribution.most_attended(parts.tokens)
 

@@ -1,0 +1,1 @@
+"""Prompts on pages: which one is shown, and its tokens."""
