@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import streamlit as st
 
-from dashboard import shell
-from dashboard.text import plain
+from dashboard import job, shell
 from qkstore import analysis, contrast, toy
 from qkstore.analysis import evidence, variations
 from qkstore.analysis import heads as analysis_heads
@@ -94,26 +93,19 @@ def _scores() -> dict:
 
 def heads(run: Run, asked: Contrast) -> list[HeadScore]:
     """Every head's scores; the first time with a progress bar that counts, and a button that ends it."""
-    key = (identity(run), asked.key)
+    key, store = (identity(run), asked.key), shell.store()
     if (known := _scores().get(key)) is not None:
         if not origin(run, asked):  # a viewer came first, and may not keep them
             with suppress(QKStoreError):
-                analysis_heads.keep(shell.store(), run, asked, known, analysis_heads.key(run, asked))
+                analysis_heads.keep(store, run, asked, known, analysis_heads.key(run, asked))
         return known
-    place = st.empty()
-    with place.container():
-        bar = st.progress(0.0, f"Scoring the heads of {plain(run.name)}")
-        if st.button("Cancel", key="cancel-heads"):
-            place.info("Cancelled. Choose a run and a contrast to score its heads.")
-            st.stop()
-    try:
-        scores = analysis_heads.kept(
-            shell.store(), run, asked, progress=lambda i, n: bar.progress(i / n, f"Scored {i:,} of {n:,} heads")
-        )
-    except QKStoreError:
-        place.empty()  # nothing is being scored any more; a cancel leaves its own line in this place
-        raise
-    place.empty()
+    scores = job.done(
+        ("heads", key),
+        lambda progress: analysis_heads.kept(store, run, asked, progress=progress),
+        f"Scoring the heads of {run.name}",
+        "Scored {done} of {of} heads",
+        "Cancelled. Choose a run and a contrast to score its heads.",
+    )
     return _remember(_scores(), MOST_SCORES, key, scores)
 
 
@@ -133,20 +125,27 @@ def _made() -> dict:
 def recovered(toys: Sequence[toy.Toy]) -> list[toy.Recovered]:
     """The recovered ranks of toy runs, in their order; the first time with a progress bar and a button that ends it."""
     keys = [identity(t.run) for t in toys]
-    found = {key: _ranks().get(key) for key in keys}
-    missing = [(key, t.run) for key, t in zip(keys, toys, strict=True) if found[key] is None]
+    kept = _ranks()
+    found = {key: kept.get(key) for key in keys}
+    missing = {key: t.run for key, t in zip(keys, toys, strict=True) if found[key] is None}
     if missing:
-        place = st.empty()
-        with place.container():
-            bar = st.progress(0.0, "Recovering ranks")
-            if st.button("Cancel", key="cancel-ranks"):
-                place.info("Cancelled. Choose another grid, or reload this page to recover its ranks.")
-                st.stop()
-        for i, (key, run) in enumerate(missing):
-            bar.progress(i / len(missing), f"Recovered the ranks of {i:,} of {len(missing):,} heads")
-            found[key] = _remember(_ranks(), MOST_RANKS, key, toy.recovered(run))
-        place.empty()
+        found |= job.done(
+            ("ranks", *missing),
+            lambda progress: _recover(missing, kept, progress),
+            "Recovering ranks",
+            "Recovered the ranks of {done} of {of} heads",
+            "Cancelled. Choose another grid, or reload this page to recover its ranks.",
+        )
     return [found[key] for key in keys]
+
+
+def _recover(missing: Mapping[tuple, Run], kept: dict, progress: job.Progress) -> dict[tuple, toy.Recovered]:
+    """The ranks of heads, each remembered as soon as it is there: a wait that is ended loses none."""
+    found = {}
+    for i, (key, run) in enumerate(missing.items()):
+        progress(i, len(missing))
+        found[key] = _remember(kept, MOST_RANKS, key, toy.recovered(run))
+    return found
 
 
 @st.cache_resource(max_entries=1)

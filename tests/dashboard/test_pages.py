@@ -5,14 +5,17 @@ With data, without, with bad addresses, and with text that means harm.
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import pytest
 import stores
+import waits
 from streamlit.testing.v1 import AppTest
 
 import qkstore
-from dashboard import shell
+from dashboard import job, shell
 from qkstore.analysis.heads import best
 from qkstore.contrast import Contrast
 
@@ -230,12 +233,20 @@ def test_a_head_without_any_contrast_leaves_the_rest_of_the_page(show, tmp_path)
 
 
 def test_scoring_counts_and_can_be_cancelled(show, own, monkeypatch):
+    ended = threading.Event()
+
     def slow(store, run, contrast, progress):
-        progress(1, 8)
-        shell.st.stop()
+        try:
+            while True:
+                progress(1, 8)
+                time.sleep(0.01)
+        finally:
+            ended.set()
 
     monkeypatch.setattr("qkstore.analysis.heads.kept", slow)
+    monkeypatch.setattr(job.Job, "ended", waits.leaves())
     app = show(own, "heads")
+    assert ended.wait(10), "nobody waits for it any more"
     assert "Scored 1 of 8 heads" in app.get("progress")[0].proto.text
     assert not app.metric
     next(b for b in app.button if b.label == "Cancel").click()
