@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import qkstore
-from qkstore.cli import analyses, arguments, contrasts, head, notes, programs, stores, summaries, team
+from qkstore.cli import analyses, arguments, contrasts, head, notes, programs, runs, stores, summaries, team
 from qkstore.cli.terminal import Parser, complete, need
 from qkstore.errors import QKStoreError
 
@@ -18,7 +18,9 @@ COMMANDS = (  # in the order of --help
     programs.demo,
     programs.ingest,
     programs.serve,
-    stores.runs,
+    runs.runs,
+    runs.rename,
+    runs.remove,
     contrasts.contrasts,
     notes.notes,
     notes.history,

@@ -7,11 +7,15 @@ import time
 
 import pytest
 import servers
+import stores
 
+import qkstore
 from qkstore.store.catalog import Catalog
 from qkstore.store.catalog.migrations import MIGRATIONS
 from qkstore.store.catalog.postgres import Postgres
+from qkstore.store.transfer import transfer
 
+KINDS = ("directory", *(pytest.param(kind, marks=servers.needs_postgres) for kind in ("folder", "bucket")))
 PEOPLE = {"vera": "viewer", "ed": "editor", "ada": "admin"}
 
 
@@ -64,3 +68,21 @@ def s3():
         made = servers.S3Server()
         yield made
         made.stop()
+
+
+@pytest.fixture(params=KINDS)
+def each_store(request, tmp_path):
+    """A store with the runs a and b: a directory; a team's, with its runs in a folder, and in a bucket."""
+    here = stores.write(tmp_path / "here", "a", n=64)
+    stores.write(here, "b", stores.boxes(n=32))
+    if request.param == "directory":
+        return qkstore.open(here)
+    runs = f'runs = "{here}"'
+    if request.param == "bucket":
+        s3 = request.getfixturevalue("s3")
+        runs = f'runs = "{s3.place}/{tmp_path.name}"\nendpoint = "{s3.endpoint}"\ncache = "{tmp_path / "cache"}"'
+    (tmp_path / "team.toml").write_text(f'catalogue = "{request.getfixturevalue("database").url}"\n{runs}\n')
+    made = qkstore.open(tmp_path / "team.toml")
+    for name in ("a", "b"):
+        transfer(qkstore.open(here), name, made)
+    return made

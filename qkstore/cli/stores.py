@@ -1,49 +1,14 @@
-"""The commands that list, query and keep what a store has: each one's arguments, and below them what it does."""
+"""The commands that query and keep what a store has: each one's arguments, and below them what it does."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 
-from qkstore.cli.arguments import Add, store, where, with_json, with_run
-from qkstore.cli.terminal import count, print_json, print_table, seconds
+from qkstore.cli.arguments import Add, store, where, with_run
+from qkstore.cli.terminal import count, print_json, seconds
 from qkstore.errors import StoreError
 
 MOST_ILL = 10  # findings in the one line of `check`
-
-
-def runs(add: Add) -> None:
-    with_json(add("runs", _runs, "list the runs of a store"))
-
-
-def _runs(options) -> None:
-    from qkstore.store.overview import answers, query_tokens
-
-    readable, errors = store(options).scan()
-    facts = (
-        "model",
-        "task",
-        "n_prompts",
-        "n_queries",
-        "n_keys",
-        "n_layers",
-        "n_heads",
-        "n_kv_heads",
-        "d_head",
-        "dtype",
-    )
-    rows = [
-        {"run": r.name}
-        | {f: getattr(r.manifest, f) for f in facts}
-        | {"answers": answers(r), "query": query_tokens(r), "layers": list(r.layers), "created": str(r.created)}
-        for r in readable
-    ]
-    if options.json:
-        print_json(rows)
-    else:
-        print_table([{k: v for k, v in row.items() if k not in ("layers", "dtype")} for row in rows])
-    for error in errors:
-        print(f"qkstore: {error}", file=sys.stderr)
 
 
 def sql(add: Add) -> None:

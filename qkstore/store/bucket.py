@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,9 +52,8 @@ class Bucket:
         there = self._there(name)
         if there is None:
             raise RunError(f"no run {name!r} in {self.url}; {near(name, self.names())}")
-        path, known = self.cache / "runs" / f"{name}{ENDING}", self.cache / "runs" / KNOWN / f"{name}.json"
-        mark = {"etag": there["ETag"], "bytes": there["ContentLength"]}
-        if path.exists() and known.exists() and json.loads(known.read_text()) == mark:
+        path, mark = self._copy(name), _mark(there)
+        if self._known(name) == mark:
             return path
         with held(path, name):
             arrived(
@@ -65,9 +65,7 @@ class Bucket:
                 replace=True,
                 word=there["ETag"].strip('"'),
             )
-            known.parent.mkdir(exist_ok=True)
-            with whole(known) as part:
-                part.write_text(json.dumps(mark))
+            self._know(name, mark)
         return path
 
     def send(self, path: Path, progress: Progress | None = None) -> None:
@@ -85,6 +83,30 @@ class Bucket:
                 **self._key(name), UploadId=upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
             )
         self._noted(name).unlink(missing_ok=True)
+
+    def same(self, old: str, new: str) -> bool:
+        """Whether two runs that are there have the same content."""
+        one, other = ((self._there(name) or {}).get("Metadata", {}).get(SHA) for name in (old, new))
+        return one is not None and one == other
+
+    def copy(self, old: str, new: str) -> None:
+        """Give a run there a second name, and its copy on this machine too; one that has it already is left so."""
+        with self._told(f"run {old!r} was not copied to {new!r}"):
+            there = self._there(old) or {}
+            if not self._there(new):
+                more = {"Metadata": there.get("Metadata", {}), "MetadataDirective": "REPLACE"}
+                self._client.copy(self._key(old), **self._key(new), ExtraArgs=more)
+            made = self._there(new) or {}
+        if self._known(old) == _mark(there) and not self._copy(new).exists():
+            os.link(self._copy(old), self._copy(new))
+            self._know(new, _mark(made))
+
+    def remove(self, name: str) -> None:
+        """Remove a run there, and its copy on this machine."""
+        with self._told(f"run {name!r} was not removed from {self.url}"):
+            self._client.delete_object(**self._key(name))
+        for left in (self._copy(name), self._mark_of(name), self._noted(name)):
+            left.unlink(missing_ok=True)
 
     # -- what is there -------------------------------------------------------------------------------------------------
 
@@ -146,6 +168,24 @@ class Bucket:
             why = str(error).splitlines()[0]
             raise StoreError(f"{what or f'runs in {self.url} cannot be read'}: {why}") from None
 
+    # -- copies of this machine ----------------------------------------------------------------------------------------
+
+    def _copy(self, name: str) -> Path:
+        return self.cache / "runs" / f"{name}{ENDING}"
+
+    def _mark_of(self, name: str) -> Path:
+        return self.cache / "runs" / KNOWN / f"{name}.json"
+
+    def _known(self, name: str) -> dict | None:
+        """What the copy of a run is of; None where there is no copy."""
+        mark = self._mark_of(name)
+        return json.loads(mark.read_text()) if mark.exists() and self._copy(name).exists() else None
+
+    def _know(self, name: str, mark: dict) -> None:
+        self._mark_of(name).parent.mkdir(exist_ok=True)
+        with whole(self._mark_of(name)) as part:
+            part.write_text(json.dumps(mark))
+
     # -- an upload that may be interrupted -----------------------------------------------------------------------------
 
     def _noted(self, name: str) -> Path:
@@ -191,3 +231,8 @@ class Bucket:
                 done += len(piece)
                 progress(done, total)
         return parts
+
+
+def _mark(there: dict) -> dict:
+    """What tells the content of an object from another's, of what the server says of it."""
+    return {"etag": there.get("ETag"), "bytes": there.get("ContentLength")}

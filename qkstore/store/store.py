@@ -16,10 +16,12 @@ from qkstore.contrast.fit import misfit
 from qkstore.errors import ContrastError, RunError, StoreError, near
 from qkstore.run import Run
 from qkstore.run.schema import RUN_NAME, check_run_name
+from qkstore.store import moves
 from qkstore.store.bucket import Bucket
 from qkstore.store.catalog import Catalog
 from qkstore.store.catalog.person import Person
 from qkstore.store.catalog.postgres import Postgres
+from qkstore.store.catalog.runs import ADDED
 from qkstore.store.team import SUFFIX, Team
 
 DEFAULT = "store"
@@ -116,6 +118,7 @@ class Store:
                 runs.append(self._run(self._file(name) if self.bucket and not away else self._copy(name)))
             except (StoreError, RunError) as error:
                 errors.append(error)
+        self._let_go({run.path for run in runs})
         return runs, errors
 
     def runs(self) -> list[Run]:
@@ -125,8 +128,18 @@ class Store:
     def run(self, name: str) -> Run:
         """A run by name; raises RunError with near names, or StoreError where its file is damaged."""
         if not RUN_NAME.fullmatch(name):
-            raise RunError(f"no run {name[:60]!r} in the store; {near(name, self.names())}")
+            raise self.missing(name)
         return self._run(self._file(name))
+
+    def missing(self, name: str) -> RunError:
+        """The error of a run that is not there: what became of it, if that is known, or near names."""
+        became = ""
+        if RUN_NAME.fullmatch(name):
+            with suppress(StoreError):
+                became = self.catalog.runs.gone(name)[1]
+        where = self.bucket.url if self.bucket else "the store"
+        more = f": it {became}" if became else f"; {near(name, self.names())}"
+        return RunError(f"no run {name[:60]!r} in {where}{more}")
 
     def names(self) -> list[str]:
         """The names of all runs, readable or not."""
@@ -155,8 +168,25 @@ class Store:
         """Keep in a shared catalogue who added a run. The run is there: that the catalogue is away stops nothing."""
         if self.shared:
             with suppress(StoreError):
-                if not self.catalog.rows("SELECT 1 AS one FROM mark WHERE kind = 'run' AND subject = ?", [name]):
-                    self.catalog.mark("run", name, "added", "add a run")
+                if name not in self.catalog.runs.added():
+                    self.catalog.mark("run", name, ADDED, "add a run")
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a run another name; its kept results and the notes on it follow, and its old name says where it went.
+
+        For admins of a shared store; raises RoleError for others. Raises RunError where the run is not there, where the
+        new name cannot be a file's, is another run's or an unfinished ingest's, or differs from one in capitals alone;
+        StoreError where the folder or the catalogue cannot be written.
+        """
+        moves.rename(self, old, new)
+
+    def remove(self, name: str) -> None:
+        """Remove a run for good: its file, its kept results, and the notes on it, which are shown no more.
+
+        For admins of a shared store; raises RoleError for others, RunError where the run is not there, StoreError where
+        the folder or the catalogue cannot be written. Whoever has it open reads on until they let it go.
+        """
+        moves.remove(self, name)
 
     @property
     def shared(self) -> bool:
@@ -177,8 +207,10 @@ class Store:
             except StoreError:
                 if not self._copy(name).is_file():
                     raise  # else its server is away, and a run does not change
+            except RunError as error:  # or another process is fetching it
+                raise error if name in self.names() else self.missing(name) from None
         elif not self._copy(name).is_file():
-            raise RunError(f"no run {name[:60]!r} in the store; {near(name, self._copies())}")
+            raise self.missing(name)
         return self._copy(name)
 
     def _run(self, path: Path) -> Run:
@@ -194,6 +226,12 @@ class Store:
                     self._open.pop(stale).close()  # else it would hold a file that is gone, and its memory
                 self._open[key] = Run(path)
             return self._open[key]
+
+    def _let_go(self, there: set[Path]) -> None:
+        """Forget the open runs whose files were removed; whoever still reads one holds it until then."""
+        with self._lock:
+            for key in [key for key in self._open if key[0] not in there and not key[0].exists()]:
+                self._open.pop(key)
 
     def _look(self, path: Path, key: tuple) -> None:
         """Have a file read elsewhere first; raises StoreError for one that ends what reads it."""

@@ -16,11 +16,13 @@ from qkstore.store.catalog import rows
 from qkstore.store.catalog.changes import Change, changes
 from qkstore.store.catalog.database import Database, Execute
 from qkstore.store.catalog.embedded import Embedded
+from qkstore.store.catalog.mark import marked
 from qkstore.store.catalog.migrations import now
 from qkstore.store.catalog.notes import Notes
 from qkstore.store.catalog.people import People
 from qkstore.store.catalog.person import Person, Role
 from qkstore.store.catalog.rows import COUNTED, CREATED, Version, full_name
+from qkstore.store.catalog.runs import Runs
 
 CONTRAST = 'name, version, "where", positive, negative, pairs, weighting, centring, description, author'
 ARCHIVED = f"""
@@ -74,6 +76,11 @@ class Catalog:
         return Notes(self)
 
     @property
+    def runs(self) -> Runs:
+        """What became of the runs, and what is kept of each."""
+        return Runs(self)
+
+    @property
     def people(self) -> People:
         """Who may do what."""
         return People(self)
@@ -113,7 +120,7 @@ class Catalog:
     def mark(self, kind: str, subject: str, state: str, act: str) -> None:
         """Keep what was done to a note or a run."""
         with self.write(act, f"{kind} {subject}") as execute:
-            _marked(execute, kind, subject, state)
+            marked(execute, kind, subject, state)
 
     # -- contrasts -----------------------------------------------------------------------------------------------
 
@@ -139,7 +146,7 @@ class Catalog:
             names = ", ".join(f'"{name}"' for name in fields)
             execute(f"INSERT INTO contrast ({names}) VALUES ({', '.join('?' for _ in fields)})", list(fields.values()))
             if _archived(execute, contrast.name):
-                _marked(execute, "contrast", contrast.name, "restored")
+                marked(execute, "contrast", contrast.name, "restored")
         return saved
 
     def contrasts(self) -> list[Contrast]:
@@ -204,7 +211,7 @@ class Catalog:
         with self.write(act, skeleton(name)) as execute:
             if _archived(execute, name) == (state == "archived"):
                 raise ContrastError(f"contrast {name!r} is {ALREADY[state]}")
-            _marked(execute, "contrast", name, state)
+            marked(execute, "contrast", name, state)
         return name
 
     # -- results -------------------------------------------------------------------------------------------------
@@ -262,14 +269,3 @@ class Catalog:
 
 def _archived(execute: Writing, name: str) -> bool:
     return bool(execute(f"SELECT 1 AS one FROM contrast c WHERE c.name = ? AND {ARCHIVED} LIMIT 1", [name]))
-
-
-def _marked(execute: Writing, kind: str, subject: str, state: str) -> None:
-    (newest,) = execute(
-        f"SELECT coalesce(max(version), 0) AS version FROM mark WHERE kind = ? AND subject = ? AND {COUNTED}",
-        [kind, subject],
-    )
-    execute(
-        "INSERT INTO mark (kind, subject, version, state, author, created) VALUES (?, ?, ?, ?, ?, ?)",
-        [kind, subject, newest["version"] + 1, state, execute.author, now()],
-    )

@@ -9,7 +9,11 @@ from qkstore.errors import RoleError
 
 Role = Literal["viewer", "editor", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
-MAY = {"viewer": "read", "editor": "save contrasts, results and notes, and add runs", "admin": "say who may do what"}
+MAY = {
+    "viewer": "read",
+    "editor": "save contrasts, results and notes, and add runs",
+    "admin": "rename and delete runs, and say who may do what",
+}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,74 @@
+"""The commands of the runs of a store: list them, rename one, remove one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from qkstore.cli import arguments
+from qkstore.cli.arguments import Add, store, with_json, with_run
+from qkstore.cli.terminal import print_json, print_table
+from qkstore.errors import RunError
+
+
+def runs(add: Add) -> None:
+    with_json(add("runs", _runs, "list the runs of a store"))
+
+
+def _runs(options: argparse.Namespace) -> None:
+    from qkstore.store.overview import answers, query_tokens
+
+    readable, errors = store(options).scan()
+    facts = (
+        "model",
+        "task",
+        "n_prompts",
+        "n_queries",
+        "n_keys",
+        "n_layers",
+        "n_heads",
+        "n_kv_heads",
+        "d_head",
+        "dtype",
+    )
+    rows = [
+        {"run": r.name}
+        | {f: getattr(r.manifest, f) for f in facts}
+        | {"answers": answers(r), "query": query_tokens(r), "layers": list(r.layers), "created": str(r.created)}
+        for r in readable
+    ]
+    if options.json:
+        print_json(rows)
+    else:
+        print_table([{k: v for k, v in row.items() if k not in ("layers", "dtype")} for row in rows])
+    for error in errors:
+        print(f"qkstore: {error}", file=sys.stderr)
+
+
+def rename(add: Add) -> None:
+    sub = with_run(add("rename", _rename, "give a run another name; its notes and kept results follow"))
+    sub.add_argument("--to", required=True, metavar="NAME", help="the new name")
+
+
+def _rename(options: argparse.Namespace) -> None:
+    store(options).rename(options.run, options.to)
+    print(f"run {options.run} is {options.to} now")
+
+
+def remove(add: Add) -> None:
+    sub = with_run(add("remove", _remove, "remove a run for good, with its kept results and notes"))
+    told = "the run's name once more; without it nothing is removed, and what would be lost is said"
+    arguments.completed_by(sub.add_argument("--yes-i-mean", dest="meant", metavar="RUN", help=told), arguments.runs)
+
+
+def _remove(options: argparse.Namespace) -> None:
+    from qkstore.store.inventory import lost
+
+    there = store(options)
+    if options.meant is not None and options.meant != options.run:
+        raise RunError(f"--yes-i-mean {options.meant} is not --run {options.run}; nothing was removed")
+    said = lost(there, options.run)
+    if options.meant is None:
+        raise RunError(f"{said}; to remove it for good add --yes-i-mean {options.run}")
+    there.remove(options.run)
+    print(f"removed {said}")

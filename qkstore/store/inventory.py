@@ -1,0 +1,158 @@
+"""An inventory of the runs of a store: how large each is, what it lacks, its labels, and what is kept of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+
+from qkstore.errors import StoreError
+from qkstore.run import Run
+from qkstore.run.schema import PROMPT, TOKEN, quoted
+from qkstore.run.space import told
+from qkstore.run.task import task
+from qkstore.store.overview import TOY_TASKS
+from qkstore.store.store import Store
+
+BLOCK = 262_144  # bytes of a block of DuckDB, the unit of a file
+MOST_VALUES = 8  # of a label, that are shown
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run as a list shows it.
+
+    layers: how many are stored, of the model's n_layers. n_heads: of a layer. gaps: what it lacks, a few words each.
+    """
+
+    name: str
+    model: str
+    task: str
+    n_prompts: int
+    layers: int
+    n_layers: int
+    n_heads: int
+    n_queries: int
+    n_keys: int
+    n_bytes: int
+    created: datetime
+    gaps: tuple[str, ...]
+
+    def has(self, text: str) -> bool:
+        """Whether every word of a text is in what the list shows of it, in capitals or not."""
+        shown = " ".join((self.name, self.model, self.task, *self.gaps)).lower()
+        return all(word in shown for word in text.lower().split())
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label of the tokens or the prompts of a run: how many values it has, and the most frequent with their rows."""
+
+    name: str
+    of: str
+    kind: str
+    n_values: int
+    values: tuple[tuple[object, int], ...]
+
+
+def entry(run: Run) -> Entry:
+    """What the list of runs shows of one. Raises StoreError where its file is damaged or gone."""
+    try:
+        n_bytes = run.path.stat().st_size
+    except OSError as error:
+        raise StoreError(f"run file {run.path.name} cannot be read: {error.strerror}") from None
+    return Entry(
+        run.name,
+        run.model,
+        run.task,
+        run.n_prompts,
+        len(run.layers),
+        run.n_layers,
+        run.n_heads,
+        run.n_queries,
+        run.n_keys,
+        n_bytes,
+        run.created,
+        tuple(gaps(run)),
+    )
+
+
+def gaps(run: Run) -> list[str]:
+    """What a run lacks that others of its kind may have: a few words for each."""
+    found, toy = [], run.task in TOY_TASKS
+    if missing := set(range(run.n_layers)) - run.layers.keys():
+        found.append(f"layers {_ranges(missing)} of {run.n_layers} not stored")
+    if "test" not in run.splits:
+        found.append("no test prompts")
+    if not toy and task(run) is None:
+        found.append("answers of the model not stored")
+    sql = """
+        SELECT count(*) FILTER (prompt_id NOT IN (SELECT prompt_id FROM query_row)) AS unasked,
+            count(*) FILTER (variant = 'counterfactual') AS swapped FROM prompt
+    """
+    [row] = run.table(sql).to_pylist()
+    if row["unasked"]:
+        found.append(f"{row['unasked']:,} prompts without a stored query")
+    if "queried_order" in run.prompt_labels and not row["swapped"]:
+        found.append("no counterfactual prompts")
+    if not run.content:
+        found.append("no digest of its content")
+    return found
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    """0-3, 7"""
+    parts = []
+    for _, group in groupby(enumerate(sorted(numbers)), lambda pair: pair[1] - pair[0]):
+        run = [number for _, number in group]
+        parts.append(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}")
+    return ", ".join(parts)
+
+
+def sizes(run: Run) -> list[tuple[str, int, int]]:
+    """(table, rows, about how many bytes of the file) of a run's tables, the largest first.
+
+    A block that holds parts of several tables is shared out between them. What is left of the file is of no table:
+    blocks that were used while it was written.
+    """
+    parts: dict[str, list[int]] = {}
+    for table in run.columns:
+        sql = f"SELECT block_id, additional_block_ids AS more FROM pragma_storage_info('{table}') WHERE persistent"
+        rows = run.table(sql).to_pylist()
+        parts[table] = [block for row in rows for block in (row["block_id"], *(row["more"] or ()))]
+    shared = Counter(block for blocks in parts.values() for block in blocks)
+    counts = {table: run.table(f"SELECT count(*) AS n FROM {quoted(table)}").to_pylist()[0]["n"] for table in parts}
+    found = [(t, counts[t], round(sum(BLOCK / shared[b] for b in blocks))) for t, blocks in parts.items()]
+    return sorted(found, key=lambda row: (-row[2], row[0]))
+
+
+def labels(run: Run) -> list[Label]:
+    """Every label of a run, of prompts first, with its split, its variant and the roles of its tokens."""
+    asked = [("prompt", name) for name in ("split", "variant", *run.prompt_labels)]
+    asked += [("token", name) for name in ("role", *run.token_labels)]
+    return [_label(run, table, name) for table, name in asked]
+
+
+def _label(run: Run, table: str, name: str) -> Label:
+    column = quoted(name)
+    sql = f"""
+        SELECT {column} AS value, count(*) AS n, count(*) OVER () AS n_values FROM {table}
+        WHERE {column} IS NOT NULL GROUP BY {column} ORDER BY n DESC, {column} LIMIT {MOST_VALUES:d}
+    """
+    rows = run.table(sql).to_pylist()
+    kind = run.types[table].get(name, (PROMPT | TOKEN).get(name, ""))
+    total = rows[0]["n_values"] if rows else 0
+    return Label(name, f"{table}s", kind, total, tuple((row["value"], row["n"]) for row in rows))
+
+
+def lost(store: Store, name: str) -> str:
+    """What removing a run loses, in words; raises RunError where there is nothing of it."""
+    kept = store.catalog.runs.kept(name)
+    if name not in store.names() and not kept:
+        raise store.missing(name)
+    file = store.path / "runs" / f"{name}.duckdb"
+    size = told(file.stat().st_size) if file.is_file() else "not on this machine"
+    results = ", ".join(f"{n:,} {kind}" for kind, n in kept.results.items()) or "none"
+    return f"run {name}: {size}; notes on it: {kept.notes:,}; kept results: {results}"
