@@ -1,4 +1,4 @@
-"""What axe-core finds on every page, in both themes and at two widths: nothing serious."""
+"""What axe-core finds on every page, in both themes: nothing serious."""
 
 from __future__ import annotations
 
@@ -55,6 +55,6 @@ def test_what_is_serious_is_seen(tab):
     tab.open("heads?run=boxes&contrast=order")
     tab.page.evaluate(
         "document.querySelector('.stMain h1').insertAdjacentHTML('afterend',"
-        " '<img src=\"data:,\"><p style=\"color:#999;background:#aaa\">grey on grey</p>')"
+        ' \'<img src="data:,"><p style="color:#999;background:#aaa">grey on grey</p>\')'
     )
     assert {"image-alt", "color-contrast"} <= set(found(tab))
