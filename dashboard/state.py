@@ -213,10 +213,13 @@ def newest(named: Mapping[str, tuple[Contrast, ...]]) -> dict[str, str]:
 
 
 def _tell_newer(named: Mapping[str, tuple[Contrast, ...]], shown: str) -> None:
-    """Say that a page shows an older version of a contrast than there is."""
-    latest = newest(named).get(named[shown][0].name, shown)
-    if named[shown][0].version and latest != shown:
-        st.session_state[NOTES].info(plain(f"This is {shown}; {latest} is newer, and among the contrasts to choose."))
+    """Say that a page shows an older version of a contrast than there is, or one by a name that it had before."""
+    contrast = named[shown][0]
+    full = full_name(contrast)
+    if contrast.version and contrast.name != shown.rpartition("@")[0] and contrast.name != shown:
+        st.session_state[NOTES].info(plain(f"{shown} is called {full} now."))
+    if contrast.version and (latest := newest(named).get(contrast.name, full)) != full:
+        st.session_state[NOTES].info(plain(f"This is {full}; {latest} is newer, and among the contrasts to choose."))
 
 
 def _tell_task(run: Run) -> None:

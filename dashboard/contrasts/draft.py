@@ -65,6 +65,13 @@ def forget(base: Contrast) -> None:
     state.put(shape=None)
 
 
+def renamed(old: str, new: str) -> None:
+    """Let the drafts of a contrast's versions be those of its new name."""
+    drafts = st.session_state.get(KEPT, {})
+    for about in [about for about in drafts if about.rpartition("@")[0] == old]:
+        drafts[f"{new}@{about.rpartition('@')[2]}"] = drafts.pop(about)
+
+
 def select(fields: Mapping[str, str]) -> str:
     """The SELECT of the pairs that three predicates select."""
     side = "select q.query_row, k.key_row, {sign} as sign\nfrom q, k\nwhere ({where})\n  and ({side})"

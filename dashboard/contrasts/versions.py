@@ -7,10 +7,12 @@ from collections.abc import Collection, Sequence
 import streamlit as st
 
 from dashboard import state
+from dashboard.contrasts import draft as drafts
 from dashboard.contrasts import editor
 from dashboard.state import View
 from dashboard.text import line, plain
 from qkstore.contrast.difference import Difference, difference
+from qkstore.contrast.name import MOST_NAME
 from qkstore.store.catalog import Version, full_name
 from qkstore.text import visible
 
@@ -31,6 +33,10 @@ def show(view: View, archived: Collection[str]) -> None:
                 _version(view, version, before)
             if len(history) > MOST:
                 line(f"The newest {MOST} are shown; `qkstore contrasts --history` lists all.")
+            if before := view.store.catalog.names(name):
+                line(f"Called {', '.join(before)} before; links to that go on.")
+            if view.store.catalog.person.may("editor"):
+                _rename(view, name)
         _put_away(view, name, name in {full.rpartition("@")[0] for full in archived})
 
 
@@ -56,6 +62,22 @@ def _open(label: str, full: str) -> None:
 
 def _changed(change: Difference) -> str:
     return f"{change.field}\n" + "\n".join(visible(text) for text in change.lines)
+
+
+def _rename(view: View, name: str) -> None:
+    """A field for another name. What was refused stays in it."""
+    with st.form(f"rename-{name}", border=False):
+        field, act = st.columns([3, 1], vertical_alignment="bottom")
+        new = field.text_input("Another name, for all versions", max_chars=MOST_NAME, key=f"rename-to-{name}")
+        asked = act.form_submit_button("Rename")
+    if asked:
+        state.changed(lambda: _renamed(view, name, new.strip()), f"{name} is called {new.strip()} now.")
+
+
+def _renamed(view: View, name: str, new: str) -> None:
+    view.store.catalog.rename(name, new)
+    drafts.renamed(name, new)
+    state.put(contrast=full_name(view.contrast.replace(name=new)))
 
 
 def _put_away(view: View, name: str, away: bool) -> None:

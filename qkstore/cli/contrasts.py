@@ -1,4 +1,4 @@
-"""The command of contrasts: list them, save one, look at its versions, put it away."""
+"""The command of contrasts: list them, save one, look at its versions, rename it, put it away."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from qkstore.errors import ContrastError, QKStoreError
 
 
 def contrasts(add: Add) -> None:
-    told = "list contrasts; save one with --save NAME and its predicates; --history, --archive or --restore one"
+    told = (
+        "list contrasts; save one with --save NAME and its predicates; --history, --rename, --archive or --restore one"
+    )
     sub = with_json(add("contrasts", _contrasts, told))
     shown = sub.add_argument("--run", help="list what is built in for this run, or check on it what is saved")
     arguments.completed_by(shown, arguments.runs)
@@ -25,6 +27,10 @@ def contrasts(add: Add) -> None:
     )
     for option, told in named:
         arguments.completed_by(act.add_argument(option, metavar="NAME", help=told), arguments.contrasts)
+    renamed = act.add_argument(
+        "--rename", nargs=2, metavar=("OLD", "NEW"), help="call a contrast something else; links to the old name go on"
+    )
+    arguments.completed_by(renamed, arguments.contrasts)
     act.add_argument("--archived", action="store_true", help="the names that were put away")
     sub.add_argument("--fork", metavar="NAME[@VERSION]", help="with --save: start from this contrast")
     sub.add_argument("--description", default="")
@@ -47,6 +53,9 @@ def _contrasts(options: argparse.Namespace) -> None:
         print(f"archived {there.catalog.archive(options.archive)!r}")
     elif options.restore:
         print(f"restored {there.catalog.restore(options.restore)!r}")
+    elif options.rename:
+        old, new = options.rename
+        print(f"renamed {old!r} to {there.catalog.rename(old, new)!r}; links to the old name go on")
     elif options.run:
         _built_in(there, options)
     else:
@@ -109,6 +118,8 @@ def _history(there, options: argparse.Namespace) -> None:
     if options.json:
         print_json(rows)
         return
+    if before := there.catalog.names(versions[-1].contrast.name):
+        print(visible(f"called {', '.join(before)} before"))
     for version, row in zip(versions, rows, strict=True):
         said = f": {row['told']}" if row["told"] else ""
         print(visible(f"version {row['version']}, {row['created'][:16]}, by {version.who}{said}"))

@@ -15,7 +15,7 @@ MOST_NAME, MOST_AUTHOR, MOST_DESCRIPTION = 100, 200, 2000  # characters
 BUILT_IN = (builtin.CATEGORY, *builtin.BOXES, builtin.REFLEXIVE, *builtin.LATENTS)
 PREFIXES = ("authors/", "category:")
 MEANT = {  # words that a page, a table or a command has for something else
-    "none", "null", "nan", "true", "false", "default", "undefined", "inline", "built in", "all", "any", "rest",
+    "none", "draft", "null", "nan", "true", "false", "default", "undefined", "inline", "built in", "all", "any", "rest",
     "random", "logit", "attention", "select", "insert", "update", "delete", "drop", "alter", "create", "attach", "copy",
     "pragma", "set", "from", "where", "table", "union", "with", "and", "or", "not", "order by", "help", "save",
 }  # fmt: skip
@@ -85,8 +85,8 @@ def _meant(name: str) -> str | None:
     """What a name means already, if anything."""
     if name.startswith("-"):
         return "begins like an option of a command"
-    if re.search(r"@\d+$", name):
-        return "ends like a version of another contrast"
+    if "@" in name:
+        return "holds an @, which stands between a name and its version"
     if name.casefold() in MEANT:
         return "is a word that means something else here"
     return None

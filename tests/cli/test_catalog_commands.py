@@ -97,6 +97,18 @@ def test_archive_and_restore(cli):
     assert json.loads(cli("contrasts", "--archived", "--json")) == []
 
 
+def test_rename(cli):
+    cli("contrasts", "--save", "mine", *PREDICATES)
+    said = cli("contrasts", "--rename", "mine", "порядок")
+    assert said == "renamed 'mine' to 'порядок'; links to the old name go on\n"
+    assert [c["name"] for c in json.loads(cli("contrasts", "--json"))] == ["порядок"]
+    assert cli("contrasts", "--history", "mine").startswith("called mine before\nversion 1")
+    assert len(json.loads(cli("heads", "--run", "boxes", "--contrast", "mine@1", "--json"))) > 0
+    assert "is taken by a built-in contrast" in cli("contrasts", "--rename", "mine", "order", code=2)
+    assert "no saved contrast 'mien'" in cli("contrasts", "--rename", "mien", "x", code=2)
+    assert "renamed to порядок contrast mine" in " ".join(cli("history").split())
+
+
 def test_notes(cli):
     made = json.loads(cli("notes", "--run", "boxes", "--layer", 1, "--head", 2, "--add", "binds", "--json"))
     assert (made["run"], made["subject"], made["text"]) == ("boxes", "L1 H2", "binds")

@@ -51,6 +51,9 @@ REFUSED = {  # name: what the error says of it
     "None": "means something else",
     "SELECT": "means something else",
     "rest": "means something else",
+    "draft": "means something else",
+    "a@b": "holds an @",
+    "mine@2": "holds an @",
     "--run": "begins like an option",
     "-": "begins like an option",
 }

@@ -109,6 +109,31 @@ def test_a_contrast_is_put_away_and_brought_back(show, own, catalog):
     assert chosen(app) == "mine@2"
 
 
+def test_a_contrast_is_renamed_with_its_draft_and_old_links_say_so(show, own, catalog):
+    app = versions(show(own, "contrasts", contrast="mine"))
+    next(e for e in app.text_area if e.label == "Positive").set_value("k.order_id = q.queried_order and k.pos > 2")
+    app = app.run()
+    app.text_input(key="rename-to-mine").set_value("order")
+    app = press(app, "Rename")
+    assert "is taken by a built" in app.error[0].value
+    assert app.text_input(key="rename-to-mine").value == "order", "what was refused stays in the field"
+    app.text_input(key="rename-to-mine").set_value("порядок")
+    app = press(app, "Rename")
+    assert not app.error
+    assert chosen(app) == "порядок@2"
+    assert [c.name for c in catalog.contrasts()] == ["порядок"]
+    app.query_params.pop("draft")  # the session remembers it too
+    assert "k.pos" in next(e for e in app.run().text_area if e.label == "Positive").value
+    assert "Called mine before" in html(versions(app, "порядок"))
+    for address, version in (("mine@1", 1), ("mine@2", 2), ("mine", 2)):
+        old = show(own, "heads", contrast=address)
+        assert not old.error
+        said = [i.value.replace("\\", "") for i in old.info]
+        assert f"{address} is called порядок@{version} now." in said
+        assert any("порядок@2 is newer" in text for text in said) == (version == 1)
+    assert not [i for i in show(own, "heads", contrast="порядок@2").info if "now." in i.value]
+
+
 def test_a_draft_stays_behind_where_another_version_is_opened(show, own, catalog):
     app = versions(edit(show(own, "contrasts", contrast="mine@2"), "Preview", positive="k.order_id = 1"))
     assert "draft" in app.query_params

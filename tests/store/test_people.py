@@ -154,7 +154,7 @@ def test_a_version_is_asked_for_by_name(catalog):
     for name in ("mine@3", "mine@0", "mine@", "mine@01", "@1", f"mine@{'9' * 30}"):
         with pytest.raises(ContrastError, match="no saved contrast"):
             catalog.contrast(name)
-    with pytest.raises(ContrastError, match="ends like a version of another contrast"):
+    with pytest.raises(ContrastError, match="holds an @, which stands between a name and its version"):
         catalog.save(MINE.replace(name="mine@2"))
 
 

@@ -22,6 +22,7 @@ WRITES = {  # every call of the library that writes, and the least role for it
     "save": ("editor", lambda catalog: catalog.save(MINE)),
     "archive": ("editor", lambda catalog: catalog.archive("there")),
     "restore": ("editor", lambda catalog: catalog.restore("away")),
+    "rename": ("editor", lambda catalog: catalog.rename("away", "gone")),
     "note": ("editor", lambda catalog: catalog.notes.add("text", "run")),
     "withdraw": ("admin", lambda catalog: catalog.notes.withdraw(catalog.notes.on()[0].note_id)),
     "keep_result": ("editor", lambda catalog: catalog.keep_result("new", "heads", "run", "mine", [1])),
@@ -106,8 +107,8 @@ def test_every_call_that_writes_is_tried():
     acts = {ast.unparse(c.args[0]).strip("'") for c in calls("write") if c.args and isinstance(c.args[0], ast.Constant)}
     acts |= {ast.unparse(c.args[-1]).strip("'") for name in ("mark", "_put") for c in calls(name)}
     assert acts == {
-        "save a contrast", "archive a contrast", "restore a contrast", "leave a note", "withdraw a note",
-        "keep a result", "say who may do what", "add a run", "rename a run", "delete a run",
+        "save a contrast", "archive a contrast", "restore a contrast", "rename a contrast", "leave a note",
+        "withdraw a note", "keep a result", "say who may do what", "add a run", "rename a run", "delete a run",
     }  # fmt: skip
     assert len(acts) == len(WRITES)
     begun = {ast.unparse(c.func.value) for c in calls("transaction")}

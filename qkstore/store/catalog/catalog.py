@@ -12,7 +12,7 @@ from pathlib import Path
 from qkstore.contrast import Contrast
 from qkstore.contrast.name import MOST_NAME, check, skeleton
 from qkstore.errors import ContrastError, StoreError, near
-from qkstore.store.catalog import rows
+from qkstore.store.catalog import names, rows
 from qkstore.store.catalog.changes import Change, changes
 from qkstore.store.catalog.database import Database, Execute
 from qkstore.store.catalog.embedded import Embedded
@@ -24,7 +24,10 @@ from qkstore.store.catalog.person import Person, Role
 from qkstore.store.catalog.rows import COUNTED, CREATED, Version, full_name
 from qkstore.store.catalog.runs import Runs
 
-CONTRAST = 'name, version, "where", positive, negative, pairs, weighting, centring, description, author'
+CONTRAST = f"""
+    {names.CALLED} AS name, c.version, "where", positive, negative, pairs, weighting, centring, description, c.author
+"""
+FROM = f"FROM contrast c {names.NOW}"
 ARCHIVED = f"""
     EXISTS (SELECT 1 FROM mark m WHERE m.kind = 'contrast' AND m.subject = c.name AND m.state = 'archived'
         AND m.version = (SELECT max(version) FROM mark o WHERE o.kind = m.kind AND o.subject = m.subject AND {COUNTED}))
@@ -135,28 +138,29 @@ class Catalog:
         check(contrast)
         contrast.sentence()  # what cannot be read back would be in the way of every list of contrasts
         with self.write("save a contrast", skeleton(contrast.name)) as execute:  # names that look alike wait too
-            check(contrast, [row["name"] for row in execute("SELECT DISTINCT name FROM contrast")])
+            first = names.first(names.held(execute), contrast)
             (newest,) = execute(
-                f"SELECT coalesce(max(version), 0) AS version FROM contrast WHERE name = ? AND {COUNTED}",
-                [contrast.name],
+                f"SELECT coalesce(max(version), 0) AS version FROM contrast WHERE name = ? AND {COUNTED}", [first]
             )
             saved = contrast.replace(version=newest["version"] + 1, author=contrast.author or execute.author)
             more = {"checked": checked and json.dumps(checked), "forked": forked and full_name(forked)}
-            fields = saved.to_dict() | {"created": now()} | more
-            names = ", ".join(f'"{name}"' for name in fields)
-            execute(f"INSERT INTO contrast ({names}) VALUES ({', '.join('?' for _ in fields)})", list(fields.values()))
-            if _archived(execute, contrast.name):
-                marked(execute, "contrast", contrast.name, "restored")
+            fields = saved.to_dict() | {"name": first, "created": now()} | more
+            columns = ", ".join(f'"{name}"' for name in fields)
+            execute(
+                f"INSERT INTO contrast ({columns}) VALUES ({', '.join('?' for _ in fields)})", list(fields.values())
+            )
+            if _archived(execute, first):
+                marked(execute, "contrast", first, "restored")
         return saved
 
     def contrasts(self) -> list[Contrast]:
         """The newest version of every saved contrast that is not archived, by name."""
-        found = self.rows(f"SELECT {CONTRAST} FROM contrast c WHERE {NEWEST} AND NOT {ARCHIVED} ORDER BY name")
+        found = self.rows(f"SELECT {CONTRAST} {FROM} WHERE {NEWEST} AND NOT {ARCHIVED} ORDER BY 1")
         return [made for row in found if (made := rows.contrast(row))]
 
     def archived(self) -> list[Contrast]:
         """The newest versions of those that were put away: in no list, and still found by name."""
-        found = self.rows(f"SELECT {CONTRAST} FROM contrast c WHERE {NEWEST} AND {ARCHIVED} ORDER BY name")
+        found = self.rows(f"SELECT {CONTRAST} {FROM} WHERE {NEWEST} AND {ARCHIVED} ORDER BY 1")
         return [made for row in found if (made := rows.contrast(row))]
 
     def versions(self, name: str) -> list[Contrast]:
@@ -164,36 +168,55 @@ class Catalog:
         return [version.contrast for version in self.history(name)]
 
     def history(self, name: str) -> list[Version]:
-        """Every version with what is known of its saving, oldest first."""
-        return self._history(name, name)
+        """Every version with what is known of its saving, oldest first; by any name that the contrast has or had."""
+        return [version for _, version in self._history(name)]
 
-    def _history(self, *names: str) -> list[Version]:
-        """The same of two names, in one reading."""
+    def names(self, name: str) -> list[str]:
+        """The names that a contrast had before the one that it has now, by any of its names."""
+        asked = f"SELECT first FROM {names.EVER} AS e WHERE name = ?"
+        found = self.rows(f"{names.HELD} WHERE e.first IN ({asked}) ORDER BY e.name", [name])
+        return [row["name"] for row in found if row["name"] != row["now"]]
+
+    def _history(self, *asked: str) -> list[tuple[str, Version]]:
+        """The same of several names, each version with the name that it was asked by, in one reading."""
         found = self.rows(
-            f"SELECT {CONTRAST}, {CREATED}, checked, forked, writer FROM contrast WHERE name IN (?, ?) AND {COUNTED} "
-            "ORDER BY version",
-            list(names),
+            f"SELECT e.name AS asked, {CONTRAST}, {CREATED}, checked, forked, writer {FROM} "
+            f"JOIN {names.EVER} AS e ON e.first = c.name "
+            f"WHERE e.name IN ({', '.join('?' for _ in asked)}) AND {COUNTED} ORDER BY c.version",
+            list(asked),
         )
-        return [made for row in found if (made := rows.version(row))]
+        by = [(row.pop("asked"), rows.version(row)) for row in found]
+        return [(name, made) for name, made in by if made]
 
     def contrast(self, name: str, version: int | None = None) -> Contrast:
         """A saved contrast by name, its newest version unless one is given, as a number or as 'name@2'.
 
-        Raises ContrastError.
+        A name that it had before leads to it too. Raises ContrastError.
         """
         numbered = NAMED.fullmatch(name) if version is None else None
-        there = [v.contrast for v in self._history(name, numbered["name"] if numbered else name)]
-        saved = [c for c in there if c.name == name]
+        there = self._history(*{name, numbered["name"] if numbered else name})
+        saved = [v.contrast for asked, v in there if asked == name]
         if not saved and numbered:
-            saved, name, version = there, numbered["name"], int(numbered["version"])
+            saved, name, version = [v.contrast for _, v in there], numbered["name"], int(numbered["version"])
         if not saved:
-            names = near(name[:MOST_NAME], [c.name for c in (*self.contrasts(), *self.archived())])
-            raise ContrastError(f"no saved contrast {name[:MOST_NAME]!r}; {names}")
+            known = near(name[:MOST_NAME], [c.name for c in (*self.contrasts(), *self.archived())])
+            raise ContrastError(f"no saved contrast {name[:MOST_NAME]!r}; {known}")
         asked = [c for c in saved if version in (None, c.version)]
         if not asked:
             numbers = ", ".join(str(c.version) for c in saved[-8:])
             raise ContrastError(f"no saved contrast {name!r} of version {version}; its versions: {numbers}")
         return asked[-1]
+
+    def rename(self, name: str, new: str) -> str:
+        """Call a contrast something else, with all its versions; returns the new name. Links to the old one go on.
+
+        Raises ContrastError for a name that is taken, or may be taken for another; RoleError for viewers.
+        """
+        contrast = self.contrast(name)
+        with self.write("rename a contrast", skeleton(new)) as execute:
+            first = names.renamed(names.held(execute), contrast, new)
+            marked(execute, names.KIND, first, new)
+        return new
 
     def archive(self, name: str) -> str:
         """Put a contrast away, with all its versions; returns its name. `restore` brings it back.
@@ -209,9 +232,10 @@ class Catalog:
     def _put(self, name: str, state: str, act: str) -> str:
         name = self.contrast(name).name
         with self.write(act, skeleton(name)) as execute:
-            if _archived(execute, name) == (state == "archived"):
+            first = next((h.first for h in names.held(execute) if h.name == h.now == name), name)
+            if _archived(execute, first) == (state == "archived"):
                 raise ContrastError(f"contrast {name!r} is {ALREADY[state]}")
-            marked(execute, "contrast", name, state)
+            marked(execute, "contrast", first, state)
         return name
 
     # -- results -------------------------------------------------------------------------------------------------

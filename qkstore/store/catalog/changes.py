@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from qkstore.store.catalog import names
 from qkstore.store.catalog.rows import CREATED, who
 
 if TYPE_CHECKING:
@@ -13,16 +14,22 @@ if TYPE_CHECKING:
 
 CHANGES = f"""
     SELECT {CREATED}, author, writer, act, subject FROM (
-        SELECT created, author, writer,
+        SELECT c.created, c.author, c.writer,
             CASE WHEN forked IS NULL THEN 'saved' ELSE 'forked from ' || forked END AS act,
-            'contrast ' || name || '@' || version AS subject
-        FROM contrast
+            'contrast ' || {names.CALLED} || '@' || c.version AS subject
+        FROM contrast c {names.NOW}
         UNION ALL
         SELECT created, author, writer, 'noted' AS act,
             CASE WHEN run = '' THEN subject ELSE trim('run ' || run || ' ' || subject) END AS subject
         FROM note
         UNION ALL
-        SELECT created, author, writer, state AS act, kind || ' ' || subject AS subject FROM mark
+        SELECT c.created, c.author, c.writer, c.state AS act,
+            c.kind || ' ' || CASE WHEN c.kind = 'contrast' THEN coalesce(r.state, c.subject) ELSE c.subject END
+        FROM mark c LEFT JOIN ({names.NEWEST}) AS r ON r.subject = c.subject WHERE c.kind <> '{names.KIND}'
+        UNION ALL
+        SELECT created, author, writer, 'renamed to ' || state AS act,
+            'contrast ' || coalesce(lag(state) OVER (PARTITION BY subject ORDER BY version), subject) AS subject
+        FROM mark WHERE kind = '{names.KIND}'
         UNION ALL
         SELECT created, author, writer,
             CASE WHEN role = 'none' THEN 'took the role of' ELSE 'gave the role ' || role || ' to' END AS act,

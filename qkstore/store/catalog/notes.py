@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from qkstore.errors import StoreError
 from qkstore.store.catalog.migrations import now
+from qkstore.store.catalog.names import EVER
 from qkstore.store.catalog.rows import CREATED
 from qkstore.text import unseen
 
@@ -24,6 +25,12 @@ MOST = 50  # shown beside a page
 JOINS = re.compile("[\u200c\u200d\ufe00-\ufe0f]")
 STANDING = """
     FROM note n WHERE NOT EXISTS (SELECT 1 FROM mark m WHERE m.kind = 'note' AND m.subject = n.note_id)
+"""
+# On a contrast, by any name that it has or had.
+ON = f"""
+    (subject = ? OR subject IN (
+        SELECT 'contrast ' || b.name FROM {EVER} AS a JOIN {EVER} AS b ON a.first = b.first
+        WHERE 'contrast ' || a.name = ?))
 """
 SHOWN = f"SELECT note_id, run, subject, text, author, {CREATED}"
 NEWEST = "ORDER BY n.created DESC, note_id"
@@ -65,17 +72,19 @@ class Notes:
 
     def on(self, run: str | None = None, subject: str | None = None) -> list[Note]:
         """The notes that stand, newest first: of a run ('' for those of contrasts), of a subject, or all."""
-        asked = {name: value for name, value in (("run", run), ("subject", subject)) if value is not None}
-        more = "".join(f" AND {name} = ?" for name in asked)
-        rows = self.catalog.rows(f"{SHOWN} {STANDING}{more} {NEWEST}", list(asked.values()))
+        asked = [("run = ?", [run])] if run is not None else []
+        asked += [(ON, [subject, subject])] if subject is not None else []
+        more = "".join(f" AND {condition}" for condition, _ in asked)
+        values = [value for _, some in asked for value in some]
+        rows = self.catalog.rows(f"{SHOWN} {STANDING}{more} {NEWEST}", values)
         return [Note(**row) for row in rows]
 
     def beside(self, subjects: Collection[tuple[str, str]], most: int = MOST) -> tuple[list[Note], int]:
         """The newest notes on any of these (run, subject), at most `most`, and how many there are, in one reading."""
-        any_of = " OR ".join("(run = ? AND subject = ?)" for _ in subjects)
+        any_of = " OR ".join(f"(run = ? AND {ON})" for _ in subjects)
         rows = self.catalog.rows(
             f"{SHOWN}, count(*) OVER () AS total {STANDING} AND ({any_of}) {NEWEST} LIMIT {most:d}",
-            [text for subject in subjects for text in subject],
+            [text for run, subject in subjects for text in (run, subject, subject)],
         )
         total = rows[0]["total"] if rows else 0
         return [Note(**{name: row[name] for name in row if name != "total"}) for row in rows], total
