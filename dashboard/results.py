@@ -53,7 +53,6 @@ attribute = _kept(analysis.attribute)
 project = _kept(analysis.project)
 findings = _kept(check.check)
 compared = _kept(evidence.compare)
-examples = _kept(example.examples)
 prompts = _kept(example.prompts)
 labels = _kept(contrast.labels)
 permuted = _kept(evidence.null)
@@ -62,6 +61,33 @@ points = _kept(toy_points.points)
 centroids = _kept(toy_points.centroids)
 interaction = _kept(toy.interaction)
 dimensions = _kept(evidence.dimension)
+
+
+@_kept
+def examples(
+    run: Run,
+    asked: Contrast,
+    split: str | None,
+    n: int,
+    skip: int = 0,
+    only: tuple | None = None,
+    by: tuple[int, int, str] | None = None,
+) -> list[example.Example]:
+    """Pairs of a contrast; by: (layer, head, logit or attention), whose highest come first, or after "-" the lowest."""
+    if by is None:
+        return example.examples(run, asked, split, n, skip=skip, only=only)
+    layer, head, what = by
+    data = analysis.Rows.of(run, asked, split).read(analysis.Head(run, layer, head))
+    logits = data.logits()
+    ordered = data.attention(logits) if what.endswith("attention") else logits
+    lowest = what.startswith("-")
+    return example.examples(run, asked, split, n, skip=skip, only=only, values=ordered, lowest=lowest)
+
+
+@_kept
+def values(run: Run, most: int = 50) -> dict[tuple[str, str], list]:
+    """{(q or k, column): its first distinct values} of a run."""
+    return {(side, name): run.values(name, side, most) for side in ("q", "k") for name in run.columns[side]}
 
 
 @_kept

@@ -37,5 +37,8 @@ unicode-bidi: isolate;
 { min-width: calc(50% - 1rem); flex: 1 1 calc(50% - 1rem); }
   .st-key-panels > * > [data-testid="stColumn"], \
 .st-key-panels [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] { min-width: 100%; }
+  .st-key-panels [class*="st-key-condition-"] [data-testid="stHorizontalBlock"] { flex-wrap: nowrap; gap: .4rem; }
+  .st-key-panels [class*="st-key-condition-"] [data-testid="stColumn"] { min-width: 0; flex: 3 1 0; }
+  .st-key-panels [class*="st-key-condition-"] [data-testid="stColumn"]:last-child { flex: 0 0 2.5rem; }
 }
 </style>"""

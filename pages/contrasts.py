@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard import notes, panel, shell, state
-from dashboard.contrasts import editor, versions
+from dashboard.contrasts import editor, preview, versions
 from qkstore.analysis import build_split
 from qkstore.store.catalog import full_name
 
@@ -28,7 +28,7 @@ main, detail = panel.panels()
 with main:
     draft = editor.form(view, base)
 with detail:
-    editor.preview(view, base, draft, split)
+    preview.preview(view, base or editor.BLANK, draft, split)
 
 archived = [full_name(contrast) for contrast in view.store.catalog.archived()]
 if base and base.version:

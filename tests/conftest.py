@@ -65,7 +65,8 @@ def show(monkeypatch, components):
     def run(store: Path, page: str, **choices) -> AppTest:
         monkeypatch.setenv("QKSTORE", str(store))
         app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-        for name, value in choices.items():
+        fields = {"plain-sql": 1} if page == "contrasts" else {}  # no component runs without a browser
+        for name, value in (fields | choices).items():
             app.query_params[name] = str(value)
         return (app if page == "overview" else app.switch_page(f"pages/{page}.py")).run()
 

@@ -44,8 +44,14 @@ def changes(base: Contrast) -> Texts:
 
 
 def edit(base: Contrast, field: str, key: str) -> None:
-    """Remember what was just written into a field. A callback."""
-    now = changes(base) | {field: st.session_state[key]}
+    """Remember what was just written into a field, a widget or a component that says it as `text`. A callback."""
+    said = st.session_state[key]
+    write(base, {field: said if isinstance(said, str) else said["text"]})
+
+
+def write(base: Contrast, fields: Mapping[str, str]) -> None:
+    """Remember what fields hold now. For callbacks."""
+    now = changes(base) | fields
     keep(base, {name: text for name, text in now.items() if text != texts(base)[name]})
 
 

@@ -1,4 +1,4 @@
-"""The editor of contrasts: fields that start from an existing one, a preview of pairs in their prompts, and saving."""
+"""The editor of contrasts: rows or SQL that start from an existing one, and saving."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import polars as pl
 import streamlit as st
 
 from dashboard import panel, results, shell, state
+from dashboard.contrasts import builder
 from dashboard.contrasts import draft as drafts
 from dashboard.contrasts.draft import PARTS
+from dashboard.contrasts.fault import fault
+from dashboard.contrasts.field import PLAIN, field
 from dashboard.state import View
-from dashboard.text import line, plain, tokens
+from dashboard.text import line, plain
 from qkstore.analysis import build_split
 from qkstore.contrast import CENTRINGS, WEIGHTINGS, Contrast, check
 from qkstore.contrast.name import MOST_DESCRIPTION, MOST_NAME
@@ -19,10 +22,10 @@ from qkstore.contrast.sentence import count_text
 from qkstore.errors import QKStoreError
 from qkstore.run import Run
 from qkstore.store.catalog import full_name
-from qkstore.text import split_name, visible
+from qkstore.text import visible
 
-Shape = Literal["predicates", "select"]
-SHAPES: dict[Shape, str] = {"predicates": "Three predicates", "select": "One SELECT"}
+Shape = Literal["build", "predicates", "select"]
+SHAPES: dict[Shape, str] = {"build": "Without SQL", "predicates": "Three predicates", "select": "One SELECT"}
 TITLES = {
     "where": "Where (both sides)",
     "positive": "Positive",
@@ -33,7 +36,6 @@ HEIGHTS = {"where": 100, "positive": 68, "negative": 68, "pairs": 230}
 BLANK = Contrast(
     name="contrast", where="k.prompt_id = q.prompt_id", positive="k.role = 'item'", negative="k.role <> 'item'"
 )
-GOOD = "good-preview"  # (what it started from, the last draft whose preview worked)
 
 
 def summary(view: View, base: Contrast, split: str | None) -> None:
@@ -64,15 +66,24 @@ def form(view: View, base: Contrast | None) -> Contrast | None:
     given, base = base, base or BLANK
     changed = drafts.changes(base)
     texts = drafts.texts(base) | changed
-    usual: Shape = "select" if texts["pairs"] and not _parts(changed) else "predicates"
-    shape = state.segments("Write", "shape", list(SHAPES), usual, shown=SHAPES.get)
+    shape = _shape(texts, changed)
     if shape == "select":
         texts["pairs"] = texts["pairs"] or drafts.select(texts)
-    fields = {name: _area(base, name, texts) for name in (PARTS if shape == "predicates" else ("pairs",))}
+    fields = {name: texts[name] for name in (("pairs",) if shape == "select" else PARTS)}
+    faults = {name: found for name, text in fields.items() if (found := fault(view.run, name, text))}
+    if shape == "build":
+        builder.build(view.run, base, texts)
+        for name, found in faults.items():
+            st.error(plain(f"{builder.TITLES[name][0]}: {shell.public(found.message)}"))
+    else:
+        for name, text in fields.items():
+            field(view.run, base, name, TITLES[name], text, HEIGHTS[name], faults.get(name))
     fields |= _choices(base, texts)
     dirty = bool(changed) or (shape == "select") != bool(base.pairs)
     saving = _buttons(base, dirty)
     columns(view.run)
+    if faults:
+        return None
     try:
         draft = Contrast(**fields)
         if saving:
@@ -83,13 +94,21 @@ def form(view: View, base: Contrast | None) -> Contrast | None:
         return None
 
 
-def _parts(changed: dict[str, str]) -> bool:
-    return any(name in changed for name in PARTS)
+def _shape(texts: dict[str, str], changed: dict[str, str]) -> Shape:
+    """How the contrast is written: by rows, by predicates, or as a SELECT; and whether in plain fields."""
+    usual: Shape = "select" if texts["pairs"] and not any(name in changed for name in PARTS) else "predicates"
+    shapes, look = st.columns([3, 1], vertical_alignment="bottom")
+    with shapes:
+        shape = state.segments("Write", "shape", list(SHAPES), usual, shown=SHAPES.get)
+    if shape != "build":
+        st.session_state[PLAIN] = bool(st.query_params.get(PLAIN))
+        told = "Text areas without colours, marks and completion"
+        look.checkbox("Plain fields", key=PLAIN, help=told, on_change=_look)
+    return shape
 
 
-def _area(base: Contrast, name: str, texts: dict[str, str]) -> str:
-    """A field of SQL, which shows the draft's text whatever the widget last held."""
-    return st.text_area(TITLES[name], height=HEIGHTS[name], **_kept(base, name, texts))
+def _look() -> None:
+    state.put(**{PLAIN: 1 if st.session_state[PLAIN] else None})
 
 
 def _kept(base: Contrast, name: str, texts: dict[str, str]) -> dict:
@@ -141,57 +160,15 @@ def _save(view: View, base: Contrast, draft: Contrast) -> None:
     st.rerun()
 
 
-def preview(view: View, base: Contrast | None, draft: Contrast | None, split: str | None) -> None:
-    """Counts, sentence, findings and example pairs of the draft; of the last good one while the draft is broken."""
-    st.subheader("Preview", anchor=False)
-    if said := st.session_state.pop("saved", None):
-        st.success(plain(said))
-    about, (of, good) = drafts.about(base or BLANK), st.session_state.get(GOOD, (None, None))
-    if draft is not None:
-        try:
-            _pairs(view.run, draft, split, sentence=draft != base)
-            st.session_state[GOOD] = (about, draft)
-            return
-        except QKStoreError as error:
-            st.error(shell.told(error))
-    if of == about:
-        line("The last preview that worked:")
-        _pairs(view.run, good, split)
-
-
-def _pairs(run: Run, draft: Contrast, split: str | None, sentence: bool = True) -> None:
-    counts = results.counts(run, draft, split)
-    if sentence:
-        line(draft.sentence(counts), "sentence")
-    for finding in results.findings(run, draft, split):
-        (st.warning if finding.warns else st.info)(plain(finding.text))
-    line(
-        f"Pairs drawn at random from the {split_name(split)} split (seed 0): query red, positive key blue, "
-        "negative key orange and dashed"
-    )
-    for example in results.examples(run, draft, split, 2):
-        side = "positive" if example.sign > 0 else "negative"
-        line(
-            f"{side}: query {example.query.token!r} with key {example.key.token!r}"
-            + ("" if example.same_prompt else ", from two prompts")
-        )
-        query, key = {example.query.index: "query"}, {example.key.index: side}
-        if example.same_prompt:
-            st.html(tokens(example.query.texts, marks=query | key))
-        else:
-            st.html(tokens(example.query.texts, marks=query) + tokens(example.key.texts, marks=key))
-
-
 def columns(run: Run) -> None:
     """Which columns a predicate can use, with example values."""
     with st.expander("Columns", expanded=True):
         rows = [
             {
                 "column": f"{side}.{name}",
-                "examples": ", ".join(visible(str(value)) for value in run.values(name, side, 6)),
+                "examples": ", ".join(visible(str(value)) for value in values[:6]),
             }
-            for side in ("q", "k")
-            for name in run.columns[side]
+            for (side, name), values in results.values(run).items()
         ]
         titles = {"column": "Column", "examples": st.column_config.TextColumn("Examples", width="large")}
         st.dataframe(pl.DataFrame(rows), hide_index=True, height=260, column_config=titles)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
 from qkstore.contrast.contrast import Contrast, pairs
+from qkstore.covariance import Pairs
 from qkstore.run import Run
+
+Side = Literal["q", "k"]
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,17 @@ class Place:
 
 @dataclass(frozen=True)
 class Example:
-    """One pair of a contrast; sign is +1 or −1."""
+    """One pair of a contrast; sign is +1 or −1. It is number `number` of `of` pairs of its side, 1 the first.
+
+    value: what it was ordered by, such as its logit; None where pairs come at random.
+    """
 
     sign: int
     query: Place
     key: Place
+    number: int
+    of: int
+    value: float | None = None
 
     @property
     def same_prompt(self) -> bool:
@@ -40,20 +50,51 @@ class Example:
         return self.query.prompt_id == self.key.prompt_id
 
 
-def examples(run: Run, contrast: Contrast, split: str | None = None, n: int = 3, seed: int = 0) -> list[Example]:
-    """Return n positive pairs, then n negative ones, drawn at random; the same ones for the same seed.
+def examples(
+    run: Run,
+    contrast: Contrast,
+    split: str | None = None,
+    n: int = 3,
+    seed: int = 0,
+    skip: int = 0,
+    only: tuple[Side, str, Any] | None = None,
+    values: np.ndarray | None = None,
+    lowest: bool = False,
+) -> list[Example]:
+    """Return n positive pairs, then n negative ones, at random, the same ones for the same seed.
 
-    A side with fewer pairs gives them all. split, errors: as for `qkstore.contrast.pairs`.
+    A side with fewer pairs gives them all. skip: how many of each side come before; after the last comes the first.
+    only: ("k", "category", "fruit") takes the pairs whose key has this value of this label. values: (p,) a number for
+    each pair of `qkstore.contrast.pairs`, such as `HeadData.logits()`: the highest come first, or the lowest; pairs
+    whose value is NaN are left out. split, errors: as for `qkstore.contrast.pairs`.
     """
     drawn_from, rng = pairs(run, contrast, split), np.random.default_rng(seed)
+    kept = np.ones(len(drawn_from.sign), bool) if only is None else _labelled(run, drawn_from, *only)
+    if values is not None:
+        kept &= np.isfinite(values)
     out = []
     for sign, side in ((1, drawn_from.positive), (-1, drawn_from.negative)):
-        rows = np.flatnonzero(side)
-        for i in rows[rng.permutation(len(rows))[:n]]:
+        rows = np.flatnonzero(side & kept)
+        order = rng.permutation(len(rows)) if values is None else _ordered(values[rows], lowest)
+        start = skip % max(len(rows), 1)
+        for number, i in enumerate(rows[order[start : start + n]], start=start + 1):
             query = _place(run, run.query_places, drawn_from.query[i])
             key = _place(run, run.key_places, drawn_from.key[i])
-            out.append(Example(sign, query, key))
+            value = None if values is None else float(values[i])
+            out.append(Example(sign, query, key, number, len(rows), value))
     return out
+
+
+def _ordered(values: np.ndarray, lowest: bool) -> np.ndarray:
+    """The places of values, the highest or lowest first; of equal ones the first."""
+    return np.argsort(values if lowest else -values, kind="stable")
+
+
+def _labelled(run: Run, drawn: Pairs, side: Side, column: str, value: Any) -> np.ndarray:
+    """(p,) whether the query, or key, of each pair has a value of a label. Raises RunError for an unknown label."""
+    rows, where = np.unique(drawn.query if side == "q" else drawn.key, return_inverse=True)
+    found = run.labels(side, [column], rows)[column].to_pylist()
+    return np.array([one == value for one in found], bool)[where]
 
 
 def _place(run: Run, places: tuple[np.ndarray, np.ndarray], row: int) -> Place:
