@@ -1,25 +1,22 @@
-"""The pieces that pages are made of: title, figures, facts, downloads, how to reproduce a result."""
+"""The pieces that pages are made of: title, figures, charts, facts, and what leaves the page at its foot."""
 
 from __future__ import annotations
 
-import io
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
+from typing import Any
 
 import altair as alt
 import numpy as np
 import polars as pl
 import streamlit as st
 
-from dashboard import shell
+from dashboard.share import foot, made
 from dashboard.state import View
 from dashboard.text import line, plain, tokens
-from qkstore import __version__
 from qkstore.analysis import PromptAttribution
 from qkstore.analysis.heads import Summary
-from qkstore.store.source import code_key
-from qkstore.text import csv as csv_text
 from qkstore.text import percent, visible
 
 MISSING = "–"
@@ -27,6 +24,7 @@ MISSING = "–"
 
 def title(name: str, question: str) -> None:
     """The page's name, and under it the question it answers."""
+    made.now().title, made.now().question = name, question
     st.title(name, anchor=False)
     line(question)
 
@@ -44,9 +42,15 @@ def panels():
     return main, detail
 
 
-def chart(drawn: alt.Chart, what: str, **options) -> None:
-    """A chart of a page; `what` names it among the charts of the page."""
-    st.altair_chart(drawn, **options)
+def chart(draw: made.Draw | alt.TopLevelMixin, what: str, **options) -> Any:
+    """A chart of a page, drawn by draw(dark=…); `what` names it among the charts of the page.
+
+    It is drawn in the colours of the screen here, and in light ones for who takes it away as a figure. A chart that is
+    the same in both may be given as it is.
+    """
+    draws = draw if callable(draw) else lambda dark: draw
+    made.now().figures[what] = draws
+    return st.altair_chart(draws(dark=dark()), **options)
 
 
 def number(value: float | None, spec: str = ".2f", sign: str = "") -> str:
@@ -90,59 +94,33 @@ def python(view: View, use: str, *lines: str, features: Iterable[str] = (), one:
     return "\n".join([*start, f"features = {{{named}}}" if named else contrast, *lines, ""])
 
 
-def reproduce(cli: str, code: str, view: View | None = None) -> None:
-    """The same result without the dashboard, and what exactly it was made of, if of a view's run and contrast.
+def reproduce(cli: str, code: str, view: View | None = None, draw: str = "") -> None:
+    """The foot of a page: its link, all it made as files, and the same result by a command, Python or a notebook.
 
+    draw: an expression on the names of `code`, and on `charts`, that gives the page's chart in the notebook.
     The store stands there by its name, for visitors of a server.
     """
-    with st.expander("Reproduce"):
-        if view:
-            line(made_of(view))
-        line("On the command line, in the folder that holds the store")
-        st.code(shell.public(cli), language="bash", wrap_lines=True)
-        line("In Python, there too")
-        st.code(shell.public(code), language="python", wrap_lines=True)
-
-
-def made_of(view: View) -> str:
-    """The exact run, contrast and code of a page's result, by version and digest."""
-    run = f"run {view.run.name} ({view.run.digest})"
-    if not view.named:
-        contrast = "no contrast"
-    elif view.spans:
-        contrast = f"{view.name}, the span of {len(view.contrasts)} contrasts"
-    else:
-        contrast = f"contrast {view.one} ({view.contrast.key})"
-    return f"Made of {run}, {contrast}, qkstore {__version__} ({code_key()[:16]})"
+    foot.show(cli, code, view, draw)
 
 
 def csv(view: View, table: pl.DataFrame, what: str) -> None:
-    """A button that downloads the chart's data, named by run, contrast, head and `what`."""
-    where = "" if view.layer is None else f"-L{view.layer}H{view.head}"
-    name = (
-        f"{view.run.name}-{view.name}{where}-{what}.csv".replace(":", "_")
-        .replace("/", "_")
-        .replace("*", "all")
-        .replace("@", "-v")
-    )
-    download(table, name, f"csv-{what}")
+    """A table that the page's foot offers, named by `what` among those of the page."""
+    made.now().tables[what] = table
 
 
 def download(table: pl.DataFrame, name: str, key: str | None = None) -> None:
-    """A button that downloads a table as CSV without formulas."""
-    st.download_button("Download CSV", lambda: csv_text(table), name, "text/csv", on_click="ignore", key=key)
+    """A table of a page that is of no run, by the name of its file."""
+    made.now().tables[name.removesuffix(".csv")] = table
+
+
+def arrays(make: Callable[[], dict[str, np.ndarray]], what: str) -> None:
+    """Arrays that the page's foot offers as npz."""
+    made.now().arrays[what] = make
 
 
 def height(table: pl.DataFrame, most: int = 10) -> int:
     """Pixels of a table that shows up to `most` rows and scrolls beyond."""
     return min(len(table), most) * 35 + 38
-
-
-def npz(arrays: dict[str, np.ndarray]) -> bytes:
-    """Arrays as the bytes of an npz file."""
-    out = io.BytesIO()
-    np.savez(out, **arrays)
-    return out.getvalue()
 
 
 def dark() -> bool:

@@ -17,6 +17,7 @@ import qkstore
 from dashboard import door, style
 from dashboard import login as logins
 from dashboard.asker import asker
+from dashboard.share import made
 from dashboard.text import plain
 from qkstore.errors import QKStoreError
 from qkstore.sql import worker
@@ -58,6 +59,7 @@ def enter() -> None:
     if not st.session_state.pop(STARTED, False):
         st.navigation(pages(), position="hidden")
         st.rerun()
+    made.begin()
 
 
 def login() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import streamlit as st
 
+from dashboard.share import made
 from qkstore import charts
 from qkstore.charts import palette
 from qkstore.text import visible
@@ -16,6 +17,7 @@ from qkstore.text import visible
 CSS, SCENE, PLOT = (
     (Path(__file__).parent / name).read_text(encoding="utf-8") for name in ("space.css", "space_scene.js", "space.js")
 )
+ALONE = "The points in three dimensions are drawn by the browser alone; those in two dimensions can be a figure."
 _draw = st.components.v2.component("space", css=CSS, js=SCENE + PLOT)
 
 
@@ -27,6 +29,7 @@ def space(
     Colours are those of charts.point_pairs. A drag or the arrow keys turn the points, the wheel zooms, a double click
     resets; a click in the legend dims the other groups.
     """
+    made.now().left_out["space"] = ALONE
     _draw(data=payload(points, titles, legend, dark), key=key)
 
 

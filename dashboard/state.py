@@ -16,6 +16,7 @@ import streamlit as st
 
 from dashboard import results, shell
 from dashboard.contrasts import findings
+from dashboard.share import made
 from dashboard.text import line, plain
 from qkstore.analysis import heads as analysis_heads
 from qkstore.contrast import Contrast
@@ -105,7 +106,7 @@ def select(
         said = f"{label} {told!r} {why}. Showing {shown(default)[:60]}."
         st.session_state.get(NOTES, st).warning(plain(said))
     st.session_state[key] = texts.get(asked, default)
-    return widget(
+    chosen = widget(
         label,
         options,
         format_func=lambda option: visible(shown(option)),
@@ -115,6 +116,8 @@ def select(
         help=help,
         **more,
     )
+    made.now().choices[name] = str(chosen)
+    return chosen
 
 
 def segments(label: str, name: str, options: Sequence, default: Any, **more) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
 from dashboard import notes, panel, results, shell, state
@@ -42,7 +44,7 @@ panel.figures(
     ]
 )
 with st.container(border=True):
-    panel.chart(charts.attribution_bars(parts.tokens, parts.order, panel.dark()), "logits")
+    panel.chart(partial(charts.attribution_bars, parts.tokens, parts.order), "logits")
     line(
         f"The short line is the logit{' before the soft-cap' if parts.softcap else ''}. "
         f"Query: position {parts.query['pos']}, {parts.query['text']!r}. "
@@ -71,4 +73,5 @@ panel.reproduce(
         features=features,
     ),
     view,
+    "charts.attribution_bars(parts.tokens, parts.order)",
 )

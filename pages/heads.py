@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
 from dashboard import notes, panel, results, shell, state
@@ -53,7 +55,7 @@ with main:
     table = heads.table(scores, by)
     map_key = f"map-{view.layer}-{view.head}-{by}"  # a new choice is a new chart: its own selection starts empty
     panel.chart(
-        charts.head_map(table, by, (view.layer, view.head), panel.dark()),
+        partial(charts.head_map, table, by, (view.layer, view.head)),
         "map",
         on_select=pick,
         selection_mode="pick",
@@ -108,7 +110,7 @@ with detail:
     with shell.optional():
         fitted = results.covariance(view.run, view.contrast, view.layer, view.head)
         line("Singular values of ΔC; blue ones hold 99 % of ‖ΔC‖²")
-        spectrum = charts.singular_values(fitted.subspace.S, fitted.subspace.rank, panel.dark(), height=150)
+        spectrum = partial(charts.singular_values, fitted.subspace.S, fitted.subspace.rank, height=150)
         panel.chart(spectrum, "singular values")
     with st.container(horizontal=True):
         for page in shell.GROUPS["Explain"]:
@@ -153,6 +155,12 @@ panel.csv(view, table, "heads")
 notes.show(view)
 panel.reproduce(
     panel.command("heads", view, view.one, head=False),
-    panel.python(view, "from qkstore.analysis.heads import heads", "scores = heads(run, contrast)"),
+    panel.python(
+        view,
+        "from qkstore.analysis.heads import heads, table",
+        "scores = heads(run, contrast)",
+        f"print(table(scores, {by!r}))",
+    ),
     view,
+    f"charts.head_map(table(scores, {by!r}), {by!r}, ({view.layer}, {view.head}))",
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
 from dashboard import notes, panel, results, shell, state
@@ -70,7 +72,7 @@ with st.container(border=True):
         "Show", "show", list(MEASURES), "attention", shown=MEASURES.get, label_visibility="collapsed"
     )
     bars = charts.gap_bars if shown == "gap" else charts.swap_bars
-    panel.chart(bars(rows, panel.dark()), "swaps", key=f"swaps-{shown}")
+    panel.chart(partial(bars, rows), "swaps", key=f"swaps-{shown}")
     for row in rows:
         if row["beyond"]:
             line(f"{analysis_swaps.sentence(row)}.")
@@ -88,7 +90,7 @@ with st.container(border=True):
     if answered:
         titles = [result.title for result in answered]
         shown = answered[st.selectbox("Result", range(len(answered)), format_func=titles.__getitem__)]
-        panel.chart(charts.live_bars(shown, head, panel.dark()), "live")
+        panel.chart(partial(charts.live_bars, shown, head), "live")
         line(live.statement(shown, head))
         panel.csv(view, live.table(shown, head), "live")
     elif live.possible(view.run):
@@ -103,7 +105,7 @@ with st.container(border=True):
 with st.container(border=True), shell.optional():
     st.subheader(f"Keys, little by little: {plain(view.name)}", anchor=False)
     response = results.doses(view.run, view.contrasts, view.layer, view.head)
-    panel.chart(charts.dose_curves(response.table, panel.dark()), "doses")
+    panel.chart(partial(charts.dose_curves, response.table), "doses")
     line(
         "Mean attention on the target as the two keys exchange a part of their coordinates (1: all of it, "
         f"beyond: more), in the whole subspace of rank {response.rank}, and in its first coordinates one at a time; "
@@ -140,4 +142,5 @@ panel.reproduce(
         features=features,
     ),
     view,
+    f"charts.{bars.__name__}(swaps.to_dict()['conditions'])",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import streamlit as st
@@ -53,11 +54,11 @@ panel.figures(
 )
 with st.container(border=True):
     plot = state.segments("Plot", "plot", list(PLOTS), "2d", shown=PLOTS.get, label_visibility="collapsed")
-    drawn = points.table, charts.axes(method, points.explained), f"{q_label} / {k_label}", panel.dark()
+    drawn = points.table, charts.axes(method, points.explained), f"{q_label} / {k_label}"
     if plot == "3d":
-        space.space(*drawn, key="space")
+        space.space(*drawn, panel.dark(), key="space")
     else:
-        panel.chart(charts.point_pairs(*drawn), "points", key=f"points-{method}")
+        panel.chart(partial(charts.point_pairs, *drawn), "points", key=f"points-{method}")
     line(
         f"Showing {points.shown:,} of {points.total:,} queries and keys (seed 0) "
         f"of the {split_name(points.split)} split"
@@ -80,4 +81,5 @@ panel.reproduce(
         one=False,
     ),
     view,
+    f"charts.point_pairs(points.table, charts.axes({method!r}, points.explained), {f'{q_label} / {k_label}'!r})",
 )

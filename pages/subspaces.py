@@ -5,6 +5,8 @@ How many dimensions it takes, whether it beats chance, and what it shares with a
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
 from dashboard import notes, panel, results, shell, state
@@ -64,7 +66,7 @@ with main:
         f"Singular values of ΔC; blue ones hold 99 % of ‖ΔC‖². Built on the {split_name(fitted.split)} split: "
         f"{fitted.counts.n_q:,} queries, {fitted.counts.n_pos:,} positive and {fitted.counts.n_neg:,} negative pairs."
     )
-    spectrum = charts.singular_values(fitted.subspace.S, fitted.subspace.rank, panel.dark(), height=220)
+    spectrum = partial(charts.singular_values, fitted.subspace.S, fitted.subspace.rank, height=220)
     panel.chart(spectrum, "singular values")
     if dimension:
         line(f"{dimension.rank.sentence} Level {panel.percent(dimension.rank.level)}.", "sentence")
@@ -74,12 +76,12 @@ with main:
         )
         correlations = dimension.canonical
         panel.chart(
-            charts.canonical_correlations(correlations.values, correlations.chance, panel.dark()),
+            partial(charts.canonical_correlations, correlations.values, correlations.chance),
             "canonical correlations",
         )
     for place, (name, matrix) in zip(st.columns(3), head.matrices(fitted.arrays()).items()):
         with place:
-            panel.chart(charts.matrix(matrix, name, panel.dark()), name)
+            panel.chart(partial(charts.matrix, matrix, name), name)
     line(
         "Queries down, keys across; blue above zero, orange below; each matrix has its own scale. "
         "The mean-query share is what the mean query alone explains of ΔC: near 100 %, its rank is 1 by construction."
@@ -93,7 +95,7 @@ with detail:
     st.subheader("Against chance", anchor=False)
     if null.dealt:
         line(f"‖ΔC‖ of centred queries against {len(null.norms)} random deals of the signs of their key contrasts")
-        panel.chart(charts.null_strip(null.norm, null.norms, panel.dark()), "null")
+        panel.chart(partial(charts.null_strip, null.norm, null.norms), "null")
     else:
         line("Each query of this contrast has keys of one sign only, so there is nothing to deal at random.")
     if compared:
@@ -103,24 +105,18 @@ with detail:
             f"Overlap: {panel.percent(compared.overlap_query)} of queries' directions, "
             f"{panel.percent(compared.overlap_key)} of keys'."
         )
-        panel.chart(charts.angles(compared.angles, panel.dark()), "angles")
+        panel.chart(partial(charts.angles, compared.angles), "angles")
     st.subheader("As more goes in", anchor=False)
     with shell.optional():
         grown = results.grown(view.run, view.contrast, view.layer, view.head)
         line(
             f"99 % rank from the queries with 2, 4, … of the {grown.total:,} values of {grown.label}, drawn five times"
         )
-        panel.chart(charts.rank_growth(grown.table, grown.label, panel.dark()), "growth")
+        panel.chart(partial(charts.rank_growth, grown.table, grown.label), "growth")
 
 values = head.spectrum(fitted.subspace.S, fitted.subspace.rank)
-with st.container(horizontal=True):
-    panel.csv(view, values, "singular-values")
-    st.download_button(
-        "Download npz",
-        lambda: panel.npz(fitted.arrays()),
-        f"{view.run.name}-L{view.layer}H{view.head}.npz",
-        on_click="ignore",
-    )
+panel.csv(view, values, "singular-values")
+panel.arrays(fitted.arrays, "covariance")
 notes.show(view)
 panel.reproduce(
     panel.command("covariance", view, view.one, out="covariance.npz"),
@@ -132,4 +128,5 @@ panel.reproduce(
         f"print(dimension(run, contrast, {view.layer}, {view.head}).rank)",
     ),
     view,
+    "charts.singular_values(fitted.subspace.S, fitted.subspace.rank)",
 )

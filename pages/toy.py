@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import streamlit as st
@@ -119,8 +120,8 @@ with st.container(key="panels"):  # one above the other on a narrow screen
             st.subheader(title, anchor=False)
             key = f"{draw.__name__}-{head.name}"  # a new choice is a new chart: its own selection starts empty
             panel.chart(
-                draw(rows, head.ranks, panel.dark()),
-                key,
+                partial(draw, rows, head.ranks),
+                title,
                 on_select=lambda key=key: pick(key),
                 selection_mode="pick",
                 key=key,
@@ -142,11 +143,11 @@ with st.container(key="panels"):  # one above the other on a narrow screen
             )
         view = state.View(store, head.run, store.features(head.run), name, toy.LAYER, toy.HEAD, [])
         points = results.points(head.run, name, basis == "balanced")
-        drawn = points.table, charts.axes("pca", points.explained), f"signs of {name}, 1 is +", panel.dark()
+        drawn = points.table, charts.axes("pca", points.explained), f"signs of {name}, 1 is +"
         if plot == "3d":
-            space.space(*drawn, key="space")
+            space.space(*drawn, panel.dark(), key="space")
         else:
-            panel.chart(charts.point_pairs(*drawn), "points", key="points")
+            panel.chart(partial(charts.point_pairs, *drawn), "points", key="points")
         line(
             f"Queries on U and keys on V of {name}'s subspace of rank {points.rank}, then PCA of both: "
             f"{points.shown:,} of {points.total:,} points (seed 0). "
@@ -171,7 +172,7 @@ with st.container(key="panels"):  # one above the other on a narrow screen
         st.subheader("Swaps", anchor=False)
         swapped = results.swaps(head.run)
         conditions = [c.to_dict() for c in swapped.conditions]
-        panel.chart(charts.swap_bars(conditions, panel.dark()), "swaps")
+        panel.chart(partial(charts.swap_bars, conditions), "swaps")
         line(
             f"Attention before (pale) and after two keys swap their coordinates, over {swapped.n:,} contexts; "
             "random: ten subspaces of the rank."
@@ -179,7 +180,7 @@ with st.container(key="panels"):  # one above the other on a narrow screen
         panel.csv(view, swaps.table(conditions), "swaps")
     with detail:
         st.subheader("G: how the latents interact", anchor=False)
-        panel.chart(charts.interaction_matrix(G, panel.dark()), "G")
+        panel.chart(partial(charts.interaction_matrix, G), "G")
         line(VERDICT[G.verdict])
         panel.facts(
             [
@@ -199,4 +200,6 @@ panel.reproduce(
     f"store = qkstore.open({str(store.where)!r})\nrun = store.run({head.name!r})\n"
     'print(toy.toy(run), toy.recovered(run), toy.interaction(run).shares, sep="\\n")\n'
     "for swapped in toy.swaps(run).conditions:\n    print(swapped)\n",
+    view,
+    "charts.interaction_matrix(toy.interaction(run))",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
@@ -16,6 +16,7 @@ SHAPELESS = re.compile(
 )
 
 FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # a cell that begins so is computed by a spreadsheet  # noqa: RUF001
+BEFORE_FORMULA = re.compile(rf"(?<=[,;\t|])(?=[\"']*[{re.escape(''.join(FORMULA))}])")  # between two cells of a line
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 SPACE = "\u00a0"  # that does not break a line
@@ -48,14 +49,27 @@ def unseen(text: str) -> str | None:
     return next((f"U+{ord(c):04X}" for c in hidden), None)
 
 
-def csv(table: pl.DataFrame) -> str:
-    """The table as CSV in which no cell, and no column's name, is a formula: ' stands before what would be one."""
+def csv(table: pl.DataFrame, about: Mapping[str, str] | None = None) -> str:
+    """The table as CSV in which no cell, and no column's name, is a formula: ' stands before what would be one.
+
+    about: {what: text} that stands before the table in lines that begin with #, as pandas' `comment="#"` and polars'
+    `comment_prefix="#"` leave out. All text of the table is in quotes then, so that no # of its own begins such a line.
+    """
     texts = [
         pl.Series(c.name, [None if t is None else cell(t) for t in c.cast(pl.String).to_list()], pl.String)
         for c in table.iter_columns()
         if c.dtype in (pl.String, pl.Categorical, pl.Enum)
     ]
-    return table.with_columns(texts).rename(cell).write_csv()
+    plain = table.with_columns(texts).rename(cell)
+    if about is None:
+        return plain.write_csv()
+    return "".join(map(_comment, about.items())) + plain.write_csv(quote_style="non_numeric")
+
+
+def _comment(told: tuple[str, str]) -> str:
+    """{what: text} as lines of a CSV that begin with #; a spreadsheet, which knows none, finds no formula in one."""
+    lines = [visible(line) for line in ": ".join(told).splitlines()] or [""]
+    return "".join(f"# {BEFORE_FORMULA.sub(' ', line)}\n" for line in lines)
 
 
 def cell(text: str) -> str:

@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from qkstore.charts import palette
+from qkstore.charts import palette, paper
 from qkstore.charts.curves import band, by_feature
 from qkstore.charts.heads import sparse_axis
 
@@ -76,7 +76,7 @@ def matrix(C: np.ndarray, title: str, dark: bool = False, size: int = 210) -> al
             ),
             tooltip=["query:O", "key:O", alt.Tooltip("value:Q", format=".3g")],
         )
-        .properties(width="container", height=size)
+        .properties(width="container", height=size, usermeta={paper.ASPECT: 1})
     )
 
 

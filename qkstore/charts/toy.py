@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from qkstore.charts import palette
+from qkstore.charts import palette, paper
 from qkstore.interaction import Interaction
 from qkstore.toy import Recovered, Toy
 
@@ -137,7 +137,9 @@ def interaction_matrix(interaction: Interaction, dark: bool = False, size: int =
         .encode(**at, color=colour, tooltip=["query:N", "key:N", alt.Tooltip("value:Q", format=".3g")])
     )
     frame = alt.Chart(blocks).mark_rect(filled=False, stroke=palette.ink(dark), strokeWidth=1.6).encode(**at)
-    return alt.layer(drawn, frame).properties(width="container", height=size).configure_axis(grid=False)
+    square = {paper.ASPECT: 1}
+    chart = alt.layer(drawn, frame).properties(width="container", height=size, usermeta=square)
+    return chart.configure_axis(grid=False)
 
 
 def _side(field: str, title: str, names: np.ndarray):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 
+import pandas
 import polars as pl
 import pytest
 from conftest import ROOT
@@ -62,3 +64,39 @@ def test_nothing_else_writes_csv():
     }
     assert calls == {"qkstore/text.py"}
     assert "\ndisableDataExport = true" in (ROOT / ".streamlit" / "config.toml").read_text()
+
+
+# -- with what it was made of before the table ---------------------------------------------------------------------
+
+TOLD = {"run": "boxes", "where": "k.pos > 1\nand k.word = 'a, b'", "empty": ""}
+HASHES = pl.DataFrame({"#name": ["#a", "b\n#c", "d#e", 'q"#', None], "x": [1.5, 2.0, None, -3.0, 4.0]})
+
+
+def test_pandas_and_polars_leave_out_what_it_was_made_of():
+    text = csv(HASHES, TOLD)
+    lines = text.splitlines()
+    assert lines[:4] == ["# run: boxes", "# where: k.pos > 1", "# and k.word = 'a, b'", "# empty: "]
+    assert pl.read_csv(io.StringIO(text), comment_prefix="#").equals(HASHES)
+    of_pandas = pandas.read_csv(io.StringIO(text), comment="#")
+    assert pl.from_pandas(of_pandas).equals(HASHES)
+
+
+def test_without_quotes_a_hash_of_the_table_would_be_taken_for_one():
+    """The control: the same lines before the table as it is written without them."""
+    text = "# run: boxes\n" + csv(HASHES)
+    assert not pl.read_csv(io.StringIO(text), comment_prefix="#", truncate_ragged_lines=True).equals(HASHES)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\x0b", "\x0c", "\x85", "\u2028", "\u2029"])
+def test_no_line_of_a_hostile_name_leaves_the_comment(end):
+    text = csv(pl.DataFrame({"x": [1]}), {"run": f"a{end}1,2{end}#", f"b{end}c": "d"})
+    assert pl.read_csv(io.StringIO(text), comment_prefix="#").to_dict(as_series=False) == {"x": [1]}
+    assert [line[0] for line in text.split("\n")[:-3]] == ["#"] * len(text.split("\n")[:-3])
+
+
+@pytest.mark.parametrize("told", ["a,=1+1", 'a,"=1+1"', "a;@SUM(A1)", "a\t=1", "=1+1", "a,\uff1d1", "a,\n=1"])
+def test_a_spreadsheet_finds_no_formula_in_a_comment(told):
+    lines = [line for line in csv(pl.DataFrame({"x": [1]}), {"where": told}).splitlines() if line.startswith("#")]
+    cells = [part.strip("\"'") for line in lines for part in re.split("[,;\t]", line)]
+    assert len(cells) >= 1
+    assert not [part for part in cells if part.startswith(tuple("=+-@\uff1d"))]
