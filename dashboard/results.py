@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from dashboard import job, shell
 from qkstore import analysis, contrast, toy
-from qkstore.analysis import evidence, variations
+from qkstore.analysis import evidence, pairs, variations
 from qkstore.analysis import heads as analysis_heads
 from qkstore.analysis import swaps as analysis_swaps
 from qkstore.analysis.heads import HeadScore
@@ -18,6 +19,9 @@ from qkstore.errors import QKStoreError
 from qkstore.run import Run
 from qkstore.store.source import code_key
 from qkstore.toy import points as toy_points
+
+if TYPE_CHECKING:
+    from qkstore.score import Score
 
 
 def identity(run: Run) -> tuple:
@@ -61,6 +65,13 @@ points = _kept(toy_points.points)
 centroids = _kept(toy_points.centroids)
 interaction = _kept(toy.interaction)
 dimensions = _kept(evidence.dimension)
+strongest = _kept(pairs.strongest)
+
+
+@_kept
+def judged(run: Run, asked: Contrast, layer: int, head: int) -> Score:
+    """What one head attends to on the judged split, without the scores of the others."""
+    return analysis.Head(run, layer, head).read(asked, "judge").score()
 
 
 @_kept

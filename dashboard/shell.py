@@ -26,7 +26,7 @@ from qkstore.store import Store
 GROUPS = {
     "Find": ("overview", "heads"),
     "Define": ("contrasts",),
-    "Explain": ("subspaces", "projections", "interventions", "attributions"),
+    "Explain": ("head", "subspaces", "projections", "interventions", "attributions"),
     "Known truth": ("toy",),
     "Share": ("team",),
 }

@@ -15,10 +15,11 @@ SHEET = """<style>
 .qk-token { padding: .12rem .22rem; margin-right: .1rem; border-radius: .2rem; white-space: pre-wrap; \
 unicode-bidi: isolate;
   background: color-mix(in srgb, #0072B2 calc(var(--qk-share, 0%) * .6), transparent); }
-.qk-gap { opacity: .6; font-size: .75rem; padding: 0 .4rem; }
+.qk-gap { opacity: .75; font-size: .75rem; padding: 0 .4rem; }
 .qk-query { outline: 2px solid #D55E00; }
 .qk-positive { outline: 2px solid #0072B2; background: color-mix(in srgb, #0072B2 25%, transparent); }
 .qk-negative { outline: 2px dashed #E69F00; background: color-mix(in srgb, #E69F00 25%, transparent); }
+.qk-key { outline: 2px dotted #009E73; background: color-mix(in srgb, #009E73 25%, transparent); }
 .qk-facts { font-size: .875rem; border-collapse: collapse; }
 .qk-facts th, .qk-facts td { text-align: left; padding: .12rem .9rem .12rem 0; font-weight: 400; vertical-align: top; }
 .qk-facts th, .qk-facts td + td { opacity: .7; }

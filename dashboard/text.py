@@ -11,7 +11,7 @@ import streamlit as st
 
 from qkstore.text import visible
 
-Mark = Literal["query", "positive", "negative"]  # what a token is in a pair
+Mark = Literal["query", "positive", "negative", "key"]  # what a token is in a pair
 # Addresses of sites and people become links even where their signs are escaped, unless something stands within them.
 LINKED, JOINER = (
     re.compile(r"(?<=:)(?=\\?/\\?/)|(?<=www)(?=\\?\.)|(?<=@)(?=(?:\\?[-\w])+\\?\.\w)", re.IGNORECASE),

@@ -155,6 +155,8 @@ BAD = (
 URLS = [  # (page, what its address says)
     ("overview", {"run": BAD[0], "contrast": BAD[1]}), ("heads", {"run": BAD[1], "by": BAD[0], "layer": "-1"}),
     ("heads", {"contrast": BAD[2], "layer": LONG, "head": "1e9"}), ("heads", {"by": "-1", "head": "٣", "layer": "0x1"}),
+    ("head", {"rank": BAD[2], "pair": LONG, "among": BAD[0], "layer": "1", "head": "0"}),
+    ("head", {"pair": "-1", "shown": "1e9", "rank": "moved", "contrast": BAD[1]}),
     ("contrasts", {"run": "%00", "contrast": BAD[0], "shape": BAD[2]}),
     ("contrasts", {"shape": LONG, "contrast": BAD[3]}), ("subspaces", {"layer": "1", "head": "99", "and": BAD[1]}),
     ("subspaces", {"layer": "nan", "head": "0", "and": LONG}),

@@ -14,6 +14,7 @@ from qkstore.charts.covariance import (
 )
 from qkstore.charts.heads import FEW_CELLS, FORMATS, head_intervals, head_map
 from qkstore.charts.points import MOST_GROUPS, ORDINAL, OTHERS, axes, clusters, grouped, point_pairs
+from qkstore.charts.small import small_attribution, small_points, small_swap
 from qkstore.charts.swaps import (
     LIVE_COLOURS,
     LIVE_MEASURES,
@@ -66,5 +67,8 @@ __all__ = [
     "rank_map",
     "shrunk",
     "singular_values",
+    "small_attribution",
+    "small_points",
+    "small_swap",
     "swap_bars",
 ]

@@ -80,6 +80,11 @@ class Nearest:
         return {name: getattr(self, name) for name in told} | {"heads": self.table.to_dicts()}
 
     @property
+    def chance(self) -> float:
+        """The mean angle over all heads where rows are permuted."""
+        return float(np.mean([near.chance for near in self.heads]))
+
+    @property
     def sentence(self) -> str:
         """What was compared."""
         ranks = f"{self.ranks[0]}" if self.ranks[0] == self.ranks[1] else f"{self.ranks[0]} and {self.ranks[1]}"
@@ -88,7 +93,7 @@ class Nearest:
             f"{split_name(self.judged_on)} split in two heads' subspaces of rank {ranks}, fitted on half of the "
             "prompts and taken on the other; 0° holds the same, 90° nothing in common. "
             f"Random: {self.bases} subspaces of that rank in the other head; the contrast's is nearer than all of "
-            f"them by chance once in {self.bases + 1} heads. Chance: its rows permuted"
+            f"them by chance once in {self.bases + 1} heads. With its rows permuted the angle is {self.chance:.0f}°"
         )
 
 
