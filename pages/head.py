@@ -75,9 +75,11 @@ panel.reproduce(
         "from qkstore.analysis import intervene\nfrom qkstore.analysis.pairs import nearest, strongest",
         f"found = strongest(run, contrasts, {at}, {by!r}, {among!r})",
         "print(found.table, found.sentence)",
-        f"print(intervene(run, {{{view.name!r}: contrasts}}, {at}).conditions[0])",
+        f"swaps = intervene(run, {{{view.name!r}: contrasts}}, {at})",
+        "print(swaps.conditions[0])",
         f"print(nearest(run, contrasts, {at}).table)",
         one=False,
     ),
     view,
+    "charts.small_swap([c.to_dict() for c in swaps.conditions])" if measured.swapped.value else "",
 )

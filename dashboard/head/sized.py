@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import streamlit as st
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 POINTS = 400  # of the small projection
-HEIGHT = 200  # of a small chart, in pixels
 NOT_HERE = "not here: see below"
 
 
@@ -146,27 +146,27 @@ def small(view: View, of: Sized, attributed: Part[PromptAttribution]) -> None:
 
 def _spectrum(view: View, fitted: Covariance) -> None:
     panel.chart(
-        charts.singular_values(fitted.subspace.S, fitted.subspace.rank, panel.dark(), height=HEIGHT), "spectrum"
+        partial(charts.singular_values, fitted.subspace.S, fitted.subspace.rank, height=charts.HEIGHT), "spectrum"
     )
     line(f"Singular values of ΔC; blue ones hold 99 % of ‖ΔC‖². {split_name(fitted.split).capitalize()} split.")
 
 
 def _bars(view: View, swapped: Intervention) -> None:
     rows = [c.to_dict() for c in swapped.conditions]
-    panel.chart(charts.small_swap(rows, panel.dark(), HEIGHT), "swap")
+    panel.chart(partial(charts.small_swap, rows), "swap")
     line(f"Attention before (pale) and after. {split_name(swapped.split).capitalize()} split, n = {swapped.n:,}.")
 
 
 def _projection(view: View, points: Points) -> None:
     names = charts.axes("pca", points.explained)
-    panel.chart(charts.small_points(points.table, names, panel.dark(), HEIGHT), "projection")
+    panel.chart(partial(charts.small_points, points.table, names), "projection")
     line(
         f"Triangles are queries, circles keys: {points.shown:,} of {points.total:,}, {split_name(points.split)} split."
     )
 
 
 def _attribution(view: View, parts: PromptAttribution) -> None:
-    panel.chart(charts.small_attribution(parts.tokens, parts.order, panel.dark(), HEIGHT), "attribution")
+    panel.chart(partial(charts.small_attribution, parts.tokens, parts.order), "attribution")
     line(f"Logits of prompt {parts.prompt_id}, chosen below, on its most attended keys of {len(parts.tokens)}.")
 
 

@@ -14,7 +14,7 @@ from qkstore.charts.covariance import (
 )
 from qkstore.charts.heads import FEW_CELLS, FORMATS, head_intervals, head_map
 from qkstore.charts.points import MOST_GROUPS, ORDINAL, OTHERS, axes, clusters, grouped, point_pairs
-from qkstore.charts.small import small_attribution, small_points, small_swap
+from qkstore.charts.small import HEIGHT, small_attribution, small_points, small_swap
 from qkstore.charts.swaps import (
     LIVE_COLOURS,
     LIVE_MEASURES,
@@ -33,6 +33,7 @@ __all__ = [
     "FAR",
     "FEW_CELLS",
     "FORMATS",
+    "HEIGHT",
     "LIVE_COLOURS",
     "LIVE_MEASURES",
     "LOW",

@@ -221,7 +221,7 @@ def test_a_comparison_that_is_cancelled_leaves_the_page_and_its_button(show, sto
     next(b for b in app.button if b.label.startswith("Compare with")).click().run()
     next(b for b in app.button if b.label == "Cancel").click().run()
     assert [b.label for b in fine(app).button if b.label.startswith("Compare with")] == ["Compare with 7 other heads"]
-    assert [e.label for e in app.expander] == ["Notes", "Reproduce"], "the page goes on below"
+    assert "Notes" in [e.label for e in app.expander], "the page goes on below"
 
 
 def test_a_ranking_of_all_pairs_that_is_cancelled_says_so_and_the_page_goes_on(show, store):

@@ -20,6 +20,7 @@ def spectrum(subspace) -> pl.DataFrame:
 
 
 TABLES = {  # what a page's Python leaves, as the table of its page
+    "head": ("pairs-logit", lambda names: names["found"].table),
     "heads": ("heads", lambda names: names["table"](names["scores"], "accuracy")),
     "subspaces": ("singular-values", lambda names: spectrum(names["fitted"].subspace)),
     "projections": ("points", lambda names: names["points"].table),
