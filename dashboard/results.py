@@ -10,8 +10,10 @@ import streamlit as st
 
 from dashboard import job, shell
 from qkstore import analysis, contrast, toy
+from qkstore.analysis import attribution as analysis_attribution
 from qkstore.analysis import evidence, pairs, variations
 from qkstore.analysis import heads as analysis_heads
+from qkstore.analysis import moved as analysis_moved
 from qkstore.analysis import swaps as analysis_swaps
 from qkstore.analysis.heads import HeadScore
 from qkstore.contrast import Contrast, check, example
@@ -52,6 +54,8 @@ covariance = _kept(analysis.covariance)
 intervene = _kept(analysis.intervene)
 query_swaps = _kept(analysis_swaps.intervene_queries)
 doses = _kept(variations.response)
+moved = _kept(analysis_moved.moved)
+gaps = _kept(analysis_attribution.gaps)
 grown = _kept(evidence.growth)
 attribute = _kept(analysis.attribute)
 project = _kept(analysis.project)
@@ -99,6 +103,13 @@ def examples(
 def values(run: Run, most: int = 50) -> dict[tuple[str, str], list]:
     """{(q or k, column): its first distinct values} of a run."""
     return {(side, name): run.values(name, side, most) for side in ("q", "k") for name in run.columns[side]}
+
+
+@_kept
+def texts(run: Run, prompt_id: int) -> tuple[list[int], list[str]]:
+    """(positions, texts) of a prompt's tokens."""
+    tokens = run.tokens(prompt_id)
+    return [t["pos"] for t in tokens], [t["text"] for t in tokens]
 
 
 @_kept

@@ -285,6 +285,6 @@ def _forget() -> None:
     }
     if st.query_params.get("contrast") not in names:
         put(**{DRAFT: None})
-    for name in (*kept, "prompt", "q", "k", "order", "label", "value", "skip"):
+    for name in (*kept, "prompt", "q", "k", "order", "label", "value", "skip", "query", "from"):
         if st.query_params.get(name) not in set(kept.get(name, ())):
             put(**{name: None})

@@ -20,6 +20,7 @@ unicode-bidi: isolate;
 .qk-positive { outline: 2px solid #0072B2; background: color-mix(in srgb, #0072B2 25%, transparent); }
 .qk-negative { outline: 2px dashed #E69F00; background: color-mix(in srgb, #E69F00 25%, transparent); }
 .qk-key { outline: 2px dotted #009E73; background: color-mix(in srgb, #009E73 25%, transparent); }
+.qk-token[style] { background: color-mix(in srgb, #0072B2 calc(var(--qk-share, 0%) * .6), transparent); }
 .qk-facts { font-size: .875rem; border-collapse: collapse; }
 .qk-facts th, .qk-facts td { text-align: left; padding: .12rem .9rem .12rem 0; font-weight: 400; vertical-align: top; }
 .qk-facts th, .qk-facts td + td { opacity: .7; }

@@ -41,15 +41,17 @@ def tokens(
     shades: dict[int, float] | None = None,
     marks: dict[int, Mark] | None = None,
     most: int | None = None,
+    near: Collection[int] = (),
 ) -> str:
     """Tokens in a row as HTML.
 
     shades {index: 0…1} colour them, from nothing to full blue; marks {index: mark} outline them. most: of a longer
-    prompt only the neighbours of its marked tokens are shown, about so many in all, with how many are left out.
+    prompt only the neighbours of its marked tokens are shown, and of those in `near`, about so many in all, with how
+    many are left out.
     """
     shades, marks = shades or {}, marks or {}
     cells, before = [], 0
-    for start, end in stretches(len(texts), marks, most or len(texts)):
+    for start, end in stretches(len(texts), {*marks, *near}, most or len(texts)):
         cells += [_left_out(start - before)] if start > before else []
         cells += [_token(texts[i], shades.get(i), marks.get(i)) for i in range(start, end)]
         before = end

@@ -8,10 +8,12 @@ import streamlit as st
 
 from dashboard import notes, panel, results, shell, state
 from dashboard.prompts import choice
+from dashboard.prompts.window import shaded, window
 from dashboard.text import line
 from qkstore import charts
 from qkstore.analysis import attribution, build_split, judge_split
-from qkstore.text import split_name, visible
+from qkstore.analysis.choice import LEAST_QUERIES
+from qkstore.text import percent, split_name, visible
 
 shell.enter()
 
@@ -44,14 +46,39 @@ panel.figures(
     ]
 )
 with st.container(border=True):
-    panel.chart(partial(charts.attribution_bars, parts.tokens, parts.order), "logits")
+    attended, query = {t["pos"]: t["attention"] for t in parts.tokens}, parts.query["pos"]
+    places = {"Most attended": parts.tokens.index(top), "Query": sum(pos < query for pos in attended) - 1}
+    shown = window(list(attended.values()), {name: max(at, 0) for name, at in places.items()})
+    panel.chart(partial(charts.attribution_bars, [parts.tokens[i] for i in shown], parts.order), "logits")
     line(
         f"The short line is the logit{' before the soft-cap' if parts.softcap else ''}. "
-        f"Query: position {parts.query['pos']}, {parts.query['text']!r}. "
+        f"Query: position {query}, {parts.query['text']!r}. "
         f"The subspaces are built on the {split_name(build_split(view.run))} split."
     )
-    panel.attended(view.run.tokens(prompt["prompt_id"]), parts)
+    shaded(view.run, prompt["prompt_id"], attended, {query: "query"}, shown)
     line("Shaded by attention; the query is outlined. " + panel.labelled(prompt, view.run.prompt_labels))
+with st.container(border=True), shell.optional():
+    st.subheader("Over all prompts", anchor=False)
+    spread = results.gaps(view.run, features, view.layer, view.head, view.contrast, order=orders.get(order))
+    panel.chart(partial(charts.logit_distribution, spread, width="container"), "gaps")
+    told = attribution.distributed(spread)
+    shares = [
+        f"{row['part']} {percent(row['share'])} [{percent(row['share_low'])}, {percent(row['share_high'])}]"
+        for row in told.to_dicts()[1:]
+        if row["share"] is not None and len(spread.gap) >= LEAST_QUERIES
+    ]
+    none = "The mean gap is 0" if len(spread.gap) >= LEAST_QUERIES else f"Fewer than {LEAST_QUERIES} queries"
+    line(
+        f"The logit of the positive key of {view.contrast.name} less the mean of the negative ones, of "
+        f"{len(spread.gap):,} queries of the {split_name(spread.split)} split, and its parts: box from quartile to "
+        "quartile, whiskers from 5 to 95 %, stroke the median, dot the mean. "
+        + (
+            f"Share of the mean gap: {', '.join(shares)}."
+            if shares
+            else "The mean gap is 0, of which there is no share."
+        )
+    )
+    panel.csv(view, told, "gaps")
 table = attribution.table(parts.tokens)
 st.dataframe(
     table,
@@ -66,10 +93,13 @@ panel.reproduce(
     panel.command("attribute", view, **{"and": other, "prompt": prompt["prompt_id"], "order": ",".join(parts.order)}),
     panel.python(
         view,
-        "from qkstore.analysis import attribute",
+        "from qkstore.analysis import attribute\nfrom qkstore.analysis.attribution import distributed, gaps",
         f"parts = attribute(run, features, {view.layer}, {view.head}, {prompt['prompt_id']}, order={parts.order!r})",
         "for token in parts.tokens:",
         "    print(token)",
+        f"(over, *_) = store.feature(run, {view.one!r})",
+        f"spread = distributed(gaps(run, features, {view.layer}, {view.head}, over, order={parts.order!r}))",
+        "print(spread)",
         features=features,
     ),
     view,

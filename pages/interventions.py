@@ -7,10 +7,12 @@ from functools import partial
 import streamlit as st
 
 from dashboard import notes, panel, results, shell, state
+from dashboard.prompts import swapped
 from dashboard.text import line, plain
 from qkstore import charts
 from qkstore.analysis import live
 from qkstore.analysis import swaps as analysis_swaps
+from qkstore.analysis.choice import LEAST_QUERIES
 from qkstore.analysis.swaps import Side
 from qkstore.text import number, percent, split_name
 
@@ -64,7 +66,12 @@ panel.figures(
             f"swapping {alone['name']}; random {panel.number(at_random['gap_gain'], '+.2f')}; "
             f"flip rate {percent(alone['flip_rate'])}, random {percent(at_random['flip_rate'])}",
         ),
-        ("Queries", f"{swaps.n:,}", f"{swaps.split or 'all'} prompts"),
+        (
+            "Queries",
+            f"{swaps.n:,}",
+            f"{swaps.split or 'all'} prompts"
+            + ("" if swaps.n >= LEAST_QUERIES else f"; below {LEAST_QUERIES}, no claim"),
+        ),
     ]
 )
 with st.container(border=True):
@@ -83,6 +90,9 @@ with st.container(border=True):
         + SAID[side]
         + (f" They hold {percent(swaps.stored)} of it." if side == "queries" else "")
     )
+found = results.moved(view.run, features, view.layer, view.head, side)
+with st.container(border=True), shell.optional():
+    swapped.show(view, found)
 head = f"{view.layer}:{view.head}"
 answered = live.results(view.store, view.run, features, head)
 with st.container(border=True):
@@ -135,10 +145,12 @@ panel.reproduce(
     panel.command("intervene", view, **{"and": other, "side": side if side == "queries" else None}),
     panel.python(
         view,
-        f"from qkstore.analysis.swaps import {call}",
+        f"from qkstore.analysis.moved import moved\nfrom qkstore.analysis.swaps import {call}",
         f"swaps = {call}(run, features, {view.layer}, {view.head})",
         "for condition in swaps.conditions:",
         "    print(condition)",
+        f"each = moved(run, features, {view.layer}, {view.head}, {side!r})",
+        "print(each.table)",
         features=features,
     ),
     view,

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import qkstore
-from qkstore.cli import analyses, arguments, contrasts, head, notes, programs, runs, stores, summaries, team
+from qkstore.cli import analyses, arguments, contrasts, head, notes, programs, runs, stores, summaries, swaps, team
 from qkstore.cli.terminal import Parser, complete, need
 from qkstore.errors import QKStoreError
 
@@ -27,10 +27,10 @@ COMMANDS = (  # in the order of --help
     analyses.heads,
     analyses.covariance,
     analyses.rank,
-    analyses.intervene,
-    analyses.dose,
+    swaps.intervene,
+    swaps.dose,
     analyses.growth,
-    analyses.variants,
+    swaps.variants,
     analyses.attribute,
     head.strongest,
     head.nearest,

@@ -29,6 +29,7 @@ def choose(view: View, listed: Sequence[dict], split: str | None) -> dict:
         "prompt",
         list(rows),
         next(iter(rows)),
+        changed=lambda: state.put(**{"from": None}),
         shown=lambda i: f"{i}: {_start(rows[i]['text'])}",
     )
     return rows[chosen]

@@ -19,6 +19,8 @@ from qkstore.run import Run
 from qkstore.score import capped
 from qkstore.text import visible
 
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of the queries, that stand for a distribution
+
 
 @dataclass(frozen=True)
 class PromptAttribution:
@@ -189,3 +191,14 @@ def gaps(
     spaces = {name: at.subspace(contrasts) for name, contrasts in features.items()}
     data = at.read(over.replace(weighting="query", centring="none"), "judge")
     return distribution(*data.units, spaces, at.facts.scaling, order, seed, data.split)
+
+
+def distributed(of: Distribution) -> pl.DataFrame:
+    """A row for the whole gap and each part: its mean, quantiles over queries, share of the gap with an interval."""
+    rows = []
+    for name, values in ({"whole gap": of.gap} | of.parts).items():
+        low, high = of.ci.get(name) or (None, None)
+        quantiles = zip(("low", "q1", "median", "q3", "high"), map(float, np.quantile(values, QUANTILES)))
+        told = {"part": name, "mean": float(values.mean()), **dict(quantiles)}
+        rows.append(told | {"share": of.share.get(name), "share_low": low, "share_high": high})
+    return pl.DataFrame(rows, schema_overrides=dict.fromkeys(("share", "share_low", "share_high"), pl.Float64))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Literal, TypeVar
@@ -11,9 +11,8 @@ import numpy as np
 import polars as pl
 
 from qkstore.analysis.head import Contrasts, Head, judge_split
-from qkstore.analysis.targets import Targets, visible_targets
+from qkstore.analysis.targets import Targets, own_keys, partners, visible_targets
 from qkstore.contrast import labels
-from qkstore.errors import ContrastError
 from qkstore.intervention import (
     Condition,
     Swap,
@@ -27,7 +26,7 @@ from qkstore.intervention import (
 from qkstore.run import Run
 from qkstore.score import capped
 from qkstore.subspace import Subspace, random
-from qkstore.text import SPACE, estimate, number, percent, split_name
+from qkstore.text import SPACE, estimate, number, percent
 
 Side = Literal["keys", "queries"]
 T = TypeVar("T")
@@ -96,10 +95,39 @@ def intervene(
     feature's SVD}, 99 % by default. Raises ContrastError where there is nothing to swap.
     """
     at = Head(run, layer, head)
-    targets = visible_targets(run, _members(features), [at.facts], judge_split(run), most, seed)
-    spaces = at.subspaces(features, ranks)
-    swapped = conditions(spaces, swapper(at, targets), run.d_head, n_random, seed)
-    return Intervention(len(targets), judge_split(run), swapped, targets.hidden, seed)
+    aimed = aim(at, features, "keys", most, seed)
+    swapped = conditions(at.subspaces(features, ranks), aimed.swap_in, run.d_head, n_random, seed)
+    return Intervention(len(aimed.targets), judge_split(run), swapped, aimed.hidden, seed)
+
+
+@dataclass(frozen=True)
+class Aim:
+    """The queries and keys that swaps of one head move attention between: the same for every subspace.
+
+    swap_in: basis (d_head, r) → Swap of all of them. basis: which side's directions it takes, V for keys, U for
+    queries. other: (n,) rows of the queries that coordinates come from; None for a swap of keys. hidden, stored: as of
+    Intervention and QueryIntervention.
+    """
+
+    targets: Targets
+    swap_in: Callable[[np.ndarray], Swap]
+    basis: Literal["U", "V"]
+    hidden: int
+    other: np.ndarray | None = None
+    stored: float = 1.0
+
+
+def aim(at: Head, features: dict[str, Contrasts], side: Side, most: int, seed: int) -> Aim:
+    """At most `most` queries of the judged split. Raises ContrastError where there is nothing to swap."""
+    run, split = at.run, judge_split(at.run)
+    members = tuple(contrast for contrasts in features.values() for contrast in contrasts)
+    targets = visible_targets(run, members, [at.facts], split, most, seed)
+    if side == "keys":
+        return Aim(targets, swapper(at, targets), "V", targets.hidden)
+    asked = {labels(run, contrasts[0]) for contrasts in features.values()}
+    other, kept = partners(run, targets, asked, split, seed)
+    swap_in, stored = _query_swapper(at, targets.where(kept), other)
+    return Aim(targets.where(kept), swap_in, "U", int((~kept).sum()), other, stored)
 
 
 def conditions(
@@ -114,15 +142,29 @@ def conditions(
 
     basis: V swaps keys, U queries. The last condition, "random", is the random baseline of the widest subspace.
     """
-    bases = {name: getattr(space, basis) for name, space in spaces.items()}
-    features, randoms, rng, last = [], [], np.random.default_rng(seed), list(spaces)[-1]
-    for name, B in bases.items():
-        rank, moved = B.shape[1], swap_in(B)
-        drawn = [swap_in(getattr(random(d_head, rank, rng), basis)) for _ in range(n_random)]
+    features, randoms, last = [], [], list(spaces)[-1]
+    for name, B, moved, drawn in swapped_in(spaces, swap_in, d_head, n_random, seed, basis):
+        rank = B.shape[1]
         features.append(replace(summary(name, moved, rank, seed), beyond=beyond(moved, drawn, seed)))
         called = "random" if name == last else f"random of {name}'s rank"
         randoms.append(random_summary(called, drawn, rank, seed))
     return features + randoms
+
+
+def swapped_in(
+    spaces: dict[str, Subspace],
+    swap_in: Callable[[np.ndarray], Swap],
+    d_head: int,
+    n_random: int,
+    seed: int,
+    basis: Literal["U", "V"],
+) -> Iterator[tuple[str, np.ndarray, Swap, list[Swap]]]:
+    """Of each subspace its name, its basis (d_head, r), the swap in it, and those in random subspaces of its rank."""
+    rng = np.random.default_rng(seed)
+    for name, space in spaces.items():
+        B = getattr(space, basis)
+        bases = [getattr(random(d_head, B.shape[1], rng), basis) for _ in range(n_random)]
+        yield name, B, swap_in(B), [swap_in(at_random) for at_random in bases]
 
 
 def swapper(head: Head, targets: Targets) -> Callable[[np.ndarray], Swap]:
@@ -130,10 +172,6 @@ def swapper(head: Head, targets: Targets) -> Callable[[np.ndarray], Swap]:
     q, logsumexp = head.queries(targets.query), head.logsumexp(targets.query)
     original, aimed = head.keys(targets.original), head.keys(targets.target)
     return lambda V: swap(q, original, aimed, logsumexp, V, head.facts.scaling, head.facts.softcap)
-
-
-def _members(features: dict[str, Contrasts]) -> Contrasts:
-    return tuple(contrast for contrasts in features.values() for contrast in contrasts)
 
 
 def intervene_queries(
@@ -145,46 +183,15 @@ def intervene_queries(
     target, in every feature. Queries, originals and targets are those of `intervene`, as far as such a query exists.
     Raises ContrastError where none does.
     """
-    at, split = Head(run, layer, head), judge_split(run)
-    targets = visible_targets(run, _members(features), [at.facts], split, most, seed)
-    asked = {labels(run, contrasts[0]) for contrasts in features.values()}
-    other, kept = _partners(run, targets, asked, split, seed)
-    targets = targets.where(kept)
-    swap_in, stored = _query_swapper(at, targets, other)
-    swapped = conditions(at.subspaces(features), swap_in, run.d_head, n_random, seed, basis="U")
-    return QueryIntervention(len(targets), split, swapped, int((~kept).sum()), seed, stored)
-
-
-def _partners(
-    run: Run, targets: Targets, asked: set[tuple[str, str]], split: str | None, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """A query row for each target whose labels fit it, drawn at random, and which targets (n,) bool have one."""
-    q_labels, k_labels = zip(*sorted(asked))
-    names = [f"label{i}" for i in range(len(q_labels))]
-    every = np.arange(run.n_queries)
-    queries = pl.from_arrow(run.labels("q", [*dict.fromkeys(q_labels), "split"], every))
-    queries = queries.with_columns(other=pl.Series(every))
-    queries = queries.filter(pl.col("split") == split) if split else queries
-    queries = queries.select("other", **{name: pl.col(q).cast(pl.String) for name, q in zip(names, q_labels)})
-    wanted = pl.from_arrow(run.labels("k", list(dict.fromkeys(k_labels)), targets.target)).with_row_index("place")
-    wanted = wanted.select("place", **{name: pl.col(k).cast(pl.String) for name, k in zip(names, k_labels)})
-    fitting = wanted.join(queries, on=names)
-    fitting = fitting.with_columns(dice=np.random.default_rng(seed).random(len(fitting))).sort("place", "dice")
-    fitting = fitting.unique("place", keep="first", maintain_order=True)
-    kept = np.zeros(len(targets), bool)
-    kept[fitting["place"].to_numpy()] = True
-    if not kept.any():
-        said = ", ".join(f"{q} = {k}" for q, k in sorted(asked))
-        raise ContrastError(
-            f"no query of the {split_name(split)} split looks for any target key ({said}), "
-            "so there is nothing to swap queries with"
-        )
-    return fitting["other"].to_numpy(), kept
+    at = Head(run, layer, head)
+    aimed = aim(at, features, "queries", most, seed)
+    swapped = conditions(at.subspaces(features), aimed.swap_in, run.d_head, n_random, seed, basis="U")
+    return QueryIntervention(len(aimed.targets), judge_split(run), swapped, aimed.hidden, seed, aimed.stored)
 
 
 def _query_swapper(head: Head, targets: Targets, other: np.ndarray) -> tuple[Callable[[np.ndarray], Swap], float]:
     """U → Swap of queries that take on those of the rows `other`, and the mean share of attention on stored keys."""
-    rows, first, there = _own_keys(head.run, targets.query)
+    rows, first, there = own_keys(head.run, targets.query)
     queries = np.repeat(targets.query, rows.shape[1])
     seen = there & head.attended(queries, rows.ravel()).reshape(rows.shape)
     distinct, place = np.unique(rows, return_inverse=True)
@@ -195,17 +202,6 @@ def _query_swapper(head: Head, targets: Targets, other: np.ndarray) -> tuple[Cal
     stored = np.where(seen, np.exp(logits - head.logsumexp(targets.query)[:, None]), 0).sum(axis=1)
     columns = targets.original - first, targets.target - first
     return lambda U: swap_query(q, q_other, K, seen, *columns, U, scaling, softcap), float(stored.mean())
-
-
-def _own_keys(run: Run, query: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows (n, m) of the stored keys of each query's prompt, the first (n,) of each, and which (n, m) there are."""
-    prompts = run.key_places[0]
-    assert (np.diff(prompts) >= 0).all(), "key rows run through the prompts in order"
-    own = run.query_places[0][query]
-    first, last = np.searchsorted(prompts, own), np.searchsorted(prompts, own, side="right")
-    rows = first[:, None] + np.arange((last - first).max())
-    there = rows < last[:, None]
-    return np.where(there, rows, first[:, None]), first, there
 
 
 def table(conditions: Sequence[dict]) -> pl.DataFrame:

@@ -109,3 +109,41 @@ def _see_none(layers: Sequence[Layer]) -> str:
 def _windows(layers: Sequence[Layer]) -> str:
     sizes = ", ".join("unlimited" if layer.window is None else str(layer.window) for layer in layers)
     return f"their windows are {sizes}" if len(layers) > 1 else f"its window is {sizes}"
+
+
+def partners(
+    run: Run, targets: Targets, asked: set[tuple[str, str]], split: str | None, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """A query row for each target whose labels fit it, drawn at random, and which targets (n,) bool have one."""
+    q_labels, k_labels = zip(*sorted(asked))
+    names = [f"label{i}" for i in range(len(q_labels))]
+    every = np.arange(run.n_queries)
+    queries = pl.from_arrow(run.labels("q", [*dict.fromkeys(q_labels), "split"], every))
+    queries = queries.with_columns(other=pl.Series(every))
+    queries = queries.filter(pl.col("split") == split) if split else queries
+    queries = queries.select("other", **{name: pl.col(q).cast(pl.String) for name, q in zip(names, q_labels)})
+    wanted = pl.from_arrow(run.labels("k", list(dict.fromkeys(k_labels)), targets.target)).with_row_index("place")
+    wanted = wanted.select("place", **{name: pl.col(k).cast(pl.String) for name, k in zip(names, k_labels)})
+    fitting = wanted.join(queries, on=names)
+    fitting = fitting.with_columns(dice=np.random.default_rng(seed).random(len(fitting))).sort("place", "dice")
+    fitting = fitting.unique("place", keep="first", maintain_order=True)
+    kept = np.zeros(len(targets), bool)
+    kept[fitting["place"].to_numpy()] = True
+    if not kept.any():
+        said = ", ".join(f"{q} = {k}" for q, k in sorted(asked))
+        raise ContrastError(
+            f"no query of the {split_name(split)} split looks for any target key ({said}), "
+            "so there is nothing to swap queries with"
+        )
+    return fitting["other"].to_numpy(), kept
+
+
+def own_keys(run: Run, query: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows (n, m) of the stored keys of each query's prompt, the first (n,) of each, and which (n, m) there are."""
+    prompts = run.key_places[0]
+    assert (np.diff(prompts) >= 0).all(), "key rows run through the prompts in order"
+    own = run.query_places[0][query]
+    first, last = np.searchsorted(prompts, own), np.searchsorted(prompts, own, side="right")
+    rows = first[:, None] + np.arange((last - first).max())
+    there = rows < last[:, None]
+    return np.where(there, rows, first[:, None]), first, there

@@ -1,6 +1,6 @@
 """Charts of every result, for pages, reports and notebooks."""
 
-from qkstore.charts.attribution import QUANTILES, attribution_bars, logit_distribution
+from qkstore.charts.attribution import attribution_bars, logit_distribution
 from qkstore.charts.covariance import (
     MOST_CELLS,
     angles,
@@ -14,6 +14,7 @@ from qkstore.charts.covariance import (
 )
 from qkstore.charts.heads import FEW_CELLS, FORMATS, head_intervals, head_map
 from qkstore.charts.points import MOST_GROUPS, ORDINAL, OTHERS, axes, clusters, grouped, point_pairs
+from qkstore.charts.prompts import before_and_after, gain_curves, key_bars, stretches
 from qkstore.charts.small import HEIGHT, small_attribution, small_points, small_swap
 from qkstore.charts.swaps import (
     LIVE_COLOURS,
@@ -41,22 +42,24 @@ __all__ = [
     "MOST_GROUPS",
     "ORDINAL",
     "OTHERS",
-    "QUANTILES",
     "SWAP_KEYS",
     "accuracy_map",
     "angles",
     "attribution_bars",
     "axes",
+    "before_and_after",
     "canonical_correlations",
     "cell_table",
     "clusters",
     "dose_curves",
     "dose_panels",
+    "gain_curves",
     "gap_bars",
     "grouped",
     "head_intervals",
     "head_map",
     "interaction_matrix",
+    "key_bars",
     "live_bars",
     "live_rows",
     "logit_distribution",
@@ -71,5 +74,6 @@ __all__ = [
     "small_attribution",
     "small_points",
     "small_swap",
+    "stretches",
     "swap_bars",
 ]

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import altair as alt
-import numpy as np
 import polars as pl
 
+from qkstore.analysis.attribution import distributed
 from qkstore.attribution import Distribution
 from qkstore.charts import palette
 from qkstore.charts.palette import WIDTH
 from qkstore.text import visible
 
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+PAPER = WIDTH - 160  # of the boxes, without the names beside them
 
 
 def attribution_bars(tokens: Sequence[dict], features: Sequence[str], dark: bool = False) -> alt.LayerChart:
@@ -34,7 +34,7 @@ def attribution_bars(tokens: Sequence[dict], features: Sequence[str], dark: bool
         {"token": place, "logit": [t["logit"] for t in tokens], "attention": [t["attention"] for t in tokens]}
     )
     axis = alt.Axis(
-        labelAngle=-50 if len(tokens) > 10 else 0,
+        labelAngle=-90 if len(tokens) > 16 else -50 if len(tokens) > 10 else 0,
         labelLimit=110,
         labelFont="Source Code Pro, monospace",
         ticks=False,
@@ -76,18 +76,13 @@ def _short(text: str, most: int = 12) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def logit_distribution(distribution: Distribution) -> alt.LayerChart:
+def logit_distribution(distribution: Distribution, dark: bool = False, width: int | str = PAPER) -> alt.LayerChart:
     """Box plots of the gap and of every part of it.
 
     The box goes from quartile to quartile, whiskers from 5 to 95 %; a stroke is the median, a dot the mean.
     """
-    values = {"whole gap": distribution.gap} | distribution.parts
-    rows = pl.DataFrame(
-        [
-            {"part": visible(name), "mean": float(v.mean())}
-            | dict(zip(("low", "q1", "median", "q3", "high"), map(float, np.quantile(v, QUANTILES))))
-            for name, v in values.items()
-        ]
+    rows = distributed(distribution).with_columns(
+        part=pl.Series([visible(n) for n in ["whole gap", *distribution.parts]])
     )
     names = rows["part"].to_list()
     colours = alt.Scale(domain=names, range=[palette.GREY, *palette.features(list(distribution.parts))])
@@ -96,10 +91,13 @@ def logit_distribution(distribution: Distribution) -> alt.LayerChart:
         color=alt.Color("part:N", scale=colours, legend=None),
     )
     title = "logit of the positive key less the mean of the others"
+    said = f"Over {len(distribution.gap):,} queries, mean " + ", ".join(
+        f"{row['part']} {row['mean']:.2f}" for row in rows.to_dicts()
+    )
     return alt.layer(
         base.mark_rule(strokeWidth=1.6).encode(x=alt.X("low:Q", title=title), x2="high:Q"),
         base.mark_bar(size=20, opacity=0.45).encode(x=alt.X("q1:Q", title=title), x2="q3:Q"),
         base.mark_tick(thickness=2, size=20).encode(x="median:Q"),
-        base.mark_point(filled=True, size=42, opacity=1, fill=palette.ink()).encode(x="mean:Q"),
+        base.mark_point(filled=True, size=42, opacity=1, fill=palette.ink(dark)).encode(x="mean:Q"),
         alt.Chart(pl.DataFrame({"at": [0.0]})).mark_rule(color=palette.GREY, strokeDash=[4, 3]).encode(x="at:Q"),
-    ).properties(width=WIDTH - 160, height=alt.Step(36))
+    ).properties(width=width, height=alt.Step(36), description=said)

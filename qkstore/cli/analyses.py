@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from qkstore.cli.arguments import (
     Add,
-    feature,
     features,
     one,
     store,
     with_contrast,
     with_head,
     with_json,
-    with_most,
     with_other,
-    with_run,
     with_seed,
-    with_swaps,
 )
-from qkstore.cli.terminal import count, numbers, positive, print_json, print_table, prompt, whole
+from qkstore.cli.terminal import count, positive, print_json, print_table, prompt, whole
 from qkstore.files import write
 
 
@@ -118,80 +114,6 @@ def _rank(options) -> None:
     )
 
 
-def intervene(add: Add) -> None:
-    sub = with_head(with_contrast(add("intervene", _intervene, "swap key coordinates in closed form")))
-    with_swaps(with_json(sub))
-    with_other(sub, "a second contrast; both are also swapped together")
-    sub.add_argument(
-        "--side",
-        choices=("keys", "queries"),
-        default="keys",
-        help="swap two keys, or a query with another that looks for the target",
-    )
-
-
-def _intervene(options) -> None:
-    if options.side == "queries":
-        from qkstore.analysis.swaps import intervene_queries as swap
-    else:
-        from qkstore.analysis import intervene as swap
-    from qkstore.analysis.swaps import answer, headline, sentence
-    from qkstore.text import split_name
-
-    there = store(options)
-    run = there.run(options.run)
-    swapped = swap(
-        run, features(there, run, options), options.layer, options.head, options.bases, options.most, options.seed
-    ).to_dict()
-    if options.json:
-        print_json(swapped)
-        return
-    print(
-        f"{swapped['n']:,} queries of the {split_name(swapped['split'])} split, "
-        f"layer {options.layer}, head {options.head}"
-    )
-    for moved, baseline in headline(swapped["conditions"]):
-        print(answer(moved, baseline))
-    shown = (
-        "name",
-        "rank",
-        "original_before",
-        "target_before",
-        "original_after",
-        "target_after",
-        "delta_p",
-        "flip_rate",
-        "gap_before",
-        "gap_after",
-        "gap_gain",
-    )
-    print_table([{name: c[name] for name in shown} for c in swapped["conditions"]])
-    for c in swapped["conditions"]:
-        if c["beyond"]:
-            print(sentence(c))
-
-
-def dose(add: Add) -> None:
-    sub = with_head(with_contrast(add("dose", _dose, "swap keys little by little, all coordinates and one at a time")))
-    with_swaps(with_json(sub))
-    sub.add_argument("--doses", type=numbers, metavar="0,0.5,1", help="1 is the whole swap (default 0 to 1.5)")
-
-
-def _dose(options) -> None:
-    from qkstore.analysis.variations import DOSES, response
-
-    there = store(options)
-    run = there.run(options.run)
-    _, contrasts = feature(there, run, options)
-    doses = options.doses or DOSES
-    told = response(run, contrasts, options.layer, options.head, doses, options.bases, options.most, options.seed)
-    rows = told.table.to_dicts()
-    if options.json:
-        print_json({"n": told.n, "rank": told.rank, "bases": told.bases, "split": told.split, "rows": rows})
-    else:
-        print_table(rows)
-
-
 def growth(add: Add) -> None:
     sub = with_head(
         with_contrast(add("growth", _growth, "the 99 %% rank against the number of values of a label that go in"))
@@ -217,28 +139,15 @@ def _growth(options) -> None:
         print_table(rows)
 
 
-def variants(add: Add) -> None:
-    told = "the text's contrasts beside those of the authors' scripts, on the same swaps"
-    with_most(with_run(with_json(with_head(add("variants", _variants, told)))))
-
-
-def _variants(options) -> None:
-    from qkstore.analysis.variations import variants as compare
-
-    there = store(options)
-    run = there.run(options.run)
-    rows = [
-        {"name": v.name, "whose": v.whose, "overlap": v.overlap} | v.swap.to_dict() | {"name": v.name}
-        for v in compare(run, there.features(run), options.layer, options.head, options.most, options.seed)
-    ]
-    shown = ("name", "whose", "overlap", "rank", "n", "target_before", "target_after")
-    print_json(rows) if options.json else print_table([{name: row[name] for name in shown} for row in rows])
-
-
 def attribute(add: Add) -> None:
-    sub = with_head(with_contrast(add("attribute", _attribute, "split one prompt's logits by feature")))
+    sub = with_head(
+        with_contrast(
+            add("attribute", _attribute, "split a prompt's logits, or the logit gap of all prompts, by feature")
+        )
+    )
     with_other(with_json(sub))
-    sub.add_argument("--prompt", required=True, type=prompt, help="prompt_id, or the prompt's own id")
+    told = "prompt_id, or the prompt's own id (default: the logit gap over all prompts of the judged split)"
+    sub.add_argument("--prompt", type=prompt, help=told)
     sub.add_argument("--order", help="names in the order they are projected out (default: smaller rank first)")
 
 
@@ -248,9 +157,11 @@ def _attribute(options) -> None:
     there = store(options)
     run = there.run(options.run)
     order = [name.strip() for name in options.order.split(",")] if options.order else None
-    parts = split(
-        run, features(there, run, options), options.layer, options.head, run.prompt_id(options.prompt), order=order
-    ).to_dict()
+    asked = features(there, run, options)
+    if options.prompt is None:
+        _gaps(options, run, asked, order)
+        return
+    parts = split(run, asked, options.layer, options.head, run.prompt_id(options.prompt), order=order).to_dict()
     if options.json:
         print_json(parts)
         return
@@ -264,6 +175,21 @@ def _attribute(options) -> None:
             for t in parts["tokens"]
         ]
     )
+
+
+def _gaps(options, run, asked, order) -> None:
+    """The distribution over prompts of the logit gap of the first contrast's pairs, and of its parts."""
+    from qkstore.analysis.attribution import distributed, gaps
+    from qkstore.text import split_name
+
+    over = next(iter(asked.values()))[0]
+    found = gaps(run, asked, options.layer, options.head, over, order)
+    rows = distributed(found).to_dicts()
+    if options.json:
+        print_json({"n": len(found.gap), "split": found.split, "over": over.name, "rows": rows})
+        return
+    print(f"logit gap of {over.name}'s pairs, {len(found.gap):,} queries of the {split_name(found.split)} split")
+    print_table(rows)
 
 
 def export(add: Add) -> None:

@@ -106,7 +106,9 @@ def test_the_entity_head_follows_the_others_entity(tmp_path, run):
 def test_the_other_query_looks_for_what_the_target_is(run):
 
     chosen = targets.draw(run, (ORDER, LEXICAL), "test", 200, 0)
-    other, kept = swaps._partners(run, chosen, {("queried_order", "order_id"), ("queried_entity", "entity")}, "test", 0)
+    other, kept = targets.partners(
+        run, chosen, {("queried_order", "order_id"), ("queried_entity", "entity")}, "test", 0
+    )
     asked = pl.from_arrow(run.labels("q", ["queried_order", "queried_entity", "split"], other))
     aimed = pl.from_arrow(run.labels("k", ["order_id", "entity"], chosen.target[kept]))
     assert (asked["queried_order"] == aimed["order_id"]).all()

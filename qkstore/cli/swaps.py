@@ -1,0 +1,126 @@
+"""The commands that swap keys or queries in closed form: each one's arguments, and below them what it does."""
+
+from __future__ import annotations
+
+from qkstore.cli.arguments import (
+    Add,
+    feature,
+    features,
+    store,
+    with_contrast,
+    with_head,
+    with_json,
+    with_most,
+    with_other,
+    with_run,
+    with_swaps,
+)
+from qkstore.cli.terminal import numbers, print_json, print_table
+from qkstore.files import write
+
+
+def intervene(add: Add) -> None:
+    sub = with_head(with_contrast(add("intervene", _intervene, "swap key coordinates in closed form")))
+    with_swaps(with_json(sub))
+    with_other(sub, "a second contrast; both are also swapped together")
+    sub.add_argument(
+        "--side",
+        choices=("keys", "queries"),
+        default="keys",
+        help="swap two keys, or a query with another that looks for the target",
+    )
+    sub.add_argument(
+        "--out", metavar="FILE.csv|FILE.parquet", help="write what each query's swap moves, a row a swap and query"
+    )
+
+
+def _intervene(options) -> None:
+    if options.side == "queries":
+        from qkstore.analysis.swaps import intervene_queries as swap
+    else:
+        from qkstore.analysis import intervene as swap
+    from qkstore.analysis.swaps import answer, headline, sentence
+    from qkstore.text import split_name
+
+    there = store(options)
+    run = there.run(options.run)
+    asked = features(there, run, options)
+    if options.out:
+        _each(options, run, asked)
+    swapped = swap(run, asked, options.layer, options.head, options.bases, options.most, options.seed).to_dict()
+    if options.json:
+        print_json(swapped)
+        return
+    print(
+        f"{swapped['n']:,} queries of the {split_name(swapped['split'])} split, "
+        f"layer {options.layer}, head {options.head}"
+    )
+    for moved, baseline in headline(swapped["conditions"]):
+        print(answer(moved, baseline))
+    shown = (
+        "name",
+        "rank",
+        "original_before",
+        "target_before",
+        "original_after",
+        "target_after",
+        "delta_p",
+        "flip_rate",
+        "gap_before",
+        "gap_after",
+        "gap_gain",
+    )
+    print_table([{name: c[name] for name in shown} for c in swapped["conditions"]])
+    for c in swapped["conditions"]:
+        if c["beyond"]:
+            print(sentence(c))
+
+
+def _each(options, run, asked) -> None:
+    """Write the swaps of single queries."""
+    from qkstore.analysis.moved import moved
+    from qkstore.text import csv
+
+    least = ".csv" if options.out.endswith(".csv") else ".parquet"
+    told = moved(run, asked, options.layer, options.head, options.side, options.bases, options.most, options.seed)
+    made = told.table.write_parquet if least == ".parquet" else lambda path: path.write_text(csv(told.table))
+    write(options.out, least, made)
+
+
+def dose(add: Add) -> None:
+    sub = with_head(with_contrast(add("dose", _dose, "swap keys little by little, all coordinates and one at a time")))
+    with_swaps(with_json(sub))
+    sub.add_argument("--doses", type=numbers, metavar="0,0.5,1", help="1 is the whole swap (default 0 to 1.5)")
+
+
+def _dose(options) -> None:
+    from qkstore.analysis.variations import DOSES, response
+
+    there = store(options)
+    run = there.run(options.run)
+    _, contrasts = feature(there, run, options)
+    doses = options.doses or DOSES
+    told = response(run, contrasts, options.layer, options.head, doses, options.bases, options.most, options.seed)
+    rows = told.table.to_dicts()
+    if options.json:
+        print_json({"n": told.n, "rank": told.rank, "bases": told.bases, "split": told.split, "rows": rows})
+    else:
+        print_table(rows)
+
+
+def variants(add: Add) -> None:
+    told = "the text's contrasts beside those of the authors' scripts, on the same swaps"
+    with_most(with_run(with_json(with_head(add("variants", _variants, told)))))
+
+
+def _variants(options) -> None:
+    from qkstore.analysis.variations import variants as compare
+
+    there = store(options)
+    run = there.run(options.run)
+    rows = [
+        {"name": v.name, "whose": v.whose, "overlap": v.overlap} | v.swap.to_dict() | {"name": v.name}
+        for v in compare(run, there.features(run), options.layer, options.head, options.most, options.seed)
+    ]
+    shown = ("name", "whose", "overlap", "rank", "n", "target_before", "target_after")
+    print_json(rows) if options.json else print_table([{name: row[name] for name in shown} for row in rows])
