@@ -72,11 +72,7 @@ with st.container(border=True), shell.optional():
         f"The logit of the positive key of {view.contrast.name} less the mean of the negative ones, of "
         f"{len(spread.gap):,} queries of the {split_name(spread.split)} split, and its parts: box from quartile to "
         "quartile, whiskers from 5 to 95 %, stroke the median, dot the mean. "
-        + (
-            f"Share of the mean gap: {', '.join(shares)}."
-            if shares
-            else "The mean gap is 0, of which there is no share."
-        )
+        + (f"Share of the mean gap: {', '.join(shares)}." if shares else f"{none}: no share is told.")
     )
     panel.csv(view, told, "gaps")
 table = attribution.table(parts.tokens)

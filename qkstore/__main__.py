@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import qkstore
-from qkstore.cli import analyses, arguments, contrasts, head, notes, programs, runs, stores, summaries, swaps, team
+from qkstore.cli import analyses, arguments, contrasts, notes, programs, runs, stores, summaries, team
+from qkstore.cli.heads import head, swaps
 from qkstore.cli.terminal import Parser, complete, need
 from qkstore.errors import QKStoreError
 

@@ -2,6 +2,6 @@
 
 terminal: the parser, argument types, tables and progress of both command lines, qkstore's and ingest's.
 arguments: the options that several commands share, and the contrast that they name.
-analyses, swaps, contrasts, notes, stores, summaries, team, programs: the commands.
+analyses, heads, contrasts, notes, stores, summaries, team, programs: the commands.
 Each one's arguments stand above what it does.
 """

@@ -1,0 +1,64 @@
+"""The commands on single prompts: every query's swap in a file, and the parts of the logit gap over all prompts."""
+
+from __future__ import annotations
+
+import json
+
+import polars as pl
+import pytest
+import synthetic
+
+import qkstore
+from qkstore.__main__ import main
+from qkstore.analysis.attribution import distributed, gaps
+from qkstore.analysis.moved import moved
+from qkstore.contrast import Contrast
+
+SIDES = {"positive": "k.order_id = q.queried_order", "negative": "k.order_id <> q.queried_order"}
+ORDER = Contrast("inline", "k.prompt_id = q.prompt_id", **SIDES)
+ASKED = ["--run", "synthetic", "--where", ORDER.where, "--positive", ORDER.positive, "--negative", ORDER.negative]
+HEAD = ["--layer", "1", "--head", "0"]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    store = tmp_path_factory.mktemp("commands")
+    synthetic.write(store, n=128)
+    return store
+
+
+def ran(store, command: str, *more: str, code: int = 0) -> None:
+    assert main([command, "--store", str(store), *ASKED, *HEAD, *more]) == code
+
+
+@pytest.mark.parametrize(("ending", "read"), [("csv", pl.read_csv), ("parquet", pl.read_parquet)])
+def test_every_query_s_swap_is_written(store, tmp_path, ending, read, capsys):
+    out = tmp_path / f"each.{ending}"
+    ran(store, "intervene", "--out", str(out))
+    wanted = moved(qkstore.open(store).run("synthetic"), {"inline": (ORDER,)}, 1, 0).of("inline")
+    found = read(out)
+    assert found.columns == wanted.columns
+    assert found["query_row"].to_list() == wanted["query_row"].to_list()
+    assert found["delta_p"].to_list() == pytest.approx(wanted["delta_p"].to_list())
+    said = capsys.readouterr().out
+    assert (
+        f"Swapping inline (rank {wanted['rank'][0]}), the target gains {100 * wanted['delta_p'].mean():.1f} %" in said
+    )
+
+
+def test_another_ending_is_one_line_and_writes_nothing(store, tmp_path, capsys):
+    ran(store, "intervene", "--out", str(tmp_path / "each.txt"), code=2)
+    assert "must end in" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_prompt_the_gap_of_all_is_split(store, capsys):
+    ran(store, "attribute", "--json")
+    found = json.loads(capsys.readouterr().out)
+    told = gaps(qkstore.open(store).run("synthetic"), {"inline": (ORDER,)}, 1, 0, ORDER)
+    assert found["n"] == len(told.gap) == 32
+    assert found["rows"] == json.loads(json.dumps(distributed(told).to_dicts()))
+    parts = {row["part"]: row for row in found["rows"]}
+    assert parts["inline"]["mean"] + parts["rest"]["mean"] == pytest.approx(parts["whole gap"]["mean"])
+    ran(store, "attribute")
+    assert "32 queries of the test split" in capsys.readouterr().out
