@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from qkstore.cli.arguments import Add, feature, store, with_contrast, with_head, with_json, with_most
 from qkstore.cli.terminal import Progress, positive, print_json, print_table, ranges
-from qkstore.text import visible
 
 
 def strongest(add: Add) -> None:
@@ -53,6 +52,8 @@ def _strongest(options) -> None:
 
 def _pair(row: dict) -> dict:
     """A row as it is printed: each token with its place."""
+    from qkstore.text import visible
+
     keys = {"query": ("query_text", "query_pos"), "key": ("key_text", "key_pos"), "other": ("other_text", "other_pos")}
     tokens = {n: f"{visible(row[text])} at {row[pos]}" for n, (text, pos) in keys.items() if text in row}
     figures = ("logit", "attention", "after", "moved", "margin", "other_logit", "other_attention")
