@@ -129,7 +129,7 @@ def test_a_bad_prompt_in_the_address_shows_the_first_one(show, store, prompt):
     app = show(store, "attributions", prompt=prompt)
     assert len(app.warning) == 1
     assert len(app.warning[0].value) < 1000
-    assert charts(app) == 1
+    assert charts(app) == 2
     assert (
         show(store, "attributions", prompt=3).selectbox(key="url-prompt").value == 3
     )  # a train prompt, not among those listed
