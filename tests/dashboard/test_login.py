@@ -24,7 +24,8 @@ from qkstore.store.catalog.people import People
 
 PAGES = sorted(path.stem for path in (ROOT / "pages").glob("*.py"))
 LINKS = [name.capitalize() for names in shell.GROUPS.values() for name in names]
-OF_THE_STORE = ["boxes", "lexical", *LINKS]  # the run, a contrast, and the links of the side bar
+# The run, a contrast, and the links of the side bar, but for Head: Streamlit calls its own parts Header.
+OF_THE_STORE = ["boxes", "lexical", *(name for name in LINKS if name != "Head")]
 ALICE = {"is_logged_in": True, "email": "Alice@Example.org", "iss": "https://login.example.org", "sub": "1"}
 
 
