@@ -9,7 +9,9 @@ import streamlit as st
 from dashboard import state
 from dashboard.state import View
 from dashboard.text import line, lines
+from qkstore.store import Store
 from qkstore.store.catalog.notes import MOST_TEXT, WHOLE, Note, on_contrast, on_head
+from qkstore.store.catalog.person import Person
 
 LEFT = "notes-left"  # how many this session left: the number of its next field
 
@@ -21,8 +23,7 @@ def show(view: View) -> None:
     person = view.store.catalog.person
     with st.expander("Notes", expanded=bool(notes), key="notes"):
         for note in notes:
-            mine = person.may("editor") and note.author == person.name
-            _note(view, note, mine or person.may("admin"))
+            one(view.store, note, person)
         if total > len(notes):
             line(f"The newest {len(notes)} of {total:,} are shown; `qkstore notes` lists all.")
         if person.may("editor"):
@@ -41,13 +42,16 @@ def _subjects(view: View) -> dict[str, tuple[str, str]]:
     return subjects | {f"run {view.run.name}": (view.run.name, WHOLE)}
 
 
-def _note(view: View, note: Note, mine: bool) -> None:
+def one(store: Store, note: Note, person: Person, about: bool = True) -> None:
+    """A note: what it is on, by whom and when, its text, and for who may the way to take it back."""
+    mine = person.may("editor") and note.author == person.name
     text, act = st.columns([8, 1], vertical_alignment="center")
     with text:
-        line(f"{note.about}, {note.author or 'somebody'}, {note.created:%Y-%m-%d %H:%M}")
+        said = f"{note.author or 'somebody'}, {note.created:%Y-%m-%d %H:%M}"
+        line(f"{note.about}, {said}" if about else said)
         lines(note.text)
-    if mine and act.button("Withdraw", key=f"withdraw-{note.note_id}", type="tertiary"):
-        state.changed(lambda: view.store.catalog.notes.withdraw(note.note_id), "The note was withdrawn.")
+    if (mine or person.may("admin")) and act.button("Withdraw", key=f"withdraw-{note.note_id}", type="tertiary"):
+        state.changed(lambda: store.catalog.notes.withdraw(note.note_id), "The note was withdrawn.")
 
 
 def _form(view: View, subjects: Mapping[str, tuple[str, str]]) -> None:
@@ -60,9 +64,10 @@ def _form(view: View, subjects: Mapping[str, tuple[str, str]]) -> None:
         asked = st.form_submit_button("Leave the note")
     if asked:
         title = on or next(iter(subjects))
-        state.changed(lambda: _leave(view, text, *subjects[title]), f"The note on {title} was left.")
+        state.changed(lambda: leave(view.store, text, *subjects[title]), f"The note on {title} was left.")
 
 
-def _leave(view: View, text: str, run: str, subject: str) -> None:
-    view.store.catalog.notes.add(text, run, subject)
-    st.session_state[LEFT] += 1
+def leave(store: Store, text: str, run: str, subject: str = WHOLE) -> None:
+    """Leave a note, and have the next field be a new one."""
+    store.catalog.notes.add(text, run, subject)
+    st.session_state[LEFT] = st.session_state.get(LEFT, 0) + 1

@@ -19,6 +19,7 @@ from qkstore.analysis.heads import HeadScore
 from qkstore.contrast import Contrast, check, example
 from qkstore.errors import QKStoreError
 from qkstore.run import Run
+from qkstore.store import inventory
 from qkstore.store.source import code_key
 from qkstore.toy import points as toy_points
 
@@ -63,6 +64,8 @@ findings = _kept(check.check)
 compared = _kept(evidence.compare)
 prompts = _kept(example.prompts)
 labels = _kept(contrast.labels)
+sizes = _kept(inventory.sizes)
+label_values = _kept(inventory.labels)
 permuted = _kept(evidence.null)
 swaps = _kept(toy.swaps)
 points = _kept(toy_points.points)
@@ -126,7 +129,7 @@ def warned(run: Run, asked: Contrast, split: str | None = None) -> list[str]:
     return []
 
 
-def _remember(kept: dict, most: int, key: tuple, value):
+def remember(kept: dict, most: int, key: tuple, value):
     """Keep a value and let the oldest ones beyond `most` go; returns it. Other sessions may do the same meanwhile."""
     kept[key] = value
     for old in list(kept)[:-most]:
@@ -154,14 +157,14 @@ def heads(run: Run, asked: Contrast) -> list[HeadScore]:
         "Scored {done} of {of} heads",
         "Cancelled. Choose a run and a contrast to score its heads.",
     )
-    return _remember(_scores(), MOST_SCORES, key, scores)
+    return remember(_scores(), MOST_SCORES, key, scores)
 
 
 def origin(run: Run, asked: Contrast) -> str:
     """When and by whom the scores of a contrast were computed, as the catalogue tells; '' where it keeps none."""
     at = (identity(run), asked.key)
     if not (made := _made().get(at)) and (made := shell.store().catalog.made(analysis_heads.key(run, asked))):
-        _remember(_made(), MOST_SCORES, at, made)
+        remember(_made(), MOST_SCORES, at, made)
     return f"Computed {made['created']:%Y-%m-%d %H:%M} by {made['author'] or 'somebody'}." if made else ""
 
 
@@ -192,7 +195,7 @@ def _recover(missing: Mapping[tuple, Run], kept: dict, progress: job.Progress) -
     found = {}
     for i, (key, run) in enumerate(missing.items()):
         progress(i, len(missing))
-        found[key] = _remember(kept, MOST_RANKS, key, toy.recovered(run))
+        found[key] = remember(kept, MOST_RANKS, key, toy.recovered(run))
     return found
 
 

@@ -24,11 +24,11 @@ from qkstore.sql import worker
 from qkstore.store import Store
 
 GROUPS = {
-    "Find": ("overview", "heads"),
+    "Find": ("overview", "runs", "heads"),
     "Define": ("contrasts",),
     "Explain": ("head", "subspaces", "projections", "interventions", "attributions"),
     "Known truth": ("toy",),
-    "Share": ("team",),
+    "Share": ("notes", "team"),
 }
 STARTED = "app-has-run"
 FOLDERS = re.compile(r"(?<![\w/.:<])/(?:[^\s/'\"`]+/)+")  # of an absolute path, without its last name

@@ -20,7 +20,7 @@ from dashboard.share import made
 from dashboard.text import line, plain
 from qkstore.analysis import heads as analysis_heads
 from qkstore.contrast import Contrast
-from qkstore.errors import ContrastError, QKStoreError, near
+from qkstore.errors import ContrastError, QKStoreError, StoreError, near
 from qkstore.run import Run
 from qkstore.run.task import task
 from qkstore.store import Store
@@ -164,7 +164,7 @@ def view(head: bool = True, extra: Sequence[float] = (), without: bool = False) 
     if not runs:
         shell.empty_store(store, errors)
     with run_place:
-        name = select("Run", "run", [r.name for r in runs], runs[0].name, changed=_forget)
+        name = of_runs(store, [r.name for r in runs], changed=forget)
     run = next(r for r in runs if r.name == name)
     _tell_task(run)
     named, misfits = versioned(store, run)
@@ -183,6 +183,16 @@ def view(head: bool = True, extra: Sequence[float] = (), without: bool = False) 
         return shown
     findings.tell(st.session_state[CHECKED], run, shown.contrasts)
     return _with_head(shown, *rest[:2])
+
+
+def of_runs(store: Store, names: Sequence[str], changed: Callable) -> str:
+    """The choice of a run. Of one that was renamed the address names the old name still: that says where it went."""
+    asked, now, became = st.query_params.get("run"), None, ""
+    if asked and asked not in names:
+        with suppress(StoreError):
+            now, became = store.catalog.runs.gone(asked)
+    default = now if now in names else names[0]
+    return select("Run", "run", names, default, changed=changed, absent=became or None)
 
 
 def _nothing_to_ask(run: Run, misfits: Mapping[str, str]) -> NoReturn:
@@ -272,7 +282,7 @@ def partnered(view: View) -> str | None:
     return name
 
 
-def _forget() -> None:
+def forget() -> None:
     """After another run is chosen: drop what it has not, as those choices were made for the run before."""
     run = shell.store().run(st.query_params["run"])
     named, _ = versioned(shell.store(), run)

@@ -28,6 +28,7 @@ from qkstore.run.incoming import Incoming
 from qkstore.run.schema import check_run_name
 from qkstore.sql.memory import bytes_of
 from qkstore.store.source import code_key
+from qkstore.store.work import Work
 
 Progress = Callable[..., None]  # stage ('tokenise', 'capture', 'publish'), done, total; now= what else is to be said
 LOG = logging.getLogger("qkstore")
@@ -65,8 +66,23 @@ def ingest(
     ends in the same vectors. task, template, seed: for the manifest only.
     Raises PromptError, ModelError, RunError or StoreError; nothing is then published.
     """
-    progress = progress or (lambda stage, done, total, now="": None)
     check_new(store, run)
+    with Work(qkstore.store.folder(store), run) as work:
+        told = work.beside(progress or (lambda stage, done, total, now="": None))
+        return _ingest(store, run, model, prompts, options, task, template, seed, told)
+
+
+def _ingest(
+    store: str | Path,
+    run: str,
+    model: Model,
+    prompts: Sequence[Prompt],
+    options: Options,
+    task: str,
+    template: str,
+    seed: int | None,
+    progress: Progress,
+) -> Path:
     capture = Capture(model.net, list(options.layers) if options.layers is not None else None)
     begun, room = spool.begun(spool.folder(qkstore.store.folder(store), run)), bytes_of(options.memory) // 2
     clock = Clock.of(begun)

@@ -24,6 +24,7 @@ from ingest.toy.recipe import Recipe, Trained, Training
 from ingest.toy.sample import Sample
 from qkstore.errors import ModelError
 from qkstore.run.incoming import Incoming
+from qkstore.store.work import Work
 
 SAVE_EVERY = 20.0  # seconds between two states of a training that are kept
 
@@ -70,7 +71,9 @@ def build(
     digest = hashlib.sha256(
         json.dumps([[asdict(task) for task in tasks], asdict(how), device, code_version()]).encode()
     ).hexdigest()[:10]
-    with Incoming(qkstore.open(store, create=True).path, f"toy-stack-{digest}", {"names": names}) as held:
+    place, stack = qkstore.open(store, create=True).path, f"toy-stack-{digest}"
+    with Incoming(place, stack, {"names": names}) as held, Work(place, stack) as work:
+        progress = work.beside(progress)
         heads = {
             trained.task: trained
             for trained in _train([tasks[i] for i in missing], how, device, held.folder / "training.pt", progress)

@@ -9,6 +9,8 @@ from qkstore.cli.arguments import Add, store, with_json
 from qkstore.cli.terminal import positive, print_json, print_table, whole
 from qkstore.errors import ContrastError, RunError, StoreError
 
+MOST_LISTED = 100_000  # notes
+
 
 def notes(add: Add) -> None:
     sub = with_json(add("notes", _notes, "notes on a run, a head or a contrast: list them, --add one, --withdraw one"))
@@ -17,6 +19,8 @@ def notes(add: Add) -> None:
     sub.add_argument("--head", type=whole)
     arguments.completed_by(sub.add_argument("--contrast", help="a note on this contrast"), arguments.contrasts)
     act = sub.add_mutually_exclusive_group()
+    told = "those that hold every word of it: in the note, in what it is on, in its author's name"
+    act.add_argument("--search", metavar="TEXT", help=told)
     act.add_argument("--add", metavar="TEXT")
     act.add_argument("--withdraw", metavar="NOTE", help="the note of this number: one's own, or as an admin any")
 
@@ -32,7 +36,7 @@ def _notes(options: argparse.Namespace) -> None:
         note = there.catalog.notes.add(options.add, run or "", subject or "")
         print_json(vars(note)) if options.json else print(f"note {note.note_id} on {note.about}")
         return
-    found = there.catalog.notes.on(run, subject)
+    found, _ = there.catalog.notes.search(options.search or "", run=run, subject=subject, most=MOST_LISTED)
     if options.json:
         print_json([vars(note) for note in found])
     else:

@@ -9,16 +9,19 @@ from qkstore.cli import arguments
 from qkstore.cli.arguments import Add, store, with_json, with_run
 from qkstore.cli.terminal import print_json, print_table
 from qkstore.errors import RunError
+from qkstore.text import visible
 
 
 def runs(add: Add) -> None:
-    with_json(add("runs", _runs, "list the runs of a store"))
+    with_json(add("runs", _runs, "list the runs of a store, and the ingests at work or stopped"))
 
 
 def _runs(options: argparse.Namespace) -> None:
     from qkstore.store.overview import answers, query_tokens
+    from qkstore.store.work import at_work
 
-    readable, errors = store(options).scan()
+    there = store(options)
+    readable, errors = there.scan()
     facts = (
         "model",
         "task",
@@ -41,8 +44,8 @@ def _runs(options: argparse.Namespace) -> None:
         print_json(rows)
     else:
         print_table([{k: v for k, v in row.items() if k not in ("layers", "dtype")} for row in rows])
-    for error in errors:
-        print(f"qkstore: {error}", file=sys.stderr)
+    for said in (*errors, *(visible(one.sentence) for one in at_work(there))):
+        print(f"qkstore: {said}", file=sys.stderr)
 
 
 def rename(add: Add) -> None:
@@ -58,13 +61,19 @@ def _rename(options: argparse.Namespace) -> None:
 def remove(add: Add) -> None:
     sub = with_run(add("remove", _remove, "remove a run for good, with its kept results and notes"))
     told = "the run's name once more; without it nothing is removed, and what would be lost is said"
+    sub.add_argument("--unfinished", action="store_true", help="what a stopped ingest of this name has kept instead")
     arguments.completed_by(sub.add_argument("--yes-i-mean", dest="meant", metavar="RUN", help=told), arguments.runs)
 
 
 def _remove(options: argparse.Namespace) -> None:
     from qkstore.store.inventory import lost
+    from qkstore.store.work import discard
 
     there = store(options)
+    if options.unfinished:
+        discard(there, options.run)
+        print(f"removed what the ingest of {options.run} had kept")
+        return
     if options.meant is not None and options.meant != options.run:
         raise RunError(f"--yes-i-mean {options.meant} is not --run {options.run}; nothing was removed")
     said = lost(there, options.run)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import stores
 
@@ -45,3 +47,14 @@ def test_a_run_is_removed_by_its_name_said_twice(store, capsys):
     assert out.startswith("removed run a: ")
     assert store.runs() == []
     assert "it was removed by" in call(store, capsys, "remove", "--run", "a", "--yes-i-mean", "a")[2]
+
+
+def test_notes_are_searched(store, capsys):
+    store.catalog.notes.add("Finds fruits, not colours", "a", "L1 H0")
+    store.catalog.notes.add("100% sure_ly", "a")
+    for words, n in ((["FRUITS", "l1"], 1), (["%"], 1), (["sure_"], 1), (["sureX"], 0), ([""], 2), (["run a"], 2)):
+        out = call(store, capsys, "notes", "--search", " ".join(words), "--json")[1]
+        assert len(json.loads(out)) == n, words
+    assert len(json.loads(call(store, capsys, "notes", "--search", "fruits", "--run", "a", "--json")[1])) == 1
+    out = call(store, capsys, "notes", "--search", "sure", "--run", "a", "--layer", "1", "--head", "0", "--json")[1]
+    assert json.loads(out) == []

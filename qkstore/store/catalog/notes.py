@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from qkstore.errors import StoreError
 from qkstore.store.catalog.migrations import now
@@ -34,6 +34,11 @@ ON = f"""
 """
 SHOWN = f"SELECT note_id, run, subject, text, author, {CREATED}"
 NEWEST = "ORDER BY n.created DESC, note_id"
+Kind = Literal["run", "head", "contrast"]  # of what a note is on
+KINDS = {"run": "run <> '' AND subject = ''", "head": "run <> '' AND subject <> ''", "contrast": "run = ''"}
+SEARCHED = "lower('run ' || run || ' ' || subject || ' ' || author || ' ' || text)"
+MOST_WORDS = 10  # of a search
+HEAD = re.compile(r"L(\d{1,6}) H(\d{1,6})")
 WHOLE = ""  # the subject of a note on a whole run
 
 
@@ -57,6 +62,17 @@ class Note:
     text: str
     author: str
     created: datetime
+
+    @property
+    def head(self) -> tuple[int, int] | None:
+        """(layer, head) of a note on one."""
+        found = HEAD.fullmatch(self.subject) if self.run else None
+        return (int(found[1]), int(found[2])) if found else None
+
+    @property
+    def contrast(self) -> str | None:
+        """The name of the contrast that a note is on."""
+        return None if self.run else self.subject.removeprefix("contrast ")
 
     @property
     def about(self) -> str:
@@ -85,6 +101,31 @@ class Notes:
         rows = self.catalog.rows(
             f"{SHOWN}, count(*) OVER () AS total {STANDING} AND ({any_of}) {NEWEST} LIMIT {most:d}",
             [text for run, subject in subjects for text in (run, subject, subject)],
+        )
+        total = rows[0]["total"] if rows else 0
+        return [Note(**{name: row[name] for name in row if name != "total"}) for row in rows], total
+
+    def search(
+        self,
+        text: str = "",
+        kind: Kind | None = None,
+        run: str | None = None,
+        subject: str | None = None,
+        most: int = MOST,
+        after: int = 0,
+    ) -> tuple[list[Note], int]:
+        """The newest notes that hold every word of a text, at most `most` after the first ones, and how many there are.
+
+        A word is looked for in the note, in what it is on and in its author's name, in capitals or not. kind: of those
+        on whole runs, on heads or on contrasts alone; run, subject: as in `on`.
+        """
+        words = text.lower().split()[:MOST_WORDS]
+        asked = {name: value for name, value in (("run", run), ("subject", subject)) if value is not None}
+        more = "".join(f" AND strpos({SEARCHED}, ?) > 0" for _ in words) + "".join(f" AND {name} = ?" for name in asked)
+        rows = self.catalog.rows(
+            f"{SHOWN}, count(*) OVER () AS total {STANDING}{more}{f' AND {KINDS[kind]}' if kind else ''} "
+            f"{NEWEST} LIMIT {most:d} OFFSET {after:d}",
+            [*words, *asked.values()],
         )
         total = rows[0]["total"] if rows else 0
         return [Note(**{name: row[name] for name in row if name != "total"}) for row in rows], total

@@ -110,6 +110,13 @@ class Runs:
         counts = {row["kind"]: row["n"] for row in sorted(results, key=lambda row: row["kind"])}
         return Kept(notes[0]["n"] if notes else 0, counts, int(sum(row["size"] for row in results)))
 
+    def results(self, name: str, most: int = 50) -> list[dict]:
+        """The newest results that are kept of a run: kind, contrast, version, n_bytes, author, created."""
+        columns = f"kind, contrast, version, length(payload) AS n_bytes, author, {CREATED}"
+        return self.catalog.rows(
+            f"SELECT {columns} FROM result r WHERE {OF} ORDER BY r.created DESC, key LIMIT {most:d}", [_of(name)]
+        )
+
     def rename(self, old: str, new: str) -> None:
         """Have the notes and results of a run follow it to its new name. For admins; raises RoleError for others."""
         with self.catalog.write("rename a run", f"run {new}", least="admin") as execute:
