@@ -11,6 +11,7 @@ from dashboard import shell, state
 from dashboard.text import line, lines, plain
 from qkstore.store import Store
 from qkstore.store.work import Ingest, at_work, discard
+from qkstore.text import visible
 
 AGAIN_S = 2.0
 
@@ -58,7 +59,9 @@ def _since(one: Ingest) -> str:
 
 def _stopped(store: Store, one: Ingest) -> None:
     with st.container(border=True):
-        st.warning(shell.told(one.sentence[0].upper() + one.sentence[1:] + "."))
+        st.warning(shell.told(one.where[0].upper() + one.where[1:] + (":" if one.command else ".")))
+        if one.command:
+            st.code(shell.public(visible(one.command)), language="bash", wrap_lines=True)
         if one.log:
             lines("\n".join(one.log[-3:]), "note")
         may = store.catalog.person.may("editor")

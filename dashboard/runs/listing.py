@@ -37,9 +37,13 @@ def entries(runs: Sequence[Run]) -> tuple[list[Entry], list[QKStoreError]]:
     return found, errors
 
 
-def show(store: Store, listed: Sequence[Entry], chosen: str) -> None:
-    """The table of the runs that are looked for; a row that is clicked is the run that is shown."""
-    asked = find.field("Find", "words of a run's name, model, task or gaps")
+def show(store: Store, listed: Sequence[Entry]) -> str:
+    """The table of the runs that are looked for; a row that is clicked is the run that is shown. Returns its name."""
+    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    with left:
+        asked = find.field("Find", "words of a run's name, model, task or gaps")
+    with right:
+        chosen = state.of_runs(store, [one.name for one in listed], lambda: state.put(act=None))
     rows = [one for one in listed if one.has(asked)]
     table, key = _table(rows, store.catalog.runs.added()), f"runs-{asked}-{chosen}"
 
@@ -49,7 +53,7 @@ def show(store: Store, listed: Sequence[Entry], chosen: str) -> None:
 
     if not rows:
         line(f"None of the {len(listed):,} runs holds all of these words.")
-        return
+        return chosen
     line(f"{len(rows):,} of {len(listed):,} runs. Click at the left of a row to see the run below.")
     st.dataframe(
         table,
@@ -63,8 +67,7 @@ def show(store: Store, listed: Sequence[Entry], chosen: str) -> None:
             "model": st.column_config.TextColumn("Model", width="small"),
             "task": st.column_config.TextColumn("Task", width="small"),
             "prompts": st.column_config.NumberColumn("Prompts", format="localized", width="small"),
-            "layers": st.column_config.TextColumn("Layers", width="small", help="stored, of the model's"),
-            "heads": st.column_config.NumberColumn("Heads", width="small", help="of a layer"),
+            "heads": st.column_config.TextColumn("Heads", width="small", help="stored layers × heads of a layer"),
             "rows": st.column_config.NumberColumn("Rows", format="compact", width="small", help="queries and keys"),
             "size": st.column_config.NumberColumn("Size", format="bytes", width="small"),
             "created": st.column_config.DatetimeColumn("Created", format="YYYY-MM-DD", width="small"),
@@ -73,6 +76,7 @@ def show(store: Store, listed: Sequence[Entry], chosen: str) -> None:
         },
     )
     panel.download(table, "runs.csv", "csv-runs")
+    return chosen
 
 
 def _table(rows: Sequence[Entry], added: dict[str, str]) -> pl.DataFrame:
@@ -81,8 +85,7 @@ def _table(rows: Sequence[Entry], added: dict[str, str]) -> pl.DataFrame:
         "model": pl.String,
         "task": pl.String,
         "prompts": pl.Int64,
-        "layers": pl.String,
-        "heads": pl.Int64,
+        "heads": pl.String,
         "rows": pl.Int64,
         "size": pl.Int64,
         "created": pl.Datetime,
@@ -95,8 +98,7 @@ def _table(rows: Sequence[Entry], added: dict[str, str]) -> pl.DataFrame:
             visible(one.model),
             visible(one.task),
             one.n_prompts,
-            f"{one.layers} of {one.n_layers}",
-            one.n_heads,
+            f"{one.layers} × {one.n_heads}",
             one.n_queries + one.n_keys,
             one.n_bytes,
             one.created,
@@ -105,4 +107,5 @@ def _table(rows: Sequence[Entry], added: dict[str, str]) -> pl.DataFrame:
         )
         for one in rows
     ]
-    return pl.DataFrame(cells, schema=schema, orient="row")
+    table = pl.DataFrame(cells, schema=schema, orient="row")
+    return table if added else table.drop("by")  # a directory does not know who

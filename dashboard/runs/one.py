@@ -29,7 +29,7 @@ def show(store: Store, run: Run, listed: Entry) -> None:
             ("Size", told(listed.n_bytes), f"{listed.n_queries:,} queries, {listed.n_keys:,} keys"),
             ("Prompts", f"{run.n_prompts:,}", answers(run) or "answers not stored"),
             ("Heads", f"{len(run.layers) * run.n_heads:,}", f"in {len(run.layers)} of {run.n_layers} layers"),
-            ("Kept results", f"{n_results:,}", f"{told(kept.n_bytes)}; {kept.notes:,} notes"),
+            ("Kept results", f"{n_results:,}", f"{told(kept.n_bytes)}; notes on it: {kept.notes:,}"),
         ]
     )
     line(f"Gaps: {'; '.join(listed.gaps)}." if listed.gaps else "It has no gaps.")
@@ -70,16 +70,16 @@ def provenance(store: Store, run: Run) -> list[tuple[str, str, str]]:
     rows = [
         ("Made", f"{run.created:%Y-%m-%d %H:%M} UTC", f"as {run.run}" if run.run != run.name else ""),
         ("Added by", store.catalog.runs.added().get(run.name, ""), ""),
-        ("Digest", run.digest, "of how it was made and what it holds"),
+        ("Digest", run.digest, ""),
         ("Model", run.model, run.revision or ""),
-        ("Weights", run.weights_hash[:16], "the beginning of their SHA-256"),
+        ("Weights", f"SHA-256 {run.weights_hash[:16]}…" if run.weights_hash else "", ""),
         ("Architecture", run.architecture, ", ".join(filter(None, (run.dtype, run.quantisation)))),
         ("Task", run.task, f"seed {run.seed}" if run.seed is not None else ""),
         ("Template", run.prompt_template or "", ""),
         ("Chat template", f"{len(run.chat_template):,} characters" if run.chat_template else "", ""),
         ("Tokens stored", run.positions or "", f"queries: {', '.join(run.query_roles or ())}"),
         *((f"Plan: {name}", value, "") for name, value in _planned(run)),
-        ("Code", run.code_version or "", "its version and the beginning of a hash of the ingest's source"),
+        ("Code", run.code_version or "", ""),
         ("Libraries", run.libraries or "", ""),
     ]
     return [row for row in rows if row[1]]

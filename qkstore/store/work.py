@@ -67,16 +67,19 @@ class Ingest:
         return min(max(self.done / self.total, 0.0), 1.0) if self.total > 0 else 0.0
 
     @property
-    def sentence(self) -> str:
-        """Where it is, or where it stopped and how to go on, in one line."""
-        where = f"{self.stage} {self.done:,} of {self.total:,}" if self.stage else "nothing said of how far"
-        more = f", {self.now}" if self.now else ""
+    def where(self) -> str:
+        """Where it is, or where it stopped and what is kept, in one line."""
+        how = f"{self.stage} {self.done:,} of {self.total:,}" if self.stage else "nothing said of how far"
         who = f" (process {self.pid} on {self.host})" if self.pid else ""
         if self.alive:
-            return f"ingest of {self.run!r} at work{who}: {where}{more}"
+            return f"ingest of {self.run!r} at work{who}: {how}{f', {self.now}' if self.now else ''}"
         kept = f"{self.batches:,} {'batch is' if self.batches == 1 else 'batches are'} kept"
-        how = f"repeat its command to go on: {self.command}" if self.command else "repeat its command to go on"
-        return f"ingest of {self.run!r} has stopped{who}: {where}; {kept}; {how}"
+        return f"ingest of {self.run!r} has stopped{who}: {how}; {kept}; repeat its command to go on"
+
+    @property
+    def sentence(self) -> str:
+        """The same, with the command that goes on."""
+        return self.where + (f": {self.command}" if self.command and not self.alive else "")
 
 
 class Work:
