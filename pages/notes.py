@@ -18,6 +18,8 @@ MOST, ALL, AT = 20, "all", "at"
 panel.title("Notes", "What people wrote on runs, heads and contrasts.")
 store = shell.store()
 catalog, person, there = store.catalog, store.catalog.person, store.names()
+if not there:
+    shell.empty_store(store)
 
 
 def link(note: Note) -> None:
@@ -32,6 +34,16 @@ def link(note: Note) -> None:
     else:
         shell.link("runs", f"run {note.run}", run=note.run)
 
+
+counts = catalog.notes.counts()
+panel.figures(
+    [
+        ("Notes", f"{sum(counts.values()):,}", "that stand"),
+        ("On runs", f"{counts['run']:,}", "on a whole run"),
+        ("On heads", f"{counts['head']:,}", "on one head of a run"),
+        ("On contrasts", f"{counts['contrast']:,}", "of no run alone"),
+    ]
+)
 
 left, right = st.columns([3, 2], vertical_alignment="bottom")
 with left:
@@ -57,7 +69,7 @@ with st.container(horizontal=True):
     if last < total:
         st.button("Older", on_click=state.put, kwargs={AT: last})
 
-if person.may("editor") and there:
+if person.may("editor"):
     number = st.session_state.setdefault(notes.LEFT, 0)
     with st.form(f"note-on-a-run-{number}", border=True):
         run = st.selectbox("Write a note on a run", there, key=f"note-run-{number}", format_func=visible)

@@ -66,7 +66,7 @@ def test_every_page_shows_a_chart_or_table_and_no_error(show, store, page):
     assert not app.error
     assert not app.exception
     assert not app.warning
-    assert charts(app) + len(app.dataframe) > 0
+    assert charts(app) + len(app.dataframe) > 0 or page == "notes"  # of which this store has none
     assert len(app.metric) == 4
 
 
@@ -178,7 +178,7 @@ def test_every_built_in_contrast_of_boxes_shows_on_every_page(show, store, name)
         app = show(store, page, contrast=name)
         assert not app.exception, (page, [e.value for e in app.error])
         assert not app.error, (page, [e.value for e in app.error])
-        assert charts(app) + len(app.dataframe) > 0
+        assert charts(app) + len(app.dataframe) > 0 or page == "notes"
 
 
 @pytest.mark.parametrize("name", ["category", "category:*", "category:fruit", "authors/category:fruit"])
@@ -187,7 +187,7 @@ def test_every_built_in_contrast_of_lists_shows_on_every_page(show, lists, name)
         app = show(lists, page, contrast=name)
         assert not app.exception, (page, [e.value for e in app.error])
         assert not app.error, (page, [e.value for e in app.error])
-        assert charts(app) + len(app.dataframe) > 0
+        assert charts(app) + len(app.dataframe) > 0 or page == "notes"
 
 
 def test_another_run_drops_what_it_has_not_and_keeps_what_it_has(show, own):

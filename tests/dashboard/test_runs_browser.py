@@ -72,7 +72,7 @@ def test_notes_are_found_and_lead_to_what_they_are_on(tab):
 
 def test_an_ingest_at_work_is_seen_with_its_count_and_then_its_run(tab, server):
     tab.open("runs")
-    words = ["model", "--model", "ingest/demo_model", "--task", "boxes", "--n", "600", "--n-test", "60", "--batch-size", "1"]  # noqa: E501 # fmt: skip
+    words = "model --model ingest/demo_model --task boxes --n 600 --n-test 60 --batch-size 1".split()
     command = [sys.executable, "-m", "ingest", *words, "--store", str(server.store.path), "--run", "coming"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:

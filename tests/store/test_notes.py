@@ -29,6 +29,7 @@ def test_by_what_they_are_on_and_a_page_at_a_time(notes):
     assert [n.head for n in notes.search(kind="head")[0]] == [(1, 0)]
     assert [n.run for n in notes.search(kind="run")[0]] == ["one"]
     assert len(notes.search(run="one", subject="L1 H0")[0]) == 1
+    assert notes.counts() == {"run": 1, "head": 1, "contrast": 1}
     first, total = notes.search(most=2)
     assert (len(first), total) == (2, 3)
     assert [n.text for n in notes.search(most=2, after=2)[0]] == ["Finds fruits,\nnot colours"]

@@ -130,6 +130,13 @@ class Notes:
         total = rows[0]["total"] if rows else 0
         return [Note(**{name: row[name] for name in row if name != "total"}) for row in rows], total
 
+    def counts(self) -> dict[Kind, int]:
+        """How many stand of each kind."""
+        kind = "CASE WHEN run = '' THEN 'contrast' WHEN subject = '' THEN 'run' ELSE 'head' END"
+        rows = self.catalog.rows(f"SELECT {kind} AS kind, count(*) AS n {STANDING} GROUP BY 1")
+        found = {row["kind"]: row["n"] for row in rows}
+        return {kind: found.get(kind, 0) for kind in KINDS}
+
     def count(self) -> int:
         """How many stand."""
         found = self.catalog.rows(f"SELECT count(*) AS n {STANDING}")
