@@ -50,10 +50,12 @@ def pca(q: np.ndarray, k: np.ndarray, n_components: int = 3) -> Projection:
     return Projection(at[: len(q)], at[len(q) :], held / max(held.sum(), variance.sum(), np.finfo(float).tiny))
 
 
-def umap(q: np.ndarray, k: np.ndarray, n_components: int = 3, n_neighbors: int = 15, seed: int = 0) -> Projection:
+def umap(
+    q: np.ndarray, k: np.ndarray, n_components: int = 3, n_neighbors: int = 15, seed: int = 0, verbose: bool = False
+) -> Projection:
     """Return a joint UMAP of queries (n, r) and keys (m, r), the same for the same seed; distances have no scale.
 
-    Raises ContrastError unless 2 ≤ n_neighbors < n + m.
+    verbose: print what it is at, and its epochs. Raises ContrastError unless 2 ≤ n_neighbors < n + m.
     """
     from umap import UMAP
 
@@ -63,7 +65,8 @@ def umap(q: np.ndarray, k: np.ndarray, n_components: int = 3, n_neighbors: int =
             f"UMAP takes from 2 to {len(points) - 1} neighbours for {len(points)} points, not {n_neighbors}"
         )
     init = "spectral" if len(points) > 4 * n_components else "random"
-    fitter = UMAP(n_components=n_components, n_neighbors=n_neighbors, random_state=seed, n_jobs=1, init=init)
+    told = {"verbose": verbose, "random_state": seed, "n_jobs": 1}
+    fitter = UMAP(n_components=n_components, n_neighbors=n_neighbors, init=init, **told)
     with _one_at_a_time:
         at = fitter.fit_transform(points)
     return Projection(at[: len(q)], at[len(q) :], None)

@@ -17,7 +17,7 @@ from qkstore.analysis.head import (
     subspace,
     subspaces,
 )
-from qkstore.analysis.points import Points, project
+from qkstore.analysis.points import Points, layer_points, project
 from qkstore.analysis.swaps import Intervention, conditions, intervene, swapper
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "covariance",
     "intervene",
     "judge_split",
+    "layer_points",
     "project",
     "shares",
     "subspace",

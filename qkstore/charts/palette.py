@@ -10,11 +10,10 @@ from typing import Literal
 
 BLUE, ORANGE, GREEN, PINK, RED, SKY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"
 CATEGORIES = (BLUE, ORANGE, GREEN, PINK, RED, SKY)
+BROWN, VIOLET, WINE = "#7A3E00", "#5522DD", "#882255"
+CLASSES = (*CATEGORIES, BROWN, VIOLET, WINE)  # no two closer than the six are, to colour-blind people too
 CLUSTERS = (
-    *CATEGORIES,
-    "#7B5EA7",
-    "#8C6D31",
-    "#4D7A8C",
+    *CLASSES,
     "#B5485D",
     "#5F8F3E",
     "#A0522D",

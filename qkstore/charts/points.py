@@ -14,7 +14,7 @@ from qkstore.charts import palette
 from qkstore.text import column, visible
 
 OTHERS = "others"
-MOST_GROUPS = len(palette.CATEGORIES)
+MOST_GROUPS = len(palette.CLASSES)
 # plasma without its ends that vanish on the page: for numbers, which have an order
 ORDINAL = {
     False: ["#e69f00", "#e16462", "#b12a90", "#6a00a8", "#0d0887"],
@@ -101,25 +101,32 @@ def _dots(
     )
 
 
-def grouped(points: pl.DataFrame, dark: bool = False) -> tuple[pl.DataFrame, dict[str, str], bool]:
+def grouped(
+    points: pl.DataFrame, dark: bool = False, groups: Sequence[str] = ()
+) -> tuple[pl.DataFrame, dict[str, str], bool]:
     """`points` as drawn, {group: colour} in the order of a legend, and whether the groups are numbers.
 
-    Keys come before queries; words beyond the most frequent six, and missing ones, are others; text is made visible.
+    Keys come before queries; words beyond the most frequent nine, and missing ones, are others; text is made visible.
+    groups: what the most frequent are, the first one most, if not the points themselves tell: see Points.
     """
-    names, numbers = _groups(points["group"])
+    names, numbers = _groups(points["group"], groups)
     named = pl.when(pl.col("group").is_in(names)).then(pl.col("group")).otherwise(pl.lit(OTHERS))
     shown = points.with_columns(group=named)
     shown = shown.with_columns(group=column(shown["group"]), text=column(shown["text"]))
     shown = shown.sort(pl.col("side") == "query", maintain_order=True)
-    colours = dict(zip(map(visible, names), _ramp(len(names), dark) if numbers else palette.CATEGORIES))
+    colours = dict(zip(map(visible, names), _ramp(len(names), dark) if numbers else palette.CLASSES))
+    there = set(shown["group"])
+    colours = {name: colour for name, colour in colours.items() if name in there}
     return shown, colours | {OTHERS: palette.quiet(dark)} if OTHERS in shown["group"] else colours, numbers
 
 
-def _groups(column: pl.Series) -> tuple[list[str], bool]:
+def _groups(column: pl.Series, groups: Sequence[str] = ()) -> tuple[list[str], bool]:
     """The groups that get a colour, and whether they are numbers: those are all drawn, on a ramp."""
-    values = column.unique().drop_nulls().to_list()
+    values = list(groups) or column.unique().drop_nulls().to_list()
     if all(v.removeprefix("-").isdecimal() for v in values):
         return sorted(values, key=int), True
+    if groups:
+        return sorted(values[:MOST_GROUPS]), False
     counts = column.drop_nulls().value_counts().sort("count", "group", descending=[True, False])
     return sorted(counts["group"].head(MOST_GROUPS)), False
 

@@ -11,13 +11,19 @@ import stores
 
 import qkstore
 from qkstore import analysis
-from qkstore.analysis.points import Cloud, Side, cloud, matches
+from qkstore.analysis.points import Cloud, Places, Side, cloud, matches
 from qkstore.errors import ContrastError
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     return qkstore.open(stores.write(tmp_path_factory.mktemp("store")))
+
+
+def side(vectors, coordinates, group, prompt) -> Side:
+    """Points of a side that has one token a prompt."""
+    at = Places(np.arange(len(prompt)), group, prompt, np.zeros(len(prompt), int), prompt.astype(str))
+    return Side(vectors, coordinates, at)
 
 
 def points(store, head: int, layer: int = 1) -> Cloud:
@@ -28,7 +34,7 @@ def points(store, head: int, layer: int = 1) -> Cloud:
 def test_every_query_and_key_of_the_judged_split_is_there(store):
     found, run = points(store, 0), store.run("boxes")
     whole = analysis.project(run, store.feature(run, "order"), 1, 0, "queried_order", "order_id")
-    assert len(found.query.group) + len(found.key.group) == whole.total
+    assert len(found.query.at.group) + len(found.key.at.group) == whole.total
     assert found.split == whole.split == "test"
     assert found.rank == whole.rank
     drawn = found.draw("pca", most=10_000)
@@ -64,8 +70,8 @@ def test_a_match_stands_beside_what_any_subspace_gives():
     group, prompt = rng.integers(0, 8, 480), np.arange(480)
     centres = rng.normal(size=(8, 16)) * 2
     vectors = centres[group] + rng.normal(size=(480, 16))
-    side = Side(vectors, vectors[:, :6], group.astype(str), prompt, prompt.astype(str))
-    spread = matches(Cloud(side, side, 6, None))["key"]
+    every = side(vectors, vectors[:, :6], group.astype(str), prompt)
+    spread = matches(Cloud(every, every, 6, None))["key"]
     assert spread.share > 0.5 > 1 / spread.groups
     mean, least, most = spread.at_random
     assert least <= mean <= most
@@ -74,23 +80,23 @@ def test_a_match_stands_beside_what_any_subspace_gives():
     held = np.zeros((480, 16))
     held[:, :6] = centres[group, :6]
     alone = held + rng.normal(size=(480, 16))
-    side = Side(alone, alone[:, :6], group.astype(str), prompt, prompt.astype(str))
-    planted = matches(Cloud(side, side, 6, None))["key"]
+    every = side(alone, alone[:, :6], group.astype(str), prompt)
+    planted = matches(Cloud(every, every, 6, None))["key"]
     assert planted.share > planted.at_random[2] + 0.1, "a subspace of its own holds more than any random one"
 
 
 def test_a_query_is_judged_by_keys_of_other_prompts():
     rng = np.random.default_rng(0)
     prompt = np.arange(400)
-    own = Side(*[rng.normal(size=(400, 6))] * 2, rng.integers(0, 40, 400).astype(str), prompt, prompt.astype(str))
+    own = side(*[rng.normal(size=(400, 6))] * 2, rng.integers(0, 40, 400).astype(str), prompt)
     found = matches(Cloud(own, own, 6, None))
     assert found["query"].share < 0.15, "the same vectors on both sides would match themselves"
 
 
 def test_one_group_is_no_match():
-    side = Side(np.ones((8, 2)), np.ones((8, 2)), np.array(["a"] * 8), np.arange(8), np.array(["t"] * 8))
+    every = side(np.ones((8, 2)), np.ones((8, 2)), np.array(["a"] * 8), np.arange(8))
     with pytest.raises(ContrastError, match="1 groups of keys"):
-        matches(Cloud(side, side, 2, None))
+        matches(Cloud(every, every, 2, None))
 
 
 def test_matches_are_those_of_a_loop(store):
@@ -104,17 +110,17 @@ def test_matches_are_those_of_a_loop(store):
         key = found.key.vectors if raw else found.key.coordinates
 
         def apart(side):
-            return side.prompt // 2 % 2
+            return side.at.prompt // 2 % 2
 
-        groups = sorted(set(found.key.group[apart(found.key) == 1]))
-        centre = np.array([key[(apart(found.key) == 1) & (found.key.group == g)].mean(axis=0) for g in groups])
+        groups = sorted(set(found.key.at.group[apart(found.key) == 1]))
+        centre = np.array([key[(apart(found.key) == 1) & (found.key.at.group == g)].mean(axis=0) for g in groups])
         for name, side in (("query", found.query), ("key", found.key)):
             mine = side.vectors if raw else side.coordinates
-            rows = [i for i in range(len(mine)) if apart(side)[i] == 0 and side.group[i] in groups]
+            rows = [i for i in range(len(mine)) if apart(side)[i] == 0 and side.at.group[i] in groups]
             middle = np.mean(
                 [
-                    mine[[i for i in rows if side.group[i] == g]].mean(axis=0)
-                    for g in sorted({side.group[i] for i in rows})
+                    mine[[i for i in rows if side.at.group[i] == g]].mean(axis=0)
+                    for g in sorted({side.at.group[i] for i in rows})
                 ],
                 axis=0,
             )
@@ -124,7 +130,7 @@ def test_matches_are_those_of_a_loop(store):
                     np.dot(mine[i] - middle, c) / np.linalg.norm(mine[i] - middle) / np.linalg.norm(c)
                     for c in centre - centre.mean(axis=0)
                 ]
-                right += groups[int(np.argmax(cosines))] == side.group[i]
+                right += groups[int(np.argmax(cosines))] == side.at.group[i]
             share = said[name].raw if raw else said[name].share
             assert (share, said[name].n, said[name].groups) == (
                 pytest.approx(right / len(rows)),
@@ -148,7 +154,7 @@ def test_coordinates_are_those_in_the_subspace_and_raw_points_the_vectors(store)
 
 def test_two_dimensions_are_drawn_with_a_flat_third(store):
     found = points(store, 0)
-    flat = [Side(s.vectors, s.coordinates[:, :2], s.group, s.prompt, s.text) for s in (found.query, found.key)]
+    flat = [Side(s.vectors, s.coordinates[:, :2], s.at) for s in (found.query, found.key)]
     drawn = Cloud(*flat, 2, "test").draw("pca")
     table, explained = drawn.table, drawn.explained
     assert set(table["z"]) == {0.0}
@@ -161,7 +167,7 @@ def test_a_sample_is_the_same_for_a_seed_and_keeps_groups_and_texts_together(sto
     one, same, other = (found.draw("pca", most=80, seed=s).table for s in (0, 0, 1))
     assert one.equals(same)
     assert not one.equals(other)
-    where = {(p, t): g for p, t, g in zip(found.key.prompt, found.key.text, found.key.group)}
+    where = {(p, t): g for p, t, g in zip(found.key.at.prompt, found.key.at.text, found.key.at.group)}
     assert all(where[p, t] == g for p, t, g in one.filter(side="key").select("prompt_id", "text", "group").iter_rows())
 
 
@@ -170,8 +176,8 @@ def test_a_span_has_the_points_of_all_its_contrasts_once(store):
     (order,) = store.feature(run, "order")
     halves = tuple(order.replace(name=f"h{i}", where=f"({order.where}) and q.queried_order % 2 = {i}") for i in (0, 1))
     span, whole = cloud(run, halves, 1, 0, "queried_order", "order_id"), points(store, 0)
-    assert len(span.query.group) == len(whole.query.group)
-    assert sorted(span.key.text) == sorted(whole.key.text)
+    assert len(span.query.at.group) == len(whole.query.at.group)
+    assert sorted(span.key.at.text) == sorted(whole.key.at.text)
     one = cloud(run, halves[:1], 1, 0, "queried_order", "order_id")
-    assert set(one.query.group) == {"2", "4"}
-    assert len(one.query.group) < len(whole.query.group)
+    assert set(one.query.at.group) == {"2", "4"}
+    assert len(one.query.at.group) < len(whole.query.at.group)

@@ -219,9 +219,9 @@ def test_numbers_get_a_ramp_in_their_order_and_rare_words_are_others():
     colour = numbers["hconcat"][0]["encoding"]["color"]
     assert colour["scale"]["domain"] == ["1", "9", "10"]
     assert len(set(colour["scale"]["range"])) == 3
-    words = [w for i, w in enumerate("abcdefgh") for _ in range(9 - i)]
+    words = [w for i, w in enumerate("abcdefghijk") for _ in range(12 - i)]
     colour = charts.point_pairs(points(words), ("x", "y", "z"), "label").to_dict()["hconcat"][0]["encoding"]["color"]
-    assert colour["scale"]["domain"] == [*"abcdef", "others"]
+    assert colour["scale"]["domain"] == [*"abcdefghi", "others"]
 
 
 def test_a_plane_has_one_plot_and_a_line_one_strip():

@@ -28,7 +28,6 @@ PAGES = {
     "null": ("subspaces", 5),
     "angles": ("subspaces", 6),
     "growth": ("subspaces", 7),
-    "projection": ("projections", 0),
     "swaps": ("interventions", 0),
     "query_swaps": ("interventions", 0),
     "doses": ("interventions", 1),
@@ -84,16 +83,27 @@ def specs(app) -> list[dict]:
 
 def test_there_is_a_chart_for_every_name_and_only_for_those():
     assert list(_CHARTS) == list(get_args(What)) == sorted(get_args(What), key=list(_CHARTS).index)
-    assert set(PAGES) == set(_CHARTS)
+    assert {*PAGES, "projection"} == set(_CHARTS), "the page draws its points by a component of its own"
 
 
-@pytest.mark.parametrize("what", get_args(What))
+@pytest.mark.parametrize("what", PAGES)
 def test_it_is_the_chart_of_the_page(show, where, what):
     page, number = PAGES[what]
     side = {"side": "queries"} if what == "query_swaps" else {}
     app = show(where, page, run="boxes", contrast="order", layer=0, head=3, **{"and": "lexical"}, **side)
     chart = qkstore.show("boxes", "order", 0, 3, what, other="lexical", store=where)
     assert drawn(spec(chart)) == drawn(specs(app)[number])
+
+
+def test_points_are_those_of_the_page_in_its_colours(show, where):
+    app = show(where, "projections", run="boxes", contrast="order", layer=0, head=3)
+    (data,) = [json.loads(c.proto.json) for c in app.get("bidi_component")]
+    chart = qkstore.show("boxes", "order", 0, 3, "projection", store=where).to_dict()
+    assert len(next(iter(chart["datasets"].values()))) == data["n"]
+    first = chart["hconcat"][0]["encoding"]
+    assert data["titles"][:2] == [first["x"]["title"], first["y"]["title"]]
+    scale = first["color"]["scale"]
+    assert data["groups"] == [list(pair) for pair in zip(scale["domain"], scale["range"])]
 
 
 @pytest.mark.parametrize("what", get_args(What))
