@@ -53,6 +53,11 @@ def chart(draw: made.Draw | alt.TopLevelMixin, what: str, **options) -> Any:
     return st.altair_chart(draws(dark=dark()), **options)
 
 
+def figure(draw: made.Draw, what: str) -> None:
+    """A figure of what a component of a page draws by itself: for who takes it away, and not drawn here."""
+    made.now().figures[what] = draw
+
+
 def number(value: float | None, spec: str = ".2f", sign: str = "") -> str:
     """A figure for a card; a dash where there is none."""
     return MISSING if value is None else format(value, spec) + sign

@@ -6,16 +6,20 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import polars as pl
 import streamlit as st
 
 from dashboard import job, shell
-from qkstore import analysis, contrast, toy
+from dashboard.points import scatter
+from qkstore import analysis, charts, contrast, toy
 from qkstore.analysis import attribution as analysis_attribution
 from qkstore.analysis import evidence, pairs, variations
 from qkstore.analysis import heads as analysis_heads
 from qkstore.analysis import moved as analysis_moved
 from qkstore.analysis import swaps as analysis_swaps
+from qkstore.analysis.head import Split
 from qkstore.analysis.heads import HeadScore
+from qkstore.analysis.points import Method, Points, context, selection
 from qkstore.contrast import Contrast, check, example
 from qkstore.errors import QKStoreError
 from qkstore.run import Run
@@ -42,13 +46,14 @@ def identity(run: Run) -> tuple:
 
 # Of each function, one person's afternoon of heads; an entry has some MB at most, mostly far less.
 MOST_ENTRIES = 64
+MOST_POINTS = 16  # of 30,000 points, 3 MB each
 MOST_SCORES = 64  # of contrasts on runs, half a MB each for a model of 1,000 heads; the catalogue has them too
 MOST_RANKS = 10_000  # of toy heads, 1 kB each: all grids of the paper, several times
 
 
-def _kept(function):
+def _kept(function, most: int = MOST_ENTRIES):
     hashes = {Run: identity, Contrast: lambda c: (c.name, c.key)}
-    return st.cache_data(show_spinner=False, max_entries=MOST_ENTRIES, hash_funcs=hashes)(function)
+    return st.cache_data(show_spinner=False, max_entries=most, hash_funcs=hashes)(function)
 
 
 covariance = _kept(analysis.covariance)
@@ -59,7 +64,9 @@ moved = _kept(analysis_moved.moved)
 gaps = _kept(analysis_attribution.gaps)
 grown = _kept(evidence.growth)
 attribute = _kept(analysis.attribute)
-project = _kept(analysis.project)
+project = _kept(analysis.project, MOST_POINTS)
+told_apart = _kept(selection.rules)
+prompt_texts = _kept(context.texts)
 findings = _kept(check.check)
 compared = _kept(evidence.compare)
 prompts = _kept(example.prompts)
@@ -79,6 +86,30 @@ strongest = _kept(pairs.strongest)
 def judged(run: Run, asked: Contrast, layer: int, head: int) -> Score:
     """What one head attends to on the judged split, without the scores of the others."""
     return analysis.Head(run, layer, head).read(asked, "judge").score()
+
+
+def _sent(
+    run: Run,
+    contrasts: tuple[Contrast, ...],
+    layer: int,
+    head: int,
+    q_label: str,
+    k_label: str,
+    method: Method,
+    split: Split,
+    dark: bool,
+    _points: Points,
+) -> dict:
+    """What the browser is sent of points, which all that comes before decides."""
+
+    def told(table: pl.DataFrame, reach: int) -> context.Context:
+        return context.around(run, table["prompt_id"].to_numpy(), table["pos"].to_numpy(), reach)
+
+    axes = charts.axes(method, _points.explained)
+    return scatter.payload(_points.table, axes, f"{q_label} / {k_label}", dark, _points.groups, told)
+
+
+sent = _kept(_sent, MOST_POINTS)
 
 
 @_kept

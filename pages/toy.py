@@ -7,7 +7,8 @@ from typing import Literal
 
 import streamlit as st
 
-from dashboard import panel, results, shell, space, state
+from dashboard import panel, results, shell, state
+from dashboard.points import scatter
 from dashboard.text import line
 from qkstore import charts, toy
 from qkstore.analysis import swaps
@@ -145,7 +146,8 @@ with st.container(key="panels"):  # one above the other on a narrow screen
         points = results.points(head.run, name, basis == "balanced")
         drawn = points.table, charts.axes("pca", points.explained), f"signs of {name}, 1 is +"
         if plot == "3d":
-            space.space(*drawn, panel.dark(), key="space")
+            scatter.scatter(scatter.payload(*drawn, panel.dark()), key="space")
+            panel.figure(partial(charts.point_pairs, *drawn), "points")
         else:
             panel.chart(partial(charts.point_pairs, *drawn), "points", key="points")
         line(

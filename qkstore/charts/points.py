@@ -14,6 +14,7 @@ from qkstore.charts import palette
 from qkstore.text import column, visible
 
 OTHERS = "others"
+MOST_DRAWN = 4000  # of a chart of vectors; Altair takes 5,000
 MOST_GROUPS = len(palette.CLASSES)
 # plasma without its ends that vanish on the page: for numbers, which have an order
 ORDINAL = {
@@ -23,14 +24,20 @@ ORDINAL = {
 
 
 def point_pairs(
-    points: pl.DataFrame, names: tuple[str, str, str], title: str, dark: bool = False, size: int = 395
+    points: pl.DataFrame,
+    names: tuple[str, str, str],
+    title: str,
+    dark: bool = False,
+    size: int = 395,
+    groups: Sequence[str] = (),
 ) -> alt.HConcatChart:
     """Coordinates x–y and y–z of `points`, side by side; a single direction is drawn as one strip for each group.
 
-    points: side, x, y, z, group, prompt_id, text. A brush in either dims everything else in both; a click in the legend
+    points: side, x, y, z, group, prompt_id, text; MOST_DRAWN of more, with as many of each group as of any other.
+    groups: see grouped. A brush in either dims everything else in both; a click in the legend
     dims the other groups.
     """
-    shown, colours, numbers = grouped(points, dark)
+    shown, colours, numbers = grouped(_few(points), dark, groups)
     drawn = (
         [("x", "y"), ("y", "z")] if (points["z"] != 0).any() else [("x", "y" if (points["y"] != 0).any() else "group")]
     )
@@ -44,6 +51,15 @@ def point_pairs(
     ]
     charts[0] = charts[0].add_params(pick)
     return alt.hconcat(*charts, spacing=28).resolve_legend(color="shared", shape="shared")
+
+
+def _few(points: pl.DataFrame) -> pl.DataFrame:
+    """At most MOST_DRAWN points, the same ones each time."""
+    turn = pl.int_range(pl.len()).shuffle(seed=0).over("side", "group")
+    wanted = points.select("side", *"xyz", "group", "prompt_id", "text")
+    if len(points) <= MOST_DRAWN:
+        return wanted
+    return wanted.with_columns(turn=turn).sort("turn", maintain_order=True).head(MOST_DRAWN).drop("turn")
 
 
 def axes(method: Method, explained: Sequence[float] | None) -> tuple[str, str, str]:

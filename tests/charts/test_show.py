@@ -97,7 +97,7 @@ def test_it_is_the_chart_of_the_page(show, where, what):
 
 def test_points_are_those_of_the_page_in_its_colours(show, where):
     app = show(where, "projections", run="boxes", contrast="order", layer=0, head=3)
-    (data,) = [json.loads(c.proto.json) for c in app.get("bidi_component")]
+    (data,) = [json.loads(e.proto.json) for e in app.get("bidi_component") if "xyz" in e.proto.json]
     chart = qkstore.show("boxes", "order", 0, 3, "projection", store=where).to_dict()
     assert len(next(iter(chart["datasets"].values()))) == data["n"]
     first = chart["hconcat"][0]["encoding"]

@@ -56,7 +56,9 @@ def edit(app: AppTest, button: str, **fields) -> AppTest:
 
 
 def charts(app: AppTest) -> int:
-    return len(app.get("vega_lite_chart")) + len(app.get("arrow_vega_lite_chart"))
+    """Charts, and pictures of points."""
+    pictures = [e for e in app.get("bidi_component") if "xyz" in e.proto.json]
+    return len(app.get("vega_lite_chart")) + len(app.get("arrow_vega_lite_chart")) + len(pictures)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -37,7 +37,9 @@ def query(app) -> str:
 
 
 def drawn(app) -> int:
-    return len(app.get("vega_lite_chart")) + len(app.get("arrow_vega_lite_chart"))
+    """Charts, and pictures of points, which the browser draws and a chart is given for."""
+    pictures = [e for e in app.get("bidi_component") if "xyz" in e.proto.json]
+    return len(app.get("vega_lite_chart")) + len(app.get("arrow_vega_lite_chart")) + len(pictures)
 
 
 @pytest.mark.parametrize("page", PAGES)

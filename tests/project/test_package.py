@@ -93,7 +93,7 @@ def test_the_wheel_holds_what_runs_and_nothing_else(wheel):
     expected = {name for name in tracked if name.split("/")[0] in ("qkstore", "ingest", "dashboard")}
     expected |= {f"dashboard/site/{name}" for name in tracked if name in moved or name.startswith("pages/")}
     assert {name for name in names if ".dist-info/" not in name} == expected
-    assert {"qkstore/py.typed", "dashboard/space.js", "ingest/demo_model/model.safetensors"} <= names
+    assert {"qkstore/py.typed", "dashboard/points/plot.js", "ingest/demo_model/model.safetensors"} <= names
 
 
 def test_a_source_archive_makes_the_same_wheel(wheel, tmp_path):
