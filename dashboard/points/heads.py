@@ -11,7 +11,7 @@ import polars as pl
 import streamlit as st
 
 from dashboard import job, results, state
-from dashboard.results import _remember, identity
+from dashboard.results import identity, remember
 from dashboard.state import View
 from qkstore import charts
 from qkstore.analysis import layer_points
@@ -56,7 +56,7 @@ def layer(view: View, q_label: str, k_label: str, method: Method, split: Split) 
         "Projected {done} of {of} heads",
         "Cancelled. Choose another layer or picture.",
     )
-    return _remember(_kept(), MOST_LAYERS, key, found)
+    return remember(_kept(), MOST_LAYERS, key, found)
 
 
 @st.cache_resource(max_entries=1)
