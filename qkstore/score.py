@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qkstore.covariance import Pairs
-from qkstore.interval import p_above, p_binomial, ratio_interval, wilson
+from qkstore.interval import margin, p_above, p_binomial, ratio_interval, wilson
 
 EMPTY = np.empty((0, 2))
 CHUNK = 1024  # pairs at a time: the queries and keys gathered for them stay in the processor's cache
@@ -43,7 +43,8 @@ class Score:
     counting as wrong, with its 95 % Wilson interval; None where n is 0. chance: what it is where the largest logit is
     on any of a query's keys alike, the mean share of positive ones. accuracy_p: of an accuracy no better than chance.
     attention_positive, attention_negative: a query's attention summed over its keys of that sign, averaged over the
-    queries that attend to any; None where no query does (its keys are in another prompt, or hidden by a window).
+    queries that attend to any, with their 95 % intervals by Student's t; None where no query does (its keys are in
+    another prompt, or hidden by a window).
     selectivity: attention_positive ÷ attention_negative, with its 95 % bootstrap interval over queries; None where
     either is None or the second is 0. attention_p: of a positive key having no more attention than a negative one.
     p-values are one-sided and, where groups of queries are given, count each group once (qkstore.interval.p_above).
@@ -59,12 +60,44 @@ class Score:
     chance: float | None = None
     accuracy_p: float | None = None
     attention_p: float | None = None
+    attention_positive_ci: tuple[float, float] | None = None
+    attention_negative_ci: tuple[float, float] | None = None
 
     @property
     def mass(self) -> float | None:
         """Attention on all keys of the contrast together."""
         there = [a for a in (self.attention_positive, self.attention_negative) if a is not None]
         return sum(there) if there else None
+
+
+@dataclass(frozen=True)
+class Queries:
+    """What a head does query by query, of those that the pairs have, in their order.
+
+    query: (n,) positions in the pairs' queries. counts: (n, 2) positive and negative keys. both: (n,) bool, whether
+    there are keys of both signs. right: (n,) bool, whether the largest logit is on a positive one. sums: (n, 2)
+    attention summed over the positive keys and over the negative ones, NaN where the query attends to none.
+    """
+
+    query: np.ndarray
+    counts: np.ndarray
+    both: np.ndarray
+    right: np.ndarray
+    sums: np.ndarray
+
+
+def by_query(logit: np.ndarray, attention: np.ndarray, pairs: Pairs) -> Queries:
+    """What a head does query by query, from each pair's logit: (p,) and attention: (p,), as `score` takes them."""
+    order = np.argsort(pairs.query, kind="stable")
+    query = pairs.query[order]
+    starts = np.flatnonzero(np.diff(query, prepend=-1))
+    positive, logit, attention = pairs.positive[order], np.asarray(logit)[order], np.asarray(attention)[order]
+    best = [_largest(np.where(side, logit, -np.inf), starts) for side in (positive, ~positive)]
+    sides = np.stack([positive, ~positive], axis=1)
+    counts = np.add.reduceat(sides, starts, dtype=float) if len(starts) else EMPTY
+    sums = [_sums(np.where(side, attention, np.nan), starts) for side in (positive, ~positive)]
+    both = np.isfinite(best[0]) & np.isfinite(best[1])
+    return Queries(query[starts], counts, both, best[0] > best[1], np.stack(sums, axis=1))
 
 
 def score(
@@ -75,19 +108,12 @@ def score(
     resample: compute the interval of selectivity, which takes most of the time; without it selectivity_ci is None.
     groups: (n_q,) whole numbers, of the queries by their position in `pairs`; see Score.
     """
-    order = np.argsort(pairs.query, kind="stable")
-    starts = np.flatnonzero(np.diff(pairs.query[order], prepend=-1))
-    positive, logit, attention = pairs.positive[order], np.asarray(logit)[order], np.asarray(attention)[order]
-    best = [_largest(np.where(side, logit, -np.inf), starts) for side in (positive, ~positive)]
-    both = np.isfinite(best[0]) & np.isfinite(best[1])
-    right, n = (best[0] > best[1])[both], int(both.sum())
-    counts = np.add.reduceat(np.stack([positive, ~positive], axis=1), starts, dtype=float) if len(starts) else EMPTY
-    sums = np.stack(
-        [_sums(np.where(side, attention, np.nan), starts) for side in (positive, ~positive)], axis=1
-    )  # (queries, 2)
-    on, off = (float(np.nanmean(s)) if not np.isnan(s).all() else None for s in sums.T)
+    each = by_query(logit, attention, pairs)
+    both, sums, counts = each.both, each.sums, each.counts
+    right, n = each.right[both], int(both.sum())
+    (on, on_ci), (off, off_ci) = (_mean(side) for side in sums.T)
     ratio = on / off if on is not None and off else None
-    group = None if groups is None else groups[pairs.query[order][starts]]
+    group = None if groups is None else groups[each.query]
     chances = counts[both, 0] / counts[both].sum(axis=1)
     return Score(
         n,
@@ -100,7 +126,18 @@ def score(
         float(chances.mean()) if n else None,
         _accuracy_p(right, chances, None if group is None else group[both]) if n else None,
         _attention_p(sums, counts, group),
+        on_ci,
+        off_ci,
     )
+
+
+def _mean(values: np.ndarray) -> tuple[float | None, tuple[float, float] | None]:
+    """The mean of a share: (n,), NaN left out, with its 95 % interval; None where nothing is left."""
+    there = values[~np.isnan(values)]
+    if not len(there):
+        return None, None
+    mean, half = float(there.mean()), float(margin(there))
+    return mean, (max(mean - half, 0.0), min(mean + half, 1.0))
 
 
 def _accuracy_p(right: np.ndarray, chances: np.ndarray, groups: np.ndarray | None) -> float:

@@ -19,7 +19,7 @@ from qkstore.errors import RunError, near
 from qkstore.null import Tested
 from qkstore.rank import units
 from qkstore.run import Layer, Run
-from qkstore.score import Score, pair_logits, score
+from qkstore.score import Queries, Score, by_query, pair_logits, score
 from qkstore.subspace import Subspace, union
 
 Contrasts = tuple[Contrast, ...]
@@ -186,6 +186,11 @@ class HeadData:
         stored = self.rows.stored
         seen = self.head.attended(stored.query, stored.key)
         return np.where(seen, np.exp(logits - self.head.logsumexp(stored.query)), np.nan)
+
+    def by_query(self) -> Queries:
+        """What the head attends to, of these pairs, query by query (qkstore.score.by_query)."""
+        logits = self.logits()
+        return by_query(logits, self.attention(logits), self.pairs)
 
     def score(self, resample: bool = False, groups: np.ndarray | None = None) -> Score:
         """What the head attends to, of these pairs (qkstore.score.score)."""

@@ -12,7 +12,8 @@ from qkstore.charts.covariance import (
     shrunk,
     singular_values,
 )
-from qkstore.charts.heads import FEW_CELLS, FORMATS, head_intervals, head_map
+from qkstore.charts.heads import FEW_CELLS, FORMATS, difference_map, head_map
+from qkstore.charts.intervals import head_intervals
 from qkstore.charts.points import MOST_GROUPS, ORDINAL, OTHERS, axes, clusters, grouped, point_pairs
 from qkstore.charts.prompts import before_and_after, gain_curves, key_bars, stretches
 from qkstore.charts.small import HEIGHT, small_attribution, small_points, small_swap
@@ -51,6 +52,7 @@ __all__ = [
     "canonical_correlations",
     "cell_table",
     "clusters",
+    "difference_map",
     "dose_curves",
     "dose_panels",
     "gain_curves",

@@ -1,135 +1,257 @@
-"""The map of all heads, and their scores with intervals."""
+"""The map of all heads by any of their scores, and the map of how two tables of scores differ."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import altair as alt
+import numpy as np
 import polars as pl
 
 from qkstore.analysis.heads import MEASURES
+from qkstore.analysis.heads.measure import WITH_INTERVAL, reference
 from qkstore.charts import palette
-from qkstore.charts.palette import WIDTH
-from qkstore.text import visible
+from qkstore.text import number, percent, visible
 
-FORMATS = {"accuracy": ".0%", "selectivity": ",.1f", "strength": ",.1f", "rank": "d"}
+FORMATS = {
+    "accuracy": ".0%",
+    "selectivity": ",.1f",
+    "attention_positive": ".0%",
+    "attention_negative": ".0%",
+    "strength": ",.1f",
+    "p_value": ".2~g",
+    "rank": "d",
+}
 FEW_CELLS = 80  # up to this many heads, each cell has room for its value
+MOST_RATIO = 1000.0  # a selectivity beyond has no colour of its own
+STROKE = "\N{BOX DRAWINGS LIGHT DIAGONAL UPPER RIGHT TO LOWER LEFT}"  # through a cell without a value
 
 
-def head_map(scores: pl.DataFrame, by: str, chosen: tuple[int, int], dark: bool = False) -> alt.LayerChart:
+@dataclass(frozen=True)
+class Shading:
+    """Colours of a measure: `colours` at the values `domain`, on a log scale or not; `named`: {value: its label}."""
+
+    domain: list[float]
+    colours: list[str]
+    named: Mapping[float, str]
+    log: bool = False
+
+    def scale(self) -> alt.Scale:
+        kind = {"type": "log"} if self.log else {}
+        return alt.Scale(domain=self.domain, range=self.colours, clamp=True, interpolate="rgb", **kind)
+
+    def dark(self, values: Sequence[float | None]) -> list[bool]:
+        """Whether the colour of each value is a dark one, so that text on it is light."""
+        found = np.array([np.nan if v is None else v for v in values], float)
+        domain = np.array(self.domain, float)
+        if self.log:
+            found, domain = np.log(np.maximum(found, domain[0])), np.log(domain)
+        parts = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in self.colours], float)
+        light = sum(w * np.interp(found, domain, parts[:, i]) for i, w in enumerate((0.299, 0.587, 0.114)))
+        return (light < 140).tolist()
+
+
+def shading(by: str, tables: Sequence[pl.DataFrame], dark: bool = False) -> Shading:
+    """The colours of a measure, the same for all tables: white or grey where it is what chance gives.
+
+    Where the tables have different levels of chance, there is one ramp from 0, and `named` is the first one's.
+    """
+    values = [v for t in tables for v in t[by].drop_nulls().to_list()]
+    chances = [next(iter(t["chance"].drop_nulls()), None) if "chance" in t.columns else None for t in tables]
+    place, top = reference(by, chances[0]), max(values, default=1.0)
+    named = {place[0]: place[1]} if place else {}
+    low, *rest = palette.ramp(dark)
+    if by == "accuracy":
+        if place and len(set(chances)) == 1:
+            return Shading([0.0, place[0], 1.0], palette.signed(dark), named)
+        return Shading([0.0, 0.33, 0.67, 1.0], [low, *rest], named)
+    if by == "selectivity":
+        least = min((v for v in values if v > 0), default=1.0)
+        far = min(max(top, 1 / least, 2.0), MOST_RATIO)
+        return Shading([1 / far, 1.0, far], palette.signed(dark), named, log=True)
+    if by == "strength":
+        return Shading([0.0, 1.0, max(top, 2.0)], [low, palette.quiet(dark), palette.BLUE], named)
+    if by == "p_value":
+        return Shading([0.0, place[0] if place else 0.05, 1.0], [palette.BLUE, palette.SKY, low], named)
+    top = float(top) or 1.0
+    return Shading([0.0, top / 3, 2 * top / 3, top], [low, *rest], named)
+
+
+def head_map(
+    scores: pl.DataFrame,
+    by: str,
+    chosen: tuple[int, int],
+    dark: bool = False,
+    beside: pl.DataFrame | None = None,
+    title: str | None = None,
+) -> alt.LayerChart:
     """A cell for each head, layer by head, coloured by a column of MEASURES; the chosen head is ringed.
 
-    Clicking selects layer and head.
+    An edge is a head clear of chance, a diamond a selected one, a stroke one without a value. Clicking selects layer
+    and head. beside: another table, to share the colours with.
     """
-    layers, n = scores["layer"].unique().sort(descending=True).to_list(), scores["head"].n_unique()
-    top = 1.0 if by == "accuracy" else float(scores[by].max() or 1)
-    colour = alt.Color(
-        f"{by}:Q",
-        title=MEASURES[by][0],
-        scale=alt.Scale(range=palette.ramp(dark), domain=[0, top], clamp=True, interpolate="rgb"),
-        legend=alt.Legend(
-            orient="top",
-            titleOrient="left",
-            titleFontWeight="normal",
-            format=FORMATS[by],
-            gradientLength=180,
-            gradientThickness=9,
-            tickCount=4,
-        ),
+    shades = shading(by, [scores] if beside is None else [scores, beside], dark)
+    columns = {
+        "value": scores[by],
+        "shown": [_shown(by, v) for v in scores[by].to_list()],
+        "interval": _intervals(by, scores),
+        "is_clear": _column(scores, "clear", False),
+        "kind": _column(scores, "selected", ""),
+        "why": _column(scores, "missing", ""),
+        "queries": _column(scores, "n_queries", 0),
+    }
+    named, name = [f"{label} {_shown(by, at)}" for at, label in shades.named.items()], MEASURES[by][0]
+    tips = {"shown": name, "interval": "95 % interval", "queries": "Queries", "kind": "Selected", "why": "No value"}
+    about = _about(scores, by, name, named)
+    return _grid(scores, columns, tips, shades, title or name, FORMATS[by], chosen, dark, about, named)
+
+
+def difference_map(
+    differences: pl.DataFrame, by: str, chosen: tuple[int, int], labels: tuple[str, str], dark: bool = False
+) -> alt.LayerChart:
+    """The difference of a measure head by head (see qkstore.analysis.heads.compare): blue where the first has more.
+
+    An edge is a difference clear of 0 for all heads together.
+    """
+    values = differences["difference"].to_list()
+    far = max((abs(v) for v in values if v is not None), default=0.0) or 1.0
+    share = FORMATS[by] == ".0%"
+    spec = "+.0%" if share else "+,.2f"
+    shades = Shading([-far, 0.0, far], palette.signed(dark), {0.0: "equal"})
+    columns = {
+        "value": differences["difference"],
+        "shown": [_signed(v, share) for v in values],
+        "first": [_shown(by, v) for v in differences["first"].to_list()],
+        "second": [_shown(by, v) for v in differences["second"].to_list()],
+        "interval": [
+            "" if low is None else f"{_signed(low, share)} to {_signed(high, share)}"
+            for low, high in differences.select("low", "high").iter_rows()
+        ],
+        "is_clear": differences["clear"].fill_null(False),
+        "kind": [""] * len(differences),
+        "why": ["" if v is not None else "one of the two has none" for v in values],
+    }
+    first, second = labels
+    tips = {"shown": "Difference", "first": first, "second": second, "interval": "95 % interval", "why": "No value"}
+    title = f"{MEASURES[by][0]}, difference"
+    about = f"{title} of {first} less {second}, of {len(differences):,} heads; {sum(columns['is_clear']):,} clear of 0."
+    return _grid(differences, columns, tips, shades, title, spec, chosen, dark, about, ["0"])
+
+
+def _grid(
+    table: pl.DataFrame,
+    columns: Mapping[str, object],
+    tips: Mapping[str, str],
+    shades: Shading,
+    title: str,
+    spec: str,
+    chosen: tuple[int, int],
+    dark: bool,
+    about: str,
+    named: Sequence[str],
+) -> alt.LayerChart:
+    """The cells, what marks them, and the ring."""
+    cells = pl.DataFrame({"layer": table["layer"], "head": table["head"], **columns})
+    layers, heads = (sorted(set(table[name].to_list())) for name in ("layer", "head"))
+    few, ink = len(cells) <= FEW_CELLS, palette.ink(dark)
+    at = {
+        "x": alt.X("head:O", title="Head", axis=sparse_axis(heads)),
+        "y": alt.Y("layer:O", title="Layer", sort=layers[::-1], axis=sparse_axis(layers)),
+    }
+    legend = alt.Legend(
+        orient="top",
+        titleOrient="left",
+        titleFontWeight="normal",
+        gradientLength=160,
+        gradientThickness=9,
+        format=spec,
+        values=_ticks(shades),
     )
+    colour = alt.Color("value:Q", title=", ".join([title, *named]), scale=shades.scale(), legend=legend)
+    there, clear = "isValid(datum.value)", "datum.is_clear"
     pick = alt.selection_point(name="pick", fields=["layer", "head"], toggle=False, empty=False)
-    at = dict(
-        x=alt.X("head:O", title="Head", axis=sparse_axis(sorted(set(scores["head"])))),
-        y=alt.Y("layer:O", title="Layer", sort=layers, axis=sparse_axis(layers[::-1])),
+    told = {"layer": "Layer", "head": "Head", **tips}
+    tooltip = [alt.Tooltip(f"{name}:N", title=visible(text)) for name, text in told.items()]
+    base = alt.Chart(cells)
+    drawn = base.mark_rect(cornerRadius=2 if few else 0, cursor="pointer", invalid="show").encode(
+        **at,
+        color=colour,
+        stroke=alt.condition(clear, alt.value(ink), alt.value("transparent")),
+        strokeWidth=alt.value(1.4 if few else 0.8),
+        tooltip=tooltip,
     )
-    tooltip = [
-        "layer:O",
-        "head:O",
-        *(alt.Tooltip(f"{m}:Q", title=t, format=FORMATS[m]) for m, (t, _) in MEASURES.items()),
-    ]
-    base = alt.Chart(scores)
-    cells = (
-        base.mark_rect(cornerRadius=2, cursor="pointer").encode(**at, color=colour, tooltip=tooltip).add_params(pick)
+    missing = base.transform_filter(f"!{there}").mark_text(
+        text=STROKE, fontSize=16 if few else 8, color=ink, opacity=0.6
     )
-    ring = base.transform_filter((alt.datum.layer == chosen[0]) & (alt.datum.head == chosen[1]))
-    parts = [cells, ring.mark_rect(filled=False, stroke=palette.CHOSEN, strokeWidth=3, cornerRadius=2).encode(**at)]
-    if len(scores) <= FEW_CELLS:
-        strong = alt.datum[by] > top / 2
-        text = alt.condition(strong, alt.value(palette.ramp(dark)[0]), alt.value(palette.ink(dark)))
-        parts.append(base.mark_text(fontSize=13).encode(**at, text=alt.Text(f"{by}:Q", format=FORMATS[by]), color=text))
-    height = min(len(layers) * (72 if n <= 16 else 34), 480) + 110  # 110: legend and axis
+    parts = [drawn.add_params(pick), missing.encode(**at)]
+    if few:
+        light = pl.Series("light", shades.dark(cells["value"].to_list()))
+        text = alt.condition("datum.light", alt.value("#ffffff"), alt.value("#10161d"))
+        words = alt.Chart(cells.with_columns(light)).transform_filter(there)
+        parts.append(words.mark_text(fontSize=13).encode(**at, text=alt.Text("value:Q", format=spec), color=text))
+    inside = {name: at[name].copy() for name in at}
+    if few:
+        inside["x"].bandPosition, inside["y"].bandPosition = 0.9, 0.16
+    marks = base.transform_filter("datum.kind != ''").mark_point(
+        shape="diamond", filled=True, size=90 if few else 22, fill=palette.ramp(dark)[0], stroke=ink, strokeWidth=1
+    )
+    ring = base.transform_filter((alt.datum.layer == chosen[0]) & (alt.datum.head == chosen[1])).mark_rect(
+        filled=False, stroke=palette.CHOSEN, strokeWidth=3 if few else 2, cornerRadius=2
+    )
+    parts += [marks.encode(**inside), ring.encode(**at)]
+    tall = len(layers) * (72 if len(heads) <= 16 else 34)
     return (
         alt.layer(*parts)
-        .properties(height=height, width="container")
+        .properties(height=min(tall, max(480, 8 * len(layers))) + 110, width="container", description=about)
         .configure_axis(grid=False)
-        .configure_scale(bandPaddingInner=0.06)
+        .configure_scale(
+            bandPaddingInner=0.06 if few else 0.02,
+            invalid=alt.ScaleInvalidDataConfig(color=alt.ScaleInvalidDataShowAsValuecolor(palette.quiet(dark))),
+        )
     )
+
+
+def _ticks(shades: Shading) -> list[float]:
+    """The legend's values: its ends, and where chance lies if that is not near either."""
+    low, high = shades.domain[0], shades.domain[-1]
+    place = {v: np.log(v / low) / np.log(high / low) if shades.log else (v - low) / (high - low) for v in shades.named}
+    return [low, *(v for v, share in place.items() if 0.2 < share < 0.8), high]
+
+
+def _shown(by: str, value: float | None) -> str:
+    if FORMATS[by] == ".0%":
+        return percent(value)
+    return (
+        "–" if value is None else format(value, ".2g") if by == "p_value" else number(value, 0 if by == "rank" else 2)
+    )
+
+
+def _signed(value: float | None, share: bool) -> str:
+    return "–" if value is None else f"{100 * value:+.0f} %" if share else f"{value:+,.2f}"
+
+
+def _intervals(by: str, scores: pl.DataFrame) -> list[str]:
+    ends = [f"{by}_low", f"{by}_high"]
+    if by not in WITH_INTERVAL or not set(ends) <= set(scores.columns):
+        return [""] * len(scores)
+    return ["" if low is None else f"{_shown(by, low)} to {_shown(by, high)}" for low, high in scores[ends].iter_rows()]
+
+
+def _column(scores: pl.DataFrame, name: str, default: object) -> list:
+    return scores[name].fill_null(default).to_list() if name in scores.columns else [default] * len(scores)
+
+
+def _about(scores: pl.DataFrame, by: str, name: str, named: Sequence[str]) -> str:
+    """What the map says, for those who do not see it."""
+    there = scores.filter(pl.col(by).is_not_null()).sort(by)
+    if not len(there):
+        return f"{name} of {len(scores):,} heads: none has a value."
+    (least, *_), (*_, most) = there.head(1).to_dicts(), there.tail(1).to_dicts()
+    ends = [f"{_shown(by, row[by])} (layer {row['layer']}, head {row['head']})" for row in (least, most)]
+    return f"{name} of {len(scores):,} heads, from {ends[0]} to {ends[1]}{'; ' if named else ''}{', '.join(named)}."
 
 
 def sparse_axis(values: Sequence[int]) -> alt.Axis:
     """Every label where there are few, every fourth or so where there are many."""
     return alt.Axis(values=values[:: max(1, len(values) // 8)], labelAngle=0, domain=False, ticks=False, labelPadding=6)
-
-
-def head_intervals(
-    rows: Sequence[dict],
-    title: str,
-    legend: str | None = None,
-    log: bool = False,
-    zero: bool = True,
-    reference: float | None = None,
-) -> alt.LayerChart:
-    """A point with its 95 % whisker a row (name, group, value, low, high, and null: a short stroke); a colour a group.
-
-    Rows of one name lie under each other beside it.
-    """
-    table = pl.DataFrame(
-        [r | {"name": visible(r["name"]), "group": visible(r["group"])} for r in rows], infer_schema_length=None
-    )
-    if log:
-        floor = (
-            float(table.filter(pl.col("value") > 0)["value"].min() or 1) / 3
-        )  # a whisker to 0 has no end on this axis
-        table = table.with_columns(pl.col(v).clip(lower_bound=floor) for v in ("value", "low"))
-    names, groups = (
-        table["name"].unique(maintain_order=True).to_list(),
-        table["group"].unique(maintain_order=True).to_list(),
-    )
-    base = alt.Chart(table).encode(
-        y=alt.Y(
-            "name:N",
-            title=None,
-            sort=names,
-            axis=alt.Axis(labelLimit=220, domain=False, ticks=False),
-            scale=alt.Scale(paddingInner=0.35),
-        ),
-        color=alt.Color(
-            "group:N",
-            title=legend,
-            sort=groups,
-            scale=alt.Scale(domain=groups, range=palette.clusters(len(groups))),
-            legend=alt.Legend(orient="top", labelLimit=260, columns=4) if len(groups) > 1 else None,
-        ),
-    )
-    if len(table) > len(names):
-        base = base.encode(yOffset=alt.YOffset("group:N", sort=groups))
-    x = alt.X(
-        "value:Q",
-        title=title,
-        scale=alt.Scale(type="log") if log else alt.Scale(zero=zero),
-        axis=alt.Axis(tickCount=6, format=",~g"),
-    )
-    parts = [
-        base.mark_rule(strokeWidth=1.8).encode(x=alt.X("low:Q", title=title), x2="high:Q"),
-        base.mark_point(filled=True, size=62, opacity=1).encode(x=x),
-    ]
-    if "null" in table.columns:
-        parts.append(base.mark_tick(thickness=2.5, size=12).encode(x=alt.X("null:Q", title=title)))
-    if reference is not None:
-        parts.insert(
-            0,
-            alt.Chart(pl.DataFrame({"at": [reference]}))
-            .mark_rule(color=palette.GREY, strokeDash=[4, 3])
-            .encode(x="at:Q"),
-        )
-    return alt.layer(*parts).properties(width=WIDTH - 160, height=alt.Step(24 if len(table) == len(names) else 14))

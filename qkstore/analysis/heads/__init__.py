@@ -1,0 +1,47 @@
+"""All heads of a run under a contrast: their scores, which of them are selected, and how two such tables differ."""
+
+from qkstore.analysis.heads.comparison import Comparison, compare, compared
+from qkstore.analysis.heads.measure import MEASURES, Summary, summary, table
+from qkstore.analysis.heads.pairing import Pairing, kept_pairing, paired, unmatched
+from qkstore.analysis.heads.score import HeadScore, heads, keep, kept, key
+from qkstore.analysis.heads.selection import (
+    BINDING,
+    FILTER,
+    MOST_FILTER_HEADS,
+    best,
+    binding_heads,
+    by_evidence,
+    filter_heads,
+    scored_by,
+    selected,
+    statement,
+)
+
+__all__ = [
+    "BINDING",
+    "FILTER",
+    "MEASURES",
+    "MOST_FILTER_HEADS",
+    "Comparison",
+    "HeadScore",
+    "Pairing",
+    "Summary",
+    "best",
+    "binding_heads",
+    "by_evidence",
+    "compare",
+    "compared",
+    "filter_heads",
+    "heads",
+    "keep",
+    "kept",
+    "kept_pairing",
+    "key",
+    "paired",
+    "scored_by",
+    "selected",
+    "statement",
+    "summary",
+    "table",
+    "unmatched",
+]
