@@ -16,8 +16,8 @@ from dashboard.share import foot, made
 from dashboard.state import View
 from dashboard.text import line, plain, tokens
 from qkstore.analysis import PromptAttribution
-from qkstore.analysis.heads import Summary
-from qkstore.text import percent, visible
+from qkstore.text import percent as percent  # pages show shares with it
+from qkstore.text import visible
 
 MISSING = "–"
 
@@ -164,10 +164,3 @@ def attended(texts: Sequence[dict], split: PromptAttribution) -> None:
 def ranks(of: dict[str, int]) -> str:
     """The rank of each feature's subspace: order has rank 2, lexical has rank 9."""
     return ", ".join(f"{name} has rank {rank}" for name, rank in of.items())
-
-
-def measured(top: Summary) -> str:
-    """What the best head is best in."""
-    return (
-        f"accuracy {percent(top.value)}" if top.measure == "accuracy" else f"‖ΔC‖ is {number(top.value, '.1f')} × null"
-    )

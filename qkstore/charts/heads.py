@@ -84,7 +84,6 @@ def head_map(
     chosen: tuple[int, int],
     dark: bool = False,
     beside: pl.DataFrame | None = None,
-    title: str | None = None,
 ) -> alt.LayerChart:
     """A cell for each head, layer by head, coloured by a column of MEASURES; the chosen head is ringed.
 
@@ -103,8 +102,8 @@ def head_map(
     }
     named, name = [f"{label} {_shown(by, at)}" for at, label in shades.named.items()], MEASURES[by][0]
     tips = {"shown": name, "interval": "95 % interval", "queries": "Queries", "kind": "Selected", "why": "No value"}
-    about = _about(scores, by, name, named)
-    return _grid(scores, columns, tips, shades, title or name, FORMATS[by], chosen, dark, about, named)
+    about, told = _about(scores, by, name, named), ", ".join([name, *named])
+    return _grid(scores, columns, tips, shades, told, FORMATS[by], chosen, dark, about, narrow=beside is not None)
 
 
 def difference_map(
@@ -136,7 +135,7 @@ def difference_map(
     tips = {"shown": "Difference", "first": first, "second": second, "interval": "95 % interval", "why": "No value"}
     title = f"{MEASURES[by][0]}, difference"
     about = f"{title} of {first} less {second}, of {len(differences):,} heads; {sum(columns['is_clear']):,} clear of 0."
-    return _grid(differences, columns, tips, shades, title, spec, chosen, dark, about, ["0"])
+    return _grid(differences, columns, tips, shades, title, spec, chosen, dark, about, narrow=True)
 
 
 def _grid(
@@ -149,9 +148,9 @@ def _grid(
     chosen: tuple[int, int],
     dark: bool,
     about: str,
-    named: Sequence[str],
+    narrow: bool,
 ) -> alt.LayerChart:
-    """The cells, what marks them, and the ring."""
+    """The cells, what marks them, and the ring. narrow: the chart has about 300 pixels."""
     cells = pl.DataFrame({"layer": table["layer"], "head": table["head"], **columns})
     layers, heads = (sorted(set(table[name].to_list())) for name in ("layer", "head"))
     few, ink = len(cells) <= FEW_CELLS, palette.ink(dark)
@@ -161,14 +160,14 @@ def _grid(
     }
     legend = alt.Legend(
         orient="top",
-        titleOrient="left",
+        titleOrient="top" if narrow else "left",
         titleFontWeight="normal",
         gradientLength=160,
         gradientThickness=9,
         format=spec,
         values=_ticks(shades),
     )
-    colour = alt.Color("value:Q", title=", ".join([title, *named]), scale=shades.scale(), legend=legend)
+    colour = alt.Color("value:Q", title=title, scale=shades.scale(), legend=legend)
     there, clear = "isValid(datum.value)", "datum.is_clear"
     pick = alt.selection_point(name="pick", fields=["layer", "head"], toggle=False, empty=False)
     told = {"layer": "Layer", "head": "Head", **tips}

@@ -1,7 +1,7 @@
 """All heads of a run under a contrast: their scores, which of them are selected, and how two such tables differ."""
 
 from qkstore.analysis.heads.comparison import Comparison, compare, compared
-from qkstore.analysis.heads.measure import MEASURES, Summary, summary, table
+from qkstore.analysis.heads.measure import MEASURES, Summary, clear, clear_told, missing, summary, table, told
 from qkstore.analysis.heads.pairing import Pairing, kept_pairing, paired, unmatched
 from qkstore.analysis.heads.score import HeadScore, heads, keep, kept, key
 from qkstore.analysis.heads.selection import (
@@ -29,6 +29,8 @@ __all__ = [
     "best",
     "binding_heads",
     "by_evidence",
+    "clear",
+    "clear_told",
     "compare",
     "compared",
     "filter_heads",
@@ -37,11 +39,13 @@ __all__ = [
     "kept",
     "kept_pairing",
     "key",
+    "missing",
     "paired",
     "scored_by",
     "selected",
     "statement",
     "summary",
     "table",
+    "told",
     "unmatched",
 ]

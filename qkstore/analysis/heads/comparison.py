@@ -86,7 +86,7 @@ class Comparison:
         if self.by == "accuracy" and chance is not None and other is not None and abs(chance - other) > 1e-9:
             parts.append(
                 f"Chance is {percent(chance)} for {first} and {percent(other)} for {second}: "
-                f"of a difference {signed(100 * (chance - other), 0)} points is theirs."
+                f"{signed(100 * (chance - other), 0)} points of a difference are theirs."
             )
         if self.models[0] != self.models[1]:
             parts.append(

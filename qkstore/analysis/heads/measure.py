@@ -11,7 +11,7 @@ from qkstore.analysis.choice import LEVEL
 from qkstore.analysis.heads.score import HeadScore
 from qkstore.analysis.heads.selection import best, selected
 from qkstore.interval import Estimate
-from qkstore.text import split_name
+from qkstore.text import number, percent, split_name
 
 # {column of `table`: (title, what it is)}; larger is better, but for p, and for rank, which is only a size.
 MEASURES = {
@@ -91,6 +91,33 @@ def missing(s: HeadScore, by: str) -> str:
         "attention_positive": unseen.format("positive"),
         "attention_negative": unseen.format("negative"),
     }.get(by, "‖ΔC‖ has no null")
+
+
+def clear_told(scores: Sequence[HeadScore], by: str) -> str:
+    """How many heads have a measure clear of chance, and what that means; nothing where chance has no level."""
+    n, there = len(scores), [clear(s, by, len(scores)) for s in scores]
+    place = reference(by, next((s.chance for s in scores if s.chance is not None), None))
+    if place is None:
+        return ""
+    many = sum(map(bool, there))
+    if by in ("strength", "p_value"):
+        deals = next((s.deals for s in scores if s.deals), 0)
+        return (
+            f"{many:,} of {n:,} heads have p ≤ {LEVEL}, each by itself: by chance alone about {LEVEL * n:,.0f} would. "
+            f"{deals:,} deals of signs give no p below {1 / (deals + 1):.2g}."
+        )
+    return (
+        f"{many:,} of {n:,} heads are clear of {number(place[0], 2)} ({place[1]}) for all heads together, above or "
+        f"below: their 95 % intervals leave it out also when they are widened for {n:,} heads (Bonferroni)."
+    )
+
+
+def told(s: HeadScore) -> str:
+    """How well a head does, in a few words: its accuracy beside chance, or where it has none its ‖ΔC‖."""
+    if s.accuracy is None:
+        return f"no accuracy; ‖ΔC‖ is {number(s.strength, 1)} × null, {s.p_told}"
+    interval = ", ".join(map(percent, s.accuracy_ci or ()))
+    return f"accuracy {percent(s.accuracy)} [{interval}], chance {percent(s.chance)}, n = {s.n_queries:,}"
 
 
 @dataclass(frozen=True)
