@@ -288,8 +288,7 @@ def forget() -> None:
     named, _ = versioned(shell.store(), run)
     names = {*named, *newest(named)}
     kept = {
-        "contrast": names,
-        "and": names,
+        **dict.fromkeys(("contrast", "and", "with"), names),
         "layer": map(str, run.layers),
         "head": map(str, range(run.n_heads)),
     }

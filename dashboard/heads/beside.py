@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import streamlit as st
 
-from dashboard import panel, results, shell, state
+from dashboard import job, panel, results, shell, state
 from dashboard.heads import map as maps
 from dashboard.heads.ranked import ranked
 from dashboard.state import View
@@ -63,23 +63,17 @@ def _pairing(first: Asked, second: Asked) -> heads.Pairing:
     key = tuple((results.identity(run), contrast.key) for run, contrast in (first, second))
     if (known := _pairings().get(key)) is not None:
         return known
-    place = st.empty()
-    with place.container():
-        bar = st.progress(0.0, "Comparing heads")
-        if st.button("Cancel", key="cancel-comparison"):
-            place.info("Cancelled. Choose a run and a contrast to compare with.")
-            st.stop()
-    try:
-        found = heads.kept_pairing(
-            shell.store(), first, second, lambda i, n: bar.progress(i / n, f"Compared {i:,} of {n:,} heads")
-        )
-    finally:
-        place.empty()
-    known = _pairings()
-    known[key] = found
-    for old in list(known)[: -results.MOST_SCORES]:
-        known.pop(old, None)
-    return found
+    store, kept = shell.store(), _pairings()
+    kept[key] = job.done(
+        ("pairing", key),
+        lambda progress: heads.kept_pairing(store, first, second, progress),
+        f"Comparing the heads of {first[0].name}",
+        "Compared {done} of {of} heads",
+        "Cancelled. Choose a run and a contrast to compare with.",
+    )
+    for old in list(kept)[: -results.MOST_SCORES]:
+        kept.pop(old, None)
+    return kept[key]
 
 
 @st.cache_resource(max_entries=1)

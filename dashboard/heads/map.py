@@ -40,7 +40,7 @@ def draw(view: View, chart: alt.LayerChart, what: str, by: str, chosen: bool = T
 
 def choose(layer: int, head: int) -> None:
     """One entry of the browser's history; the table goes to the page that has the head."""
-    state.put(layer=layer, head=head, page=None)
+    state.put(layer=layer, head=head, sheet=None)
 
 
 def keyboard(view: View, maps: Sequence[str]) -> None:

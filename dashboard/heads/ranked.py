@@ -50,7 +50,7 @@ def ranked(view: View, shown: pl.DataFrame, columns: Mapping[str, object], order
 
 def _page(default: int, pages: int) -> int:
     """The page of the address, or the one with the chosen head."""
-    asked = st.query_params.get("page", "")
+    asked = st.query_params.get("sheet", "")
     return int(asked) if asked.isdecimal() and len(asked) < 6 and 1 <= int(asked) <= pages else default
 
 
@@ -58,7 +58,7 @@ def _turn(page: int, pages: int) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         for label, to in (("First", 1), ("Previous", page - 1), ("Next", page + 1), ("Last", pages)):
             there = 1 <= to <= pages and to != page
-            st.button(label, disabled=not there, on_click=state.put, kwargs={"page": to}, key=f"page-{label}")
+            st.button(label, disabled=not there, on_click=state.put, kwargs={"sheet": to}, key=f"page-{label}")
         line(f"Page {page:,} of {pages:,}")
 
 

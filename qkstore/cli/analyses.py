@@ -13,47 +13,8 @@ from qkstore.cli.arguments import (
     with_other,
     with_seed,
 )
-from qkstore.cli.terminal import count, positive, print_json, print_table, prompt, whole
+from qkstore.cli.terminal import positive, print_json, print_table, prompt, whole
 from qkstore.files import write
-
-
-def heads(add: Add) -> None:
-    sub = with_json(with_contrast(add("heads", _heads, "score every head of a run under a contrast")))
-    sub.add_argument(
-        "--nulls", type=count, default=19, help="deals of signs for the null of ‖ΔC‖ (default 19, 0 for none)"
-    )
-    sub.add_argument(
-        "--top", type=count, metavar="N", help="the N heads of the most evidence on the prompts that choose"
-    )
-
-
-def _heads(options) -> None:
-    from qkstore.analysis.heads import by_evidence, kept, statement, table
-
-    there = store(options)
-    run = there.run(options.run)
-    scores = by_evidence(kept(there, run, one(there, run, options), options.nulls))
-    rows = {(row["layer"], row["head"]): row for row in table(scores).to_dicts()}
-    told = [(s, rows[s.layer, s.head]) for s in scores[: options.top]]
-    if options.json:
-        print_json([s.to_dict() | {"selected": row["selected"]} for s, row in told])
-        return
-    shown = (
-        "layer",
-        "head",
-        "selected",
-        "accuracy",
-        "chance",
-        "selectivity",
-        "attention_positive",
-        "attention_negative",
-        "strength",
-        "p_value",
-        "rank",
-        "n_queries",
-    )
-    print_table([{name: row[name] for name in shown} for _, row in told])
-    print(statement(scores))
 
 
 def covariance(add: Add) -> None:

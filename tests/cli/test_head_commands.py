@@ -9,6 +9,7 @@ from synthetic import write
 
 import qkstore
 from qkstore.__main__ import main
+from qkstore.analysis import heads
 from qkstore.analysis.pairs import nearest, strongest
 from qkstore.contrast import Contrast
 
@@ -88,3 +89,46 @@ def test_mistakes_are_one_line(cli, arguments, said):
     told = cli(arguments[0], *ASKED, *arguments[1:], code=2)
     assert said in told
     assert told.count("\n") == 1
+
+
+# -- heads: two contrasts compared ---------------------------------------------------------------------------------
+
+
+def test_two_contrasts_compared_as_json_are_those_of_the_library(cli, store, run):
+    told = json.loads(cli("heads", "--contrast", "order", "--compare-with", "lexical", "--json"))
+    there = qkstore.open(store)
+    order, lexical = (there.feature(run, name)[0] for name in ("order", "lexical"))
+    found = heads.compared(there, (run, order), (run, lexical))
+    assert told == json.loads(json.dumps(found.to_dict()))
+    assert len(told["heads"]) == 8
+    assert told["first"]["contrast"] == "order"
+
+
+def test_two_contrasts_compared_as_a_table_with_what_it_means(cli):
+    lines = cli(
+        "heads", "--contrast", "order", "--compare-with", "lexical", "--by", "selectivity", "--top", 3
+    ).splitlines()
+    assert lines[0].split() == ["layer", "head", "first", "second", "difference", "low", "high", "clear"]
+    assert len(lines) == 6
+    assert "Selectivity of order less that of lexical, head by head" in lines[-1]
+
+
+def test_a_p_that_is_the_least_of_its_deals_is_told_with_the_scores(cli):
+    assert "19 deals of signs give no p below 0.05" in cli("heads", *ASKED)
+    assert "9 deals of signs give no p below 0.1" in cli("heads", *ASKED, "--nulls", 9)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--contrast", "order", "--compare-with", "order"], "compared with itself"),
+        (["--contrast", "order", "--compare-with", "lexica"], "did you mean 'lexical'"),
+        (["--contrast", "order", "--compare-run", "nope"], "no run 'nope'"),
+        (["--contrast", "order", "--compare-with", "lexical", "--by", "acuracy"], "did you mean 'accuracy'"),
+        (["--contrast", "order", "--by", "rank"], "--by names what to compare"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line(cli, given, said):
+    told = cli("heads", *given, code=2)
+    assert said in told
+    assert len(told.strip().splitlines()) == 1

@@ -87,3 +87,146 @@ def tab(tmp_path_factory):
         yield Tab(context, server)
         context.close()
     server.end()
+
+
+def at(tab: Tab) -> tuple[str, str]:
+    return tab.chosen("Layer"), tab.chosen("Head")
+
+
+def history(tab: Tab) -> int:
+    return tab.page.evaluate("history.length")
+
+
+def cell(tab: Tab, layer: int, head: int):
+    """The middle of a cell of the first map, which of many cells none has a name."""
+    return tab.page.evaluate(
+        """([selector, layer, head]) => {
+            const group = document.querySelector(selector);
+            const at = ({ __data__: { datum } }) => datum.layer === layer && datum.head === head;
+            const found = [...group.children].find(at);
+            found.scrollIntoView({ block: "center" });
+            const { left, top, width, height } = found.getBoundingClientRect();
+            return [left + width / 2, top + height / 2];
+        }""",
+        [CELLS, layer, head],
+    )
+
+
+def test_a_click_is_one_entry_of_the_history_and_back_undoes_it(tab):
+    tab.open("heads?run=boxes&contrast=order&layer=1&head=0")
+    before = history(tab)
+    tab.page.mouse.click(*cell(tab, 0, 3))
+    tab.page.wait_for_url("**layer=0**head=3**")
+    tab.settle()
+    assert at(tab) == ("0", "3")
+    assert history(tab) == before + 1
+    tab.page.go_back()
+    assert tab.becomes(lambda: at(tab), ("1", "0"))
+
+
+def test_the_keyboard_moves_over_the_cells_and_enter_chooses_one(tab):
+    tab.open("heads?run=boxes&contrast=order&layer=1&head=0")
+    before = history(tab)
+    focused = "document.activeElement.getAttribute('aria-label')"
+    tab.page.get_by_role("combobox", name="on run").focus()
+    for _ in range(12):
+        tab.page.keyboard.press("Tab")
+        if (tab.page.evaluate(focused) or "").startswith("Layer: 1; Head: 0"):
+            break
+    else:
+        raise AssertionError("Tab does not reach the map")
+    for key in ("ArrowRight", "ArrowRight", "ArrowDown", "ArrowDown"):
+        tab.page.keyboard.press(key)
+    assert tab.page.evaluate(focused).startswith("Layer: 0; Head: 2"), "arrows stop at the edge"
+    assert tab.page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    tab.page.wait_for_selector("#vg-tooltip-element.visible")
+    assert at(tab) == ("1", "0"), "nothing is chosen yet"
+    tab.page.keyboard.press("Enter")
+    tab.page.wait_for_url("**layer=0**head=2**")
+    tab.settle()
+    assert at(tab) == ("0", "2")
+    assert history(tab) == before + 1
+    tab.page.wait_for_function(f"({focused} || '').startsWith('Layer: 0; Head: 2')")
+    tab.page.keyboard.press("ArrowLeft")
+    assert tab.page.evaluate(focused).startswith("Layer: 0; Head: 1"), "the new map has the focus: one goes on"
+
+
+def test_a_row_of_the_table_is_its_head(tab):
+    tab.open("heads?run=boxes&contrast=order&layer=1&head=0")
+    before, ranked = history(tab), tab.page.locator("[data-testid=stDataFrame]").first
+    ranked.scroll_into_view_if_needed()
+    box = ranked.bounding_box()
+    tab.page.mouse.click(box["x"] + 15, box["y"] + 35 * 5 + 17)  # the box of the fifth row
+    tab.page.wait_for_url(lambda url: "layer=1&head=0" not in url)
+    tab.settle()
+    layer, head = at(tab)
+    assert f"Layer {layer}, head {head} is 5 of 8 by accuracy" in tab.page.locator(".stMain").inner_text()
+    assert history(tab) == before + 1
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_map_of_many_heads_is_usable(tab, name, record_property):
+    layers, n_heads = GRIDS[name]
+    tab.open(f"heads?run={name}&contrast=order&layer=3&head=4")
+    count = f'document.querySelector("{CELLS}")?.childElementCount'
+    tab.page.wait_for_function(f"{count} === {layers * n_heads}")
+    wide = tab.page.locator("[class*='st-key-map-'] svg").bounding_box()
+    panel = tab.page.locator(".st-key-panels [data-testid=stColumn]").first.bounding_box()
+    assert wide["width"] <= panel["width"]
+    labels = tab.page.locator("[class*='st-key-map-'] svg .role-axis-label text").count()
+    assert 8 <= labels <= 30
+    place = cell(tab, layers - 2, n_heads - 3)
+    tab.page.mouse.move(*place)
+    tip = tab.page.wait_for_selector("#vg-tooltip-element.visible").inner_text()
+    for told in ("Accuracy", "95 % interval", "Queries", str(n_heads - 3)):
+        assert told in tip
+    start = tab.page.evaluate("performance.now()")
+    tab.page.mouse.click(*place)
+    ring = f"document.querySelector('[class*=\"st-key-map-{layers - 2}-{n_heads - 3}-\"] svg g.mark-rect.role-mark')"
+    tab.page.wait_for_function(f"{ring}?.childElementCount === {layers * n_heads}")
+    ms = tab.page.evaluate("performance.now()") - start
+    record_property(f"ms from a click to the new map of {layers * n_heads:,} heads", round(ms))
+    print(f"{name}: {ms:.0f} ms from a click to the new map")
+    tab.settle()
+    assert at(tab) == (str(layers - 2), str(n_heads - 3))
+    assert f"of {layers * n_heads:,} by accuracy" in tab.page.locator(".stMain").inner_text()
+
+
+def test_many_heads_fit_a_narrow_screen_and_the_keyboard_reaches_them(tab):
+    tab.page.set_viewport_size({"width": 820, "height": 960})
+    tab.open("heads?run=large&contrast=order&layer=3&head=4&by=selectivity")
+    tab.page.wait_for_function(f'document.querySelector("{CELLS}")?.childElementCount === 5120')
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= 820
+    sideways = (
+        '[...document.querySelectorAll(\'[class*="st-key-map-"], [class*="st-key-map-"] *\')]'
+        ".filter((e) => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX === 'auto').length"
+    )
+    assert tab.page.evaluate(sideways) == 0
+    tab.page.locator(f"{CELLS} [tabindex='0']").focus()
+    tab.page.keyboard.press("PageUp")
+    assert tab.page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("Layer: 11; Head: 4")
+    tab.page.set_viewport_size({"width": 1440, "height": 960})
+
+
+def test_two_contrasts_are_compared_in_three_maps_by_two_clicks(tab):
+    tab.open("heads?run=boxes&contrast=order&layer=1&head=0")
+    tab.page.get_by_role("combobox", name="Compare with").click()
+    tab.page.get_by_role("option", name="lexical", exact=True).click()
+    tab.page.wait_for_url("**with=lexical**")
+    tab.settle()
+    assert tab.count("[class*='st-key-map-'] svg g.mark-rect.role-mark.layer_0_marks") == 2
+    assert tab.count("[class*='st-key-difference-map-'] svg g.mark-rect.role-mark.layer_0_marks") == 1
+    assert tab.figures()[3] != ""
+    tab.page.locator("[class*='st-key-difference-map-'] [tabindex='0']").focus()
+    tab.page.keyboard.press("ArrowRight")
+    tab.page.keyboard.press("Enter")
+    tab.page.wait_for_url("**layer=1**head=1**")
+    tab.settle()
+    assert "with=lexical" in tab.page.url, "the comparison stays"
+    tab.page.go_back()
+    tab.page.go_back()
+    tab.page.wait_for_url(lambda url: "with=" not in url)
+
+
+def test_nothing_was_fetched_from_another_host(tab):
+    assert {url for url in tab.fetched if not url.startswith((tab.server.url, "data:", "blob:"))} == set()

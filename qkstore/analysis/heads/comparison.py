@@ -10,7 +10,7 @@ import polars as pl
 from qkstore.analysis.heads.measure import MEASURES, WITH_INTERVAL
 from qkstore.analysis.heads.pairing import Asked, Pairing, kept_pairing, unmatched
 from qkstore.analysis.heads.score import HeadScore, kept
-from qkstore.errors import RunError
+from qkstore.errors import ContrastError, RunError, near
 from qkstore.interval import Estimate
 from qkstore.run import Run
 from qkstore.store import Store
@@ -130,10 +130,9 @@ def compare(
 ) -> Comparison:
     """Set the scores of the first beside those of the second, by a column of MEASURES.
 
-    Raises RunError where the runs have different heads.
+    Raises RunError where the runs have different heads, ContrastError for another measure and for two that are one.
     """
-    if reason := unmatched(first[0], second[0]):
-        raise RunError(reason)
+    _check(first, second, by)
     there = {(s.layer, s.head): s for s in others}
     rows = [_difference(s, there[s.layer, s.head], by, paired, len(scores)) for s in scores]
     table = pl.DataFrame(rows, schema=SCHEMA).sort(
@@ -165,6 +164,17 @@ SCHEMA = {
 }
 
 
+def _check(first: Asked, second: Asked, by: str) -> None:
+    """Raise the errors of `compare`."""
+    (run, contrast), (other, _) = first, second
+    if by not in MEASURES:
+        raise ContrastError(f"no measure {by!r} of heads: {near(by, MEASURES)}")
+    if (run.identity, contrast.key) == (other.identity, second[1].key):
+        raise ContrastError(f"contrast {contrast.name!r} on run {run.name!r} is compared with itself; name another")
+    if reason := unmatched(run, other):
+        raise RunError(reason)
+
+
 def _difference(s: HeadScore, other: HeadScore, by: str, paired: Pairing, n_heads: int) -> dict:
     value, second = getattr(s, by), getattr(other, by)
     row = {"layer": s.layer, "head": s.head, "first": value, "second": second, "difference": None}
@@ -182,5 +192,6 @@ def _difference(s: HeadScore, other: HeadScore, by: str, paired: Pairing, n_head
 
 def compared(store: Store, first: Asked, second: Asked, by: str = "accuracy", nulls: int = 19) -> Comparison:
     """Score both, see what they have in common, and compare: what the page shows and the command prints."""
+    _check(first, second, by)
     scores, others = (kept(store, run, contrast, nulls) for run, contrast in (first, second))
     return compare(first, second, scores, others, kept_pairing(store, first, second), by)

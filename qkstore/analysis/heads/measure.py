@@ -103,7 +103,7 @@ def clear_told(scores: Sequence[HeadScore], by: str) -> str:
     if by in ("strength", "p_value"):
         deals = next((s.deals for s in scores if s.deals), 0)
         return (
-            f"{many:,} of {n:,} heads have p ≤ {LEVEL}, each by itself: by chance alone about {LEVEL * n:,.0f} would. "
+            f"{many:,} of {n:,} heads have p ≤ {LEVEL}, each by itself: by chance alone {number(LEVEL * n, 1)} would. "
             f"{deals:,} deals of signs give no p below {1 / (deals + 1):.2g}."
         )
     return (

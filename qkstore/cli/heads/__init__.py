@@ -1,1 +1,1 @@
-"""The commands about one head: its strongest pairs and nearest heads, and swaps in it."""
+"""The commands about heads: the scores of all, the strongest pairs of one and its nearest heads, and swaps in it."""
