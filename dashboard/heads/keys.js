@@ -2,21 +2,21 @@
 // Vega draws a map when it likes, and anew when its place changes size, so each is looked at again after a change.
 
 const STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [1, 0], ArrowDown: [-1, 0], PageUp: [8, 0], PageDown: [-8, 0] };
-let held = null; // the map whose cell was chosen by the keyboard: the map that takes its place gets the focus
+let held = null; // which of the maps a cell was chosen in by the keyboard: the one that takes its place gets the focus
 
 export default function ({ data, setTriggerValue }) {
-  const stops = data.maps.map((name) => attend(name, data, setTriggerValue));
+  const stops = data.maps.map((name, place) => attend(name, place, data, setTriggerValue));
   return () => stops.forEach((stop) => stop());
 }
 
-function attend(name, data, choose) {
+function attend(name, place, data, choose) {
   const main = document.querySelector(".stMain") ?? document.body;
   const find = () => main.querySelector(`.st-key-${name}`);
   let drawn = null;
   const look = () => {
     const group = find()?.querySelector("svg g.mark-rect.role-mark");
     if (!group?.firstElementChild || group === drawn?.group) return;
-    drawn = listen(group, name, data, choose);
+    drawn = listen(group, place, data, choose);
   };
   const observer = new MutationObserver(look);
   observer.observe(main, { childList: true, subtree: true });
@@ -24,7 +24,7 @@ function attend(name, data, choose) {
   return () => observer.disconnect();
 }
 
-function listen(group, name, data, choose) {
+function listen(group, place, data, choose) {
   const cells = new Map();
   for (const cell of group.children) {
     const at = cell.__data__?.datum;
@@ -54,7 +54,7 @@ function listen(group, name, data, choose) {
     const { layer, head } = at(stop);
     const row = data.layers.indexOf(layer);
     if (event.key === "Enter" || event.key === " ") {
-      held = name;
+      held = place;
       choose("pick", { layer, head });
     } else if (event.key === "Home") go(cells.get(`${layer},0`));
     else if (event.key === "End") go(cells.get(`${layer},${data.heads - 1}`));
@@ -66,7 +66,7 @@ function listen(group, name, data, choose) {
     event.preventDefault();
     event.stopPropagation();
   });
-  if (held === name) {
+  if (held === place) {
     held = null;
     go(first);
   }
