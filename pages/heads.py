@@ -78,4 +78,4 @@ if not comparison:
     scores_of_all(view, table, scores, by)
 panel.csv(view, table, "heads")
 notes.show(view)
-beside.reproduce(view, by, asked)
+beside.reproduce(view, by, asked, matched=comparison is not None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import polars as pl
 import streamlit as st
 
@@ -104,15 +106,15 @@ def figures(comparison: Comparison, scores: list[HeadScore], others: list[HeadSc
 def maps_beside(view: View, by: str, asked: Asked, others: list[HeadScore], comparison: Comparison | None) -> None:
     """The two maps on one scale, and that of the difference where heads can be matched."""
     scores, other = heads.table(results.heads(view.run, view.contrast), by), heads.table(others, by)
-    chosen, dark = (view.layer, view.head), panel.dark()
+    chosen = view.layer, view.head
     labels = comparison.labels if comparison else (view.run.name, asked[0].name)
     drawn = {
-        "map": charts.head_map(scores, by, chosen, dark, beside=other),
-        "map beside": charts.head_map(other, by, chosen if comparison else (-1, -1), dark, beside=scores),
+        "map": partial(charts.head_map, scores, by, chosen, beside=other),
+        "map beside": partial(charts.head_map, other, by, chosen if comparison else (-1, -1), beside=scores),
     }
     told = dict(zip(drawn, labels, strict=True))
     if comparison:
-        drawn["difference map"] = charts.difference_map(comparison.table, by, chosen, labels, dark)
+        drawn["difference map"] = partial(charts.difference_map, comparison.table, by, chosen, labels)
         told["difference map"] = f"{labels[0]} less {labels[1]}"
     for place, (what, chart) in zip(st.columns(len(drawn), border=True), drawn.items(), strict=True):
         with place:
@@ -154,25 +156,24 @@ ONE = "Of this one head."
 TOGETHER = "Whether 0 lies outside the interval when it is widened for all heads together (Bonferroni)."
 
 
-def reproduce(view: View, by: str, asked: Asked | None) -> None:
-    """The page without the dashboard: its scores, or its comparison."""
-    use = "from qkstore.analysis import heads"
-    if asked is None:
-        code = panel.python(view, use, "scores = heads.heads(run, contrast)")
-        panel.reproduce(panel.command("heads", view, view.one, head=False), code, view)
-        return
-    run, contrast = asked
-    name = full_name(contrast)
-    options = {
-        "compare-with": None if name == view.one else name,
-        "compare-run": None if run.name == view.run.name else run.name,
-        "by": by,
-    }
-    lines = [
-        "other_run = run" if run.name == view.run.name else f"other_run = store.run({run.name!r})",
-        f"(other,) = store.feature(other_run, {name!r})",
-        f"comparison = heads.compared(store, (run, contrast), (other_run, other), {by!r})",
-        "table = comparison.table",
-    ]
+def reproduce(view: View, by: str, asked: Asked | None, matched: bool) -> None:
+    """The page without the dashboard: its scores, and of two that can be matched head by head their comparison."""
+    at, options, lines = (view.layer, view.head), {}, ["scores = heads.heads(run, contrast)"]
+    drawn = f"charts.head_map(heads.table(scores, {by!r}), {by!r}, {at})"
+    if asked:
+        run, contrast = asked
+        name, same = full_name(contrast), run.name == view.run.name
+        other = "run" if same else f"store.run({run.name!r})"
+        lines = [f"other_run = {other}", f"(other,) = store.feature(other_run, {name!r})", *lines]
+    if asked and matched:
+        lines[-1] = f"comparison = heads.compared(store, (run, contrast), (other_run, other), {by!r})"
+        lines += ["print(comparison.sentence)", "print(comparison.table)"]
+        with_ = None if name == view.one else name
+        options = {"compare-with": with_, "compare-run": None if same else run.name, "by": by}
+        drawn = f"charts.difference_map(comparison.table, {by!r}, {at}, comparison.labels)"
+    elif asked:
+        lines += ["others = heads.heads(other_run, other)", f"print(heads.table(others, {by!r}))"]
+    else:
+        lines += [f"print(heads.table(scores, {by!r}))"]
     command = panel.command("heads", view, view.one, head=False, **options)
-    panel.reproduce(command, panel.python(view, use, *lines), view)
+    panel.reproduce(command, panel.python(view, "from qkstore.analysis import heads", *lines), view, drawn)

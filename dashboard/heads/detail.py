@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
 from dashboard import panel, results, shell, state
@@ -20,7 +22,7 @@ def detail(view: View, scores: list[HeadScore], comparison: Comparison | None) -
     with shell.optional():
         fitted = results.covariance(view.run, view.contrast, view.layer, view.head)
         line("Singular values of ΔC; blue ones hold 99 % of ‖ΔC‖²")
-        spectrum = charts.singular_values(fitted.subspace.S, fitted.subspace.rank, panel.dark(), height=150)
+        spectrum = partial(charts.singular_values, fitted.subspace.S, fitted.subspace.rank, height=150)
         panel.chart(spectrum, "singular values")
     at = {"run": view.run.name, "contrast": view.name, "layer": view.layer, "head": view.head}
     with st.container(horizontal=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import altair as alt
@@ -24,18 +24,24 @@ def key(view: View, what: str, by: str) -> str:
     return f"{what.replace(' ', '-')}-{view.layer}-{view.head}-{by}"
 
 
-def draw(view: View, chart: alt.LayerChart, what: str, by: str, chosen: bool = True) -> None:
-    """A map, called `what` among the charts of the page. chosen: whether its heads are the view's, to be chosen."""
+def draw(view: View, chart: Callable[..., alt.LayerChart], what: str, by: str, chosen: bool = True) -> None:
+    """A map, drawn by chart(dark=…) and called `what` among the charts of the page.
+
+    chosen: whether its heads are the view's, to be chosen.
+    """
     name = key(view, what, by)
+
+    def drawn(dark: bool) -> alt.LayerChart:
+        return chart(dark=dark).properties(usermeta=SVG)
 
     def pick() -> None:
         for cell in st.session_state[name].selection.get("pick", []):
             choose(cell["layer"], cell["head"])
 
     if chosen:
-        panel.chart(chart.properties(usermeta=SVG), what, on_select=pick, selection_mode="pick", key=name)
+        panel.chart(drawn, what, on_select=pick, selection_mode="pick", key=name)
     else:
-        panel.chart(chart, what, key=name)
+        panel.chart(drawn, what, key=name)
 
 
 def choose(layer: int, head: int) -> None:

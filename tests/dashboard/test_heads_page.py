@@ -131,17 +131,19 @@ def test_a_wrong_choice_to_compare_with_is_told_and_the_page_stays(show, boxes):
     assert len(app.get("vega_lite_chart")) == 2
 
 
-@pytest.mark.parametrize("choices", [{}, {"with": "lexical"}, {"on": "second", "by": "rank"}])
+@pytest.mark.parametrize("choices", [{}, {"with": "lexical"}, {"on": "second", "by": "rank"}, {"on": "wide"}])
 def test_the_snippet_runs_and_gives_the_figures_of_the_page(show, boxes, choices):
     app = well(show(boxes, "heads", contrast="order", layer=1, head=0, **choices))
     (snippet,) = (c.value for c in app.code if c.language == "python")
     names: dict = {}
     exec(snippet.replace(repr("store"), repr(str(boxes))), names)
-    if choices:
+    if "comparison" in names:
         shown = app.dataframe[0].value["difference"].to_list()
-        assert names["table"]["difference"].to_list() == pytest.approx(shown)
+        assert names["comparison"].table["difference"].to_list() == pytest.approx(shown)
     else:
         assert heads.table(names["scores"])["accuracy"].to_list() == app.dataframe[0].value["accuracy"].to_list()
+    assert ("comparison" in names) == (choices not in ({}, {"on": "wide"}))
+    assert ("others" in names) == (choices == {"on": "wide"})
 
 
 def test_another_run_drops_the_contrast_to_compare_with_that_it_has_not(show, boxes):
