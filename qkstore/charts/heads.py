@@ -180,10 +180,10 @@ def _grid(
         strokeWidth=alt.value(1.4 if few else 0.8),
         tooltip=tooltip,
     )
-    missing = base.transform_filter(f"!{there}").mark_text(
-        text=STROKE, fontSize=16 if few else 8, color=ink, opacity=0.6
-    )
-    parts = [drawn.add_params(pick), missing.encode(**at)]
+    parts = [drawn.add_params(pick)]
+    if cells["value"].null_count():
+        strokes = base.transform_filter(f"!{there}").mark_text(text=STROKE, fontSize=16 if few else 8, color=ink)
+        parts.append(strokes.encode(**at))
     if few:
         light = pl.Series("light", shades.dark(cells["value"].to_list()))
         text = alt.condition("datum.light", alt.value("#ffffff"), alt.value("#10161d"))

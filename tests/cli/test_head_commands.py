@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from stores import boxes
 from synthetic import write
 
 import qkstore
@@ -26,6 +27,7 @@ HEAD = ["--layer", 1, "--head", 0]
 def store(tmp_path_factory):
     path = tmp_path_factory.mktemp("store")
     write(path, n=256)
+    write(path, "boxes", boxes(256))
     return path
 
 
@@ -94,9 +96,10 @@ def test_mistakes_are_one_line(cli, arguments, said):
 # -- heads: two contrasts compared ---------------------------------------------------------------------------------
 
 
-def test_two_contrasts_compared_as_json_are_those_of_the_library(cli, store, run):
-    told = json.loads(cli("heads", "--contrast", "order", "--compare-with", "lexical", "--json"))
+def test_two_contrasts_compared_as_json_are_those_of_the_library(cli, store):
+    told = json.loads(cli("heads", "--run", "boxes", "--contrast", "order", "--compare-with", "lexical", "--json"))
     there = qkstore.open(store)
+    run = there.run("boxes")
     order, lexical = (there.feature(run, name)[0] for name in ("order", "lexical"))
     found = heads.compared(there, (run, order), (run, lexical))
     assert told == json.loads(json.dumps(found.to_dict()))
@@ -106,7 +109,7 @@ def test_two_contrasts_compared_as_json_are_those_of_the_library(cli, store, run
 
 def test_two_contrasts_compared_as_a_table_with_what_it_means(cli):
     lines = cli(
-        "heads", "--contrast", "order", "--compare-with", "lexical", "--by", "selectivity", "--top", 3
+        "heads", "--run", "boxes", "--contrast", "order", "--compare-with", "lexical", "--by", "selectivity", "--top", 3
     ).splitlines()
     assert lines[0].split() == ["layer", "head", "first", "second", "difference", "low", "high", "clear"]
     assert len(lines) == 6
