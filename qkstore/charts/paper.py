@@ -155,7 +155,9 @@ def _laid_out(still: dict, layout: Layout, low: bool) -> dict:
         elif isinstance(high, int | float):
             view["height"] = high * ((LOW if low else 1) if fills else layout.share)
         for part in _parts(view):
-            encoding = part.get("encoding")
+            mark, encoding = part.get("mark"), part.get("encoding")
+            if isinstance(mark, dict) and mark.get("type") == "tick" and "size" in mark:
+                mark["size"] *= min(layout.share, 1)  # it is as long as the bar that it lies on is wide
             if isinstance(encoding, dict):
                 _wrap_titles(encoding, view)
                 _lean(encoding) if layout.leaning else None

@@ -5,6 +5,7 @@ It also says what is missing where there is nothing.
 
 from __future__ import annotations
 
+import json
 import shlex
 import threading
 import time
@@ -14,10 +15,12 @@ import pytest
 import stores
 import toys
 import waits
+from leaving import about, offers, svg, texts  # noqa: F401 -- a fixture
 from test_browser import CHROMIUM, FLAGS, Server, Tab, playwright
 
 import qkstore
 from dashboard import job, results, shell
+from dashboard.share import files
 from ingest import __main__ as ingest
 from qkstore import __main__ as cli
 from qkstore import toy
@@ -188,6 +191,25 @@ def test_what_the_page_says_reproduces_it(show, store, capsys, monkeypatch):
     exec(compile(code, "toy", "exec"), names := {})
     assert names["run"].name == NAME.format(3, 2)
     assert "Recovered(ranks=(3, 2)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("plot", ["2d", "3d"])
+def test_its_charts_leave_it_as_figures_and_the_canvas_says_that_it_does_not(show, store, plot, offers, monkeypatch):
+    app = show(store, "toy", run=NAME.format(3, 2), plot=plot)
+    made = app.session_state["made"]
+    assert ("points" in made.figures) == (plot == "2d")
+    assert bool(made.left_out) == (plot == "3d")
+    assert ("in three dimensions are drawn by the browser alone" in html(app)) == (plot == "3d")
+    assert len(made.figures) == charts(app)
+    for what, draw in made.figures.items():
+        assert svg(files.drawn(draw, "svg", 3.25, what, {})).get("width") == "3.25in"
+    assert about(offers["SVG"].data)["run"] == NAME.format(3, 2)
+    monkeypatch.chdir(store.parent)
+    *_, code, drawn = json.loads(offers["Notebook"].data)["cells"]
+    exec(code["source"], names := {})
+    exec(drawn["source"], names)
+    page = files.drawn(made.figures["G"], "svg", 6.75, "", {})
+    assert texts(files.drawn(lambda dark: names["chart"], "svg", 6.75, "", {})) == texts(page)
 
 
 @pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"no browser at {CHROMIUM}; name one in $CHROMIUM")
