@@ -170,7 +170,7 @@ HOSTILE = [
     f"a {IMAGE} **b** {SCRIPT}",
     "../../etc/passwd",
     'x"; rm -rf ~',
-    "a\\(b\\) $x$ @@0@@",
+    "a\\(b\\) $x$ ~y~",
     "=1+1",
     "#x, #y",
 ]
