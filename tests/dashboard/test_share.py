@@ -23,7 +23,8 @@ from qkstore.charts import palette
 
 DARK = {colour.lower() for colour in (*palette.ramp(True), palette.ink(True), palette.quiet(True))}
 LIGHT = {colour.lower() for colour in (*palette.ramp(), palette.ink(), palette.quiet())}
-OF_A_RUN = [page for page in PAGES if page not in ("overview", "team")]
+OF_A_STORE = ("overview", "runs", "notes", "team")
+OF_A_RUN = [page for page in PAGES if page not in OF_A_STORE]
 
 
 def made(app):
@@ -132,11 +133,11 @@ def test_parquet_says_what_it_was_made_of_to_duckdb(show, store, offers, tmp_pat
 # -- the link ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("page", [*OF_A_RUN, "overview"])
+@pytest.mark.parametrize("page", PAGES)
 def test_the_link_of_a_page_opens_that_page_as_it_is(show, store, page):
     first = show(store, page)
     asked = dict(parse_qsl(query(first)))
-    if page != "overview":
+    if page in OF_A_RUN:
         assert {"run", "contrast"} <= asked.keys()
     again = show(store, page, **asked)
     assert not again.warning
