@@ -24,6 +24,7 @@ from qkstore.contrast import Contrast, check, example
 from qkstore.errors import QKStoreError
 from qkstore.run import Run
 from qkstore.store import inventory
+from qkstore.store.catalog import full_name
 from qkstore.store.source import code_key
 from qkstore.toy import points as toy_points
 
@@ -184,7 +185,7 @@ def heads(run: Run, asked: Contrast) -> list[HeadScore]:
     scores = job.done(
         ("heads", key),
         lambda progress: analysis_heads.kept(store, run, asked, progress=progress),
-        f"Scoring the heads of {run.name}",
+        f"Scoring the heads of {run.name} under {full_name(asked)}",
         "Scored {done} of {of} heads",
         "Cancelled. Choose a run and a contrast to score its heads.",
     )

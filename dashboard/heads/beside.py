@@ -65,17 +65,15 @@ def _pairing(first: Asked, second: Asked) -> heads.Pairing:
     key = tuple((results.identity(run), contrast.key) for run, contrast in (first, second))
     if (known := _pairings().get(key)) is not None:
         return known
-    store, kept = shell.store(), _pairings()
-    kept[key] = job.done(
+    store = shell.store()
+    found = job.done(
         ("pairing", key),
         lambda progress: heads.kept_pairing(store, first, second, progress),
         f"Comparing the heads of {first[0].name}",
         "Compared {done} of {of} heads",
         "Cancelled. Choose a run and a contrast to compare with.",
     )
-    for old in list(kept)[: -results.MOST_SCORES]:
-        kept.pop(old, None)
-    return kept[key]
+    return results.remember(_pairings(), results.MOST_SCORES, key, found)
 
 
 @st.cache_resource(max_entries=1)
