@@ -21,7 +21,7 @@ def spectrum(subspace) -> pl.DataFrame:
 
 TABLES = {  # what a page's Python leaves, as the table of its page
     "head": ("pairs-logit", lambda names: names["found"].table),
-    "heads": ("heads", lambda names: names["table"](names["scores"], "accuracy")),
+    "heads": ("heads", lambda names: names["heads"].table(names["scores"], "accuracy")),
     "subspaces": ("singular-values", lambda names: spectrum(names["fitted"].subspace)),
     "projections": ("points", lambda names: names["points"].table),
     "interventions": ("swaps", lambda names: swaps.table([c.to_dict() for c in names["swaps"].conditions])),
