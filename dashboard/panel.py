@@ -14,8 +14,7 @@ import streamlit as st
 
 from dashboard.share import foot, made
 from dashboard.state import View
-from dashboard.text import line, plain, tokens
-from qkstore.analysis import PromptAttribution
+from dashboard.text import line, plain
 from qkstore.text import percent as percent  # pages show shares with it
 from qkstore.text import visible
 
@@ -141,7 +140,8 @@ def facts(rows: Sequence[tuple[str, str, str]]) -> None:
 
 def labelled(row: dict, labels: Sequence[str]) -> str:
     """The labels of a prompt that have a value, in one line."""
-    return "; ".join(f"{name} = {row[name]}" for name in labels if row.get(name) is not None)
+    given = {name: row[name] for name in labels if row.get(name) is not None}
+    return "; ".join(f"{name} = {v:.3g}" if isinstance(v, float) else f"{name} = {v}" for name, v in given.items())
 
 
 def token(row: dict) -> str:
@@ -152,13 +152,6 @@ def token(row: dict) -> str:
 def parts(row: dict) -> str:
     """What each feature adds to a token's logit: order +1.20, rest -0.10."""
     return ", ".join(f"{name} {value:+.2f}" for name, value in row["parts"].items())
-
-
-def attended(texts: Sequence[dict], split: PromptAttribution) -> None:
-    """A prompt's tokens (pos, text), shaded by the attention that the query gives them; the query is outlined."""
-    at = {t["pos"]: i for i, t in enumerate(texts)}
-    shades = {at[t["pos"]]: t["attention"] for t in split.tokens}
-    st.html(tokens([t["text"] for t in texts], shades, {at[split.query["pos"]]: "query"}))
 
 
 def ranks(of: dict[str, int]) -> str:
