@@ -104,7 +104,9 @@ def test_how_does_it_differ_from_the_prompts_of_one_cue(walk):
     walk.clicks += 1
     walk.settle()
     walk.pick("on run", "demo-boxes-ent")
-    assert re.search(r"L\d H\d [+−-]\d", walk.card("Largest difference"))
+    assert "no head is clear of 0" in walk.card("Largest difference"), "both runs find the box"
+    walk.pick("Colour by", "Selectivity")
+    assert re.search(r"L1 H\d \+\d", walk.card("Largest difference")), "order tells boxes apart where it is asked for"
     walk.answered()
 
 
