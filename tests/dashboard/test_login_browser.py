@@ -153,6 +153,7 @@ def test_a_viewer_sees_the_pages_and_saves_nothing(visitor, catalog):
         visitor.go(page)
         playwright.expect(visitor.page.locator(".stMain h1")).to_have_text(page)
         playwright.expect(visitor.page.locator("[data-testid=stMetricValue]")).to_have_count(4)
+    visitor.page.locator("summary", has_text="Share").click()
     with visitor.page.expect_download() as download:
         visitor.page.get_by_role("button", name="CSV", exact=True).click()
     assert '\n"layer","head"' in download.value.path().read_text()
