@@ -28,7 +28,7 @@ CSS = (HERE / "scatter.css").read_text(encoding="utf-8")
 SCRIPT = "\n".join(
     (HERE / name).read_text(encoding="utf-8") for name in ("marks.js", "space.js", "plane.js", "plot.js")
 )
-MOST_BYTES = 1_000_000  # of what the browser is sent
+MOST_BYTES = 900_000  # of what the browser is sent of points; a page is some tens of kB more
 REACHES = (8, 5, 3, 1, 0)  # tokens told on either side of a point's own, as far as MOST_BYTES allow
 GRID = 65_535  # steps of an axis, more than a screen has pixels
 

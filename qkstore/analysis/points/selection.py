@@ -108,7 +108,7 @@ def rules(run: Run, side: Literal["q", "k"], chosen: np.ndarray, drawn: np.ndarr
 
     chosen: (c,) rows, all of them among drawn: (n,). Labels of numbers with fractions are left out, and those that
     every drawn row has alike, which leave no other side; of labels that say the same, the one with the fewest values
-    stands for all.
+    stands for all. None is less than half as good as the best.
     """
     names = dict.fromkeys([*run.token_labels, *run.prompt_labels, "role", "variant", "token", "pos"])
     columns = [name for name in names if name in run.columns[side]]
@@ -118,7 +118,7 @@ def rules(run: Run, side: Literal["q", "k"], chosen: np.ndarray, drawn: np.ndarr
     best: dict[tuple[int, int], Rule] = {}
     for rule in found:
         best.setdefault((rule.met, rule.both), rule)
-    return list(best.values())[:MOST_RULES]
+    return [rule for rule in best.values() if 2 * rule.f1 >= found[0].f1][:MOST_RULES]
 
 
 def _rule(side: Literal["q", "k"], name: str, column: pa.ChunkedArray, picked: np.ndarray) -> Rule | None:
