@@ -90,8 +90,8 @@ def figures(comparison: Comparison, scores: list[HeadScore], others: list[HeadSc
     )
     of = "points" if comparison.unit else heads.MEASURES[comparison.by][0].lower()
     return [
-        (f"Heads that carry {first}", f"{len(heads.selected(scores)):,}", f"of {n:,}, clear of chance"),
-        (f"Heads that carry {second}", f"{len(heads.selected(others)):,}", f"of {n:,}, clear of chance"),
+        (f"Selected, {first}", f"{len(heads.selected(scores)):,}", f"of {n:,}, clear of chance"),
+        (f"Selected, {second}", f"{len(heads.selected(others)):,}", f"of {n:,}, clear of chance"),
         ("Heads that differ", f"{differ:,}", f"of {n:,}, clear of 0 for all together"),
         (
             "Largest difference",

@@ -178,6 +178,16 @@ def test_measures_without_an_interval_have_a_difference_and_no_claim(store):
         assert row(found, s.layer, s.head)["difference"] == s.rank - o.rank
 
 
+def test_where_no_head_has_the_measure_for_both_nothing_is_claimed(store):
+    run = store.run("a")
+    plain, other = heads.heads(run, ORDER, 0), heads.heads(run, NEXT, 0)
+    found = heads.compare((run, ORDER), (run, NEXT), plain, other, heads.Pairing(0, 60, {}), "p_value")
+    assert "no difference can be called clear" in found.sentence
+    none = [heads.HeadScore.of(s.to_dict() | {"selectivity": None, "selectivity_ci": None}) for s in other]
+    found = heads.compare((run, ORDER), (run, NEXT), plain, none, heads.Pairing(0, 60, {}), "selectivity")
+    assert found.sentence == "No head of 8 has a selectivity for both order and next: there is nothing to compare."
+
+
 def test_another_chance_level_is_told(store):
     run = store.run("a")
     assert "25 % for order and 50 % for next: −25 points" in heads.compared(store, (run, ORDER), (run, NEXT)).statement

@@ -53,8 +53,10 @@ class Comparison:
         (first, second), title, n = self.labels, MEASURES[self.by][0], len(self.table)
         if self.by not in WITH_INTERVAL:
             return f"{title} has no interval, so that no difference can be called clear of 0."
+        if not (there := self.table["difference"].count()):
+            return f"No head of {n:,} has a {title.lower()} for both {first} and {second}: there is nothing to compare."
         if (row := self.largest) is None:
-            return f"No head of {n:,} differs in {title.lower()} between {first} and {second} by more than chance."
+            return f"No head of {there:,} differs in {title.lower()} between {first} and {second} by more than chance."
         many = int(self.table["clear"].sum())
         low, high = Estimate(row["difference"], row["low"], row["high"]).together(n)
         sides = " and ".join(

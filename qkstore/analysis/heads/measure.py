@@ -56,7 +56,7 @@ def _row(s: HeadScore) -> dict:
 
 def reference(by: str, chance: float | None) -> tuple[float, str] | None:
     """Where a measure is no more than chance, and what that place is called; None of one that has no such place."""
-    places = {"selectivity": (1.0, "as much on either"), "strength": (1.0, "null"), "p_value": (LEVEL, "level")}
+    places = {"selectivity": (1.0, "even"), "strength": (1.0, "null"), "p_value": (LEVEL, "level")}
     if by == "accuracy":
         return None if chance is None else (chance, "chance")
     return places.get(by)
