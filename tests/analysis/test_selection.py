@@ -277,4 +277,4 @@ def test_the_page_shows_what_is_selected_and_how(store, show):
     assert "95 % interval" in texts
     shown = app.dataframe[0].value
     assert "filter" in shown["selected"].iloc[0]
-    assert {"selectivity_low", "accuracy_high"} <= set(shown.columns)
+    assert {"selectivity_interval", "accuracy_interval"} <= set(shown.columns)
