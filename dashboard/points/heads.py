@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 CSS, SCRIPT = ((HERE / name).read_text(encoding="utf-8") for name in ("heads.css", "heads.js"))
 MOST_LAYERS = 16  # kept, of a tenth of a MB for each ten heads
 GRID = 65_535
-_draw = st.components.v2.component("heads", css=CSS, js=SCRIPT)
+_draw = st.components.v2.component("layer_heads", css=CSS, js=SCRIPT)
 
 
 def show(view: View, q_label: str, k_label: str, method: Method, split: Split, dark: bool) -> dict[int, Points]:

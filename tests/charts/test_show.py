@@ -30,7 +30,7 @@ PAGES = {
     "growth": ("subspaces", 7),
     "swaps": ("interventions", 0),
     "query_swaps": ("interventions", 0),
-    "doses": ("interventions", 1),
+    "doses": ("interventions", -1),
     "attribution": ("attributions", 0),
 }  # {what: page, which of its charts}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -108,3 +109,13 @@ def test_a_query_beside_a_clone_finds_its_worker(beside):
 def test_the_folder_of_a_clone_by_another_name_is_no_package(tmp_path):
     (tmp_path / "another").symlink_to(ROOT)
     assert run("import another\nprint(hasattr(another, 'open'))", tmp_path) == "False\n"
+
+
+COMPONENT = re.compile(r'components\.v2\.component\(\s*"([^"]+)"')
+
+
+def test_no_two_components_of_pages_have_one_name():
+    """The last to be imported would be what both pages show."""
+    names = [name for path in sorted((ROOT / "dashboard").rglob("*.py")) for name in COMPONENT.findall(path.read_text())]
+    assert len(names) > 3
+    assert len(names) == len(set(names))
