@@ -117,7 +117,7 @@ class Tab:
         return self.page.locator(".stMain h1").inner_text()
 
     def chosen(self, label: str) -> str:
-        return self.page.get_by_role("combobox", name=label).input_value()
+        return self.page.get_by_role("combobox", name=label, exact=True).input_value()
 
     def figures(self) -> list[str]:
         return self.page.locator("[data-testid=stMetricValue]").all_inner_texts()
