@@ -116,6 +116,8 @@ COMPONENT = re.compile(r'components\.v2\.component\(\s*"([^"]+)"')
 
 def test_no_two_components_of_pages_have_one_name():
     """The last to be imported would be what both pages show."""
-    names = [name for path in sorted((ROOT / "dashboard").rglob("*.py")) for name in COMPONENT.findall(path.read_text())]
+    names = [
+        name for path in sorted((ROOT / "dashboard").rglob("*.py")) for name in COMPONENT.findall(path.read_text())
+    ]
     assert len(names) > 3
     assert len(names) == len(set(names))
