@@ -171,7 +171,7 @@ def test_serve_answers_and_shows_a_page(installed, elsewhere):
     try:
         assert answer(f"http://127.0.0.1:{port}/_stcore/health") == "ok"
         page = urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10).read().decode()
-        assert "<title>Streamlit</title>" in page
+        assert "<title>qkstore</title>" in page
     finally:
         server.kill()
         server.wait()
