@@ -9,7 +9,6 @@ from qkstore.cli import arguments
 from qkstore.cli.arguments import Add, store, with_json, with_run
 from qkstore.cli.terminal import print_json, print_table
 from qkstore.errors import RunError
-from qkstore.text import visible
 
 
 def runs(add: Add) -> None:
@@ -19,6 +18,7 @@ def runs(add: Add) -> None:
 def _runs(options: argparse.Namespace) -> None:
     from qkstore.store.overview import answers, query_tokens
     from qkstore.store.work import at_work
+    from qkstore.text import visible
 
     there = store(options)
     readable, errors = there.scan()
