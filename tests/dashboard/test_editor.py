@@ -91,11 +91,12 @@ def test_hostile_names_reach_no_markdown(show, own):
 def test_what_a_page_says_reproduces_it(show, own, page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     app = show(own, page)
-    command, code = (next(c.value for c in app.code if c.language == language) for language in ("bash", "python"))
-    words = shlex.split(command)
-    assert words[:3] == ["python", "-m", "qkstore"]
-    assert cli.main(words[3:]) == 0
-    assert capsys.readouterr().out
+    commands, code = (next(c.value for c in app.code if c.language == language) for language in ("bash", "python"))
+    for command in commands.splitlines():
+        words = shlex.split(command)
+        assert words[:3] == ["python", "-m", "qkstore"]
+        assert cli.main(words[3:]) == 0
+        assert capsys.readouterr().out
     exec(compile(code, page, "exec"), {})
 
 
