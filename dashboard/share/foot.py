@@ -74,8 +74,6 @@ def _figures(page: Page) -> None:
                 title = f"{page.made.title}: {what}"
                 make = partial(_figure, page, what, form, inches, title)
                 _offer(form.upper(), make, page.named(what, form), mime)
-    for sentence in page.made.left_out.values():
-        line(sentence)
 
 
 def _figure(page: Page, what: str, form, inches: float, title: str) -> bytes:

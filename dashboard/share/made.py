@@ -18,7 +18,7 @@ KEY = "made"
 class Made:
     """By the names that the page gave; a part of a page that runs again replaces what it made before.
 
-    choices: as the address has them, those too that are not in it. left_out: sentences on what is no figure.
+    choices: as the address has them, those too that are not in it.
     """
 
     title: str = ""
@@ -27,7 +27,6 @@ class Made:
     tables: dict[str, pl.DataFrame] = field(default_factory=dict)
     arrays: dict[str, Callable[[], dict[str, np.ndarray]]] = field(default_factory=dict)
     choices: dict[str, str] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
 
 
 def begin() -> None:
