@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 
 from dashboard import results
-from dashboard.results import _remember
+from dashboard.results import remember
 
 SOURCES = [p for folder in ("qkstore", "dashboard", "pages") for p in sorted((ROOT / folder).rglob("*.py"))]
 STREAMLIT, PLAIN = {"cache_data", "cache_resource"}, {"cache", "lru_cache"}
@@ -63,9 +63,9 @@ def test_one_without_a_bound_is_seen():
 def test_the_oldest_go_beyond_the_bound():
     kept = {}
     for number in range(5):
-        assert _remember(kept, 3, (number,), str(number)) == str(number)
+        assert remember(kept, 3, (number,), str(number)) == str(number)
     assert kept == {(2,): "2", (3,): "3", (4,): "4"}
-    _remember(kept, 3, (2,), "again")
+    remember(kept, 3, (2,), "again")
     assert len(kept) == 3
 
 
