@@ -159,5 +159,5 @@ def empty_store(store: Store, errors: Sequence = ()) -> None:
         f"The store {told(store.where)} has no runs yet. Ingest the demo, or prompts of your own, "
         "then reload this page:"
     )
-    st.code(public(f"python -m ingest demo --store {store.where}"), language="bash")
+    st.code(public(f"python -m ingest demo --store {store.where}"), language="bash", wrap_lines=True)
     st.stop()

@@ -56,7 +56,7 @@ if not toys:
         f"The store {shell.told(store.where)} has no toy runs yet. Train a grid of small heads (minutes), "
         "then reload this page:"
     )
-    st.code(shell.public(f"{toy.HOW} --store {store.where}"), language="bash")
+    st.code(shell.public(f"{toy.HOW} --store {store.where}"), language="bash", wrap_lines=True)
     st.stop()
 
 
