@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import stores
-from test_browser import CHROMIUM, FLAGS, PAGES, Server, Tab, playwright, pytestmark  # noqa: F401 -- it marks this file too
+from test_browser import CHROMIUM, FLAGS, PAGES, Server, Tab, playwright, pytestmark  # noqa: F401 -- it marks all
 
 import qkstore
 from qkstore.contrast import Contrast

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import transformers as tf
+from tqdm.auto import tqdm
 from transformers import modeling_gguf_pytorch_utils
 
 import qkstore
@@ -122,7 +123,7 @@ def test_a_file_gives_the_vectors_of_its_folder(family, tmp_path):
 def test_a_command_leaves_stderr_to_its_own_progress(llama, tmp_path, monkeypatch, capsys):
     write(tmp_path / "m.gguf", "llama", *llama)
     with monkeypatch.context() as patched:
-        patched.setattr(modeling_gguf_pytorch_utils, "tqdm", modeling_gguf_pytorch_utils.tqdm)  # put back afterwards
+        patched.setattr(modeling_gguf_pytorch_utils, "tqdm", tqdm)  # a command of another test may have replaced it
         load(str(tmp_path / "m.gguf"))
         assert "de-quantizing" in capsys.readouterr().err, "the control: transformers draws a bar"
         prepare()
