@@ -24,7 +24,7 @@ unicode-bidi: isolate;
 .qk-facts { font-size: .875rem; border-collapse: collapse; }
 .qk-facts th, .qk-facts td { text-align: left; padding: .12rem .9rem .12rem 0; font-weight: 400; vertical-align: top; }
 .qk-facts th, .qk-facts td + td { opacity: .7; }
-.qk-facts td:nth-child(2) { font-weight: 600; opacity: 1; overflow-wrap: anywhere; }
+.qk-facts td:nth-child(2) { font-weight: 600; opacity: 1; overflow-wrap: anywhere; min-width: 4.6rem; }
 .stMain [data-testid="stPageLink"] p, .stMain [data-testid="stPageLink"] span \
 { white-space: normal; overflow: visible; }
 [data-testid="stVegaLiteChart"], .stVegaLiteChart { max-width: 100%; overflow-x: auto; overflow-y: hidden; }
