@@ -9,7 +9,7 @@ from qkstore.cli.arguments import Add, store, where, with_json
 from qkstore.cli.terminal import Progress, print_json, print_table
 from qkstore.errors import StoreError
 
-POLITE = 10  # niceness of a copy: whoever looks at pages of the same machine comes first (bench/team/browse.py)
+POLITE = 19  # niceness of a copy: whoever looks at pages of the same machine comes first (bench/team/browse.py)
 
 
 def init(add: Add) -> None:
