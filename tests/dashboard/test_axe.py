@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import stores
 import toys
-from test_browser import CHROMIUM, FLAGS, Server, Tab, playwright, pytestmark  # noqa: F401 -- it marks this file too
+from test_browser import Server, pytestmark, tab_of  # noqa: F401 -- it marks all
 
 from dashboard import shell
 
@@ -26,16 +26,8 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["light", "dark"])
 def tab(request, server, tmp_path_factory):
-    with playwright.sync_playwright() as engine:
-        context = engine.chromium.launch_persistent_context(
-            str(tmp_path_factory.mktemp("profile")),
-            executable_path=CHROMIUM,
-            args=FLAGS,
-            viewport={"width": 1440, "height": 960},
-            color_scheme=request.param,
-        )
-        yield Tab(context, server)
-        context.close()
+    with tab_of(server, tmp_path_factory.mktemp("profile"), color_scheme=request.param) as tab:
+        yield tab
 
 
 def found(tab) -> dict[str, list[str]]:

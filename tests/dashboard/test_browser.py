@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, urljoin
 
@@ -123,6 +125,23 @@ class Tab:
         return self.page.locator("[data-testid=stMetricValue]").all_inner_texts()
 
 
+@contextmanager
+def tab_of(server, profile: Path, width: int = 1440, height: int = 960, **more) -> Iterator[Tab]:
+    """A tab of a browser of its own, closed with the block. more: as Playwright has it, such as color_scheme."""
+    with playwright.sync_playwright() as engine:
+        context = engine.chromium.launch_persistent_context(
+            str(profile),
+            executable_path=str(CHROMIUM),
+            args=FLAGS,
+            viewport={"width": width, "height": height},
+            **more,
+        )
+        try:
+            yield Tab(context, server)
+        finally:
+            context.close()
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("browser")
@@ -134,15 +153,8 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tab(server, tmp_path_factory):
-    with playwright.sync_playwright() as engine:
-        context = engine.chromium.launch_persistent_context(
-            str(tmp_path_factory.mktemp("profile")),
-            executable_path=CHROMIUM,
-            args=FLAGS,
-            viewport={"width": 1440, "height": 960},
-        )
-        yield Tab(context, server)
-        context.close()
+    with tab_of(server, tmp_path_factory.mktemp("profile")) as tab:
+        yield tab
 
 
 def test_the_first_request_of_a_fresh_server_may_be_a_deep_link(tab):

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import stores
-from test_browser import CHROMIUM, FLAGS, Server, Tab, playwright, pytestmark  # noqa: F401 -- marks
+from test_browser import Server, Tab, pytestmark, tab_of  # noqa: F401 -- it marks all
 from test_team_browser import becomes, press
 
 import qkstore
@@ -29,17 +29,12 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tab(server, tmp_path_factory):
-    with playwright.sync_playwright() as engine:
-        profile = str(tmp_path_factory.mktemp("profile"))
-        more = {"executable_path": CHROMIUM, "args": FLAGS, "viewport": {"width": 1440, "height": 960}}
-        context = engine.chromium.launch_persistent_context(profile, **more)
-        tab = Tab(context, server)
+    with tab_of(server, tmp_path_factory.mktemp("profile")) as tab:
         tab.failed = []
         tab.page.on("pageerror", lambda error: tab.failed.append(str(error)))
         yield tab
         assert not tab.failed
         assert {u for u in tab.fetched if not u.startswith((server.url, "data:", "blob:"))} == set()
-        context.close()
 
 
 def editor(tab, label: str):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import stores
 from conftest import CHROMIUM
-from test_browser import FLAGS, Server, Tab, playwright
+from test_browser import Server, Tab, tab_of
 
 import qkstore
 from qkstore.analysis import heads
@@ -77,15 +77,8 @@ def with_grids(path: Path) -> Path:
 def tab(tmp_path_factory):
     folder = tmp_path_factory.mktemp("heads")
     server = Server(with_grids(folder / "store"), folder / "server.log")
-    with playwright.sync_playwright() as engine:
-        context = engine.chromium.launch_persistent_context(
-            str(tmp_path_factory.mktemp("profile")),
-            executable_path=str(CHROMIUM),
-            args=FLAGS,
-            viewport={"width": 1440, "height": 960},
-        )
-        yield Tab(context, server)
-        context.close()
+    with tab_of(server, tmp_path_factory.mktemp("profile")) as tab:
+        yield tab
     server.end()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import stores
-from test_browser import CHROMIUM, FLAGS, PAGES, Server, Tab, playwright, pytestmark  # noqa: F401 -- it marks all
+from test_browser import PAGES, Server, Tab, pytestmark, tab_of  # noqa: F401 -- it marks all
 
 import qkstore
 from qkstore.contrast import Contrast
@@ -37,16 +37,8 @@ def server(tmp_path_factory):
 @pytest.fixture(scope="module", params=[("light", 1440), ("dark", 820)], ids=["light", "dark and narrow"])
 def tab(request, server, tmp_path_factory):
     scheme, width = request.param
-    with playwright.sync_playwright() as engine:
-        context = engine.chromium.launch_persistent_context(
-            str(tmp_path_factory.mktemp("profile")),
-            executable_path=CHROMIUM,
-            args=FLAGS,
-            viewport={"width": width, "height": 960},
-            color_scheme=scheme,
-        )
-        yield Tab(context, server)
-        context.close()
+    with tab_of(server, tmp_path_factory.mktemp("profile"), width=width, color_scheme=scheme) as tab:
+        yield tab
 
 
 def whole(tab) -> None:

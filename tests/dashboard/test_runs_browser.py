@@ -9,7 +9,7 @@ import sys
 import pytest
 import stores
 from conftest import ROOT
-from test_browser import CHROMIUM, FLAGS, Server, Tab, playwright, pytestmark  # noqa: F401 -- marks
+from test_browser import Server, playwright, pytestmark, tab_of  # noqa: F401 -- it marks all
 from test_team_browser import becomes, press
 
 import qkstore
@@ -35,12 +35,8 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tab(server, tmp_path_factory):
-    with playwright.sync_playwright() as engine:
-        profile = str(tmp_path_factory.mktemp("profile"))
-        more = {"executable_path": CHROMIUM, "args": FLAGS, "viewport": {"width": 1440, "height": 960}}
-        context = engine.chromium.launch_persistent_context(profile, **more)
-        yield Tab(context, server)
-        context.close()
+    with tab_of(server, tmp_path_factory.mktemp("profile")) as tab:
+        yield tab
 
 
 def test_a_run_is_renamed_and_its_old_address_shows_it(tab, server):

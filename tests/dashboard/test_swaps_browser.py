@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import stores
 import synthetic
-from test_browser import CHROMIUM, FLAGS, Server, Tab, playwright, pytestmark  # noqa: F401 -- marks
+from test_browser import Server, pytestmark, tab_of  # noqa: F401 -- it marks all
 from test_prompts_shown import stretched
 from test_team_browser import becomes, press
 
@@ -38,12 +38,8 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tab(server, tmp_path_factory):
-    with playwright.sync_playwright() as engine:
-        profile = str(tmp_path_factory.mktemp("profile"))
-        more = {"executable_path": CHROMIUM, "args": FLAGS, "viewport": {"width": 1440, "height": 960}}
-        context = engine.chromium.launch_persistent_context(profile, **more)
-        yield Tab(context, server)
-        context.close()
+    with tab_of(server, tmp_path_factory.mktemp("profile")) as tab:
+        yield tab
 
 
 def asked(tab, name: str) -> str:

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import stores
-from test_browser import CHROMIUM, FLAGS, Server, Tab, playwright, pytestmark  # noqa: F401 -- marks
+from test_browser import Server, Tab, pytestmark, tab_of  # noqa: F401 -- it marks all
 
 import qkstore
 from qkstore.contrast import Contrast
@@ -32,12 +32,8 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tab(server, tmp_path_factory):
-    with playwright.sync_playwright() as engine:
-        profile = str(tmp_path_factory.mktemp("profile"))
-        more = {"executable_path": CHROMIUM, "args": FLAGS, "viewport": {"width": 1440, "height": 960}}
-        context = engine.chromium.launch_persistent_context(profile, **more)
-        yield Tab(context, server)
-        context.close()
+    with tab_of(server, tmp_path_factory.mktemp("profile")) as tab:
+        yield tab
 
 
 def at(tab) -> str:
