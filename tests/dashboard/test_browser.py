@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote, urljoin
+from urllib.parse import parse_qs, quote, urljoin, urlsplit
 
 import pytest
 import stores
@@ -105,12 +105,17 @@ class Tab:
         return self
 
     def becomes(self, what, wanted) -> bool:
-        """Whether what() gives the wanted value within ten seconds, and still does a moment later."""
-        until = time.monotonic() + 10
-        while what() != wanted and time.monotonic() < until:
+        """Whether what() gives the wanted value within forty seconds, and still does a moment later."""
+        until = time.monotonic() + 40  # several looks of the page on a busy machine
+        while time.monotonic() < until:
+            if what() == wanted and self.settle() and what() == wanted:
+                return True
             self.page.wait_for_timeout(100)
-        self.settle()
-        return what() == wanted
+        return False
+
+    def address(self) -> dict[str, list[str]]:
+        """The choices in the address."""
+        return parse_qs(urlsplit(self.page.url).query)
 
     def count(self, selector: str) -> int:
         return self.page.locator(selector).count()

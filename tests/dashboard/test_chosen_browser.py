@@ -64,10 +64,6 @@ def facts(page) -> dict[tuple[str, str], int]:
     return {(label, side): int(n.replace(",", "")) for label, n, side in cells}
 
 
-def becomes(tab, what, wanted) -> bool:
-    return any(tab.becomes(what, wanted) for _ in range(4))
-
-
 def test_a_brush_gives_prompts_and_a_contrast_that_can_be_saved(tab, server):
     page = opened(tab)
     page.get_by_text("Nothing is chosen").wait_for(state="visible")
@@ -75,7 +71,7 @@ def test_a_brush_gives_prompts_and_a_contrast_that_can_be_saved(tab, server):
     chosen = count(page)
     assert chosen > 20
     page.get_by_text("Their prompts").wait_for(state="visible")
-    assert becomes(tab, lambda: sum(facts(page).values()), chosen)
+    assert tab.becomes(lambda: sum(facts(page).values()), chosen)
     rows = page.locator(".qk-tokens")
     assert rows.count() == 10
     assert page.locator(".qk-tokens .qk-query, .qk-tokens .qk-positive").count() == 10, "each marks its own token"
@@ -85,11 +81,11 @@ def test_a_brush_gives_prompts_and_a_contrast_that_can_be_saved(tab, server):
 
     for name in ("● key", "2"):
         page.locator(".space .legend").get_by_role("button", name=name, exact=True).click()
-    assert becomes(tab, lambda: set(facts(page)), {("2", "keys")})
+    assert tab.becomes(lambda: set(facts(page)), {("2", "keys")})
     assert "order_id is 2" in page.get_by_test_id("stRadioGroup").inner_text()
     page.get_by_role("link", name="Open as a draft on Contrasts").click()
     assert tab.becomes(tab.title, "Contrasts")
-    assert becomes(tab, lambda: page.get_by_text("Not saved").count(), 1)
+    assert tab.becomes(lambda: page.get_by_text("Not saved").count(), 1)
     asked = parse_qs(urlsplit(page.url).query)
     assert (asked["contrast"], asked["run"]) == (["order"], ["boxes"])
     fields = json.loads(zlib.decompress(base64.urlsafe_b64decode(asked["draft"][0] + "==")))
@@ -110,18 +106,18 @@ def test_a_lasso_chooses_and_a_click_or_escape_does_not_lose_the_page(tab):
     assert count(page) == lasso, "the same points in three dimensions"
     page.locator(".space .picture").press("Escape")
     assert count(page) == 0
-    assert becomes(tab, lambda: page.get_by_text("Nothing is chosen").count(), 1)
+    assert tab.becomes(lambda: page.get_by_text("Nothing is chosen").count(), 1)
 
 
 def test_another_head_forgets_what_was_drawn(tab):
     page = opened(tab)
     drag(page, [(0.02, 0.02), (0.5, 0.95)])
-    assert becomes(tab, lambda: sum(facts(page).values()), count(page))
+    assert tab.becomes(lambda: sum(facts(page).values()), count(page))
     assert count(page) > 0
     tab.page.get_by_role("combobox", name="Head").click()
     tab.page.get_by_role("option", name="3", exact=True).click()
     page.wait_for_url("**head=3**")
-    assert becomes(tab, lambda: page.get_by_text("Nothing is chosen").count(), 1)
+    assert tab.becomes(lambda: page.get_by_text("Nothing is chosen").count(), 1)
     assert count(page) == 0
 
 
@@ -133,7 +129,7 @@ def test_points_are_chosen_by_keyboard_alone(tab):
     for _ in range(2):
         page.keyboard.press("Tab")
     page.keyboard.press("Space")  # the first label
-    assert becomes(tab, lambda: set(facts(page)), {("1", "queries")})
+    assert tab.becomes(lambda: set(facts(page)), {("1", "queries")})
     assert "queried_order is 1" in page.get_by_test_id("stRadioGroup").inner_text()
     assert page.get_by_role("link", name="Open as a draft on Contrasts").count() == 1
 
@@ -141,7 +137,7 @@ def test_points_are_chosen_by_keyboard_alone(tab):
 def test_all_heads_then_one_by_a_press_and_by_a_key(tab, server):
     page, heads = tab.open(f"{ADDRESS}&plot=heads").page, tab.page.locator(".heads button")
     n = qkstore.open(server.where).run("boxes").n_heads
-    assert becomes(tab, heads.count, n)
+    assert tab.becomes(heads.count, n)
     assert "accuracy" in heads.first.inner_text()
     assert "chance" in heads.first.inner_text()
     assert heads.first.get_attribute("aria-current") == "true"
@@ -149,14 +145,14 @@ def test_all_heads_then_one_by_a_press_and_by_a_key(tab, server):
     assert all(canvas.evaluate(painted) > 500 for canvas in page.locator(".heads canvas").all())
     heads.nth(2).click()
     page.wait_for_url("**head=2**")
-    assert becomes(tab, lambda: tab.chosen("Head"), "2")
-    assert becomes(tab, lambda: tab.count(".space .picture"), 1)
+    assert tab.becomes(lambda: tab.chosen("Head"), "2")
+    assert tab.becomes(lambda: tab.count(".space .picture"), 1)
     page.go_back()
-    assert becomes(tab, heads.count, n)
+    assert tab.becomes(heads.count, n)
     heads.nth(3).focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**head=3**")
-    assert becomes(tab, lambda: tab.chosen("Head"), "3")
+    assert tab.becomes(lambda: tab.chosen("Head"), "3")
 
 
 def test_what_was_chosen_stacks_on_a_narrow_screen(tab):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import stores
 from test_browser import Server, Tab, pytestmark, tab_of  # noqa: F401 -- it marks all
-from test_team_browser import becomes, press
+from test_team_browser import press
 
 import qkstore
 
@@ -68,10 +67,6 @@ def choose(tab, label: str, option: str) -> None:
     tab.settle()
 
 
-def address(tab) -> dict[str, list[str]]:
-    return parse_qs(urlsplit(tab.page.url).query)
-
-
 def test_columns_and_values_are_completed_and_ctrl_enter_previews(tab):
     tab.open(ORDER)
     field, options = editor(tab, "Positive"), tab.page.locator(".cm-tooltip-autocomplete li")
@@ -96,9 +91,9 @@ def test_columns_and_values_are_completed_and_ctrl_enter_previews(tab):
     tab.page.keyboard.type(" and k.pos > 2", delay=20)
     tab.page.keyboard.press("Escape")
     assert text(tab, "Positive") == "k.order_id = q.queried_order and k.pos > 2"
-    assert "draft" not in address(tab), "nothing is sent while one types"
+    assert "draft" not in tab.address(), "nothing is sent while one types"
     tab.page.keyboard.press("Control+Enter")
-    assert becomes(tab, lambda: "draft" in address(tab), True)
+    assert tab.becomes(lambda: "draft" in tab.address(), True)
     assert (
         tab.page.get_by_text("the key's order_id is the query's queried_order and the key's pos is above 2").count()
         == 1
@@ -137,7 +132,7 @@ def test_an_error_is_marked_at_its_characters_and_told_under_its_field(tab):
     assert 0 < below < 160, "next below its field"
     assert tab.page.get_by_text("The last preview that worked").count() in (0, 1)
     replace(tab, "Negative", "k.order_id <> q.queried_order")
-    assert becomes(tab, lambda: tab.count(".cm-lintRange-error"), 0)
+    assert tab.becomes(lambda: tab.count(".cm-lintRange-error"), 0)
     assert tab.count("[data-testid=stAlertContentError]") == 0
 
 
@@ -161,19 +156,19 @@ def test_keys_alone_go_in_and_out(tab):
 def test_a_draft_outlives_another_page_back_and_a_reload(tab):
     tab.open(ORDER)
     replace(tab, "Positive", "k.order_id = q.queried_order and k.pos > 3")
-    assert becomes(tab, lambda: "draft" in address(tab), True)
+    assert tab.becomes(lambda: "draft" in tab.address(), True)
     tab.page.locator("[data-testid=stSidebar]").get_by_role("link", name="Heads").click()
-    assert becomes(tab, tab.title, "Heads")
+    assert tab.becomes(tab.title, "Heads")
     tab.page.go_back()
-    assert becomes(tab, tab.title, "Contrasts")
-    assert becomes(tab, lambda: text(tab, "Positive"), "k.order_id = q.queried_order and k.pos > 3")
+    assert tab.becomes(tab.title, "Contrasts")
+    assert tab.becomes(lambda: text(tab, "Positive"), "k.order_id = q.queried_order and k.pos > 3")
     tab.page.reload()
     tab.settle()
-    assert becomes(tab, lambda: text(tab, "Positive"), "k.order_id = q.queried_order and k.pos > 3")
+    assert tab.becomes(lambda: text(tab, "Positive"), "k.order_id = q.queried_order and k.pos > 3")
     press(tab, "Discard the draft")
-    assert becomes(tab, lambda: text(tab, "Positive"), "k.order_id = q.queried_order")
+    assert tab.becomes(lambda: text(tab, "Positive"), "k.order_id = q.queried_order")
     replace(tab, "Positive", "k.order_id = q.queried_order and k.pos > 3", leave="Tab")
-    assert becomes(tab, lambda: "draft" in address(tab), True), "the same text once more is a change again"
+    assert tab.becomes(lambda: "draft" in tab.address(), True), "the same text once more is a change again"
     press(tab, "Discard the draft")
 
 
@@ -186,10 +181,10 @@ def test_without_the_bundle_it_is_a_plain_field_that_works(tab):
         assert tab.count(".cm-content") == 0
         field.fill("k.order_id = 2")
         field.press("Control+Enter")
-        assert becomes(tab, lambda: "draft" in address(tab), True)
+        assert tab.becomes(lambda: "draft" in tab.address(), True)
         assert field.input_value() == "k.order_id = 2"
         press(tab, "Discard the draft")
-        assert becomes(tab, field.input_value, "k.order_id = q.queried_order")
+        assert tab.becomes(field.input_value, "k.order_id = q.queried_order")
     finally:
         tab.page.unroute(bundle)
 
@@ -203,19 +198,19 @@ def test_a_contrast_is_built_without_sql_saved_and_used_on_heads(tab, server):
         choose(tab, f"Column of condition 1 of {part}", "key box")
         choose(tab, f"Relation of condition 1 of {part}", "is")
         choose(tab, f"Value of condition 1 of {part}", value)
-    assert becomes(tab, lambda: "draft" in address(tab), True)
+    assert tab.becomes(lambda: "draft" in tab.address(), True)
     literal = "'" + HOSTILE.replace("'", "''") + "'"
-    assert becomes(tab, lambda: tab.page.get_by_text(f"positive k.box = {literal}").count(), 1)
+    assert tab.becomes(lambda: tab.page.get_by_text(f"positive k.box = {literal}").count(), 1)
     name = tab.page.get_by_label("Name")
     name.fill("built")
     name.press("Enter")
     tab.settle()
     press(tab, "Save as a new version")
-    assert becomes(tab, lambda: [c.name for c in server.store.catalog.contrasts()], ["built"])
+    assert tab.becomes(lambda: [c.name for c in server.store.catalog.contrasts()], ["built"])
     assert server.store.catalog.contrast("built").positive == f"k.box = {literal}"
     tab.page.locator("[data-testid=stSidebar]").get_by_role("link", name="Heads").click()
-    assert becomes(tab, tab.title, "Heads")
-    assert becomes(tab, lambda: tab.chosen("Contrast"), "built@1")
+    assert tab.becomes(tab.title, "Heads")
+    assert tab.becomes(lambda: tab.chosen("Contrast"), "built@1")
     assert tab.count("[data-testid=stAlertContentError]") == 0
     assert tab.page.evaluate("window.harm") is None
 
@@ -225,10 +220,10 @@ def test_the_next_pairs_and_back_the_ones_before(tab):
     shown = tab.page.locator(".qk-note", has_text="positive 1 of").count
     assert shown() == 1
     press(tab, "Next")
-    assert becomes(tab, lambda: address(tab).get("skip"), ["2"])
-    assert becomes(tab, shown, 0)
+    assert tab.becomes(lambda: tab.address().get("skip"), ["2"])
+    assert tab.becomes(shown, 0)
     tab.page.go_back()
-    assert becomes(tab, shown, 1)
+    assert tab.becomes(shown, 1)
 
 
 @pytest.mark.parametrize("shape", ["predicates", "build", "select"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qs, urlsplit
-
 import pytest
 import stores
 from test_browser import Server, Tab, pytestmark, tab_of  # noqa: F401 -- it marks all
@@ -34,10 +32,6 @@ def tab(server, tmp_path_factory):
         yield tab
 
 
-def address(tab) -> dict[str, list[str]]:
-    return parse_qs(urlsplit(tab.page.url).query)
-
-
 def rows(tab):
     """The listed pairs, one element each."""
     return tab.page.locator("[class*=st-key-pair-]")
@@ -52,43 +46,38 @@ def first(tab) -> str:
     return next(iter(ranked(tab)), "")
 
 
-def becomes(tab, what, wanted) -> bool:
-    """The same as Tab.becomes, for what takes several looks of the page on a busy machine."""
-    return any(tab.becomes(what, wanted) for _ in range(4))
-
-
 def test_pairs_stand_in_their_prompts_and_the_ranking_is_in_the_address(tab, server):
     tab.open(HEAD)
     found = strongest(server.run, server.order, 1, 3).table.head(8)
-    assert becomes(tab, lambda: rows(tab).count(), 8)
+    assert tab.becomes(lambda: rows(tab).count(), 8)
     assert ranked(tab) == [f"{i}. logit {logit:.2f}".replace("-", "−") for i, logit in enumerate(found["logit"], 1)]
     row = rows(tab).first
     assert row.locator(".qk-query").all_inner_texts() == [found["query_text"][0]]
     assert row.locator(".qk-positive, .qk-negative").all_inner_texts() == [found["key_text"][0]]
     tab.page.get_by_role("radio", name="Errors").click(delay=150)
-    assert becomes(tab, lambda: address(tab).get("rank"), ["errors"])
+    assert tab.becomes(lambda: tab.address().get("rank"), ["errors"])
     wrong = strongest(server.run, server.order, 1, 3, "errors").table
     attended = f"1. attends {wrong['key_text'][0]}, not {wrong['other_text'][0]}"
-    assert becomes(tab, lambda: first(tab), attended)
+    assert tab.becomes(lambda: first(tab), attended)
     tab.page.go_back()
-    assert becomes(tab, lambda: address(tab).get("rank"), None)
-    assert becomes(tab, lambda: first(tab), f"1. logit {found['logit'][0]:.2f}")
+    assert tab.becomes(lambda: tab.address().get("rank"), None)
+    assert tab.becomes(lambda: first(tab), f"1. logit {found['logit'][0]:.2f}")
     tab.page.go_forward()
-    assert becomes(tab, lambda: first(tab), attended)
+    assert tab.becomes(lambda: first(tab), attended)
     tab.page.reload()
-    assert becomes(tab, lambda: first(tab), attended)
+    assert tab.becomes(lambda: first(tab), attended)
 
 
 def test_a_row_leads_to_the_attribution_of_its_prompt(tab, server):
     tab.open(f"{HEAD}&rank=moved")
     prompt = str(strongest(server.run, server.order, 1, 3, "moved").table["prompt_id"][1])
     rows(tab).nth(1).get_by_role("link", name=f"Prompt {prompt}").click(delay=150)
-    assert becomes(tab, tab.title, "Attributions")
-    asked = address(tab)
+    assert tab.becomes(tab.title, "Attributions")
+    asked = tab.address()
     assert [asked[name] for name in ("contrast", "layer", "head", "prompt")] == [["order"], ["1"], ["3"], [prompt]]
     assert tab.page.get_by_role("combobox", name="Prompt").input_value().startswith(f"{prompt}:")
     tab.page.go_back()
-    assert becomes(tab, tab.title, "Head")
+    assert tab.becomes(tab.title, "Head")
     assert tab.count("[data-testid=stAlert]") == 0
 
 
@@ -101,10 +90,10 @@ def test_the_nearest_heads_are_found_on_demand_and_lead_to_their_page(tab, serve
     tab.settle()
     named.click(delay=150)
     wanted = f"Layer {near.layer}, head {near.head}: order in boxes"
-    assert becomes(tab, lambda: tab.page.locator(".stMain h3").first.inner_text(), wanted)
-    assert [address(tab)[name] for name in ("layer", "head")] == [[str(near.layer)], [str(near.head)]]
+    assert tab.becomes(lambda: tab.page.locator(".stMain h3").first.inner_text(), wanted)
+    assert [tab.address()[name] for name in ("layer", "head")] == [[str(near.layer)], [str(near.head)]]
     tab.page.go_back()
-    assert becomes(tab, lambda: tab.page.locator(".stMain h3").first.inner_text(), "Layer 1, head 3: order in boxes")
+    assert tab.becomes(lambda: tab.page.locator(".stMain h3").first.inner_text(), "Layer 1, head 3: order in boxes")
 
 
 def test_it_fits_a_narrow_screen_and_a_dark_one(tab):

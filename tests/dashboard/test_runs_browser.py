@@ -10,7 +10,7 @@ import pytest
 import stores
 from conftest import ROOT
 from test_browser import Server, playwright, pytestmark, tab_of  # noqa: F401 -- it marks all
-from test_team_browser import becomes, press
+from test_team_browser import press
 
 import qkstore
 
@@ -44,8 +44,8 @@ def test_a_run_is_renamed_and_its_old_address_shows_it(tab, server):
     press(tab, "Rename this run…")
     tab.page.get_by_label("New name").fill("odder")
     press(tab, "Rename")
-    assert becomes(tab, server.store.names, ["boxes", "odder"])
-    assert becomes(tab, lambda: tab.chosen("Run"), "odder")
+    assert tab.becomes(server.store.names, ["boxes", "odder"])
+    assert tab.becomes(lambda: tab.chosen("Run"), "odder")
     tab.open("heads?run=odd")
     assert "was renamed to odder" in tab.page.locator("[data-testid=stAlert]").first.inner_text()
     assert tab.chosen("Run") == "odder"
@@ -57,13 +57,13 @@ def test_notes_are_found_and_lead_to_what_they_are_on(tab):
     assert tab.page.locator("img[src=x]").count() == 0
     tab.page.get_by_label("Find").fill("FRUITS")
     tab.page.keyboard.press("Enter")
-    assert becomes(tab, lambda: tab.page.get_by_role("button", name="Withdraw").count(), 1)
+    assert tab.becomes(lambda: tab.page.get_by_role("button", name="Withdraw").count(), 1)
     assert "find=FRUITS" in tab.page.url
     tab.page.get_by_role("link", name=re.compile("run boxes, head")).click(delay=150)
-    assert becomes(tab, tab.title, "Heads")
+    assert tab.becomes(tab.title, "Heads")
     assert (tab.chosen("Run"), tab.chosen("Layer"), tab.chosen("Head")) == ("boxes", "1", "2")
     tab.page.go_back()
-    assert becomes(tab, tab.title, "Notes")
+    assert tab.becomes(tab.title, "Notes")
 
 
 def test_an_ingest_at_work_is_seen_with_its_count_and_then_its_run(tab, server):
@@ -107,12 +107,12 @@ def test_a_run_is_deleted_by_its_name_and_by_no_other(tab, server):
     tab.page.get_by_text("nothing was deleted").wait_for(state="visible")
     assert set(server.store.names()) == before
     tab.page.go_back()
-    assert becomes(tab, lambda: tab.chosen("Run"), "odder")
+    assert tab.becomes(lambda: tab.chosen("Run"), "odder")
     press(tab, "Delete this run…")
     tab.page.get_by_label("Type odder to delete it").fill("odder")
     press(tab, "Delete this run for good")
-    assert becomes(tab, lambda: set(server.store.names()), before - {"odder"})
-    assert becomes(tab, lambda: "act=" in tab.page.url, False)
+    assert tab.becomes(lambda: set(server.store.names()), before - {"odder"})
+    assert tab.becomes(lambda: "act=" in tab.page.url, False)
     tab.open("heads?run=odder")
     assert "was removed by" in tab.page.locator("[data-testid=stAlert]").first.inner_text()
 

@@ -9,7 +9,7 @@ import stores
 import synthetic
 from test_browser import Server, pytestmark, tab_of  # noqa: F401 -- it marks all
 from test_prompts_shown import stretched
-from test_team_browser import becomes, press
+from test_team_browser import press
 
 import qkstore
 from qkstore.contrast import Contrast
@@ -59,50 +59,50 @@ def test_a_prompt_clicked_in_the_chart_is_in_the_address_and_shown_before_and_af
     assert shades(tab, 0) != shades(tab, 1), "a swap moves attention"
     points = tab.page.locator("[data-testid=stVegaLiteChart]").nth(2).locator("path[aria-roledescription=point]")
     points.nth(points.count() - 1).click(force=True)
-    assert becomes(tab, lambda: asked(tab, "query") != "", True)
+    assert tab.becomes(lambda: asked(tab, "query") != "", True)
     assert tab.chosen("Prompt") != first
     second = tab.chosen("Prompt")
     tab.page.reload()
     tab.settle()
     assert tab.chosen("Prompt") == second
     tab.page.go_back()
-    assert becomes(tab, lambda: tab.chosen("Prompt"), first)
+    assert tab.becomes(lambda: tab.chosen("Prompt"), first)
 
 
 def test_the_order_of_prompts_is_one_entry_of_the_history(tab):
     tab.open(SWAPS)
     most = tab.chosen("Prompt")
     tab.page.get_by_role("radio", name="Least moved").click()
-    assert becomes(tab, lambda: asked(tab, "sort"), "least")
-    assert becomes(tab, lambda: tab.chosen("Prompt") != most, True)
+    assert tab.becomes(lambda: asked(tab, "sort"), "least")
+    assert tab.becomes(lambda: tab.chosen("Prompt") != most, True)
     tab.page.go_back()
-    assert becomes(tab, lambda: tab.chosen("Prompt"), most)
+    assert tab.becomes(lambda: tab.chosen("Prompt"), most)
 
 
 def test_the_window_of_a_long_prompt_moves_and_back_moves_it_back(tab):
     tab.open(LONG)
     opened = tab.chosen("Keys")
     press(tab, "Query")
-    assert becomes(tab, lambda: asked(tab, "from"), "4992")
+    assert tab.becomes(lambda: asked(tab, "from"), "4992")
     assert tab.chosen("Keys") == "4,993 to 4,999 of 4,999"
     press(tab, "Earlier")
-    assert becomes(tab, lambda: tab.chosen("Keys"), "4,969 to 4,992 of 4,999")
+    assert tab.becomes(lambda: tab.chosen("Keys"), "4,969 to 4,992 of 4,999")
     tab.page.go_back()
     tab.page.go_back()
-    assert becomes(tab, lambda: tab.chosen("Keys"), opened)
+    assert tab.becomes(lambda: tab.chosen("Keys"), opened)
 
 
 def test_a_click_on_the_map_of_a_long_prompt_opens_that_stretch(tab):
     tab.open(LONG)
     bars = tab.page.locator("[data-testid=stVegaLiteChart]").first.locator("path[aria-label*='121–144']")
     bars.first.click(force=True)
-    assert becomes(tab, lambda: asked(tab, "from"), "120")
+    assert tab.becomes(lambda: asked(tab, "from"), "120")
 
 
 def test_token_texts_stand_under_the_bars_and_are_no_markup(tab):
     tab.open(LONG + "&from=0")
     drawn = tab.page.locator("[data-testid=stVegaLiteChart]").nth(1)
-    assert becomes(tab, lambda: "<b>&</b>" in drawn.inner_text(), True)
+    assert tab.becomes(lambda: "<b>&</b>" in drawn.inner_text(), True)
     assert tab.page.locator(".qk-tokens b").count() == 0
 
 
@@ -110,7 +110,7 @@ def test_token_texts_stand_under_the_bars_and_are_no_markup(tab):
 def test_nothing_scrolls_sideways_on_a_narrow_screen(tab, path):
     tab.page.set_viewport_size({"width": 820, "height": 960})
     tab.open(path)
-    assert becomes(tab, lambda: tab.page.evaluate(SIDEWAYS), [])
+    assert tab.becomes(lambda: tab.page.evaluate(SIDEWAYS), [])
     tab.page.set_viewport_size({"width": 1440, "height": 960})
 
 

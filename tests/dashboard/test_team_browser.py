@@ -59,11 +59,6 @@ def pick(tab, label: str, option: str) -> None:
     raise AssertionError(f"{label} does not open")
 
 
-def becomes(tab, what, wanted) -> bool:
-    """The same as Tab.becomes, for what takes several looks of the page on a busy machine."""
-    return any(tab.becomes(what, wanted) for _ in range(4))
-
-
 def test_an_older_version_is_opened_and_the_address_says_so(tab):
     tab.open("contrasts?run=boxes&contrast=fruits@2")
     tab.page.get_by_text("Versions of fruits: 2").click()
@@ -84,9 +79,9 @@ def test_what_is_restored_is_what_is_shown(tab, server):
     pick(tab, "Archived: 2", "arc-two@1")
     assert tab.becomes(lambda: at(tab), "arc-two@1")
     press(tab, "Restore")
-    assert becomes(tab, lambda: [c.name for c in server.store.catalog.archived()], ["arc-one"])
+    assert tab.becomes(lambda: [c.name for c in server.store.catalog.archived()], ["arc-one"])
     press(tab, "Archive this contrast")
-    assert becomes(tab, lambda: [c.name for c in server.store.catalog.archived()], ["arc-one", "arc-two"])
+    assert tab.becomes(lambda: [c.name for c in server.store.catalog.archived()], ["arc-one", "arc-two"])
     assert tab.chosen("Contrast") == "arc-two@1", "its address goes on"
 
 
@@ -101,9 +96,9 @@ def test_a_note_is_left_where_one_is_and_what_is_refused_stays_in_the_field(tab,
     assert field.input_value() == "bad \u202e text"
     field.fill("W" * 400 + " ❤️")
     press(tab, "Leave the note")
-    assert becomes(tab, lambda: [n.subject for n in server.store.catalog.notes.on()], ["L1 H2"])
+    assert tab.becomes(lambda: [n.subject for n in server.store.catalog.notes.on()], ["L1 H2"])
     tab.page.get_by_text("❤️").first.wait_for(state="visible")
-    assert becomes(tab, tab.page.get_by_label("A note, which all who use the store see").input_value, "")
+    assert tab.becomes(tab.page.get_by_label("A note, which all who use the store see").input_value, "")
     assert tab.page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth <= innerWidth")
     press(tab, "Withdraw")
-    assert becomes(tab, lambda: server.store.catalog.notes.count(), 0)
+    assert tab.becomes(lambda: server.store.catalog.notes.count(), 0)
