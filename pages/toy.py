@@ -145,11 +145,8 @@ with st.container(key="panels"):  # one above the other on a narrow screen
         view = state.View(store, head.run, store.features(head.run), name, toy.LAYER, toy.HEAD, [])
         points = results.points(head.run, name, basis == "balanced")
         drawn = points.table, charts.axes("pca", points.explained), f"signs of {name}, 1 is +"
-        if plot == "3d":
-            scatter.scatter(scatter.payload(*drawn, panel.dark()), key="space")
-            panel.figure(partial(charts.point_pairs, *drawn), "points")
-        else:
-            panel.chart(partial(charts.point_pairs, *drawn), "points", key="points")
+        scatter.scatter(scatter.payload(*drawn, panel.dark()), plot, key="space")
+        panel.figure(partial(charts.point_pairs, *drawn), "points")
         line(
             f"Queries on U and keys on V of {name}'s subspace of rank {points.rank}, then PCA of both: "
             f"{points.shown:,} of {points.total:,} points (seed 0). "

@@ -16,7 +16,7 @@ import stores
 import toys
 import waits
 from leaving import about, offers, svg, texts  # noqa: F401 -- a fixture
-from test_browser import CHROMIUM, FLAGS, Server, Tab, playwright
+from test_browser import CHROMIUM, Server, tab_of
 
 import qkstore
 from dashboard import job, results, shell
@@ -26,7 +26,8 @@ from qkstore import __main__ as cli
 from qkstore import toy
 
 NAME = "toy-discrete-d8-{}-{}-short"
-CHARTS = 5  # ranks, accuracy, points, swaps, G
+SIDEWAYS = "[...document.querySelectorAll('.stVegaLiteChart')].filter(c => c.scrollWidth > c.clientWidth + 1).length"
+CHARTS = 4  # ranks, accuracy, swaps, G; points are a component
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,10 @@ def test_three_dimensions_and_the_balanced_basis(show, store):
     flat, deep = show(store, "toy"), show(store, "toy", plot="3d", basis="balanced")
     assert not deep.error
     assert not deep.exception
-    assert charts(deep) == charts(flat) - 1 == CHARTS - 1
+    assert charts(deep) == charts(flat) == CHARTS
+    sent = [c.proto for app in (flat, deep) for c in app.get("bidi_component") if c.proto.component_name == "space"]
+    assert len(sent) == 2
+    assert sent[0] != sent[1]
 
 
 @pytest.mark.parametrize("page", ["heads", *shell.GROUPS["Explain"]])
@@ -195,11 +199,11 @@ def test_what_the_page_says_reproduces_it(show, store, capsys, monkeypatch):
 
 @pytest.mark.parametrize("plot", ["2d", "3d"])
 def test_its_charts_leave_it_as_figures(show, store, plot, offers, monkeypatch):
-    """Of points that are drawn in three dimensions the figure is the two flat pictures."""
+    """Of points, in three dimensions too, the figure is the flat pictures."""
     app = show(store, "toy", run=NAME.format(3, 2), plot=plot)
     made = app.session_state["made"]
     assert "points" in made.figures
-    assert len(made.figures) == charts(app) + (plot == "3d")
+    assert len(made.figures) == charts(app) + 1
     for what, draw in made.figures.items():
         assert svg(files.drawn(draw, "svg", 3.25, what, {})).get("width") == "3.25in"
     assert about(offers["SVG"].data)["run"] == NAME.format(3, 2)
@@ -215,11 +219,8 @@ def test_its_charts_leave_it_as_figures(show, store, plot, offers, monkeypatch):
 def test_a_click_on_a_cell_chooses_that_head(store, tmp_path):
     server = Server(store, tmp_path / "server.log")
     try:
-        with playwright.sync_playwright() as engine:
-            options = dict(executable_path=CHROMIUM, args=FLAGS, viewport={"width": 1280, "height": 1400})
-            tab = Tab(engine.chromium.launch_persistent_context(str(tmp_path / "profile"), **options), server).open(
-                "toy"
-            )
+        with tab_of(server, tmp_path / "profile", 1280, 1400) as tab:
+            tab.open("toy")
             for chart, (r1, r2) in enumerate(((6, 6), (3, 2))):  # in the map of ranks, then in that of accuracy
                 place = tab.page.locator("[data-testid=stVegaLiteChart]").nth(chart)
                 place.locator(f'[aria-roledescription="rect mark"][aria-label*="r1: {r1}; r2: {r2}"]').first.click()
@@ -230,5 +231,8 @@ def test_a_click_on_a_cell_chooses_that_head(store, tmp_path):
             assert all(
                 url.startswith((server.url, server.url.replace("http", "ws"), "data:", "blob:")) for url in tab.fetched
             )
+            tab.page.set_viewport_size({"width": 820, "height": 960})
+            tab.settle()
+            assert tab.page.evaluate(SIDEWAYS) == 0
     finally:
         server.end()
