@@ -8,6 +8,7 @@ from ingest.model import Model, sides
 from ingest.model.capture import Capture
 from ingest.prompts.corpus import Corpus
 from qkstore.errors import QKStoreError
+from qkstore.run.schema import vector_bytes
 
 
 def of(
@@ -39,8 +40,8 @@ def token_bytes(model: Model, capture: Capture) -> int:
     )
 
 
-def run_bytes(corpus: Corpus, capture: Capture) -> int:
-    """About how many bytes the vectors of a run take."""
+def run_bytes(corpus: Corpus, capture: Capture, store_dtype: str = "float32") -> int:
+    """About how many bytes the vectors of a run take; as float32 they are spooled."""
     layer, queries, keys = capture.layers[0], sum(map(len, corpus.queries)), sum(map(len, corpus.keys))
-    vectors = (queries * layer.n_heads + keys * layer.n_kv_heads) * layer.d_head
-    return len(capture.layers) * (4 * vectors + 8 * queries * layer.n_heads)
+    vectors = queries * layer.n_heads + keys * layer.n_kv_heads
+    return len(capture.layers) * (vectors * vector_bytes(layer.d_head, store_dtype) + 8 * queries * layer.n_heads)

@@ -25,7 +25,7 @@ from ingest.prompts.slot import Slot, placed
 from qkstore.errors import ModelError, PromptError, RunError
 from qkstore.run import space, spool
 from qkstore.run.incoming import Incoming
-from qkstore.run.schema import check_run_name
+from qkstore.run.schema import StoreDtype, check_run_name, check_store_dtype
 from qkstore.sql.memory import bytes_of
 from qkstore.store.source import code_key
 from qkstore.store.work import Work
@@ -46,6 +46,7 @@ class Options:
     memory: str = "4GB"
     slots: tuple[Slot, ...] = ("plain",)  # of several the one at which the model answers best, see trial
     answers: bool = True  # what the model answers at each prompt, of a model with its LM head
+    store_dtype: StoreDtype = "float32"  # of the stored vectors; int16 takes half the space, see docs/storage.md
 
 
 def ingest(
@@ -67,6 +68,7 @@ def ingest(
     Raises PromptError, ModelError, RunError or StoreError; nothing is then published.
     """
     check_new(store, run)
+    check_store_dtype(options.store_dtype)
     with Work(qkstore.store.folder(store), run) as work:
         told = work.beside(progress or (lambda stage, done, total, now="": None))
         return _ingest(store, run, model, prompts, options, task, template, seed, told)
@@ -115,7 +117,9 @@ def _ingest(
     opened = qkstore.open(store, create=True)
     with Incoming(opened.path, run, plan, [layer.layer for layer in capture.layers]) as incoming:
         done, pace = incoming.done(), Pace(len(corpus))
-        fits = space.check(incoming.folder, run, batches.run_bytes(corpus, capture))
+        fits = space.check(
+            incoming.folder, run, *(batches.run_bytes(corpus, capture, t) for t in (options.store_dtype, "float32"))
+        )
         for i, number in enumerate(batches.order(made)):
             progress("capture", i, len(made), now=pace.told() or fits)
             if number not in done:
@@ -220,6 +224,7 @@ def _plan(model: Model, capture: Capture, corpus: Corpus, options: Options, trie
         "positions": options.positions,
         "queries": list(options.queries),
         "dtype": model.dtype,
+        "store_dtype": options.store_dtype,
         "device": model.net.device.type,
         "batch_size": options.batch_size,
         "memory": options.memory,
@@ -255,6 +260,7 @@ def _manifest(
         "n_kv_heads": layer.n_kv_heads,
         "d_head": layer.d_head,
         "dtype": model.dtype,
+        "store_dtype": options.store_dtype,
         "task": task,
         "prompt_template": template or None,
         "chat_template": str(model.tokenizer.chat_template) if templated else None,

@@ -25,7 +25,13 @@ N_TEST = 1000
 FEWEST = 50  # prompts of a split: with fewer, some of the 13 categories may never be asked for
 SEED = 0
 DEMO = "demo"
-FACTS = {"task": "task", "n_prompts": "number of prompts", "dtype": "dtype", "weights_hash": "weights' hash"}
+FACTS = {
+    "task": "task",
+    "n_prompts": "number of prompts",
+    "dtype": "dtype",
+    "store_dtype": "store dtype",
+    "weights_hash": "weights' hash",
+}
 
 
 @dataclass(frozen=True)
@@ -94,9 +100,10 @@ def build(
     """
     model.check_device(dtype, device)
     there = [part for part in programme if job.run_path(store, part.run).exists()]
+    stored = {"store_dtype": options.store_dtype}
     for part in there:
         made = part.prompts()
-        _check_same(store, part, {"task": made.name, "n_prompts": len(made.prompts), "dtype": dtype})
+        _check_same(store, part, {"task": made.name, "n_prompts": len(made.prompts), "dtype": dtype} | stored)
     missing = [part for part in programme if part not in there]
     if not missing:
         return []

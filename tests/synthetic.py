@@ -47,7 +47,9 @@ class Synthetic:
             yield number, rows, keys, self.q[:, :, rows], self.k[:, :, keys], self.logsumexp[:, :, rows]
 
 
-def synthetic(n: int = 64, n_layers: int = 2, n_heads: int = 4, n_kv_heads: int = 2, seed: int = 0) -> Synthetic:
+def synthetic(
+    n: int = 64, n_layers: int = 2, n_heads: int = 4, n_kv_heads: int = 2, seed: int = 0, store_dtype: str = "float32"
+) -> Synthetic:
     """n prompts of "the jam is in box Z" clauses.
 
     Odd rows are counterfactuals of the row before, the last quarter is test. Layer 1, heads 0 and 1 read the order (a
@@ -113,6 +115,7 @@ def synthetic(n: int = 64, n_layers: int = 2, n_heads: int = 4, n_kv_heads: int 
         query_roles=["answer_slot"],
         seed=seed,
         weights_hash="0" * 64,
+        store_dtype=store_dtype,
     )
     layers = [dict(layer=i, scaling=SCALING, softcap=None, window=None, causal=True) for i in range(n_layers)]
     # the row's mass beyond the stored keys: as much again as one key of logit 0

@@ -80,6 +80,7 @@ def _model(options: argparse.Namespace) -> None:
         options.limit_memory,
         slot.of(options.slot, prompts.slots, loaded.tokenizer),
         answers=options.answers == "auto",
+        store_dtype=options.store_dtype,
     )
     with Progress() as progress:
         path = job.ingest(
@@ -137,7 +138,11 @@ def _paper(options: argparse.Namespace) -> None:
     job.bytes_of(options.limit_memory)
     programme = paper.parts(options.model, options.prefix, options.questions, options.scale)
     chosen = job.Options(
-        options.layers, batch_size=options.batch_size, memory=options.limit_memory, answers=options.answers == "auto"
+        options.layers,
+        batch_size=options.batch_size,
+        memory=options.limit_memory,
+        answers=options.answers == "auto",
+        store_dtype=options.store_dtype,
     )
     with Progress() as progress:
         made = paper.build(
@@ -156,7 +161,7 @@ def _paper(options: argparse.Namespace) -> None:
 
 
 def _with_passes(sub: argparse.ArgumentParser) -> None:
-    """How the forward passes are made."""
+    """How the forward passes are made, and what of them is stored."""
     sub.add_argument(
         "--layers",
         type=ranges("layers"),
@@ -184,6 +189,12 @@ def _with_passes(sub: argparse.ArgumentParser) -> None:
         help="whether to store what the model answers at each prompt, which takes its whole pass (default auto)",
     )
     with_dtype(sub)
+    sub.add_argument(
+        "--store-dtype",
+        choices=("float32", "int16"),
+        default="float32",
+        help="of the stored vectors: as they are, or rounded to 16 bits, in half the space (default %(default)s)",
+    )
     sub.add_argument("--batch-size", type=count, default=32, help="prompts at once (default %(default)s)")
     sub.add_argument(
         "--limit-memory",

@@ -10,7 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 LABELS = ("layer", "prompt", "token", "query_row", "key_row", "q", "k", "weight", "measure")
-VECTORS = {"query_vector": ("head", "v"), "key_vector": ("kv_head", "v"), "row_stat": ("head", "logsumexp")}
+VECTORS = {
+    "query_vector": "head",
+    "key_vector": "kv_head",
+    "row_stat": "head",
+}  # and the head, by which they are sorted
 ROWS = 8192  # read at once
 
 
@@ -41,11 +45,10 @@ def _labels(cursor: duckdb.DuckDBPyConnection) -> str:
 
 def _layer(cursor: duckdb.DuckDBPyConnection, number: int) -> str:
     digest = hashlib.sha256()
-    for table, (head, value) in VECTORS.items():
-        cursor.execute(f"SELECT {head}, row, {value} FROM {table} WHERE layer = ? ORDER BY {head}, row", [number])
+    for table, head in VECTORS.items():
+        cursor.execute(f"SELECT * EXCLUDE (layer) FROM {table} WHERE layer = ? ORDER BY {head}, row", [number])
         for batch in cursor.to_arrow_reader(ROWS):
-            values = batch.column(2)
-            numbers = values.flatten() if pa.types.is_fixed_size_list(values.type) else values
-            for part in (batch.column(0), batch.column(1), numbers):
+            for column in batch.columns:
+                part = column.flatten() if pa.types.is_fixed_size_list(column.type) else column
                 digest.update(np.ascontiguousarray(part.to_numpy(zero_copy_only=False)).tobytes())
     return digest.hexdigest()

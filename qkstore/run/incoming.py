@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -18,7 +19,7 @@ import pyarrow as pa
 
 from qkstore.errors import ModelError, PromptError, RunError, StoreError
 from qkstore.files import sync, whole
-from qkstore.run import content, schema, spool
+from qkstore.run import content, schema, spool, vectors
 
 Progress = Callable[[int, int], None]  # called with (layers done, layers in all)
 INSERT_ROWS = 20_000  # vectors per INSERT: 10 MB of d_head 128
@@ -173,6 +174,7 @@ class Incoming:
         that are kept with the vectors, `measures` numbers that were taken while the model was still loaded.
         """
         part, tables = self.folder / "run.duckdb", _Tables(prompts, tokens, query_rows, key_rows)
+        manifest = {"store_dtype": "float32"} | manifest
         for left in self.folder.glob("run.duckdb*"):
             left.unlink()
         try:
@@ -180,7 +182,7 @@ class Incoming:
                 str(part), config={"threads": "1", "memory_limit": memory, "temp_directory": str(self.folder / "tmp")}
             ) as con:
                 con.execute(schema.NO_FLOAT_CODECS)
-                self._labels(con, manifest["d_head"], tables)
+                self._labels(con, manifest, tables)
                 self._vectors(con, manifest, layers, progress)
                 _extras(con, weights or {}, measures or {})
                 self._manifest(con, manifest, tables)
@@ -204,13 +206,13 @@ class Incoming:
 
     # -- the run file --------------------------------------------------------------------------------------------
 
-    def _labels(self, con: duckdb.DuckDBPyConnection, d_head: int, tables: _Tables) -> None:
+    def _labels(self, con: duckdb.DuckDBPyConnection, manifest: dict, tables: _Tables) -> None:
         token_labels, prompt_labels = tables.labels
         # SQL takes Box and box for one
         both = sorted({n.lower() for n in token_labels} & {n.lower() for n in prompt_labels})
         if both:
             raise PromptError(f"label {both[0]!r} stands on tokens and on prompts; rename one of the two")
-        for statement in schema.run_tables(d_head, token_labels, prompt_labels):
+        for statement in schema.run_tables(manifest["d_head"], token_labels, prompt_labels, manifest["store_dtype"]):
             con.execute(statement)
         for table, frame in tables._asdict().items():
             con.register("frame", frame.to_arrow())
@@ -226,14 +228,16 @@ class Incoming:
         self, con: duckdb.DuckDBPyConnection, manifest: dict, layers: list[dict], progress: Progress | None
     ) -> None:
         spooled = spool.Spool(list(spool.batches(self.folder).values()))
+        insert = partial(_insert, con, manifest["store_dtype"])
         for i, layer in enumerate(layers):
             con.execute("BEGIN")  # one transaction a layer: commits that span layers leave dead space in the file
             con.execute(LAYER, layer)
+            number = {"layer": layer["layer"]}
             for head in range(manifest["n_heads"]):
-                _insert(con, "query_vector", "head", layer["layer"], head, *spooled.head("q", "query_rows", i, head))
+                insert("query_vector", number | {"head": head}, *spooled.head("q", "query_rows", i, head))
                 _insert_stat(con, layer["layer"], head, *spooled.head("logsumexp", "query_rows", i, head))
             for head in range(manifest["n_kv_heads"]):
-                _insert(con, "key_vector", "kv_head", layer["layer"], head, *spooled.head("k", "key_rows", i, head))
+                insert("key_vector", number | {"kv_head": head}, *spooled.head("k", "key_rows", i, head))
             con.execute("COMMIT")
             if progress:
                 progress(i + 1, len(layers))
@@ -241,7 +245,7 @@ class Incoming:
     def _manifest(self, con: duckdb.DuckDBPyConnection, manifest: dict, tables: _Tables) -> None:
         token_labels, prompt_labels = tables.labels
         facts = manifest | {
-            "schema_version": schema.RUN_VERSION,
+            "schema_version": schema.VERSIONS[manifest["store_dtype"]],
             "run": self.run,
             "plan": json.dumps(self.plan, sort_keys=True),
             "created": datetime.now(UTC).replace(tzinfo=None),
@@ -263,14 +267,13 @@ class Incoming:
 
 
 def _insert(
-    con: duckdb.DuckDBPyConnection, table: str, head_column: str, layer: int, head: int, rows: np.ndarray, v: np.ndarray
+    con: duckdb.DuckDBPyConnection, dtype: str, table: str, at: dict[str, int], rows: np.ndarray, v: np.ndarray
 ) -> None:
-    d = v.shape[1]
+    names = ", ".join(f"{number:d} AS {column}" for column, number in at.items())
     for start in range(0, len(rows), INSERT_ROWS):
-        part = v[start : start + INSERT_ROWS]
-        vectors = pa.FixedSizeListArray.from_arrays(pa.array(part.reshape(-1)), d)
-        con.register("chunk", pa.table({"row": pa.array(rows[start : start + INSERT_ROWS]), "v": vectors}))
-        con.execute(f"INSERT INTO {table} (layer, {head_column}, row, v) SELECT {layer:d}, {head:d}, row, v FROM chunk")
+        part = slice(start, start + INSERT_ROWS)
+        con.register("chunk", pa.table({"row": pa.array(rows[part]), **vectors.columns(v[part], dtype)}))
+        con.execute(f"INSERT INTO {table} BY NAME SELECT {names}, * FROM chunk")
         con.unregister("chunk")
 
 
@@ -278,9 +281,7 @@ def _insert_stat(
     con: duckdb.DuckDBPyConnection, layer: int, head: int, rows: np.ndarray, logsumexp: np.ndarray
 ) -> None:
     con.register("chunk", pa.table({"row": pa.array(rows), "logsumexp": pa.array(logsumexp)}))
-    con.execute(
-        f"INSERT INTO row_stat (layer, head, row, logsumexp) SELECT {layer:d}, {head:d}, row, logsumexp FROM chunk"
-    )
+    con.execute(f"INSERT INTO row_stat BY NAME SELECT {layer:d} AS layer, {head:d} AS head, * FROM chunk")
     con.unregister("chunk")
 
 

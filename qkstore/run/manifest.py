@@ -46,6 +46,7 @@ class Manifest:
     prompt_labels: list[str]
     content: str | None = None
     quantisation: str | None = None
+    store_dtype: str = "float32"
 
     @classmethod
     def of(cls, row: dict, file: str) -> Manifest:

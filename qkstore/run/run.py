@@ -66,6 +66,7 @@ class Run:
     prompt_labels: list[str]
     content: str | None
     quantisation: str | None
+    store_dtype: str
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
@@ -176,10 +177,10 @@ class Run:
         return vectors.scattered(table, self.n_queries, rows, self._head(layer, head))
 
     def _vectors(
-        self, table: str, head_column: str, layer: int, head: int, rows: np.ndarray | None, total: int
+        self, table: str, heads: str, layer: int, head: int, rows: np.ndarray | None, total: int
     ) -> np.ndarray:
         first, last = (0, total - 1) if rows is None else (int(rows.min()), int(rows.max())) if len(rows) else (0, -1)
-        sql = f"SELECT row, v FROM {table} WHERE layer = ? AND {head_column} = ? AND row BETWEEN ? AND ?"
+        sql = f"SELECT * EXCLUDE (layer, {heads}) FROM {table} WHERE layer = ? AND {heads} = ? AND row BETWEEN ? AND ?"
         with self._reading():
             batches = self.cursor().execute(sql, [layer, head, first, last]).to_arrow_reader(READ_ROWS)
             out = vectors.stacked(batches, first, last - first + 1, self.d_head, self._head(layer, head))

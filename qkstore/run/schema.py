@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
+from typing import Literal, cast
 
 import duckdb
 import polars as pl
 
-from qkstore.errors import PromptError, RunError
+from qkstore.errors import PromptError, RunError, near
 
-RUN_VERSION = 1
+RUN_VERSION = 2  # the newest that is read
+StoreDtype = Literal["float32", "int16"]
+VERSIONS: dict[str, int] = {
+    "float32": 1,
+    "int16": 2,
+}  # an older qkstore reads version 1 alone, and would not know int16
 DUCKDB_TYPE = {  # of labels
     pl.Int64: "BIGINT",
     pl.Int32: "INTEGER",
@@ -51,6 +57,7 @@ MANIFEST = {
     "prompt_labels": "VARCHAR[]",
     "content": "VARCHAR",
     "quantisation": "VARCHAR",
+    "store_dtype": "VARCHAR",
 }
 
 LAYER = {"layer": "INTEGER", "scaling": "DOUBLE", "softcap": "DOUBLE", "window": "INTEGER", "causal": "BOOLEAN"}
@@ -98,6 +105,13 @@ IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
+def check_store_dtype(name: str) -> StoreDtype:
+    """The name itself, if vectors can be stored so; raises RunError."""
+    if name not in VERSIONS:
+        raise RunError(f"no store dtype {name!r}; {near(name, VERSIONS)}")
+    return cast(StoreDtype, name)
+
+
 def quoted(name: str) -> str:
     """A name as SQL reads it back, whatever is in it."""
     return '"' + name.replace('"', '""') + '"'
@@ -139,9 +153,23 @@ def label_types(frame: pl.DataFrame, own: dict[str, str]) -> dict[str, str]:
     return labels
 
 
-def run_columns(d_head: int, token_labels: dict[str, str], prompt_labels: dict[str, str]) -> dict[str, dict[str, str]]:
+def vector_columns(d_head: int, store_dtype: str) -> dict[str, str]:
+    """{column: DuckDB type} of a vector as it is stored: its values, or 16-bit ones times a scale of its own."""
+    if store_dtype == "int16":
+        return {"scale": "FLOAT", "v": f"SMALLINT[{d_head}]"}
+    return {"v": f"FLOAT[{d_head}]"}
+
+
+def vector_bytes(d_head: int, store_dtype: str) -> int:
+    """What a stored vector takes."""
+    return 2 * d_head + 4 if store_dtype == "int16" else 4 * d_head
+
+
+def run_columns(
+    d_head: int, token_labels: dict[str, str], prompt_labels: dict[str, str], store_dtype: str = "float32"
+) -> dict[str, dict[str, str]]:
     """{table: {column: DuckDB type}} of a run file's tables but `run`, `q` and `k`; labels are {name: DuckDB type}."""
-    layer, row, vector = {"layer": "INTEGER"}, {"row": "INTEGER"}, {"v": f"FLOAT[{d_head}]"}
+    layer, row, vector = {"layer": "INTEGER"}, {"row": "INTEGER"}, vector_columns(d_head, store_dtype)
     return {
         "layer": LAYER,
         "prompt": PROMPT | prompt_labels,
@@ -156,9 +184,11 @@ def run_columns(d_head: int, token_labels: dict[str, str], prompt_labels: dict[s
     }
 
 
-def run_tables(d_head: int, token_labels: dict[str, str], prompt_labels: dict[str, str]) -> list[str]:
+def run_tables(
+    d_head: int, token_labels: dict[str, str], prompt_labels: dict[str, str], store_dtype: str = "float32"
+) -> list[str]:
     """The statements that make an empty run file: vectors of `d_head`, label columns {name: DuckDB type}."""
-    tables = run_columns(d_head, token_labels, prompt_labels)
+    tables = run_columns(d_head, token_labels, prompt_labels, store_dtype)
     return [f"CREATE TABLE {table} ({columns(spec)})" for table, spec in tables.items()]
 
 

@@ -53,6 +53,11 @@ def check_numbers(manifest: Manifest, what: str) -> None:
     """Raise StoreError where the manifest says what no run can be."""
     for name, most in MOST.items():
         _within(what, name, getattr(manifest, name), 1, most)
+    if manifest.store_dtype not in schema.VERSIONS:
+        raise StoreError(
+            f"{what} is damaged: it says store_dtype {short(manifest.store_dtype)}; possible is "
+            f"{' or '.join(schema.VERSIONS)}"
+        )
     for name in ("n_prompts", "n_tokens", "n_queries", "n_keys"):
         _within(what, name, getattr(manifest, name), 0, MOST_ROWS)
     if manifest.n_heads % manifest.n_kv_heads:
@@ -82,14 +87,10 @@ def read_json(value: str, what: str) -> object:
 
 def check_tables(tables: Tables, manifest: Manifest, what: str) -> None:
     """Raise StoreError unless the file has a run's tables, with these columns and types and the labels it names."""
-    labels = [
-        _labels(tables, table, own, named, what)
-        for table, own, named in (
-            ("token", schema.TOKEN, manifest.token_labels),
-            ("prompt", schema.PROMPT, manifest.prompt_labels),
-        )
-    ]
-    expected = schema.run_columns(manifest.d_head, *labels) | schema.side_columns(*labels)
+    token = _labels(tables, "token", schema.TOKEN, manifest.token_labels, what)
+    prompt = _labels(tables, "prompt", schema.PROMPT, manifest.prompt_labels, what)
+    expected = schema.run_columns(manifest.d_head, token, prompt, manifest.store_dtype)
+    expected |= schema.side_columns(token, prompt)
     for table, columns in expected.items():
         if table not in tables and table in SINCE:
             continue
@@ -181,7 +182,7 @@ def _check_texts(cursor: duckdb.DuckDBPyConnection, tables: Tables, names: list[
 def _check_size(manifest: Manifest, what: str, size: int) -> None:
     rows = max(manifest.n_queries, manifest.n_keys)
     if (
-        rows * manifest.d_head * 4 > size + SLACK_BYTES
+        rows * schema.vector_bytes(manifest.d_head, manifest.store_dtype) > size + SLACK_BYTES
         or max(rows, manifest.n_prompts, manifest.n_tokens) > ROWS_A_BYTE * size + SLACK_ROWS
     ):
         raise StoreError(

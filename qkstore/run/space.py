@@ -8,19 +8,19 @@ from pathlib import Path
 from qkstore.errors import StoreError
 
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
-COPIES = 2  # batches are kept until the run file, of the same size, is published
 
 
-def check(folder: Path, run: str, size: int) -> str:
+def check(folder: Path, run: str, size: int, spooled: int) -> str:
     """What a run of about `size` bytes takes and what is free, in one line; raises StoreError where it cannot fit.
 
-    folder: where its batches are spooled; what lies there already is counted as made.
+    folder: where its batches, of `spooled` bytes, are kept until the run file is published; what lies there already is
+    counted as made.
     """
     there = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     free = shutil.disk_usage(folder).free
-    if COPIES * size - there > free:
+    if size + spooled - there > free:
         raise StoreError(
-            f"run {run!r} takes about {told(size)} and as much again while it is made, {told(free)} are free in "
+            f"run {run!r} takes about {told(size)} and {told(spooled)} more while it is made, {told(free)} are free in "
             f"{folder.parent.parent}: free some, or store fewer --layers or prompts"
         )
     return f"run file about {told(size)}, {told(free)} free"

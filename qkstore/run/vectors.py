@@ -1,4 +1,4 @@
-"""Vectors and matrices as they are read from a run file: whole and finite, or an error; never memory nobody wrote."""
+"""Vectors as a run file has them, and read back: whole and finite, or an error; never memory nobody wrote."""
 
 from __future__ import annotations
 
@@ -12,21 +12,48 @@ from qkstore.errors import StoreError
 
 MOST_AXES = 8  # of a kept matrix
 LARGEST = 1e15  # of a value: what is larger has products that are no 32-bit numbers
+STEPS = 32767  # of a scale, in the largest value of a vector of 16-bit numbers
+LEAST = np.finfo(np.float32).tiny  # of a scale: below, a float32 has few digits left; that of a vector of zeros
+
+
+def rounded(v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors (n, d) float32 as 16-bit numbers: a scale (n,) float32 and v (n, d) int16, for v times its scale.
+
+    The largest value of a vector is 32,767 scales, so a value is off by half a scale at most: by 1 of 65,534 parts of
+    the vector's largest one. That holds before the product is a float32 again, which rounds it by 2**-24 of itself.
+    """
+    largest = np.maximum(v.max(axis=1, initial=0), -v.min(axis=1, initial=0))
+    scale = np.maximum(largest / np.float32(STEPS), LEAST)
+    return scale, np.rint(v / scale[:, None]).astype(np.int16)
+
+
+def columns(v: np.ndarray, store_dtype: str) -> dict[str, pa.Array]:
+    """Vectors (n, d) float32 as the columns that schema.vector_columns names, which file and digest take."""
+    if store_dtype == "int16":
+        scale, v = rounded(v)
+        return {"scale": pa.array(scale), "v": _lists(v)}
+    return {"v": _lists(v)}
+
+
+def _lists(v: np.ndarray) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(v.reshape(-1)), v.shape[1])
 
 
 def stacked(batches: Iterable[pa.RecordBatch], first: int, n: int, d_head: int, what: str) -> np.ndarray:
     """The vectors (n, d_head) float32 of rows `first` to first + n - 1, from batches of (row, v) in any order.
 
-    Raises StoreError, which begins with `what`, unless each row has one vector of finite values.
+    Batches of (row, scale, v) hold 16-bit values. Raises StoreError, which begins with `what`, unless each row has one
+    vector of finite values.
     """
     out, read = np.empty((n, d_head), np.float32), 0
     seen = np.zeros(n, bool)
     for batch in batches:
-        ids, v = _within(batch.column(0), first, n, what), batch.column(1)
+        ids, v = _within(batch.column("row"), first, n, what), batch.column("v")
         flat = v.flatten()
         if v.null_count or flat.null_count:
             raise StoreError(f"{what} has a vector with NULL; run `check`")
-        out[ids] = flat.to_numpy(zero_copy_only=True).reshape(-1, d_head)
+        values = flat.to_numpy(zero_copy_only=True).reshape(-1, d_head)
+        out[ids] = values * _scales(batch, what) if "scale" in batch.schema.names else values
         seen[ids] = True
         read += len(ids)
     if read != n:
@@ -36,6 +63,15 @@ def stacked(batches: Iterable[pa.RecordBatch], first: int, n: int, d_head: int, 
     if n and not (-LARGEST <= out.min() and out.max() <= LARGEST):  # of NaN neither is true
         raise StoreError(f"{what} has vectors with NaN, Inf or a value beyond {LARGEST:g}; run `check`")
     return out
+
+
+def _scales(batch: pa.RecordBatch, what: str) -> np.ndarray:
+    """The scales (n, 1) float32 of a batch; raises StoreError, which begins with `what`, for one that none can be."""
+    scale = batch.column("scale")
+    values = scale.to_numpy(zero_copy_only=False)
+    if scale.null_count or not ((values > 0) & (values <= LARGEST)).all():
+        raise StoreError(f"{what} has a scale that is NULL, NaN, not above 0 or beyond {LARGEST:g}; run `check`")
+    return values[:, None]
 
 
 def scattered(table: pa.Table, n: int, rows: np.ndarray, what: str) -> np.ndarray:

@@ -95,10 +95,10 @@ def _check_content(run: Run) -> list[str]:
 
 def _check_vectors(run: Run) -> list[str]:
     """One line for each stored layer and head that lacks rows, repeats some, or holds NaN or Inf."""
-    ill = []
+    ill, whole = [], "list_sum(v::FLOAT[])" + (" * scale" if run.store_dtype == "int16" else "")
     for table, head, heads, rows, value, what in (
-        ("query_vector", "head", run.n_heads, run.n_queries, "list_sum(v::FLOAT[])", "vectors"),
-        ("key_vector", "kv_head", run.n_kv_heads, run.n_keys, "list_sum(v::FLOAT[])", "vectors"),
+        ("query_vector", "head", run.n_heads, run.n_queries, whole, "vectors"),
+        ("key_vector", "kv_head", run.n_kv_heads, run.n_keys, whole, "vectors"),
         ("row_stat", "head", run.n_heads, run.n_queries, "logsumexp", "log-sum-exps"),
     ):
         sql = (
