@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from qkstore.errors import ContrastError
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+AT_ONCE = 1 << 17  # numbers of 64 bits: of the key sums of a block of queries, which stay in the processor's cache
 
 
 class Counts(NamedTuple):
@@ -24,27 +29,27 @@ class Counts(NamedTuple):
 class Pairs:
     """Pairs of a query row and a key row with a sign; every contrast is computed from them.
 
-    query, key: (p,) row numbers ≥ 0, of a run or of two arrays (see `localise`); a query and its key may come from
-    different prompts. sign: (p,) +1 or −1. weight: (p,) finite and ≥ 0; ones when not given. Raises ContrastError for
-    any other sign or weight.
+    query, key: (p,) row numbers ≥ 0 below 2³¹, of a run or of two arrays (see `localise`); a query and its key may come
+    from different prompts. sign: (p,) +1 or −1. weight: (p,) finite and ≥ 0; ones, which take no memory and cannot be
+    written to, when not given. Raises ContrastError for any other row, sign or weight.
     """
 
     query: np.ndarray
     key: np.ndarray
     sign: np.ndarray
-    weight: np.ndarray = None  # type: ignore[assignment]  # ones, made below
+    weight: np.ndarray | Any = None  # ones, made below
 
     def __post_init__(self) -> None:
-        weight = np.ones(len(self.query)) if self.weight is None else np.asarray(self.weight, np.float64)
-        if not np.isin(self.sign, (1, -1)).all():
+        weight = None if self.weight is None else np.array(self.weight, np.float64)
+        if not (np.abs(self.sign) == 1).all():
             raise ContrastError(f"the sign of a pair is +1 or -1, not {sorted(set(np.unique(self.sign)) - {1, -1})[0]}")
-        if not (np.isfinite(weight) & (weight >= 0)).all():
+        if weight is not None and not (np.isfinite(weight) & (weight >= 0)).all():
             raise ContrastError("the weight of a pair is a finite number ≥ 0")
         values = (
-            np.asarray(self.query, np.int64),
-            np.asarray(self.key, np.int64),
+            _row_numbers(self.query),
+            _row_numbers(self.key),
             np.asarray(self.sign, np.int8),
-            weight,
+            np.broadcast_to(1.0, len(self.query)) if weight is None else weight,
         )
         assert len({v.shape for v in values}) == 1, "query, key, sign and weight have one length"
         for name, value in zip(("query", "key", "sign", "weight"), values):
@@ -52,6 +57,11 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.query)
+
+    @property
+    def weighted(self) -> bool:
+        """Whether weights were given."""
+        return self.weight.strides != (0,)
 
     @property
     def positive(self) -> np.ndarray:
@@ -67,7 +77,8 @@ class Pairs:
     def counts(self) -> Counts:
         """Count distinct queries, distinct keys, positive and negative pairs."""
         n_pos = int(self.positive.sum())
-        return Counts(len(_distinct(self.query)[0]), len(_distinct(self.key)[0]), n_pos, len(self) - n_pos)
+        n_q, n_k = (int(np.count_nonzero(_seen(rows))) for rows in (self.query, self.key))
+        return Counts(n_q, n_k, n_pos, len(self) - n_pos)
 
     def coefficient(self, summed: bool = False) -> np.ndarray:
         """Return (p,) coefficients c with ΔC = Σ c · q kᵀ over the pairs.
@@ -75,7 +86,7 @@ class Pairs:
         A pair's coefficient is sign · weight ÷ the total weight of its sign; with `summed`, ÷ the number of queries.
         Raises ContrastError where one sign has no weight (not with `summed`).
         """
-        total = len(_distinct(self.query)[0]) if summed else np.where(self.positive, *self._totals())
+        total = np.count_nonzero(_seen(self.query)) if summed else np.where(self.positive, *self._totals())
         return self.sign * self.weight / total
 
     def key_contrast(self, k: np.ndarray, summed: bool = False) -> np.ndarray:
@@ -92,13 +103,13 @@ class Pairs:
 
     def balanced(self) -> Pairs:
         """Return the pairs reweighted: within a sign, each query's weights sum to 1, or to 0 if all are 0."""
-        group = 2 * self.query + self.negative
+        group = self._sided()
         total = np.bincount(group, self.weight)[group]
         return replace(self, weight=np.divide(self.weight, total, out=np.zeros(len(self)), where=total > 0))
 
     def where(self, kept: np.ndarray) -> Pairs:
         """Return the pairs where kept: (p,) bool is true, with their weights unchanged."""
-        return Pairs(self.query[kept], self.key[kept], self.sign[kept], self.weight[kept])
+        return Pairs(self.query[kept], self.key[kept], self.sign[kept], self.weight[kept] if self.weighted else None)
 
     def localise(self) -> tuple[np.ndarray, np.ndarray, Pairs]:
         """Return the distinct query rows (n,) and key rows (m,), ascending, and the pairs as positions in these two.
@@ -107,7 +118,20 @@ class Pairs:
         """
         query_rows, query = _distinct(self.query)
         key_rows, key = _distinct(self.key)
-        return query_rows, key_rows, replace(self, query=query, key=key)
+        return query_rows, key_rows, Pairs(query, key, self.sign, self.weight if self.weighted else None)
+
+    def matrix(self, n: int, m: int) -> csr_array:
+        """Return W: (2n, m) sparse, of n queries and m keys: row 2i holds the weights of query i's positive pairs, row
+        2i + 1 those of its negative ones. Without weights they are ones of 32 bits.
+        """
+        from scipy.sparse import csr_array
+
+        weight = self.weight if self.weighted else np.ones(len(self), np.float32)
+        return csr_array((weight, (self._sided(), self.key)), shape=(2 * n, m))
+
+    def _sided(self) -> np.ndarray:
+        """(p,) int32: twice the query, and one more where the pair is negative."""
+        return 2 * self.query + self.negative
 
     def _totals(self) -> tuple[float, float]:
         totals = float(self.weight[self.positive].sum()), float(self.weight[self.negative].sum())
@@ -144,12 +168,12 @@ class ContrastiveCovariance:
         Give all pairs of a query in one update: in two, its vector would count twice in the mean query.
         """
         assert q.shape[1] == k.shape[1] == self.d_head, (q.shape, k.shape, self.d_head)
-        seen = np.bincount(pairs.query, minlength=len(q)) > 0
-        q = q.astype(np.float64)
-        keys = _sum_keys(k, pairs, len(q))  # (n, 2, d)
-        self.product_ += (q.T @ keys.reshape(len(q), -1)).reshape(self.product_.shape)
-        self.key_ += keys.sum(axis=0)
-        self.query_ += q[seen].sum(axis=0)
+        seen = _seen(pairs.query, len(q))
+        for block, keys in _key_sums(k, pairs, len(q)):
+            x = q[block].astype(np.float64)
+            self.product_ += (x.T @ keys.reshape(len(x), -1)).reshape(self.product_.shape)
+            self.key_ += keys.sum(axis=0)
+            self.query_ += x[seen[block]].sum(axis=0)
         self.weight_ += [pairs.weight[pairs.positive].sum(), pairs.weight[pairs.negative].sum()]
         self.pairs_ += [pairs.positive.sum(), pairs.negative.sum()]
         self.queries_ += int(seen.sum())
@@ -217,21 +241,50 @@ class ContrastiveCovariance:
         return self.query_ / self.queries_
 
 
-def _sum_keys(k: np.ndarray, pairs: Pairs, n: int) -> np.ndarray:
-    """(n, 2, d) float64: Σ w k over each query's positive keys and its negative keys."""
+def _key_sums(k: np.ndarray, pairs: Pairs, n: int) -> Iterator[tuple[slice, np.ndarray]]:
+    """Blocks of the n queries, each with Σ w k over a query's positive keys and its negative keys: (b, 2, d) float64.
+
+    The keys of a block are made float64 alone where blocks have keys of their own; keys that all have are so once.
+    """
     from scipy.sparse import csr_array
 
-    # both signs in one matrix, so that k is read once
-    W = csr_array((pairs.weight, (2 * pairs.query + pairs.negative, pairs.key)), shape=(2 * n, len(k)))
-    return (W @ k).reshape(n, 2, -1)
+    W, step = pairs.matrix(n, len(k)), max(1, AT_ONCE // (2 * k.shape[1]))
+    blocks = []
+    for start in range(0, n, step):
+        block = slice(start, min(start + step, n))
+        kept = slice(W.indptr[2 * block.start], W.indptr[2 * block.stop])
+        used = W.indices[kept]
+        blocks.append((block, kept, slice(int(used.min()), int(used.max()) + 1) if len(used) else slice(0, 0)))
+    if sum(keys.stop - keys.start for _, _, keys in blocks) > 2 * len(k):
+        k = k.astype(np.float64)
+    for block, kept, keys in blocks:
+        indptr = W.indptr[2 * block.start : 2 * block.stop + 1] - kept.start
+        shape = len(indptr) - 1, keys.stop - keys.start
+        part = csr_array((W.data[kept], W.indices[kept] - keys.start, indptr), shape=shape)
+        yield block, (part @ k[keys].astype(np.float64, copy=False)).reshape(-1, 2, k.shape[1])
+
+
+def _seen(rows: np.ndarray, n: int = 0) -> np.ndarray:
+    """(n,) bool, or (largest + 1,): which row numbers are there. They are dense, so a table is faster than a sort."""
+    seen = np.zeros(max(n, int(rows.max(initial=-1)) + 1), bool)
+    seen[rows] = True
+    return seen
 
 
 def _distinct(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct row numbers, ascending, and each row's position among them."""
-    # row numbers are dense, so a table is faster than a sort
-    seen = np.zeros(rows.max(initial=-1) + 1, bool)
-    seen[rows] = True
-    return np.flatnonzero(seen), (np.cumsum(seen) - 1)[rows]
+    """The distinct row numbers, ascending, and each row's position among them, int32."""
+    seen = _seen(rows)
+    if seen.all():
+        return np.arange(len(seen)), rows
+    return np.flatnonzero(seen), (np.cumsum(seen, dtype=np.int32) - 1)[rows]
+
+
+def _row_numbers(rows: np.ndarray) -> np.ndarray:
+    """(p,) int32; raises ContrastError for a number that no row has."""
+    given = np.asarray(rows)
+    if given.dtype != np.int32 and len(given) and not (given.min() >= 0 and given.max() < 2**31):
+        raise ContrastError(f"a row number is from 0 to {2**31 - 1}, not {given.min()} to {given.max()}")
+    return given.astype(np.int32, copy=False)
 
 
 def _require(weights: Sequence[float] | np.ndarray, pairs: Sequence[int] | np.ndarray) -> None:

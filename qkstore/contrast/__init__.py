@@ -8,7 +8,7 @@ from qkstore.contrast.contrast import (
     Weighting,
     label_choices,
     labels,
-    pairs,
 )
+from qkstore.contrast.selection import pairs
 
 __all__ = ["CENTRINGS", "WEIGHTINGS", "Centring", "Contrast", "Weighting", "label_choices", "labels", "pairs"]

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from qkstore.contrast import sides as one_sided
-from qkstore.contrast.contrast import Contrast, pairs
+from qkstore.contrast.contrast import Contrast
+from qkstore.contrast.selection import pairs
 from qkstore.errors import ContrastError
 from qkstore.run import Run
 from qkstore.sql import guard, worker

@@ -8,15 +8,12 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-import pyarrow as pa
-
 from qkstore.contrast.sentence import count_text, sentence
 from qkstore.covariance import ContrastiveCovariance, Pairs
 from qkstore.errors import ContrastError, near
 from qkstore.null import SignNull
 from qkstore.run import Run
-from qkstore.sql import guard, worker
+from qkstore.sql import guard
 
 Weighting = Literal["pair", "query", "sum"]
 Centring = Literal["none", "queries"]
@@ -30,7 +27,6 @@ CENTRINGS: dict[Centring, str] = {
     "queries": "the mean query is subtracted first, which removes what every query shares",
 }
 ALWAYS = ("role", "split", "variant")  # labels that every run has
-MOST_PAIRS = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -100,11 +96,11 @@ class Contrast:
         return sentence(*self._conditions(), counts)
 
     def sql(self, columns: dict[str, list[str]], split: str | None = None) -> str:
-        """Return the guarded SELECT of query_row, key_row, sign and weight over a run.
+        """Return the guarded SELECT of query_row, key_row and sign over a run.
 
         columns: {table: its columns} of the run, as `Run.columns` gives them. split: keep the queries of this split
-        only. weight is NULL throughout for a SELECT without weights. Raises GuardError for SQL that is not allowed and
-        for columns that are not there.
+        only. A SELECT of one's own gives a weight, too, which is NULL throughout where it names none. Raises GuardError
+        for SQL that is not allowed and for columns that are not there.
         """
         if self.pairs:
             inner = guard.select(self.pairs, columns, stable=True)
@@ -121,10 +117,7 @@ class Contrast:
         where, positive, negative = (guard.predicate(text, columns) for text in self._conditions())
         kept = f" AND {_split(split)}" if split else ""
         return " UNION ALL ".join(
-            (
-                f"SELECT q.query_row, k.key_row, {sign} AS sign, 1.0::DOUBLE AS weight FROM q, k "
-                f"WHERE ({where}) AND ({side}){kept}"
-            )
+            (f"SELECT q.query_row, k.key_row, {sign}::TINYINT AS sign FROM q, k WHERE ({where}) AND ({side}){kept}")
             for sign, side in ((1, positive), (-1, negative))
         )
 
@@ -135,124 +128,9 @@ class Contrast:
         return self.where or "true", self.positive, self.negative
 
 
-# -- pairs --------------------------------------------------------------------------------------------------------
-
-
-def pairs(run: Run, contrast: Contrast, split: str | None = None, limit_s: float = 60.0) -> Pairs:
-    """Return the contrast's pairs on a run, weighted as the contrast says; row numbers are the run's.
-
-    split: take the queries of this split only; None takes all. limit_s: seconds that the SQL may take.
-    Raises ContrastError where a side is empty (with both counts), where a pair is on both sides, where there are more
-    than MOST_PAIRS, and where a contrast's own SELECT gives a pair twice or values that are no rows, signs or weights.
-    Raises GuardError for SQL that is not allowed, that fails, or that reaches its limit.
-    """
-    table = worker.query(run.path, contrast.sql(run.columns, split), limit_s=limit_s, max_rows=MOST_PAIRS)
-    if worker.truncated(table):
-        raise ContrastError(
-            f"contrast {contrast.name!r} has more than {MOST_PAIRS:,} pairs on run {run.name!r}; "
-            "narrow it, for example to k.prompt_id = q.prompt_id"
-        )
-    query, key, sign = (_column(contrast, table, name) for name in ("query_row", "key_row", "sign"))
-    unweighted = table["weight"].null_count == len(table)
-    weight = np.ones(len(table)) if unweighted else _column(contrast, table, "weight")
-    if contrast.pairs:
-        _check_rows(run, contrast, query, key, sign, weight)
-    _check_sides(run, contrast, sign, split)
-    _check_overlap(run, contrast, query, key, sign)
-    plain = Pairs(query.astype(np.int64), key.astype(np.int64), sign.astype(np.int8), weight.astype(np.float64))
-    return plain.balanced() if contrast.weighting == "query" else plain
-
-
-def _check_sides(run: Run, contrast: Contrast, sign: np.ndarray, split: str | None) -> None:
-    """Raise ContrastError, with what the labels can be, unless both sides have pairs."""
-    n_pos, n_neg = int((sign == 1).sum()), int((sign == -1).sum())
-    if n_pos and n_neg:
-        return
-    side = "positive and no negative" if n_pos == n_neg == 0 else "positive" if not n_pos else "negative"
-    where = f"{split} prompts of run {run.name!r}" if split else f"run {run.name!r}"
-    raise ContrastError(
-        f"contrast {contrast.name!r} has no {side} pairs on the {where}: "
-        f"{n_pos:,} positive, {n_neg:,} negative{_hint(run, contrast)}"
-    )
-
-
-def _hint(run: Run, contrast: Contrast) -> str:
-    """The values of the labels that the contrast names; an empty side mostly comes of a value that no row has."""
-    if contrast.pairs:
-        return ""
-    texts = (contrast.where, contrast.positive, contrast.negative)
-    used = {column for text in texts if text for column in guard.columns_used(text)}
-    told: list[str] = []
-    for alias, column in sorted(used):
-        values = (
-            run.values(column, alias, most=9)
-            if column in ("role", "split", "variant", *run.token_labels, *run.prompt_labels)
-            else []
-        )
-        if values and len(told) < 4:
-            told.append(f"{alias}.{column} is {', '.join(map(str, values[:8]))}{', …' if len(values) > 8 else ''}")
-    return f" ({'; '.join(told)})" if told else ""
-
-
-def _check_rows(
-    run: Run, contrast: Contrast, query: np.ndarray, key: np.ndarray, sign: np.ndarray, weight: np.ndarray
-) -> None:
-    """Raise ContrastError for what a SELECT of one's own may get wrong and conditions cannot."""
-    for what, rows, total in (("query_row", query, run.n_queries), ("key_row", key, run.n_keys)):
-        wrong = rows[(rows < 0) | (rows >= total)]
-        if len(wrong):
-            raise ContrastError(
-                f"contrast {contrast.name!r} selects {what} {wrong[0]}; run {run.name!r} has 0 to {total - 1}"
-            )
-    if not np.isin(sign, (-1, 1)).all():
-        raise ContrastError(
-            f"contrast {contrast.name!r} selects sign {sign[~np.isin(sign, (-1, 1))][0]}; a sign is 1 or -1"
-        )
-    if not (np.isfinite(weight) & (weight > 0)).all():
-        raise ContrastError(f"contrast {contrast.name!r} selects a weight that is not a positive number")
-    code = np.sort((query.astype(np.int64) * run.n_keys + key) * 2 + (sign == 1))
-    twice = code[1:][code[1:] == code[:-1]] // 2
-    if len(twice):  # its attention would be summed twice
-        raise ContrastError(
-            f"contrast {contrast.name!r} selects pairs more than once, such as query_row {twice[0] // run.n_keys} "
-            f"with key_row {twice[0] % run.n_keys}; use SELECT DISTINCT"
-        )
-
-
-def _check_overlap(run: Run, contrast: Contrast, query: np.ndarray, key: np.ndarray, sign: np.ndarray) -> None:
-    """Raise ContrastError where a pair is both positive and negative."""
-    code = query.astype(np.int64) * run.n_keys + key
-    few, many = sorted((code[sign == 1], code[sign == -1]), key=len)
-    few = np.sort(few)  # a search in the smaller side is several times faster than a sort of both
-    both = many[few[np.searchsorted(few, many).clip(max=len(few) - 1)] == many]
-    if len(both):
-        raise ContrastError(
-            f"contrast {contrast.name!r}: {len(both):,} pairs are positive and negative, "
-            f"such as query_row {both[0] // run.n_keys} with key_row {both[0] % run.n_keys}; "
-            "let the two predicates exclude each other"
-        )
-
-
-def _column(contrast: Contrast, table: pa.Table, name: str) -> np.ndarray:
-    """A column of whole numbers, or of any numbers for the weight; raises ContrastError for anything else."""
-    column = table[name]
-    if column.null_count:
-        raise ContrastError(f"contrast {contrast.name!r} selects a NULL {name}")
-    whole, real = pa.types.is_integer(column.type), pa.types.is_floating(column.type)
-    values = column.to_numpy() if whole or real else None  # NumPy has not every value of other types
-    if values is None or (real and name != "weight" and (values != np.floor(values)).any()):
-        raise ContrastError(
-            f"contrast {contrast.name!r} selects {name} of type {column.type}; whole numbers are needed"
-        )
-    return values
-
-
 def _split(split: str) -> str:
     """The condition that a query is of a split."""
     return "q.split = '" + split.replace("'", "''") + "'"
-
-
-# -- labels -------------------------------------------------------------------------------------------------------
 
 
 def label_choices(run: Run) -> tuple[list[str], list[str]]:

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from qkstore.contrast.contrast import Contrast, pairs
+from qkstore.contrast.contrast import Contrast
+from qkstore.contrast.selection import pairs
 from qkstore.covariance import Pairs
 from qkstore.run import Run
 

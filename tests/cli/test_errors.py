@@ -18,8 +18,7 @@ from synthetic import synthetic, write
 import qkstore
 from qkstore import errors
 from qkstore.__main__ import main
-from qkstore.contrast import Contrast, pairs
-from qkstore.contrast import contrast as contrast_module
+from qkstore.contrast import Contrast, pairs, selection
 from qkstore.errors import ContrastError, GuardError, QKStoreError, near
 
 WITHIN = Contrast(
@@ -130,9 +129,9 @@ def test_no_catch_all_hides_a_bug(path):
 def test_more_pairs_than_the_limit_are_refused_not_cut(store, monkeypatch):
     run = store.run("synthetic")
     assert len(pairs(run, WITHIN)) == 256
-    monkeypatch.setattr(contrast_module, "MOST_PAIRS", 256)
+    monkeypatch.setattr(selection, "MOST_PAIRS", 256)
     assert len(pairs(run, WITHIN)) == 256
-    monkeypatch.setattr(contrast_module, "MOST_PAIRS", 255)
+    monkeypatch.setattr(selection, "MOST_PAIRS", 255)
     with pytest.raises(ContrastError, match="has more than 255 pairs on run 'synthetic'; narrow it"):
         pairs(run, WITHIN)
 

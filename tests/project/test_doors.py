@@ -21,9 +21,8 @@ from asked import LIMIT_S, MOST_LINE, Place, place, short  # noqa: F401 -- a fix
 import qkstore
 from ingest.model import load
 from ingest.prompts import read_jsonl
-from qkstore.contrast import Contrast
+from qkstore.contrast import Contrast, pairs
 from qkstore.contrast import name as contrast_name
-from qkstore.contrast.contrast import pairs
 from qkstore.run.schema import check_run_name
 from qkstore.sql import guard, worker
 from qkstore.store import archive

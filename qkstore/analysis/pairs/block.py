@@ -76,7 +76,7 @@ def chosen(run: Run, contrasts: Contrasts, split: str | None) -> Pairs:
     if len(parts) == 1:
         return parts[0]
     query, key, sign = (np.concatenate([getattr(p, name) for p in parts]) for name in ("query", "key", "sign"))
-    _, first = np.unique(query * run.n_keys + key, return_index=True)
+    _, first = np.unique(query.astype(np.int64) * run.n_keys + key, return_index=True)
     return Pairs(query[first], key[first], sign[first])
 
 
