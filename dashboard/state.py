@@ -236,11 +236,12 @@ def _tell_newer(named: Mapping[str, tuple[Contrast, ...]], shown: str) -> None:
 
 
 def _tell_task(run: Run) -> None:
-    """How the model does on the run's task, beneath the filters; a warning where it does not do it."""
+    """Beneath the filters, how the model does on the run's task, a warning where it does not; whether it is rounded."""
     found = task(run)
-    if found:
-        with st.session_state[NOTES]:
+    with st.session_state[NOTES]:
+        if found:
             line(found.sentence) if found.done else st.warning(plain(found.sentence))
+        line(f"{run.manifest.rounding.capitalize()}.") if run.manifest.rounding else None
 
 
 def _with_head(view: View, layer_place, head_place) -> View:

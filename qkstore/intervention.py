@@ -39,9 +39,10 @@ class Swap:
     """(n,) attention on the original key and on the target key, before and after each of n swaps.
 
     doubt: (n,) relative error of the values after, from rounding. The attention on all other keys is known only as what
-    the two leave of the row. Where a float64 log-sum-exp does not resolve that rest and the swap lowers both keys, the
-    rest decides the result, and doubt is large. gaps: (2, n) logit of the target less that of the original, before and
-    after; where only attention is known, it is the logarithm of their ratio, which is the same.
+    the two leave of the row. Where a float64 log-sum-exp, or vectors that were rounded, do not resolve that rest and
+    the swap lowers both keys, the rest decides the result, and doubt is large. gaps: (2, n) logit of the target less
+    that of the original, before and after; where only attention is known, it is the logarithm of their ratio, which is
+    the same.
     """
 
     original_before: np.ndarray
@@ -95,12 +96,14 @@ def swap(
     V: np.ndarray,
     scaling: float,
     softcap: float | None = None,
+    off: np.ndarray | float = 0.0,
 ) -> Swap:
     """Return attention before and after both keys of each row take the other's coordinates: k̃ = k + V Vᵀ(k' − k).
 
     Equations 8–10. q, k_original, k_target: (n, d), queries and two keys that each attends to (leave out pairs that a
     window hides); logsumexp: (n,) of all logits of the query's row, attention sinks included; V: (d, r) orthonormal.
-    scaling, softcap: the model's own (None for no cap).
+    scaling, softcap: the model's own (None for no cap). off: (n,) by how much the logits may be off the model's, from
+    which log-sum-exps are: 0 of its own vectors.
     """
     V = np.asarray(V, np.float64)
     difference = np.asarray(k_target, np.float64) - k_original
@@ -113,8 +116,8 @@ def swap(
     with np.errstate(divide="ignore"):
         others = np.log(np.clip(1 - np.exp(before).sum(axis=0), 0, None))  # all other keys, in units of the old sum
     total = np.logaddexp(others, np.logaddexp(*after))
-    error = ROUNDING * np.maximum(1, np.abs(logsumexp))
     p_before, p_after = np.exp(before), np.exp(after - total)
+    error = ROUNDING * np.maximum(1, np.abs(logsumexp)) + off * p_before.sum(axis=0)
     doubt = error * np.exp(-np.maximum(total, -700))
     return Swap(p_before[0], p_before[1], p_after[0], p_after[1], doubt, gaps)
 

@@ -74,6 +74,7 @@ def provenance(store: Store, run: Run) -> list[tuple[str, str, str]]:
         ("Model", run.model, run.revision or ""),
         ("Weights", f"SHA-256 {run.weights_hash[:16]}…" if run.weights_hash else "", ""),
         ("Architecture", run.architecture, ", ".join(filter(None, (run.dtype, run.quantisation)))),
+        ("Vectors", run.manifest.rounding, ""),
         ("Task", run.task, f"seed {run.seed}" if run.seed is not None else ""),
         ("Template", run.prompt_template or "", ""),
         ("Chat template", f"{len(run.chat_template):,} characters" if run.chat_template else "", ""),

@@ -19,7 +19,7 @@ FIRST = ("run", "contrast", "layer", "head")
 
 def made_of(view: View) -> str:
     """The exact run, contrast and code of a page's result, by version and digest."""
-    run = f"run {view.run.name} ({view.run.digest})"
+    run = f"run {view.run.name} ({', '.join(filter(None, (view.run.digest, view.run.manifest.rounding)))})"
     if not view.named:
         contrast = "no contrast"
     elif view.spans:
@@ -38,6 +38,7 @@ def about(view: View | None, choices: Mapping[str, str], address: str) -> dict[s
     told: dict[str, str] = {}
     if view:
         told |= {"run": view.run.name, "run digest": view.run.digest}
+        told |= {"vectors": rounding} if (rounding := view.run.manifest.rounding) else {}
         if view.layer is not None:
             told["head"] = f"layer {view.layer}, head {view.head}"
         told |= _contrasts(view, choices)

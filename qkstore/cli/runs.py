@@ -33,6 +33,7 @@ def _runs(options: argparse.Namespace) -> None:
         "n_kv_heads",
         "d_head",
         "dtype",
+        "store_dtype",
     )
     rows = [
         {"run": r.name}
@@ -43,9 +44,16 @@ def _runs(options: argparse.Namespace) -> None:
     if options.json:
         print_json(rows)
     else:
-        print_table([{k: v for k, v in row.items() if k not in ("layers", "dtype")} for row in rows])
+        print_table(_table(rows, {r.name: r.manifest.rounding for r in readable}))
     for said in (*errors, *(visible(one.sentence) for one in at_work(there))):
         print(f"qkstore: {said}", file=sys.stderr)
+
+
+def _table(rows: list[dict], rounding: dict[str, str]) -> list[dict]:
+    """The rows without what a table has no room for; with how vectors are stored where some are rounded."""
+    left = ("layers", "dtype", "store_dtype")
+    table = [{k: v for k, v in row.items() if k not in left} for row in rows]
+    return [{**row, "stored": rounding[row["run"]]} for row in table] if any(rounding.values()) else table
 
 
 def rename(add: Add) -> None:

@@ -16,6 +16,7 @@ from qkstore.report.ranks import binding_ranks, category_ranks, growths
 from qkstore.report.study import BOXES, LISTS, Study
 from qkstore.report.swaps import lived, swaps
 from qkstore.report.variations import dosed, queried, varied
+from qkstore.run import Run
 from qkstore.run.task import SLOT, TRIED, task
 from qkstore.store import Store
 from qkstore.store.overview import query_tokens
@@ -68,6 +69,7 @@ ABSENT = {
     LISTS: f"No run of lists was given, so L1–L4 are absent (the paper's Figures 6, 7 and 19). {MAKE}",
     BOXES: f"No run of boxes was given, so L5–L11 are absent (the paper's Figures 8–10, 16–18 and 20). {MAKE}",
 }
+ROUNDED = "a value is off by 1 of 65,534 parts of its vector's largest one at most (docs/storage.md)"
 BY_CHANCE = "best by chance"
 TITLES = {LISTS: "Categories", BOXES: "Binding"}
 INTRO = (
@@ -151,7 +153,7 @@ def facts(study: Study) -> dict[str, str]:
             f"{len(run.layers)} layers stored, {run.n_heads} heads a layer over {run.n_kv_heads} KV heads, "
             f"d_head {run.d_head}"
         ),
-        "vectors": f"{run.n_queries:,} queries and {run.n_keys:,} keys a head, {run.dtype}",
+        "vectors": f"{run.n_queries:,} queries and {run.n_keys:,} keys a head, {_numbers(run)}",
         "query token": query_tokens(run),
         "built on, judged on": f"{study.built}, {study.judged}",
         "answer slot": _slot(run.settings.get("slot"), run.measures),
@@ -159,6 +161,12 @@ def facts(study: Study) -> dict[str, str]:
         "weights": str(run.weights_hash)[:12],
         "ingested": str(run.created),
     }
+
+
+def _numbers(run: Run) -> str:
+    """The type of the forward pass, and how its vectors are stored where that is another."""
+    rounding = run.manifest.rounding
+    return f"{run.dtype}; {rounding}: {ROUNDED}" if rounding else run.dtype
 
 
 def _slot(slot: str | None, measures: dict[str, float]) -> str:

@@ -48,6 +48,11 @@ class Manifest:
     quantisation: str | None = None
     store_dtype: str = "float32"
 
+    @property
+    def rounding(self) -> str:
+        """What is said of the stored vectors wherever the run is named; '' where they are as the model had them."""
+        return "vectors rounded to 16 bits" if self.store_dtype == "int16" else ""
+
     @classmethod
     def of(cls, row: dict, file: str) -> Manifest:
         """From {column: value}, the row as it stands in `file`.

@@ -35,6 +35,16 @@ def columns(v: np.ndarray, store_dtype: str) -> dict[str, pa.Array]:
     return {"v": _lists(v)}
 
 
+def logit_error(q: np.ndarray, k: np.ndarray, scaling: float) -> np.ndarray:
+    """By how much the logits (n,) of vectors that were rounded to 16 bits, (n, d) each, are off at most.
+
+    Half a scale of each in every product: q·k is off by ½ s_q ‖k‖₁ + ½ s_k ‖q‖₁ + ¼ d s_q s_k at most, for scales s.
+    """
+    half_q, half_k = (np.abs(v).max(axis=1, initial=0) / (2 * STEPS) for v in (q, k))
+    sums = half_q * np.abs(k).sum(axis=1) + half_k * np.abs(q).sum(axis=1)
+    return abs(scaling) * (sums + q.shape[1] * half_q * half_k)
+
+
 def _lists(v: np.ndarray) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(v.reshape(-1)), v.shape[1])
 

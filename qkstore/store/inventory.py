@@ -99,6 +99,8 @@ def gaps(run: Run) -> list[str]:
         found.append("no counterfactual prompts")
     if not run.content:
         found.append("no digest of its content")
+    if run.manifest.rounding:
+        found.append(run.manifest.rounding)
     return found
 
 
