@@ -59,7 +59,7 @@ SAID = {
     "swap": "mean attention after a swap, original and target key",
     "unsure": "swaps not known to 1 %, of all",
 }
-FLAT = 1e-4  # of C+: a ΔC below is the rounding of keys that are the same
+FLAT = 1e-3  # of the vectors' sizes: a ΔC below is the rounding of keys that are the same
 OF = ("rank", "statistical", "unsure")  # shares of all, not the largest
 
 
@@ -112,7 +112,8 @@ def judged(one: HeadData, other: HeadData) -> Iterator[tuple[str, float]]:
 
 def there(data: HeadData) -> bool:
     """Whether positive and negative keys differ at all: in the first layer a box's key knows nothing of its prompt."""
-    return data.norm > FLAT * np.linalg.norm(data.covariance.C_pos)
+    size = [np.sqrt(np.square(v, dtype=np.float64).sum(axis=1).mean()) for v in (data.q, data.k)]
+    return data.norm > FLAT * size[0] * size[1]
 
 
 def fitted(one: HeadData, other: HeadData, statistical: bool) -> Iterator[tuple[str, float]]:
