@@ -134,7 +134,7 @@ def _ingest(
             corpus.row_frame("query"),
             corpus.row_frame("key"),
             progress=lambda done, total: progress("publish", done, total),
-            memory=options.memory,
+            memory=bytes_of(options.memory),
             measures={"labelled words": words, "of them more than one token": pieces} | tried.measures(),
         )
     return opened.publish(run)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import duckdb
 import numpy as np
@@ -52,3 +53,61 @@ def _layer(cursor: duckdb.DuckDBPyConnection, number: int) -> str:
                 part = column.flatten() if pa.types.is_fixed_size_list(column.type) else column
                 digest.update(np.ascontiguousarray(part.to_numpy(zero_copy_only=False)).tobytes())
     return digest.hexdigest()
+
+
+class Digests:
+    """The digests of a run file that is being written, taken of its rows on their way there.
+
+    layers: their numbers, ascending; rows: {table of VECTORS: its rows of a layer}. A layer that an earlier process
+    began to write is read from the file.
+    """
+
+    def __init__(self, layers: Sequence[int], rows: Mapping[str, int]):
+        self._layers = {number: _Rows(rows) for number in layers}
+
+    def add(self, table: str, layer: np.ndarray, columns: Sequence[pa.Array]) -> None:
+        """Rows of a table in their order: each one's layer, counted from the first; its head, row number and values."""
+        rows, values = list(self._layers.values()), [_numbers(column) for column in columns]
+        numbers, starts = np.unique(layer, return_index=True)
+        for i, start, end in zip(numbers, starts, [*starts[1:], len(layer)], strict=True):
+            rows[i].add(table, [column[start:end] for column in values])
+
+    def told(self, cursor: duckdb.DuckDBPyConnection) -> dict[str, str]:
+        """The same as `digests`."""
+        taken = {f"layer {n}": rows.digest() or _layer(cursor, n) for n, rows in self._layers.items()}
+        return {"labels": _labels(cursor), **taken}
+
+
+class _Rows:
+    """The rows of one layer, in blocks of ROWS as `_layer` reads them; rows: {table: how many there will be}."""
+
+    def __init__(self, rows: Mapping[str, int]):
+        self._hash, self._missing = hashlib.sha256(), dict(rows)
+        self._table, self._held = "", list[np.ndarray]()
+
+    def add(self, table: str, columns: list[np.ndarray]) -> None:
+        if table != self._table:  # what is held of another is of one that was begun by an earlier process
+            self._table, self._held = table, []
+        held, n = len(self._held[0]) if self._held else 0, len(columns[0])
+        self._missing[table] -= n
+        for start, end in pairwise([0, *range(ROWS - held, n, ROWS), n]):
+            self._block([column[start:end] for column in columns], last=end == n and not self._missing[table])
+
+    def _block(self, columns: list[np.ndarray], last: bool) -> None:
+        """Rows of a block, which is hashed when it is full or the table's last."""
+        whole = [np.concatenate(both) for both in zip(self._held, columns, strict=True)] if self._held else columns
+        full = last or len(whole[0]) == ROWS
+        for column in whole if full else ():
+            self._hash.update(column.data)
+        self._held = [] if full else [column.copy() for column in whole]
+
+    def digest(self) -> str | None:
+        """None where rows are missing."""
+        return None if any(self._missing.values()) else self._hash.hexdigest()
+
+
+def _numbers(column: pa.Array) -> np.ndarray:
+    """A column's values (n,), or those of its vectors (n, d)."""
+    vectors = pa.types.is_fixed_size_list(column.type)
+    values = (column.flatten() if vectors else column).to_numpy(zero_copy_only=False)
+    return values.reshape(len(column), -1) if vectors else values

@@ -6,41 +6,18 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
-import duckdb
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
-from qkstore.errors import ModelError, PromptError, RunError, StoreError
+from qkstore.errors import ModelError, RunError, StoreError
 from qkstore.files import sync, whole
-from qkstore.run import content, schema, spool, vectors
-
-Progress = Callable[[int, int], None]  # called with (layers done, layers in all)
-INSERT_ROWS = 20_000  # vectors per INSERT: 10 MB of d_head 128
-LAYER = (
-    "INSERT INTO layer BY NAME SELECT $layer AS layer, $scaling AS scaling, $softcap AS softcap, "
-    "$window AS window, $causal AS causal"
-)
-
-
-class _Tables(NamedTuple):
-    """The rows of a run file's tables of the same names."""
-
-    prompt: pl.DataFrame
-    token: pl.DataFrame
-    query_row: pl.DataFrame
-    key_row: pl.DataFrame
-
-    @property
-    def labels(self) -> tuple[dict[str, str], dict[str, str]]:
-        """{label: DuckDB type} of tokens and of prompts."""
-        return schema.label_types(self.token, schema.TOKEN), schema.label_types(self.prompt, schema.PROMPT)
+from qkstore.run import schema, spool
+from qkstore.run.publication import MOST_MEMORY, Progress, Publication, Tables, clear
 
 
 class Incoming:
@@ -64,6 +41,8 @@ class Incoming:
             self._refuse_existing()  # it may have been published while we were on our way here
             spool.sweep(self.folder)
             self._agree()
+            self._spool = spool.Spool(self.folder)
+            self._spool.cut()
         except BaseException as error:
             self._release()
             if isinstance(error, OSError):
@@ -114,7 +93,7 @@ class Incoming:
 
     def done(self) -> set[int]:
         """Numbers of the batches that are spooled whole."""
-        return set(spool.batches(self.folder))
+        return {batch.batch for batch in self._spool.batches}
 
     def put(
         self,
@@ -131,19 +110,20 @@ class Incoming:
         q: (layers, heads, n, d), k: (layers, kv_heads, m, d), logsumexp: (layers, heads, n). answers: a row a prompt.
         A batch of the same number is replaced. Raises ModelError for NaN or Inf, StoreError where the disk is full.
         """
-        arrays = dict(zip(spool.PARTS, (query_rows, key_rows, q, k, logsumexp), strict=True))
-        for name in ("q", "k", "logsumexp"):
-            self._check_finite(batch, name, arrays[name])
+        arrays = {"q": q, "k": k, "logsumexp": logsumexp}
+        for name, array in arrays.items():
+            self._check_finite(batch, name, array)
         try:
-            spool.put(self.folder, batch, arrays, answers)
+            self._spool.put(batch, {"query": query_rows, "key": key_rows}, arrays, answers)
         except OSError as error:
+            self._spool.cut()
             raise StoreError(
                 f"batch {batch} of run {self.run!r} was not written: {error.strerror}; the batches before it are kept"
             ) from None
 
     def answers(self) -> np.ndarray | None:
         """The answers of all spooled batches; None where none were put."""
-        return spool.answers(self.folder)
+        return self._spool.answers()
 
     def _check_finite(self, batch: int, name: str, array: np.ndarray) -> None:
         bad = ~np.isfinite(array)
@@ -164,7 +144,7 @@ class Incoming:
         query_rows: pl.DataFrame,
         key_rows: pl.DataFrame,
         progress: Progress | None = None,
-        memory: str = "4GB",
+        memory: int = MOST_MEMORY,
         weights: dict[str, np.ndarray] | None = None,
         measures: dict[str, float] | None = None,
     ) -> Path:
@@ -173,126 +153,35 @@ class Incoming:
         `layers` follow the spool's first axis: dicts of layer, scaling, softcap, window, causal. `weights` are matrices
         that are kept with the vectors, `measures` numbers that were taken while the model was still loaded.
         """
-        part, tables = self.folder / "run.duckdb", _Tables(prompts, tokens, query_rows, key_rows)
-        manifest = {"store_dtype": "float32"} | manifest
-        for left in self.folder.glob("run.duckdb*"):
-            left.unlink()
+        part, tables = self.folder / "run.duckdb", Tables(prompts, tokens, query_rows, key_rows)
+        manifest = {"store_dtype": "float32"} | manifest | self._facts()
         try:
-            with duckdb.connect(
-                str(part), config={"threads": "1", "memory_limit": memory, "temp_directory": str(self.folder / "tmp")}
-            ) as con:
-                con.execute(schema.NO_FLOAT_CODECS)
-                self._labels(con, manifest, tables)
-                self._vectors(con, manifest, layers, progress)
-                _extras(con, weights or {}, measures or {})
-                self._manifest(con, manifest, tables)
-                con.execute("CHECKPOINT")  # closing would write the rest too, but says nothing where the disk is full
+            with Publication(part, self._spool, layers, manifest["store_dtype"], memory) as made:
+                made.labels(tables)
+                made.vectors(progress)
+                made.manifest(manifest, tables, weights or {}, measures or {})
             part.chmod(0o444)  # a run never changes; whoever means to must say so to the system first
             sync(part)
             os.link(part, self.target)  # unlike a rename, a link never replaces a run that came in between
             sync(self.target.parent)
         except FileExistsError:
             raise RunError(
-                f"run {self.run!r} came into the store meanwhile; the batches of this one are kept in {self.folder}"
+                f"run {self.run!r} came into the store meanwhile; what was made of this one is kept in {self.folder}"
             ) from None
         except (*schema.NOT_WRITTEN, OSError) as error:
-            for left in self.folder.glob("run.duckdb*"):
-                left.unlink()
+            clear(part, self._spool)
             raise StoreError(
                 f"run {self.run!r} was not published: {str(error).splitlines()[0]}; its batches are kept"
             ) from None
         shutil.rmtree(self.folder, ignore_errors=True)  # the run is there, whatever becomes of its spool
         return self.target
 
-    # -- the run file --------------------------------------------------------------------------------------------
-
-    def _labels(self, con: duckdb.DuckDBPyConnection, manifest: dict, tables: _Tables) -> None:
-        token_labels, prompt_labels = tables.labels
-        # SQL takes Box and box for one
-        both = sorted({n.lower() for n in token_labels} & {n.lower() for n in prompt_labels})
-        if both:
-            raise PromptError(f"label {both[0]!r} stands on tokens and on prompts; rename one of the two")
-        for statement in schema.run_tables(manifest["d_head"], token_labels, prompt_labels, manifest["store_dtype"]):
-            con.execute(statement)
-        for table, frame in tables._asdict().items():
-            con.register("frame", frame.to_arrow())
-            con.execute(f"INSERT INTO {table} BY NAME SELECT * FROM frame")
-            con.unregister("frame")
-        for statement in schema.side_tables(list(token_labels), list(prompt_labels)):
-            con.execute(statement)
-        for side, frame in (("q", tables.query_row), ("k", tables.key_row)):
-            [(n,)] = con.execute(f"SELECT count(*) FROM {side}").fetchall()
-            assert n == len(frame), f"{side} has {n} rows of {len(frame)}: a stored row has no token or no prompt"
-
-    def _vectors(
-        self, con: duckdb.DuckDBPyConnection, manifest: dict, layers: list[dict], progress: Progress | None
-    ) -> None:
-        spooled = spool.Spool(list(spool.batches(self.folder).values()))
-        insert = partial(_insert, con, manifest["store_dtype"])
-        for i, layer in enumerate(layers):
-            con.execute("BEGIN")  # one transaction a layer: commits that span layers leave dead space in the file
-            con.execute(LAYER, layer)
-            number = {"layer": layer["layer"]}
-            for head in range(manifest["n_heads"]):
-                insert("query_vector", number | {"head": head}, *spooled.head("q", "query_rows", i, head))
-                _insert_stat(con, layer["layer"], head, *spooled.head("logsumexp", "query_rows", i, head))
-            for head in range(manifest["n_kv_heads"]):
-                insert("key_vector", number | {"kv_head": head}, *spooled.head("k", "key_rows", i, head))
-            con.execute("COMMIT")
-            if progress:
-                progress(i + 1, len(layers))
-
-    def _manifest(self, con: duckdb.DuckDBPyConnection, manifest: dict, tables: _Tables) -> None:
-        token_labels, prompt_labels = tables.labels
-        facts = manifest | {
-            "schema_version": schema.VERSIONS[manifest["store_dtype"]],
+    def _facts(self) -> dict:
+        return {
             "run": self.run,
             "plan": json.dumps(self.plan, sort_keys=True),
             "created": datetime.now(UTC).replace(tzinfo=None),
-            "n_prompts": len(tables.prompt),
-            "n_tokens": len(tables.token),
-            "n_queries": len(tables.query_row),
-            "n_keys": len(tables.key_row),
-            "token_labels": list(token_labels),
-            "prompt_labels": list(prompt_labels),
-            "content": json.dumps(content.digests(con)),
         }
-        unknown = facts.keys() - schema.MANIFEST.keys()
-        assert not unknown, f"the manifest has no column for {unknown}"
-        con.execute(f"CREATE TABLE run ({schema.columns(schema.MANIFEST)})")
-        names = list(facts)
-        con.execute(
-            f"INSERT INTO run ({', '.join(names)}) VALUES ({', '.join('?' for _ in names)})", [facts[n] for n in names]
-        )
-
-
-def _insert(
-    con: duckdb.DuckDBPyConnection, dtype: str, table: str, at: dict[str, int], rows: np.ndarray, v: np.ndarray
-) -> None:
-    names = ", ".join(f"{number:d} AS {column}" for column, number in at.items())
-    for start in range(0, len(rows), INSERT_ROWS):
-        part = slice(start, start + INSERT_ROWS)
-        con.register("chunk", pa.table({"row": pa.array(rows[part]), **vectors.columns(v[part], dtype)}))
-        con.execute(f"INSERT INTO {table} BY NAME SELECT {names}, * FROM chunk")
-        con.unregister("chunk")
-
-
-def _insert_stat(
-    con: duckdb.DuckDBPyConnection, layer: int, head: int, rows: np.ndarray, logsumexp: np.ndarray
-) -> None:
-    con.register("chunk", pa.table({"row": pa.array(rows), "logsumexp": pa.array(logsumexp)}))
-    con.execute(f"INSERT INTO row_stat BY NAME SELECT {layer:d} AS layer, {head:d} AS head, * FROM chunk")
-    con.unregister("chunk")
-
-
-def _extras(con: duckdb.DuckDBPyConnection, weights: dict[str, np.ndarray], measures: dict[str, float]) -> None:
-    for name, matrix in weights.items():
-        con.execute(
-            "INSERT INTO weight VALUES (?, ?, ?)",
-            [name, list(matrix.shape), matrix.astype(np.float32).ravel().tolist()],
-        )
-    for name, value in measures.items():
-        con.execute("INSERT INTO measure VALUES (?, ?)", [name, float(value)])
 
 
 def _short(value: object) -> str:

@@ -95,8 +95,11 @@ RESERVED = frozenset(
     {*PROMPT, *TOKEN, "query_row", "key_row", "row", "token", "layer", "head", "kv_head", "v", "sign", "weight"}
 )
 
-# The vectors are incompressible, and DuckDB's floating-point codecs cost 1.7 times the time to read them back.
-NO_FLOAT_CODECS = "SET disabled_compression_methods = 'alp,alprd,chimp,patas'"
+# The vectors are incompressible, and DuckDB's floating-point codecs cost 1.7 times the time to read them back; nor do
+# they repeat themselves, which costs time to find out.
+NO_FLOAT_CODECS = "SET disabled_compression_methods = 'alp,alprd,chimp,patas,rle'"
+
+INSERT_LAYER = f"INSERT INTO layer BY NAME SELECT {', '.join(f'${name} AS {name}' for name in LAYER)}"
 
 # A full or failing disk is any of these, by the moment at which DuckDB meets it.
 NOT_WRITTEN = (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.TransactionException, duckdb.FatalException)

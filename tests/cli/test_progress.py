@@ -74,13 +74,15 @@ def test_a_run_that_cannot_fit_is_refused_before_its_first_batch(tmp_path, monke
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**12, 0, 3 * 10**9))
     folder = tmp_path / "runs" / ".incoming" / "a"
     folder.mkdir(parents=True)
-    assert space.check(folder, "a", 1_500_000_000, 1_500_000_000) == "run file about 1.5 GB, 3.0 GB free"
+    assert space.check(folder, "a", 2_300_000_000, 2_300_000_000) == "run file about 2.3 GB, 3.0 GB free"
     with pytest.raises(
-        StoreError, match=r"run 'a' takes about 1.6 GB and 1.6 GB more while it is made, 3.0 GB are free"
+        StoreError, match=r"run 'a' takes about 2.4 GB and 720.0 MB more while it is made, 3.0 GB are free"
     ):
-        space.check(folder, "a", 1_600_000_000, 1_600_000_000)
+        space.check(folder, "a", 2_400_000_000, 2_400_000_000)
+    with pytest.raises(StoreError, match=r"run 'a' takes about 1.6 GB and 2.1 GB more while it is made"):
+        space.check(folder, "a", 1_600_000_000, 3_200_000_000)  # stored as 16-bit numbers
     (folder / "batch").write_bytes(b"x" * 10**6)
-    space.check(folder, "a", 1_500_500_000, 1_500_500_000)  # what is spooled already needs no more room
+    space.check(folder, "a", 2_308_000_000, 2_308_000_000)  # what is spooled already needs no more room
 
 
 def test_sizes_are_told_in_a_unit_that_suits():

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import stores
+from synthetic import synthetic
 from test_pages import html
 
 import qkstore
+from qkstore.run.incoming import Incoming
 from qkstore.store import work
 from qkstore.store.inventory import entry
 
@@ -102,7 +104,9 @@ def test_a_run_is_renamed_and_links_to_its_old_name_show_it(show, store):
 
 def test_an_ingest_that_stopped_is_told_and_can_be_discarded(show, store):
     with pytest.raises(KeyboardInterrupt), work.Work(store.path, "half") as at:
-        (store.path / "runs" / ".incoming" / "half" / "batch-000000").mkdir(parents=True)
+        data = synthetic(8)
+        with Incoming(store.path, "half", data.plan) as incoming:
+            incoming.put(*next(data.batches()))
         at("capture", 1, 4, now=SCRIPT)
         bars = [bar.proto.text.replace("\\", "") for bar in show(store.path, "runs").get("progress")]
         assert bars == ["half, capture: 1 of 4"]

@@ -111,24 +111,47 @@ def test_nan_and_inf_are_refused(store, bad, part):
         assert "\n" not in str(error.value)
 
 
-def test_full_disk_is_one_line_and_keeps_what_was_there(store, monkeypatch):
-    data = synthetic()
+@pytest.mark.parametrize("which", [0, 1, 2, 9, 17, "ledger"])
+def test_full_disk_is_one_line_and_keeps_what_was_there(store, monkeypatch, which):
+    """A batch is some files and a line of the ledger; the disk is full at one of them, of which it takes a half."""
+    data, written, write = synthetic(), [], module._write
     batches = list(data.batches())
+
+    def full(path, at, data, **options):
+        written.append(path.name)
+        if path.name == module.LEDGER if which == "ledger" else len(written) == which + 1:
+            write(path, at, data[: len(data) // 2], **options)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, at, data, **options)
+
     with Incoming(store, "r", data.plan) as incoming:
         incoming.put(*batches[0])
-
-        def full(*args, **kwargs):
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        monkeypatch.setattr(module.np, "save", full)
+        before = {path: path.stat().st_size for path in incoming.folder.glob("*-*")}
+        monkeypatch.setattr(module, "_write", full)
         with pytest.raises(StoreError, match="batch 1 of run 'r' was not written: No space left on device"):
             incoming.put(*batches[1])
         monkeypatch.undo()
-        assert incoming.done() == {0}
+        assert {path: path.stat().st_size for path in incoming.folder.glob("*-*")} == before, "room for others"
+        assert incoming.done() == module.batches(incoming.folder) == {0}
+    with Incoming(store, "r", data.plan) as incoming:
         for batch in batches[1:]:
             incoming.put(*batch)
         publish(incoming, data)
-    assert qkstore.open(store).run("r").n_prompts == 64
+    run = qkstore.open(store).run("r")
+    assert run.n_prompts == 64
+    assert all(np.array_equal(run.queries(1, head), data.q[1, head]) for head in range(4))
+
+
+def test_a_batch_put_again_takes_the_place_of_the_first(store):
+    data = synthetic()
+    with Incoming(store, "r", data.plan) as incoming:
+        for number, query_rows, key_rows, q, k, logsumexp in data.batches():
+            incoming.put(number, query_rows, key_rows, q + 1, k, logsumexp)
+            incoming.put(number, query_rows, key_rows, q, k, logsumexp)
+        publish(incoming, data)
+    run = qkstore.open(store).run("r")
+    assert all(np.array_equal(run.queries(1, head), data.q[1, head]) for head in range(4))
+    assert all(np.array_equal(run.keys(1, 2 * head), data.k[1, head]) for head in range(2))
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "x" * 101, "a b", "ü"])
@@ -197,11 +220,10 @@ with Incoming(sys.argv[1], "r", data.plan) as incoming:
         incoming.put(*batch)
     incoming.publish(data.manifest, data.layers, data.prompts, data.tokens, data.query_rows, data.key_rows)
 """
-MAPPED = """
-import numpy as np
+HELD = """
 from qkstore.run import spool as module
-find, maps = module._Stored.at, []
-module._Stored.at = lambda path: maps.append(np.load(path, mmap_mode="r")) or find(path)
+write, held = module._write, []
+module._write = lambda path, *given, **options: held.append(open(path, "ab")) or write(path, *given, **options)
 """
 
 
@@ -221,7 +243,7 @@ def test_more_batches_than_the_process_may_open_files(store):
 
 
 def test_a_file_that_stays_open_for_each_batch_would_be_noticed(store):
-    done = with_few_descriptors(store, MAPPED)
+    done = with_few_descriptors(store, HELD)
     assert done.returncode != 0
     assert "Too many open files" in done.stderr
 
@@ -231,8 +253,8 @@ def test_a_batch_that_was_cut_off_is_not_published(store):
     with Incoming(store, "r", data.plan) as incoming:
         for batch in data.batches():
             incoming.put(*batch)
-        file = incoming.folder / "batch-000002" / "k.npy"
+        file = incoming.folder / "k-001-001"
         file.write_bytes(file.read_bytes()[:-4])
-        with pytest.raises(ValueError, match="mmap length is greater than file size"):
+        with pytest.raises(StoreError, match="k-001-001 in .* is gone or was cut off"):
             publish(incoming, data)
     assert qkstore.open(store).runs() == []

@@ -17,6 +17,7 @@ from conftest import ROOT
 import qkstore
 from qkstore.__main__ import main
 from qkstore.errors import RunError
+from qkstore.run import spool
 from qkstore.store import work
 from qkstore.store.work import Work, at_work, discard
 
@@ -27,8 +28,10 @@ def store(tmp_path):
 
 
 def spooled(store, run: str):
-    folder = store.path / "runs" / ".incoming" / run / "batch-000000"
+    folder = store.path / "runs" / ".incoming" / run
     folder.mkdir(parents=True)
+    line = {"batch": 0, "query": 4, "key": 36, "answers": None, "shape": [2, 4, 2, 8]}
+    (folder / spool.LEDGER).write_text(json.dumps(line) + "\n")
     return folder
 
 
@@ -141,3 +144,11 @@ def test_whatever_the_file_holds_is_read(store, text):
     assert (one.run, one.alive) == ("b", False)
     assert 0 <= one.share <= 1
     assert "\n" not in one.sentence
+
+
+def test_whatever_stands_in_its_folder_the_others_are_told(store):
+    spooled(store, "odd")
+    with open(store.path / "runs" / ".incoming" / "odd" / spool.LEDGER, "ab") as file:
+        file.write(b'[]\nnull\n{"batch": {}}\n\xff\xfe\n{"batch": 7, "answers": 3, "shape": 1}\n{"batch"')
+    (one,) = at_work(store)
+    assert one.batches == 1

@@ -1,0 +1,228 @@
+"""A run file in the making: tables of labels, then vectors in the order of the file, then the manifest.
+
+Vectors are committed a few of DuckDB's row groups at a time, and a piece of the spool is removed once all its rows are
+in the file: at any moment the two hold all that was captured. Killed, a publication goes on behind its last commit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from itertools import chain, pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from qkstore.errors import PromptError, StoreError
+from qkstore.run import content, schema, vectors
+from qkstore.run.spool import PARTS, Spool
+
+Progress = Callable[[int, int], None]  # called with (rows written, rows in all)
+TABLES = {"query_vector": ("q", "head"), "key_vector": ("k", "kv_head"), "row_stat": ("logsumexp", "head")}
+GROUP = 122_880  # rows of a DuckDB row group: a record batch of as many is stored as it comes, by a thread of its own
+SHARE = 6  # the least number of commits in which vectors are written, if they fill as many row groups
+MOST_MEMORY = 400_000_000  # bytes for DuckDB: more would only keep blocks that nobody reads again
+MOST_THREADS = 4
+
+
+class Tables(NamedTuple):
+    """The rows of a run file's tables of the same names."""
+
+    prompt: pl.DataFrame
+    token: pl.DataFrame
+    query_row: pl.DataFrame
+    key_row: pl.DataFrame
+
+    @property
+    def labels(self) -> tuple[dict[str, str], dict[str, str]]:
+        """{label: DuckDB type} of tokens and of prompts."""
+        return schema.label_types(self.token, schema.TOKEN), schema.label_types(self.prompt, schema.PROMPT)
+
+
+class Publication:
+    """Context manager over the unfinished run file of a spool: `labels`, `vectors`, `manifest`, each done once.
+
+    A file that a killed publication left is gone on with where the spool is not whole without it, else made anew.
+    Raises StoreError where it cannot be gone on with, and one of schema.NOT_WRITTEN where the disk is full.
+    """
+
+    def __init__(self, path: Path, spool: Spool, layers: list[dict], store_dtype: str, memory: int):
+        self.path, self.spool, self.layers, self.store_dtype = path, spool, layers, store_dtype
+        self.sizes = {table: self._size(table) for table in TABLES}
+        self.digests = content.Digests(
+            [layer["layer"] for layer in layers], {table: size // len(layers) for table, size in self.sizes.items()}
+        )
+        limit, group = min(memory, MOST_MEMORY), GROUP * 4 * (spool.shape.d_head + 3)
+        self.threads = max(1, min(limit // (2 * group), len(os.sched_getaffinity(0)), MOST_THREADS))
+        clear(path, spool)
+        self.con = self._open({"threads": "1", "memory_limit": f"{limit}B"})
+
+    def __enter__(self) -> Publication:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.con.close()
+
+    def _open(self, config: dict[str, str | bool | int | float | list[str]]) -> duckdb.DuckDBPyConnection:
+        again = self.path.exists()
+        try:
+            con = duckdb.connect(str(self.path), config=config | {"temp_directory": str(self.path.parent / "tmp")})
+        except duckdb.Error as error:
+            if not again:
+                raise
+            raise StoreError(
+                f"{self.path} cannot be gone on with ({str(error).splitlines()[0]}): make room if the disk is full; "
+                f"if it is damaged, delete {self.path.parent} and ingest the run anew"
+            ) from None
+        con.execute(schema.NO_FLOAT_CODECS)
+        con.execute("SET checkpoint_threshold = '1TB'")  # it is asked for after each commit
+        return con
+
+    def _there(self) -> set[str]:
+        rows = self.con.execute("SELECT table_name FROM duckdb_tables() WHERE NOT internal").fetchall()
+        return {name for (name,) in rows}
+
+    # -- labels --------------------------------------------------------------------------------------------------
+
+    def labels(self, tables: Tables) -> None:
+        """The tables, and the rows of all but the vectors'."""
+        if self._there():
+            return
+        token_labels, prompt_labels = tables.labels
+        # SQL takes Box and box for one
+        both = sorted({n.lower() for n in token_labels} & {n.lower() for n in prompt_labels})
+        if both:
+            raise PromptError(f"label {both[0]!r} stands on tokens and on prompts; rename one of the two")
+        self.con.execute("BEGIN")
+        for statement in schema.run_tables(self.spool.shape.d_head, token_labels, prompt_labels, self.store_dtype):
+            self.con.execute(statement)
+        for layer in self.layers:
+            self.con.execute(schema.INSERT_LAYER, layer)
+        for table, frame in tables._asdict().items():
+            self._insert(table, frame.to_arrow())
+        for statement in schema.side_tables(list(token_labels), list(prompt_labels)):
+            self.con.execute(statement)
+        for side, frame in (("q", tables.query_row), ("k", tables.key_row)):
+            [(n,)] = self.con.execute(f"SELECT count(*) FROM {side}").fetchall()
+            assert n == len(frame), f"{side} has {n} rows of {len(frame)}: a stored row has no token or no prompt"
+        self.con.execute("COMMIT")
+        self.con.execute("CHECKPOINT")
+
+    def _insert(self, table: str, rows: pa.Table | pa.RecordBatchReader) -> None:
+        self.con.register("chunk", rows)
+        self.con.execute(f"INSERT INTO {table} BY NAME SELECT * FROM chunk")
+        self.con.unregister("chunk")
+
+    # -- vectors -------------------------------------------------------------------------------------------------
+
+    def vectors(self, progress: Progress | None) -> None:
+        """The vectors of all layers, sorted by layer, head and row."""
+        total, before = sum(self.sizes.values()), 0
+        for table, size in self.sizes.items():
+            [(done,)] = self.con.execute(f"SELECT count(*) FROM {table}").fetchall()
+            groups = max(1, min(2 * self.threads, size // GROUP // SHARE))
+            self.con.execute(f"SET threads = {min(self.threads, groups)}")  # one that has no row group would only spin
+            step = GROUP * groups
+            for first in range(done, size, step):
+                self._write(table, first, min(first + step, size))
+                self._remove(table, min(first + step, size))
+                if progress:
+                    progress(before + min(first + step, size), total)
+            self._remove(table, size)  # a kill came between a commit and this
+            before += size
+
+    def _size(self, table: str) -> int:
+        part, _ = TABLES[table]
+        return len(self.layers) * self.spool.shape.of(part)[0] * self.spool.rows[PARTS[part].side].shape[1]
+
+    def _write(self, table: str, first: int, end: int) -> None:
+        """Insert rows first … end - 1 of a table, and have the disk hold them."""
+        failed: list[BaseException] = []
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            try:
+                for start in range(first, end, GROUP):
+                    yield self._batch(table, start, min(GROUP, end - start))
+            except BaseException as error:  # DuckDB would say of it that it is an error of Arrow
+                failed.append(error)
+                raise
+
+        made = batches()
+        one = next(made)
+        try:
+            self._insert(table, pa.RecordBatchReader.from_batches(one.schema, chain([one], made)))
+        except duckdb.Error:
+            if failed:
+                raise failed[0] from None
+            raise
+        self.con.execute("CHECKPOINT")
+
+    def _batch(self, table: str, first: int, n: int) -> pa.RecordBatch:
+        """Rows first … first + n - 1 of a table; what is read of a layer is added to its digest."""
+        part, head = TABLES[table]
+        (heads, width), side = self.spool.shape.of(part), PARTS[part].side
+        number, row = np.divmod(np.arange(first, first + n), self.spool.rows[side].shape[1])
+        layer, numbers = number // heads, {head: number % heads, "row": row}
+        shape = (n,) if part == "logsumexp" else (n, width)
+        values: np.ndarray = np.empty(shape, PARTS[part].dtype)
+        starts = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), n]
+        for start, end in pairwise(starts):
+            self.spool.read(part, int(layer[start]), int(numbers[head][start]), int(row[start]), values[start:end])
+        columns = {name: pa.array(column, pa.int32()) for name, column in numbers.items()}
+        columns |= {"logsumexp": pa.array(values)} if part == "logsumexp" else vectors.columns(values, self.store_dtype)
+        self.digests.add(table, layer, list(columns.values()))
+        stored = np.array([layer["layer"] for layer in self.layers], np.int32)
+        return pa.RecordBatch.from_pydict({"layer": pa.array(stored[layer])} | columns)
+
+    def _remove(self, table: str, end: int) -> None:
+        """Remove the pieces of the spool whose rows all stand before row `end` of a table, which are in the file."""
+        part, _ = TABLES[table]
+        n = self.spool.rows[PARTS[part].side].shape[1]
+        for piece in self.spool.shape.pieces(part):
+            if (piece.layer * self.spool.shape.of(part)[0] + piece.first + piece.heads) * n <= end:
+                self.spool.remove(piece)
+
+    # -- manifest ------------------------------------------------------------------------------------------------
+
+    def manifest(self, facts: dict, tables: Tables, weights: dict[str, np.ndarray], measures: dict[str, float]) -> None:
+        """What is kept beside the vectors, and the manifest, which says that the run is whole."""
+        if "run" in self._there():
+            return
+        token_labels, prompt_labels = tables.labels
+        self.con.execute("BEGIN")
+        for name, matrix in weights.items():
+            kept = [name, list(matrix.shape), matrix.astype(np.float32).ravel().tolist()]
+            self.con.execute("INSERT INTO weight VALUES (?, ?, ?)", kept)
+        for name, value in measures.items():
+            self.con.execute("INSERT INTO measure VALUES (?, ?)", [name, float(value)])
+        facts = facts | {
+            "schema_version": schema.VERSIONS[self.store_dtype],
+            "n_prompts": len(tables.prompt),
+            "n_tokens": len(tables.token),
+            "n_queries": len(tables.query_row),
+            "n_keys": len(tables.key_row),
+            "token_labels": list(token_labels),
+            "prompt_labels": list(prompt_labels),
+            "content": json.dumps(self.digests.told(self.con)),
+        }
+        unknown = facts.keys() - schema.MANIFEST.keys()
+        assert not unknown, f"the manifest has no column for {unknown}"
+        self.con.execute(f"CREATE TABLE run ({schema.columns(schema.MANIFEST)})")
+        places = ", ".join("?" for _ in facts)
+        self.con.execute(f"INSERT INTO run ({', '.join(facts)}) VALUES ({places})", list(facts.values()))
+        self.con.execute("COMMIT")
+        self.con.execute("CHECKPOINT")  # closing would write it too, but says nothing where the disk is full
+
+
+def clear(path: Path, spool: Spool) -> None:
+    """Remove what a publication left, unless it holds what the spool has no more."""
+    if all(spool.there(piece) for part in PARTS for piece in spool.shape.pieces(part)):
+        for left in path.parent.glob(f"{path.name}*"):
+            left.unlink()
+    elif path.exists():
+        path.chmod(0o644)
