@@ -1,6 +1,6 @@
 """Publishing a run against a raw write of the same bytes: megabytes a CPU second, peak memory, peak disk.
 
-    python bench/publish.py [--layers 2] [--prompts 6200] [--full] [--memory 4GB] [--batches 64]
+    python bench/publish.py [--layers 2] [--prompts 6200] [--full] [--memory 4000] [--batches 64]
 
 Vectors of the shape of Llama-3.1-8B's heads (32 heads, 8 KV heads, 128 wide) and nine keys a prompt are spooled by the
 project's own path, then published; --full: 8 layers, 2.8 GB. The floor writes the same bytes by np.save and syncs them.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -26,9 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import qkstore
-from qkstore.files import sync
 from qkstore.run.incoming import Incoming
-from qkstore.sql.memory import bytes_of
 
 HEADS, KV_HEADS, D, KEYS = 32, 8, 128, 9
 
@@ -78,7 +77,7 @@ def used(folder: Path) -> int:
     return found
 
 
-def publish(store: Path, layers: int, n: int, memory: str) -> dict[str, float]:
+def publish(store: Path, layers: int, n: int, memory: int) -> dict[str, float]:
     """Publish what was spooled, and compare a head of each layer with what was drawn."""
     manifest = dict(model="bench", architecture="none", n_layers=layers, n_heads=HEADS, n_kv_heads=KV_HEADS, d_head=D)
     manifest |= dict(dtype="float32", task="bench")
@@ -90,7 +89,7 @@ def publish(store: Path, layers: int, n: int, memory: str) -> dict[str, float]:
 
     with Incoming(store, "bench", {}) as incoming:
         begun, cpu = time.perf_counter(), time.process_time()
-        path = incoming.publish(manifest, rules, **made, progress=watched, memory=bytes_of(memory))
+        path = incoming.publish(manifest, rules, **made, progress=watched, memory=memory * 10**6)
         wall, cpu = time.perf_counter() - begun, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     run = qkstore.open(store).run("bench")
@@ -108,15 +107,17 @@ def raw(folder: Path, layers: int, n: int) -> dict[str, float]:
         for name, rows, heads in (("q", n, HEADS), ("k", n * KEYS, KV_HEADS)):
             array = layer(i, rows, heads)
             begun, at = time.perf_counter(), time.process_time()
-            np.save(folder / f"{name}-{i}.npy", array)
-            sync(folder / f"{name}-{i}.npy")
+            with open(folder / f"{name}-{i}.npy", "wb") as file:
+                np.save(file, array)
+                file.flush()
+                os.fsync(file)
             wall, cpu = wall + time.perf_counter() - begun, cpu + time.process_time() - at
     return {"wall": wall, "cpu": cpu}
 
 
 def side(what: str, folder: str, o: argparse.Namespace) -> dict[str, float]:
     """One side, in a process of its own."""
-    words = [sys.executable, __file__, "--side", what, "--folder", folder, "--memory", o.memory]
+    words = [sys.executable, __file__, "--side", what, "--folder", folder, "--memory", str(o.memory)]
     words += ["--layers", str(o.layers), "--prompts", str(o.prompts), "--batches", str(o.batches)]
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
     return json.loads(done.stdout or "{}")
@@ -137,7 +138,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, default in (("--layers", 3), ("--prompts", 6200), ("--batches", 64)):
         parser.add_argument(name, type=int, default=default)
-    parser.add_argument("--memory", default="4GB")
+    parser.add_argument("--memory", type=int, default=4000, help="megabytes")
     parser.add_argument("--full", action="store_true", help="8 layers, 2.8 GB")
     parser.add_argument("--side", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)

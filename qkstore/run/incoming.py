@@ -114,7 +114,8 @@ class Incoming:
         for name, array in arrays.items():
             self._check_finite(batch, name, array)
         try:
-            self._spool.put(batch, {"query": query_rows, "key": key_rows}, arrays, answers)
+            rows = {"query": np.asarray(query_rows, np.int32), "key": np.asarray(key_rows, np.int32)}
+            self._spool.put(batch, rows, arrays, answers)
         except OSError as error:
             self._spool.cut()
             raise StoreError(

@@ -141,7 +141,7 @@ class Spool:
         shape = Shape(layers, heads, kv_heads, d_head)
         assert not self.batches or self.shape == shape, f"a batch of {shape} beside others of {self.shape}"
         for side, ids in rows.items():
-            self._write(ROWS[side], self.total[side], ids.astype(np.int32, copy=False))
+            self._write(ROWS[side], self.total[side], ids)
         for part, array in arrays.items():
             side, dtype = PARTS[part]
             for piece in shape.pieces(part):
