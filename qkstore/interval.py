@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -12,6 +13,7 @@ from qkstore.subspace import rank
 
 RESAMPLES = 1000  # of the bootstrap
 PARTS = 20  # of the jackknife
+AT_ONCE = 1 << 22  # values of the heads that are resampled together
 LEAST_GROUPS = 8  # of values that depend on each other: the t of fewer has tails that nothing reaches
 
 
@@ -39,12 +41,30 @@ def bootstrap(rows: np.ndarray, seed: int) -> np.ndarray:
 
 def ratio_interval(sums: np.ndarray, seed: int = 0) -> tuple[float, float]:
     """Return the 95 % bootstrap interval of the ratio of the two means of sums: (n, 2); NaN is left out of a mean."""
-    there = ~np.isnan(sums)
-    means = bootstrap(np.hstack([np.where(there, sums, 0.0), there]), seed)  # (draws, 4)
+    return ratio_intervals([sums], seed)[0]
+
+
+def ratio_intervals(sums: Sequence[np.ndarray], seed: int = 0) -> list[tuple[float, float]]:
+    """Return `ratio_interval` of each of several heads, (n, 2) of the same n queries: their resamples are one."""
+    step = max(1, AT_ONCE // max(4 * len(sums[0]), 1)) if sums else 1
+    return [found for i in range(0, len(sums), step) for found in _ratio_intervals(sums[i : i + step], seed)]
+
+
+def _ratio_intervals(sums: Sequence[np.ndarray], seed: int) -> list[tuple[float, float]]:
+    values = np.concatenate(sums, axis=1)  # (n, 2 · heads)
+    there = ~np.isnan(values)
+    filled = np.where(there, values, 0.0)
+    if there.all():  # as in most contrasts: every query has both
+        means = bootstrap(filled, seed)
+    else:
+        each = bootstrap(np.hstack([filled, there]), seed)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            means = each[:, : values.shape[1]] / each[:, values.shape[1] :]
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = (means[:, 0] * means[:, 3]) / (means[:, 1] * means[:, 2])
-    low, high = np.nanquantile(ratios, [0.025, 0.975])
-    return float(low), float(high)
+        ratios = means[:, ::2] / means[:, 1::2]  # (draws, heads)
+    quantile = np.nanquantile if np.isnan(ratios).any() else np.quantile  # which is many times as fast
+    low, high = quantile(ratios, [0.025, 0.975], axis=0)
+    return list(zip(low.tolist(), high.tolist()))
 
 
 def student(n: int) -> float:

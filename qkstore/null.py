@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
 from qkstore.covariance import Pairs
 from qkstore.errors import ContrastError
+
+FEWEST = 64  # queries of equal signs: a product of fewer is mostly overhead
+BITS = 4, 13  # of a pattern of signs, at least and at most: 16 to 8,192 sums a head
+AT_ONCE = 1 << 22  # values of float32 in a step
 
 
 @dataclass(frozen=True)
@@ -66,24 +73,94 @@ class SignNull:
     It is no test of whether a head knows the feature: in random weights too, a word's key has to do with that word's
     query. See LabelNull.
 
-    pairs: localised. The signs are dealt once, by `seed`, and serve every head. summed: as in ContrastiveCovariance.
-    Queries count as independent.
+    pairs: localised. n deals, by `seed`, the same for every head. summed: as in ContrastiveCovariance. Queries count as
+    independent.
     """
 
     def __init__(self, pairs: Pairs, n: int, seed: int = 0, summed: bool = False):
-        self.pairs, self.summed = pairs, summed
-        n_q = int(pairs.query.max(initial=-1)) + 1
-        self.signs = np.random.default_rng(seed).choice(np.array([-1, 1], np.int8), (n, n_q))
+        self.pairs, self.n, self.seed, self.summed = pairs, n, seed, summed
+        self.n_q = int(pairs.query.max(initial=-1)) + 1
 
     def test(self, q: np.ndarray, k: np.ndarray) -> Tested:
         """Return the norm, beside those of the n deals, for q: (n_q, d) and k: (n_k, d) of one head."""
         c = self.pairs.key_contrast(k, self.summed)
-        x, c, n = q - q.mean(axis=0, dtype=np.float64), c - c.mean(axis=0), len(q)
-        assert n == self.signs.shape[1], "the pairs are localised: each query has some"
-        observed = float(np.linalg.norm(x.T @ c)) / n
-        x, c = x.astype(np.float32), c.astype(np.float32)
-        scale = (n * max(n - 1, 1)) ** -0.5
-        return Tested(observed, tuple(scale * float(np.linalg.norm((x * s[:, None]).T @ c)) for s in self.signs))
+        x, c = q - q.mean(axis=0, dtype=np.float64), c - c.mean(axis=0)
+        observed = float(np.linalg.norm(x.T @ c)) / max(len(q), 1)
+        return Tested(observed, tuple(self.norms(x.astype(np.float32), c.astype(np.float32))[:, 0].tolist()))
+
+    def norms(self, x: np.ndarray, c: np.ndarray) -> np.ndarray:
+        """Return (deals, heads) norms under each deal.
+
+        x: (n_q, heads · d) float32 centred queries of heads that read the same keys, side by side. c: (n_q, d) float32,
+        the centred key contrasts. Queries with equal signs in a few deals (Deals) are summed first, and the deals are
+        sums and differences of these: of t deals together, this is the work of about one (the Four Russians' way).
+        """
+        assert len(x) == len(c) == self.n_q, "the pairs are localised: each query has some"
+        d = c.shape[1]
+        found = [np.empty((0, x.shape[1] // d))]
+        for deals in self._held or Deals.of(self.n, self.n_q, self.seed):
+            totals = np.zeros((len(deals.signs), x.shape[1] * d), np.float32)
+            for part in deals.parts(x.shape[1], d):
+                totals += deals.signs[:, part] @ _pattern_sums(x, c, deals, part)
+            squares = np.square(totals, dtype=np.float64).reshape(len(totals), -1, d * d).sum(axis=2)
+            found.append(np.sqrt(squares / (self.n_q * max(self.n_q - 1, 1))))
+        return np.concatenate(found)
+
+    @cached_property
+    def _held(self) -> list[Deals]:
+        """The deals, where these are few enough to be held for the next head."""
+        return list(Deals.of(self.n, self.n_q, self.seed)) if self.n * self.n_q <= AT_ONCE else []
+
+
+@dataclass(frozen=True)
+class Deals:
+    """A few deals of signs to n queries, which are sorted by their signs in all of them.
+
+    A query's pattern is the signs that it has in these deals, taken times that of the first. order: (n,) queries, those
+    of one pattern together. starts: (patterns + 1,) where each begins. first: (n,) ±1 of the first deal. signs: (deals,
+    patterns) float32 ±1 that times `first` are the queries' signs.
+    """
+
+    order: np.ndarray
+    starts: np.ndarray
+    first: np.ndarray
+    signs: np.ndarray
+
+    @classmethod
+    def of(cls, n: int, n_q: int, seed: int) -> Iterator[Deals]:
+        """n deals to n_q queries, as many together as leave FEWEST queries a pattern. One seed gives the same deals."""
+        rng = np.random.default_rng(seed)
+        together = 1 + int(np.clip((n_q // FEWEST).bit_length() - 1, *BITS))
+        for deals in np.array_split(np.arange(n), -(-n // together)) if n else ():
+            yield cls._dealt(rng, len(deals), n_q)
+
+    @classmethod
+    def _dealt(cls, rng: np.random.Generator, n: int, n_q: int) -> Deals:
+        first, pattern = rng.integers(0, 2, n_q) > 0, np.zeros(n_q, np.uint16)  # 16 bits are sorted by counting
+        for bit in range(n - 1):
+            pattern |= ((rng.integers(0, 2, n_q) > 0) != first).astype(np.uint16) << np.uint16(bit)
+        starts = np.concatenate([[0], np.cumsum(np.bincount(pattern, minlength=1 << (n - 1)))])
+        bits = np.arange(len(starts) - 1) >> np.arange(n - 1)[:, None] & 1
+        signs = np.concatenate([np.ones((1, len(starts) - 1)), 1 - 2 * bits]).astype(np.float32)
+        return cls(np.argsort(pattern, kind="stable"), starts, np.where(first, 1, -1).astype(np.int8), signs)
+
+    def parts(self, width: int, d: int) -> Iterator[slice]:
+        """Patterns whose rows of width values and whose sums of width · d each stay below AT_ONCE values."""
+        patterns = len(self.starts) - 1
+        rows = AT_ONCE // width * patterns // max(len(self.order), 1)
+        step = max(min(rows, AT_ONCE // (width * d)), 1)
+        return (slice(i, min(i + step, patterns)) for i in range(0, patterns, step))
+
+
+def _pattern_sums(x: np.ndarray, c: np.ndarray, deals: Deals, part: slice) -> np.ndarray:
+    """(patterns, width · d) float32: Σ x cᵀ over the queries of each pattern, by their signs in the first deal."""
+    starts = deals.starts[part.start : part.stop + 1]
+    order = deals.order[starts[0] : starts[-1]]
+    x, c, starts = x[order], c[order] * deals.first[order, None], (starts - starts[0]).tolist()
+    out = np.empty((len(starts) - 1, x.shape[1], c.shape[1]), np.float32)
+    for one, (begin, end) in zip(out, pairwise(starts), strict=True):
+        np.matmul(x[begin:end].T, c[begin:end], out=one)
+    return out.reshape(len(out), -1)
 
 
 class LabelNull:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
 from qkstore.covariance import Pairs
-from qkstore.interval import margin, p_above, p_binomial, ratio_interval, wilson
+from qkstore.interval import margin, p_above, p_binomial, ratio_intervals, wilson
 
 EMPTY = np.empty((0, 2))
 CHUNK = 1024  # pairs at a time: the queries and keys gathered for them stay in the processor's cache
@@ -86,18 +89,95 @@ class Queries:
     sums: np.ndarray
 
 
+class Ordered:
+    """Pairs by their queries, those of as many keys together: made once for all heads that have the pairs.
+
+    order: (p,) places among the pairs as given. query: (n,) the queries that have any, and starts: (n,) where the pairs
+    of each begin. key: (p,), positive: (p,) bool, in that order.
+    """
+
+    def __init__(self, pairs: Pairs):
+        many = np.bincount(pairs.query)
+        place = np.empty(len(many), np.int64)
+        place[np.argsort(many, kind="stable")] = np.arange(len(many))
+        # by key within a query: keys of one prompt mostly follow each other, and are then read as one piece
+        self.order = np.argsort(place[pairs.query] * (int(pairs.key.max(initial=0)) + 1) + pairs.key, kind="stable")
+        query = pairs.query[self.order]
+        self.starts = np.flatnonzero(np.diff(query, prepend=-1))
+        self.query, self.key, self.positive = query[self.starts], pairs.key[self.order], pairs.positive[self.order]
+        self._many = np.diff(self.starts, append=len(query))
+
+    @cached_property
+    def ascending(self) -> np.ndarray:
+        """(n,) places in `query`, by the number of the query."""
+        return np.argsort(self.query)
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """(n, 2) positive and negative keys of each query."""
+        sides = np.stack([self.positive, ~self.positive], axis=1)
+        return np.add.reduceat(sides, self.starts, dtype=float) if len(self.starts) else EMPTY
+
+    def blocks(self, k: np.ndarray) -> Iterator[tuple[np.ndarray, slice, np.ndarray]]:
+        """Queries (b,), the slice of their pairs, and the keys of these (b, m, d) float64, a CHUNK of pairs at a time.
+
+        k: (n_k, d). A query of more keys than that comes several times.
+        """
+        edges = np.flatnonzero(np.diff(self._many, prepend=0, append=0)).tolist() if len(self._many) else []
+        for begin, end in pairwise(edges):
+            m = int(self._many[begin])
+            for i in range(begin, end, max(CHUNK // m, 1)):
+                query = self.query[i : min(i + max(CHUNK // m, 1), end)]
+                for j in range(0, m, CHUNK):
+                    first, width = int(self.starts[i]) + j, min(CHUNK, m - j)
+                    part = slice(first, first + len(query) * width)
+                    yield query, part, _rows(k, self.key[part]).astype(np.float64).reshape(len(query), width, -1)
+
+    def key_contrast(self, k: np.ndarray, coefficient: np.ndarray, n: int) -> np.ndarray:
+        """Return c: (n, d) float64, the sum of coefficient: (p,) · key over the pairs of each of n queries."""
+        c, coefficient = np.zeros((n, k.shape[1])), coefficient[self.order]
+        for query, part, keys in self.blocks(k):
+            c[query] += np.matmul(coefficient[part].reshape(len(query), 1, -1), keys)[:, 0]
+        return c
+
+    def logits(self, q: np.ndarray, k: np.ndarray, scaling: float, softcap: float | None = None) -> np.ndarray:
+        """Return the (h, p) logits of q: (h, n, d), heads that share the keys k: (n_k, d), in this order of pairs."""
+        out = np.empty((len(q), len(self.order)))
+        for query, part, keys in self.blocks(k):
+            each = np.stack([_rows(one, query) for one in q]).astype(np.float64)
+            out[:, part] = np.einsum("bmd,hbd->hbm", keys, each).reshape(len(q), -1)
+        return capped(scaling * out, softcap)
+
+    def by_query(self, logit: np.ndarray, attention: np.ndarray) -> list[Queries]:
+        """Return what each head does query by query, from logit and attention: (h, p) in this order of pairs."""
+        sides = self.positive, ~self.positive
+        best = [_reduced(np.maximum, np.where(side, logit, -np.inf), self.starts) for side in sides]
+        there = ~np.isnan(attention)
+        seen = np.where(there, attention, 0.0)
+        sums = [_reduced(np.add, np.where(side, seen, 0.0), self.starts) for side in sides]
+        if not (there.all() and self.counts.all()):
+            none = [_reduced(np.add, (there & side).astype(int), self.starts) == 0 for side in sides]
+            sums = [np.where(empty, np.nan, side) for empty, side in zip(none, sums)]
+        query, counts, right, each = self.query, self.counts, best[0] > best[1], np.stack(sums, axis=2)
+        if (np.diff(query) < 0).any():
+            at = self.ascending
+            query, counts, right, each = query[at], counts[at], right[:, at], each[:, at]
+        both = np.all(counts > 0, axis=1)
+        return [Queries(query, counts, both, *one) for one in zip(right, each, strict=True)]
+
+
+def _rows(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Those rows of values: (n, d); without a copy where they follow each other."""
+    first = int(rows[0])
+    run = len(rows) == int(rows[-1]) - first + 1 and bool((np.diff(rows) == 1).all())
+    return values[first : first + len(rows)] if run else values[rows]
+
+
 def by_query(logit: np.ndarray, attention: np.ndarray, pairs: Pairs) -> Queries:
     """What a head does query by query, from each pair's logit: (p,) and attention: (p,), as `score` takes them."""
-    order = np.argsort(pairs.query, kind="stable")
-    query = pairs.query[order]
-    starts = np.flatnonzero(np.diff(query, prepend=-1))
-    positive, logit, attention = pairs.positive[order], np.asarray(logit)[order], np.asarray(attention)[order]
-    best = [_largest(np.where(side, logit, -np.inf), starts) for side in (positive, ~positive)]
-    sides = np.stack([positive, ~positive], axis=1)
-    counts = np.add.reduceat(sides, starts, dtype=float) if len(starts) else EMPTY
-    sums = [_sums(np.where(side, attention, np.nan), starts) for side in (positive, ~positive)]
-    both = np.isfinite(best[0]) & np.isfinite(best[1])
-    return Queries(query[starts], counts, both, best[0] > best[1], np.stack(sums, axis=1))
+    pairs_of = Ordered(pairs)
+    logit, attention = (np.asarray(values, float)[None, pairs_of.order] for values in (logit, attention))
+    return pairs_of.by_query(logit, attention)[0]
 
 
 def score(
@@ -108,11 +188,23 @@ def score(
     resample: compute the interval of selectivity, which takes most of the time; without it selectivity_ci is None.
     groups: (n_q,) whole numbers, of the queries by their position in `pairs`; see Score.
     """
-    each = by_query(logit, attention, pairs)
+    return scores([by_query(logit, attention, pairs)], groups, resample)[0]
+
+
+def scores(each: Sequence[Queries], groups: np.ndarray | None = None, resample: bool = True) -> list[Score]:
+    """The score of each of several heads that have the same pairs; `score` says what the rest is."""
+    found = [_score(one, groups) for one in each]
+    rated = [i for i, one in enumerate(found) if one.selectivity is not None] if resample else []
+    for i, interval in zip(rated, ratio_intervals([each[i].sums for i in rated]), strict=True):
+        found[i] = replace(found[i], selectivity_ci=interval)
+    return found
+
+
+def _score(each: Queries, groups: np.ndarray | None) -> Score:
+    """The score without the interval of selectivity."""
     both, sums, counts = each.both, each.sums, each.counts
     right, n = each.right[both], int(both.sum())
     (on, on_ci), (off, off_ci) = (_mean(side) for side in sums.T)
-    ratio = on / off if on is not None and off else None
     group = None if groups is None else groups[each.query]
     chances = counts[both, 0] / counts[both].sum(axis=1)
     return Score(
@@ -121,8 +213,8 @@ def score(
         wilson(int(right.sum()), n) if n else None,
         on,
         off,
-        ratio,
-        ratio_interval(sums) if ratio is not None and resample else None,
+        on / off if on is not None and off else None,
+        None,
         float(chances.mean()) if n else None,
         _accuracy_p(right, chances, None if group is None else group[both]) if n else None,
         _attention_p(sums, counts, group),
@@ -159,15 +251,6 @@ def _attention_p(sums: np.ndarray, counts: np.ndarray, groups: np.ndarray | None
     return p_above(more, None if groups is None else groups[there]) if there.any() else None
 
 
-def _largest(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """(n,) largest value of each query, whose pairs begin at `starts`: (n,)."""
-    return np.maximum.reduceat(values, starts) if len(starts) else np.empty(0)
-
-
-def _sums(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """(n,) sum of each query's values, NaN left out; NaN where all of them are."""
-    if not len(starts):
-        return np.empty(0)
-    there = ~np.isnan(values)
-    sums = np.add.reduceat(np.where(there, values, 0.0), starts)
-    return np.where(np.add.reduceat(there.astype(int), starts) > 0, sums, np.nan)
+def _reduced(by: np.ufunc, values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """(h, n) values: (h, p) of each query, whose pairs begin at `starts`: (n,), put together."""
+    return by.reduceat(values, starts, axis=1) if len(starts) else np.empty((len(values), 0))

@@ -5,16 +5,17 @@ Heads are chosen on train prompts alone, in which every word is asked for alike,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from qkstore.analysis.asked import asked
-from qkstore.analysis.head import HeadData, Rows
+from qkstore.analysis.head import Rows
 from qkstore.contrast import Contrast, builtin
 from qkstore.errors import ContrastError
 from qkstore.run import Run
-from qkstore.score import Score
+from qkstore.score import Queries, Score, scores
 from qkstore.text import number, percent, split_name
 
 LEVEL = 0.05  # of all heads that were looked at together
@@ -96,9 +97,9 @@ class Chooser:
         told = asked(self.rows)
         self.groups = told and np.unique(self.rows.told("q", told.query), return_inverse=True)[1]
 
-    def choice(self, data: HeadData) -> Choice:
-        """Of one head, whose data are of these rows."""
-        return Choice.of(data.score(groups=self.groups), self.rows)
+    def choices(self, each: Sequence[Queries]) -> list[Choice]:
+        """Of heads, from what each does with these rows query by query."""
+        return [Choice.of(score, self.rows) for score in scores(each, self.groups, resample=False)]
 
 
 def _rows(run: Run, contrast: Contrast, split: str | None) -> Rows:

@@ -236,6 +236,6 @@ def test_the_null_is_of_the_contrasts_own_kind(tmp_path):
         )
         (score,) = [h for h in heads(run, asked, nulls=99) if (h.layer, h.head) == (1, 0)]
         found = null(run, asked, 1, 0)
-        assert (found.norm, found.delta_norm) == (score.delta_centred, score.delta_norm)
-        assert (found.p_value, found.ratio) == (score.p_value, score.strength)
-        assert abs(found.norm / found.ratio - score.delta_null) < 1e-9
+        assert (found.norm, found.delta_norm) == pytest.approx((score.delta_centred, score.delta_norm), rel=1e-6)
+        assert (found.p_value, found.ratio) == (score.p_value, pytest.approx(score.strength, rel=1e-6))
+        assert found.norm / found.ratio == pytest.approx(score.delta_null, rel=1e-6)

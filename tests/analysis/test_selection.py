@@ -233,7 +233,7 @@ def test_the_cache_is_asked_by_the_code_that_scores(store, monkeypatch):
     kept(store, run, ORDER, nulls=1)
     kept(store, run, ORDER, nulls=1, progress=lambda i, n: calls.append(i))
     assert not calls
-    monkeypatch.setattr("qkstore.analysis.heads.score.code_key", lambda: "another")
+    monkeypatch.setattr("qkstore.analysis.heads.parts.code_key", lambda: "another")
     kept(store, run, ORDER, nulls=1, progress=lambda i, n: calls.append(i))
     assert calls
 

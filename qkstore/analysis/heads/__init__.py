@@ -3,7 +3,8 @@
 from qkstore.analysis.heads.comparison import Comparison, compare, compared
 from qkstore.analysis.heads.measure import MEASURES, Summary, clear, clear_told, missing, summary, table, told
 from qkstore.analysis.heads.pairing import Pairing, kept_pairing, paired, unmatched
-from qkstore.analysis.heads.score import HeadScore, heads, keep, kept, key
+from qkstore.analysis.heads.parts import keep, kept, key
+from qkstore.analysis.heads.score import HeadScore
 from qkstore.analysis.heads.selection import (
     BINDING,
     FILTER,
@@ -16,6 +17,7 @@ from qkstore.analysis.heads.selection import (
     selected,
     statement,
 )
+from qkstore.analysis.heads.sweep import heads
 
 __all__ = [
     "BINDING",

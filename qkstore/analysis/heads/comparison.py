@@ -9,7 +9,8 @@ import polars as pl
 
 from qkstore.analysis.heads.measure import MEASURES, WITH_INTERVAL
 from qkstore.analysis.heads.pairing import Asked, Pairing, kept_pairing, unmatched
-from qkstore.analysis.heads.score import HeadScore, kept
+from qkstore.analysis.heads.parts import kept
+from qkstore.analysis.heads.score import HeadScore
 from qkstore.errors import ContrastError, RunError, near
 from qkstore.interval import Estimate
 from qkstore.run import Run

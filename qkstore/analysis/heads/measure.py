@@ -90,7 +90,7 @@ def missing(s: HeadScore, by: str) -> str:
         "selectivity": "no ratio without attention on negative keys",
         "attention_positive": unseen.format("positive"),
         "attention_negative": unseen.format("negative"),
-    }.get(by, "‖ΔC‖ has no null")
+    }.get(by, "its null is not there yet" if s.pending else "‖ΔC‖ has no null")
 
 
 def clear_told(scores: Sequence[HeadScore], by: str) -> str:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qkstore.analysis.head import Head, Rows, judge_split
+from qkstore.analysis.head import Rows, judge_split
+from qkstore.analysis.heads.group import Reader
 from qkstore.analysis.heads.measure import WITH_INTERVAL
-from qkstore.analysis.heads.score import Progress, Reader
+from qkstore.analysis.heads.sweep import Progress
 from qkstore.contrast import Contrast
 from qkstore.errors import RunError, StoreError
 from qkstore.run import Run
@@ -71,8 +72,7 @@ def paired(first: Asked, second: Asked, progress: Progress | None = None) -> Pai
         return Pairing(0, of, {})
     readers = [Reader(r) for r in rows]
     for layer in run.layers:
-        for head in range(run.n_heads):
-            each = [r.read(Head(r.rows.run, layer, head)).by_query() for r in readers]
+        for head, each in enumerate(zip(*(reader.by_query(layer) for reader in readers), strict=True)):
             pulls = [_pulls(e) for e in each]
             found[layer, head] = {m: _correlation(pulls[0][m], pulls[1][m], common) for m in WITH_INTERVAL}
             if progress:

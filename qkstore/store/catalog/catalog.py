@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from qkstore.contrast import Contrast
@@ -14,7 +14,7 @@ from qkstore.contrast.name import MOST_NAME, check, skeleton
 from qkstore.errors import ContrastError, StoreError, near
 from qkstore.store.catalog import names, rows
 from qkstore.store.catalog.changes import Change, changes
-from qkstore.store.catalog.database import Database, Execute
+from qkstore.store.catalog.database import Database, Writing
 from qkstore.store.catalog.embedded import Embedded
 from qkstore.store.catalog.mark import marked
 from qkstore.store.catalog.migrations import now
@@ -40,18 +40,9 @@ ALREADY = {"archived": "archived already", "restored": "not archived"}
 # Scores of a model with 1,000 heads take half a MB, those of a toy head 1 kB: room for the runs of years, in a file
 # that is copied in an instant where another program holds it.
 MOST_RESULTS, MOST_BYTES = 20_000, 64 << 20
+PART, PART_LASTS = "part", timedelta(days=7)
+GONE = "DELETE FROM result WHERE starts_with(key, ?) OR (kind = ? AND created < ?) RETURNING key"
 FULL = "SELECT count(*) > ? OR sum(length(payload)) > ? AS yes FROM result"  # JSON is ASCII: its length is its bytes
-
-
-@dataclass(frozen=True)
-class Writing:
-    """A transaction that somebody may write in: call it with a statement; `author` is who acts."""
-
-    execute: Execute
-    author: str
-
-    def __call__(self, sql: str, parameters: list | None = None) -> list[dict]:
-        return self.execute(sql, parameters)
 
 
 class Catalog:
@@ -242,13 +233,20 @@ class Catalog:
 
     def result(self, key: str) -> object | None:
         """A cached result; None where there is none, or while the catalogue cannot be read, as `held` then tells."""
+        return next(iter(self._payloads("key = ?", key)), None)
+
+    def parts(self, key: str) -> list[object | None]:
+        """The parts that are kept of a result which is not whole yet."""
+        return self._payloads("starts_with(key, ?)", f"{key}.")
+
+    def _payloads(self, condition: str, value: str) -> list[object | None]:
         try:
-            found = self.rows("SELECT payload FROM result WHERE key = ?", [key])
+            found = self.rows(f"SELECT payload FROM result WHERE {condition}", [value])
         except StoreError:
             if self.held:
-                return None
+                return []
             raise
-        return rows.payload(found[0]["payload"]) if found else None
+        return [rows.payload(row["payload"]) for row in found]
 
     def made(self, key: str) -> dict | None:
         """What a kept result was made of, and by whom: kind, run, contrast, content, version, code, author, created."""
@@ -275,20 +273,24 @@ class Catalog:
         content: str | None = None,
         version: int | None = None,
         code: str | None = None,
+        part: str = "",
     ) -> None:
         """Cache a result under a key that names everything it depends on; the first one kept stays.
 
         content, version, code: the digest of the run, the version of the contrast and the key of the code that made it.
-        Where there are more than MOST_RESULTS, or their payloads have more than MOST_BYTES, the oldest ones go, until
-        a quarter of that is free. Raises RoleError for viewers.
+        part: names a part of a result that is not whole; the parts go when the whole is kept, or are a week old. Where
+        there are more than MOST_RESULTS, or their payloads have more than MOST_BYTES, the oldest ones go, until a
+        quarter of that is free. Raises RoleError for viewers.
         """
+        key, kind, gone = (f"{key}.{part}", PART, ()) if part else (key, kind, (f"{key}.", PART, now() - PART_LASTS))
         with self.write("keep a result") as execute:
             execute(
                 "INSERT INTO result VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 [key, kind, run, contrast, json.dumps(payload), now(), content, version, code, execute.author],
             )
-            if execute(FULL, [MOST_RESULTS, MOST_BYTES])[0]["yes"]:
-                self.database.evict(execute, MOST_RESULTS * 3 // 4, MOST_BYTES * 3 // 4)
+            share = 3 / 4 if execute(FULL, [MOST_RESULTS, MOST_BYTES])[0]["yes"] else 1
+            if share < 1 or (gone and execute(GONE, [*gone])):
+                self.database.evict(execute, int(MOST_RESULTS * share), int(MOST_BYTES * share))
 
 
 def _archived(execute: Writing, name: str) -> bool:

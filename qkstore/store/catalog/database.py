@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -30,3 +31,14 @@ class Database(Protocol):
     def version(self) -> int: ...
     def copy(self, target: Path) -> bool: ...
     def evict(self, execute: Execute, most: int, size: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Writing:
+    """A transaction that somebody may write in: call it with a statement; `author` is who acts."""
+
+    execute: Execute
+    author: str
+
+    def __call__(self, sql: str, parameters: list | None = None) -> list[dict]:
+        return self.execute(sql, parameters)

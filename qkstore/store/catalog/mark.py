@@ -8,7 +8,7 @@ from qkstore.store.catalog.migrations import now
 from qkstore.store.catalog.rows import COUNTED
 
 if TYPE_CHECKING:
-    from qkstore.store.catalog.catalog import Writing
+    from qkstore.store.catalog.database import Writing
 
 
 def marked(execute: Writing, kind: str, subject: str, state: str) -> None:

@@ -1,0 +1,126 @@
+"""The query heads that read one KV head, together: what depends on keys alone is computed once for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from qkstore.analysis.head import Rows
+from qkstore.run import Run
+from qkstore.score import Ordered, Queries
+
+BLOCK = 1024  # queries: so many products are summed in float32, the sums of blocks in float64
+
+
+class Reader:
+    """Reads what the heads of a run have of a contrast's pairs, the heads that share keys together."""
+
+    def __init__(self, rows: Rows):
+        self.rows, self.ordered = rows, Ordered(rows.local)
+        self._seen: tuple[int, np.ndarray] | None = None
+
+    def by_query(self, layer: int) -> Iterator[Queries]:
+        """What each head of a layer attends to, of these pairs, query by query."""
+        return (each for heads in groups(self.rows.run) for each in Group(self, layer, heads).by_query)
+
+    def seen(self, layer: int) -> np.ndarray:
+        """(p,) bool: whether a query attends to the key, of the ordered pairs."""
+        if self._seen is None or self._seen[0] != layer:
+            stored, order = self.rows.stored, self.ordered.order
+            facts = self.rows.run.layers[layer]
+            self._seen = layer, self.rows.run.attended(facts, stored.query[order], stored.key[order])
+        return self._seen[1]
+
+    @cached_property
+    def coefficient(self) -> np.ndarray:
+        """(p,) of each pair, times the number of queries: ΔC = mean q cᵀ (Pairs.key_contrast)."""
+        return len(self.rows.query) * self.rows.local.coefficient(self.rows.contrast.weighting == "sum")
+
+
+def groups(run: Run) -> Iterator[range]:
+    """The query heads that share a KV head."""
+    size = run.n_heads // run.n_kv_heads
+    return (range(first, first + size) for first in range(0, run.n_heads, size))
+
+
+class Group:
+    """Heads of one layer that share keys, with their vectors of the reader's pairs, read when they are asked for."""
+
+    def __init__(self, reader: Reader, layer: int, heads: range):
+        self.reader, self.layer, self.heads = reader, layer, heads
+
+    @cached_property
+    def q(self) -> np.ndarray:
+        """(heads, n, d_head) float32."""
+        rows = self.reader.rows
+        return np.stack([rows.run.queries(self.layer, head, rows.query) for head in self.heads])
+
+    @cached_property
+    def k(self) -> np.ndarray:
+        """(m, d_head) float32."""
+        rows = self.reader.rows
+        return rows.run.keys(self.layer, self.heads[0], rows.key)
+
+    @cached_property
+    def by_query(self) -> list[Queries]:
+        """What each head attends to, of these pairs, query by query."""
+        ordered, rows = self.reader.ordered, self.reader.rows
+        facts, stored = rows.run.layers[self.layer], rows.query
+        logit = ordered.logits(self.q, self.k, facts.scaling, facts.softcap)
+        total = np.stack([rows.run.logsumexp(self.layer, head, stored) for head in self.heads])
+        query = rows.local.query[ordered.order]
+        attention = np.exp(logit - total[:, query])
+        seen = self.reader.seen(self.layer)
+        if not seen.all():
+            attention[:, ~seen] = np.nan
+        return ordered.by_query(logit, attention)
+
+    @cached_property
+    def units(self) -> Units:
+        """The queries and key contrasts that ΔC of these heads, and its null, are means over."""
+        return Units.of(self.q, self.reader.ordered.key_contrast(self.k, self.reader.coefficient, self.q.shape[1]))
+
+
+@dataclass(frozen=True)
+class Units:
+    """Centred queries of heads side by side, x: (n, heads · d) float32, and their centred key contrasts c: (n, d).
+
+    q_mean: (heads, d) and c_mean: (d,) float64 are what was taken off.
+    """
+
+    x: np.ndarray
+    c: np.ndarray
+    q_mean: np.ndarray
+    c_mean: np.ndarray
+
+    @classmethod
+    def of(cls, q: np.ndarray, c: np.ndarray) -> Units:
+        """q: (heads, n, d), c: (n, d)."""
+        heads, n, d = q.shape
+        x, means, c_mean = np.empty((n, heads, d), np.float32), q.mean(axis=1, dtype=np.float64), c.mean(axis=0)
+        for i in range(0, n, BLOCK):
+            part = slice(i, i + BLOCK)
+            x[part] = (q[:, part] - means[:, None]).transpose(1, 0, 2)
+        return cls(x.reshape(n, -1), (c - c_mean).astype(np.float32), means, c_mean)
+
+    @cached_property
+    def centred(self) -> np.ndarray:
+        """(heads, d, d) float64 ΔC of centred queries."""
+        n, d = self.c.shape
+        total = np.zeros((self.x.shape[1], d))
+        for i in range(0, n, BLOCK):
+            total += self.x[i : i + BLOCK].T @ self.c[i : i + BLOCK]
+        return total.reshape(-1, d, d) / n
+
+    @property
+    def delta(self) -> np.ndarray:
+        """(heads, d, d) float64 ΔC of queries as they are: the mean query's part, which may be most of it, is exact."""
+        return self.centred + self.q_mean[:, :, None] * self.c_mean
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.x.nbytes + self.c.nbytes
