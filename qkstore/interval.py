@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -12,6 +13,7 @@ from qkstore.errors import ContrastError
 from qkstore.subspace import rank
 
 RESAMPLES = 1000  # of the bootstrap
+KEPT_ROWS = 10_000  # whose resamples are kept: 20 MB at most
 PARTS = 20  # of the jackknife
 AT_ONCE = 1 << 22  # values of the heads that are resampled together
 LEAST_GROUPS = 8  # of values that depend on each other: the t of fewer has tails that nothing reaches
@@ -29,14 +31,23 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
 
 def bootstrap(rows: np.ndarray, seed: int) -> np.ndarray:
     """Return (RESAMPLES, c) means of rows: (n, c), each over n rows drawn with replacement; the same for one seed."""
-    rng, n = np.random.default_rng(seed), len(rows)
-    step = max(1, 1_000_000 // n)  # about a million draws at a time
-    means = []
+    n = len(rows)
+    return np.concatenate([counts @ rows / n for counts in (_kept if n <= KEPT_ROWS else _resamples)(n, seed)])
+
+
+def _resamples(n: int, seed: int) -> Iterator[np.ndarray]:
+    """Blocks (r, n) uint16 of RESAMPLES in all: how often each of n rows is drawn, about a million draws at a time."""
+    rng, step = np.random.default_rng(seed), max(1, 1_000_000 // n)
     for start in range(0, RESAMPLES, step):
         size = min(step, RESAMPLES - start)
         drawn = rng.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
-        means.append(np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n) @ rows / n)
-    return np.concatenate(means)
+        yield np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.uint16)
+
+
+@lru_cache(2)
+def _kept(n: int, seed: int) -> list[np.ndarray]:
+    """The same, kept: conditions of one analysis, and heads of one run, resample the same rows."""
+    return list(_resamples(n, seed))
 
 
 def ratio_interval(sums: np.ndarray, seed: int = 0) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """Interventions: swap the coordinates of two keys (or of two queries) in a feature's subspace, and compute attention.
 
-A swap of keys changes two logits of one row of attention. So q, the two keys and the row's log-sum-exp suffice, and the
-result equals a re-run of the model with the keys of this one query head edited.
+A swap of keys changes two logits of a row of attention: q, both keys and the row's log-sum-exp suffice, and the result
+equals a re-run of the model with the keys of this one query head edited.
 """
 
 from __future__ import annotations
@@ -22,15 +22,9 @@ ROUNDING = float(np.finfo(np.float64).eps)  # relative error of a stored log-sum
 UNSURE = 0.01  # relative error from which a swap counts as not known
 LEAST_BASES = 10  # random subspaces of a baseline: one alone tells nothing of their spread
 MEANS = (
-    "original_before",
-    "target_before",
-    "original_after",
-    "target_after",
-    "delta_p",
-    "gap_before",
-    "gap_after",
-    "gap_gain",
-)
+    "original_before", "target_before", "original_after", "target_after",
+    "delta_p", "gap_before", "gap_after", "gap_gain",
+)  # fmt: skip
 BEYOND = ("delta_p", "gap_gain")  # what is told of a feature's swap less random ones
 
 
@@ -88,6 +82,49 @@ class Swap:
         return self.could_flip & (self.target_after > self.original_after)
 
 
+class Swapper:
+    """Swaps of the same n rows in one subspace after another: both keys of a row take the other's coordinates.
+
+    Equations 8–10: k̃ = k + V Vᵀ(k' − k). q, k_original, k_target: (n, d), queries and two keys that each attends to
+    (leave out pairs that a window hides); logsumexp: (n,) of all logits of the query's row, attention sinks included.
+    scaling, softcap: the model's own (None for no cap). off: (n,) by how much the logits may be off the model's, from
+    which log-sum-exps are: 0 of its own vectors.
+    """
+
+    def __init__(
+        self, q: np.ndarray, k_original: np.ndarray, k_target: np.ndarray, logsumexp: np.ndarray,
+        scaling: float, softcap: float | None = None, off: np.ndarray | float = 0.0,
+    ):  # fmt: skip
+        self.q, self.difference = np.asarray(q, np.float64), np.asarray(k_target, np.float64) - k_original
+        self.logsumexp, self.scaling, self.softcap = logsumexp, scaling, softcap
+        self.raw = np.stack([logits(q, k_original, scaling), logits(q, k_target, scaling)])  # (2, n)
+        self.before = capped(self.raw, softcap)
+        self.p_before = np.exp(self.before - logsumexp)
+        self.error = ROUNDING * np.maximum(1, np.abs(logsumexp)) + off * self.p_before.sum(axis=0)
+        with np.errstate(divide="ignore"):
+            self.others = np.log(np.clip(1 - self.p_before.sum(axis=0), 0, None))  # other keys, of the old sum
+
+    def __call__(self, V: np.ndarray) -> Swap:
+        """Return attention before and after the swap in V: (d, r), orthonormal."""
+        return self.each([V])[0]
+
+    def each(self, bases: Sequence[np.ndarray]) -> list[Swap]:
+        """Return the swap in each of several bases (d, r): they cost less together."""
+        moved = np.stack([self._moved(np.asarray(V, np.float64)) for V in bases])  # (bases, n)
+        after = capped(self.raw + np.stack([moved, -moved], axis=1), self.softcap)  # (bases, 2, n)
+        gap_before, gaps = self.before[1] - self.before[0], after[:, 1] - after[:, 0]
+        after = after - self.logsumexp
+        total = np.logaddexp(self.others, np.logaddexp(after[:, 0], after[:, 1]))
+        p_after = np.exp(after - total[:, None])
+        doubt = self.error * np.exp(-np.maximum(total, -700))
+        (original, target), each = self.p_before, zip(p_after, doubt, gaps, strict=True)
+        return [Swap(original, target, p[0], p[1], error, np.stack([gap_before, gap])) for p, error, gap in each]
+
+    def _moved(self, V: np.ndarray) -> np.ndarray:
+        """(n,) by how much a swap moves the logit of the original key: scaling · qᵀ V Vᵀ (k' − k)."""
+        return self.scaling * np.einsum("nr,nr->n", self.q @ V, self.difference @ V)
+
+
 def swap(
     q: np.ndarray,
     k_original: np.ndarray,
@@ -98,28 +135,8 @@ def swap(
     softcap: float | None = None,
     off: np.ndarray | float = 0.0,
 ) -> Swap:
-    """Return attention before and after both keys of each row take the other's coordinates: k̃ = k + V Vᵀ(k' − k).
-
-    Equations 8–10. q, k_original, k_target: (n, d), queries and two keys that each attends to (leave out pairs that a
-    window hides); logsumexp: (n,) of all logits of the query's row, attention sinks included; V: (d, r) orthonormal.
-    scaling, softcap: the model's own (None for no cap). off: (n,) by how much the logits may be off the model's, from
-    which log-sum-exps are: 0 of its own vectors.
-    """
-    V = np.asarray(V, np.float64)
-    difference = np.asarray(k_target, np.float64) - k_original
-    moved = scaling * np.einsum("nr,nr->n", q @ V, difference @ V)
-    raw = np.stack([logits(q, k_original, scaling), logits(q, k_target, scaling)])  # (2, n)
-    after = capped(raw + np.stack([moved, -moved]), softcap)
-    before = capped(raw, softcap)
-    gaps = np.stack([before[1] - before[0], after[1] - after[0]])
-    before, after = before - logsumexp, after - logsumexp
-    with np.errstate(divide="ignore"):
-        others = np.log(np.clip(1 - np.exp(before).sum(axis=0), 0, None))  # all other keys, in units of the old sum
-    total = np.logaddexp(others, np.logaddexp(*after))
-    p_before, p_after = np.exp(before), np.exp(after - total)
-    error = ROUNDING * np.maximum(1, np.abs(logsumexp)) + off * p_before.sum(axis=0)
-    doubt = error * np.exp(-np.maximum(total, -700))
-    return Swap(p_before[0], p_before[1], p_after[0], p_after[1], doubt, gaps)
+    """Return attention before and after both keys of each row take the other's coordinates in V; see Swapper."""
+    return Swapper(q, k_original, k_target, logsumexp, scaling, softcap, off)(V)
 
 
 def swap_query(

@@ -179,7 +179,7 @@ class _Work:
         return Moved(
             {h: [effect.swap(before.edited[:, i], a.edited[:, i]) for a in after] for i, h in enumerate(self.heads)},
             {
-                h: [analysis.swapper(analysis.Head(self.run, *h), self.targets)(edits[h]) for edits in plan.bases]
+                h: analysis.swapper(analysis.Head(self.run, *h), self.targets).each([e[h] for e in plan.bases])
                 for h in self.heads
             },
             [effect.swap(before.downstream, a.downstream) for a in after] if self.later else None,

@@ -16,11 +16,11 @@ from qkstore.contrast import labels
 from qkstore.intervention import (
     Condition,
     Swap,
+    Swapper,
     beyond,
     features_and_randoms,
     random_summary,
     summary,
-    swap,
     swap_query,
 )
 from qkstore.run import Run
@@ -30,6 +30,7 @@ from qkstore.subspace import Subspace, random
 from qkstore.text import SPACE, estimate, number, percent
 
 Side = Literal["keys", "queries"]
+SwapIn = Callable[[Sequence[np.ndarray]], list[Swap]]
 T = TypeVar("T")
 TITLES = {
     "original_before": "Original before",
@@ -105,13 +106,13 @@ def intervene(
 class Aim:
     """The queries and keys that swaps of one head move attention between: the same for every subspace.
 
-    swap_in: basis (d_head, r) → Swap of all of them. basis: which side's directions it takes, V for keys, U for
+    swap_in: bases (d_head, r) → Swap of all of them in each. basis: which side's directions it takes, V for keys, U for
     queries. other: (n,) rows of the queries that coordinates come from; None for a swap of keys. hidden, stored: as of
     Intervention and QueryIntervention.
     """
 
     targets: Targets
-    swap_in: Callable[[np.ndarray], Swap]
+    swap_in: SwapIn
     basis: Literal["U", "V"]
     hidden: int
     other: np.ndarray | None = None
@@ -124,7 +125,7 @@ def aim(at: Head, features: dict[str, Contrasts], side: Side, most: int, seed: i
     members = tuple(contrast for contrasts in features.values() for contrast in contrasts)
     targets = visible_targets(run, members, [at.facts], split, most, seed)
     if side == "keys":
-        return Aim(targets, swapper(at, targets), "V", targets.hidden)
+        return Aim(targets, swapper(at, targets).each, "V", targets.hidden)
     asked = {labels(run, contrasts[0]) for contrasts in features.values()}
     other, kept = partners(run, targets, asked, split, seed)
     swap_in, stored = _query_swapper(at, targets.where(kept), other)
@@ -133,7 +134,7 @@ def aim(at: Head, features: dict[str, Contrasts], side: Side, most: int, seed: i
 
 def conditions(
     spaces: dict[str, Subspace],
-    swap_in: Callable[[np.ndarray], Swap],
+    swap_in: SwapIn,
     d_head: int,
     n_random: int,
     seed: int,
@@ -154,7 +155,7 @@ def conditions(
 
 def swapped_in(
     spaces: dict[str, Subspace],
-    swap_in: Callable[[np.ndarray], Swap],
+    swap_in: SwapIn,
     d_head: int,
     n_random: int,
     seed: int,
@@ -165,17 +166,18 @@ def swapped_in(
     for name, space in spaces.items():
         B = getattr(space, basis)
         bases = [getattr(random(d_head, B.shape[1], rng), basis) for _ in range(n_random)]
-        yield name, B, swap_in(B), [swap_in(at_random) for at_random in bases]
+        moved, *drawn = swap_in([B, *bases])
+        yield name, B, moved, drawn
 
 
-def swapper(head: Head, targets: Targets) -> Callable[[np.ndarray], Swap]:
-    """V → Swap of the targets' keys in one head; vectors are read once."""
+def swapper(head: Head, targets: Targets) -> Swapper:
+    """Swaps of the targets' keys in one head; vectors are read once."""
     q, logsumexp = head.queries(targets.query), head.logsumexp(targets.query)
     original, aimed = head.keys(targets.original), head.keys(targets.target)
     scaling, softcap = head.facts.scaling, head.facts.softcap
     rounded = head.run.store_dtype == "int16"
     off = np.maximum(*(logit_error(q, k, scaling) for k in (original, aimed))) if rounded else 0.0
-    return lambda V: swap(q, original, aimed, logsumexp, V, scaling, softcap, off)
+    return Swapper(q, original, aimed, logsumexp, scaling, softcap, off)
 
 
 def intervene_queries(
@@ -193,8 +195,8 @@ def intervene_queries(
     return QueryIntervention(len(aimed.targets), judge_split(run), swapped, aimed.hidden, seed, aimed.stored)
 
 
-def _query_swapper(head: Head, targets: Targets, other: np.ndarray) -> tuple[Callable[[np.ndarray], Swap], float]:
-    """U → Swap of queries that take on those of the rows `other`, and the mean share of attention on stored keys."""
+def _query_swapper(head: Head, targets: Targets, other: np.ndarray) -> tuple[SwapIn, float]:
+    """Swaps of queries that take on those of the rows `other`, and the mean share of attention on stored keys."""
     rows, first, there = own_keys(head.run, targets.query)
     queries = np.repeat(targets.query, rows.shape[1])
     seen = there & head.attended(queries, rows.ravel()).reshape(rows.shape)
@@ -205,7 +207,9 @@ def _query_swapper(head: Head, targets: Targets, other: np.ndarray) -> tuple[Cal
     logits = capped(scaling * np.einsum("nd,nmd->nm", q, K, dtype=np.float64), softcap)
     stored = np.where(seen, np.exp(logits - head.logsumexp(targets.query)[:, None]), 0).sum(axis=1)
     columns = targets.original - first, targets.target - first
-    return lambda U: swap_query(q, q_other, K, seen, *columns, U, scaling, softcap), float(stored.mean())
+    return lambda bases: [swap_query(q, q_other, K, seen, *columns, U, scaling, softcap) for U in bases], float(
+        stored.mean()
+    )
 
 
 def table(conditions: Sequence[dict]) -> pl.DataFrame:

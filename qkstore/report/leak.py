@@ -77,7 +77,7 @@ def _leak_swaps(study: Study, names: list[str]) -> tuple[list[Condition], int]:
     targets = visible_targets(run, study.named["order"], [at.facts], judge_split(run))
     enough(len(targets), "swaps")
     spaces = {name: at.subspace(study.named[name]) for name in names}
-    return conditions(spaces, swapper(at, targets), run.d_head, 10, 0), len(targets)
+    return conditions(spaces, swapper(at, targets).each, run.d_head, 10, 0), len(targets)
 
 
 def _strengths(study: Study, names: list[str]) -> str:

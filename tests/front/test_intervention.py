@@ -7,8 +7,9 @@ import json
 import numpy as np
 import pytest
 
+from qkstore import interval
 from qkstore.errors import ContrastError
-from qkstore.intervention import Swap, features_and_randoms, random_summary, summary, swap
+from qkstore.intervention import Swap, Swapper, features_and_randoms, random_summary, summary, swap
 from qkstore.subspace import Subspace, random, union
 
 SCALING = 0.3
@@ -64,6 +65,24 @@ def test_equals_softmax_over_edited_keys(rng, softcap, r):
     assert np.allclose(after, rerun(q, keys, V @ V.T, softcap), atol=1e-12, rtol=0)
     assert not np.allclose(after, rerun(q, keys, V @ V.T, None if softcap else 2.0), atol=1e-3)
     assert not np.allclose(after, rerun(q, keys, 2 * V @ V.T, softcap), atol=1e-3)  # a projector that counts twice
+
+
+@pytest.mark.parametrize("softcap", [None, 2.0])
+def test_many_bases_together_are_each_of_them_alone(rng, softcap):
+    """Of any ranks, 0 too; each is the softmax over its own edited keys and not that of its neighbour."""
+    q, keys = rows(rng, loud=3.0)
+    bases = [random(8, r, rng).V[:, :r] for r in (3, 1, 8, 3)] + [np.empty((8, 0))]
+    lse = logsumexp(row_logits(q, keys, softcap))
+    found = Swapper(q, keys[:, 2], keys[:, 5], lse, SCALING, softcap).each(bases)
+    assert len(found) == len(bases)
+    for i, (one, V) in enumerate(zip(found, bases)):
+        after = np.stack([one.original_after, one.target_after], axis=1)
+        assert np.allclose(after, rerun(q, keys, V @ V.T, softcap), atol=1e-12, rtol=0)
+        next_one = bases[(i + 1) % len(bases)]
+        assert not np.allclose(after, rerun(q, keys, next_one @ next_one.T, softcap), atol=1e-3)
+        alone = swapped(q, keys, V, softcap)
+        for name in ("original_before", "target_before", "gap_before", "gap_after", "doubt"):
+            np.testing.assert_allclose(getattr(one, name), getattr(alone, name), rtol=1e-12, atol=1e-14)
 
 
 def test_large_logits_do_not_overflow(rng):
@@ -227,6 +246,19 @@ def test_bootstrap_covers_the_mean(rng):
         narrow.append(abs((low + high) / 2 - 2 / 7) <= (high - low) / 4)
     assert 0.89 <= np.mean(held) <= 0.99
     assert np.mean(narrow) < 0.8
+
+
+def test_resamples_that_are_kept_are_those_drawn_anew(rng, monkeypatch):
+    """And equal means over rows drawn by hand; another seed draws others."""
+    values = rng.standard_normal((30, 2))
+    drawn = np.random.default_rng(5).integers(0, 30, (interval.RESAMPLES, 30))
+    by_hand = values[drawn].mean(axis=1)
+    kept = [interval.bootstrap(values, 5) for _ in range(2)]
+    monkeypatch.setattr(interval, "KEPT_ROWS", 0)
+    for means in (*kept, interval.bootstrap(values, 5)):
+        np.testing.assert_allclose(means, by_hand, rtol=1e-12, atol=1e-14)
+    assert not np.allclose(interval.bootstrap(values, 6), by_hand, atol=1e-3)
+    assert interval._kept.cache_info().maxsize == 2
 
 
 def test_random_summary_averages_and_shows_the_spread(rng):
