@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import streamlit as st
@@ -14,6 +15,7 @@ from dashboard.text import plain
 Progress = Callable[[int, int], None]
 
 LOOK_S = 0.1  # between two looks at how far it is; each lets the session end, where another choice was made
+LEAVE_S = 3.0  # without anybody who waits: a page that is shown anew is back in less
 
 
 class Left(BaseException):
@@ -23,10 +25,11 @@ class Left(BaseException):
 class Job:
     """One piece of work in a thread of its own. `at`: (done, of how many), or None before the first count."""
 
-    def __init__(self, work: Callable[[Progress], Any]):
+    def __init__(self, work: Callable[[Progress], Any], left: Callable[[Job], bool], over: Callable[[Job], None]):
         self.at: tuple[int, int] | None = None
-        self.waiting = 0
-        self._work, self._ended = work, threading.Event()
+        self.waiting, self.left_at = 0, 0.0
+        self._work, self._left, self._over = work, left, over
+        self._ended = threading.Event()
         self._value: Any = None
         self._error: BaseException | None = None
 
@@ -41,10 +44,11 @@ class Job:
             self._error = error
         finally:
             self._ended.set()
+            self._over(self)
 
     def _progress(self, done: int, of: int) -> None:
         self.at = done, of
-        if not self.waiting:
+        if self._left(self):
             raise Left
 
     def ended(self, within_s: float = 0) -> bool:
@@ -58,9 +62,10 @@ class Job:
 
 
 class Jobs:
-    """The work in progress, by what names it."""
+    """The work in progress, by what names it. It ends `leave_s` seconds after the last one who waited for it left."""
 
-    def __init__(self) -> None:
+    def __init__(self, leave_s: float = LEAVE_S) -> None:
+        self.leave_s = leave_s
         self._jobs: dict[Hashable, Job] = {}
         self._lock = threading.Lock()
 
@@ -71,18 +76,37 @@ class Jobs:
     def waiting(self, key: Hashable, work: Callable[[Progress], Any]) -> Iterator[Job]:
         """The work of this name, begun if nobody has; for as long as this block waits for it, it goes on."""
         with self._lock:
-            job = self._jobs.get(key) or Job(work)
+            there = self._jobs.get(key)
+            job = there or Job(work, self._left, self._over)
             self._jobs[key] = job
             job.waiting += 1
-            if job.waiting == 1:
+            if not there:
                 job.start()
         try:
             yield job
         finally:
             with self._lock:
                 job.waiting -= 1
-                if not job.waiting and self._jobs.get(key) is job:
-                    del self._jobs[key]
+                job.left_at = time.monotonic()
+                if not job.waiting and job.ended():
+                    self._forget(job)
+
+    def _left(self, job: Job) -> bool:
+        """Whether all have left for good. Then the work has no name any more, and nobody joins what is about to end."""
+        with self._lock:
+            left = not job.waiting and time.monotonic() - job.left_at > self.leave_s
+            if left:
+                self._forget(job)
+            return left
+
+    def _over(self, job: Job) -> None:
+        with self._lock:
+            if not job.waiting:
+                self._forget(job)
+
+    def _forget(self, job: Job) -> None:
+        for key in [key for key, there in self._jobs.items() if there is job]:
+            del self._jobs[key]
 
 
 @st.cache_resource(max_entries=1)
@@ -90,11 +114,24 @@ def _jobs() -> Jobs:
     return Jobs()
 
 
-def done(key: Hashable, work: Callable[[Progress], Any], title: str, counted: str, cancelled: str) -> Any:
+def waiting(key: Hashable, work: Callable[[Progress], Any]) -> AbstractContextManager[Job]:
+    """The server's work of this name (see Jobs.waiting), for who shows by themselves how far it is."""
+    return _jobs().waiting(key, work)
+
+
+def done(
+    key: Hashable,
+    work: Callable[[Progress], Any],
+    title: str,
+    counted: str,
+    cancelled: str,
+    enough: Callable[[], Any] = lambda: None,
+) -> Any:
     """The value of `work(progress)`, from one thread for all sessions that ask for `key` at the same time.
 
     Meanwhile a bar says `title`, then `counted` with {done} and {of}; a button ends the wait, and `cancelled` is said.
-    Raises what the work raised.
+    enough: what there is already, if it will do; the wait then ends with it, before the work. Raises what the work
+    raised.
     """
     place = st.empty()
     with place.container():
@@ -102,12 +139,12 @@ def done(key: Hashable, work: Callable[[Progress], Any], title: str, counted: st
         if st.button("Cancel", key=f"cancel-{title}"):
             place.info(cancelled)
             st.stop()
-    with _jobs().waiting(key, work) as job:
-        while not job.ended(LOOK_S):
+    with waiting(key, work) as job:
+        while (value := enough()) is None and not job.ended(LOOK_S):
             share, text = (job.at[0] / max(job.at[1], 1), _counted(counted, *job.at)) if job.at else (0.0, title)
             bar.progress(min(share, 1.0), plain(text))
     place.empty()  # nothing is in progress any more; a cancel leaves its own line in this place
-    return job.result()
+    return job.result() if value is None else value
 
 
 def _counted(text: str, done: int, of: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -175,21 +175,44 @@ def _scores() -> dict:
 
 
 def heads(run: Run, asked: Contrast) -> list[HeadScore]:
-    """Every head's scores; the first time with a progress bar that counts, and a button that ends it."""
+    """Every head's scores; the first time with a progress bar that counts, and a button that ends it.
+
+    Their nulls may come later: `unfinished` tells of how many heads, and `scoring` is what computes them.
+    """
     key, store = (identity(run), asked.key), shell.store()
     if (known := _scores().get(key)) is not None:
-        if not origin(run, asked):  # a viewer came first, and may not keep them
+        if not unfinished(known) and not origin(run, asked):  # a viewer came first, and may not keep them
             with suppress(QKStoreError):
                 analysis_heads.keep(store, run, asked, known, analysis_heads.key(run, asked))
         return known
-    scores = job.done(
-        ("heads", key),
-        lambda progress: analysis_heads.kept(store, run, asked, progress=progress),
+    return job.done(
+        *scoring(run, asked),
         f"Scoring the heads of {run.name} under {full_name(asked)}",
         "Scored {done} of {of} heads",
         "Cancelled. Choose a run and a contrast to score its heads.",
+        enough=lambda: _scores().get(key),
     )
-    return remember(_scores(), MOST_SCORES, key, scores)
+
+
+def scoring(run: Run, asked: Contrast) -> tuple[tuple, Callable[[job.Progress], list[HeadScore]]]:
+    """The name and the work (see dashboard.job) that scores all heads, then computes their nulls, a layer at a time."""
+    key, store = (identity(run), asked.key), shell.store()
+    kept, n = _scores(), len(run.layers) * run.n_heads
+
+    def arrived(scores: Sequence[HeadScore]) -> None:
+        if len(scores) == n:
+            remember(kept, MOST_SCORES, key, list(scores))
+
+    def work(progress: job.Progress) -> list[HeadScore]:
+        scores = analysis_heads.kept(store, run, asked, progress=progress, arrived=arrived)
+        return remember(kept, MOST_SCORES, key, scores)
+
+    return ("heads", key), work
+
+
+def unfinished(scores: Sequence[HeadScore]) -> int:
+    """How many heads have no null yet."""
+    return sum(s.deals is None for s in scores)
 
 
 def origin(run: Run, asked: Contrast) -> str:

@@ -7,7 +7,7 @@ from functools import partial
 import streamlit as st
 
 from dashboard import notes, panel, results, shell, state
-from dashboard.heads import beside
+from dashboard.heads import beside, nulls
 from dashboard.heads import map as maps
 from dashboard.heads.detail import detail
 from dashboard.heads.ranked import scores_of_all
@@ -48,6 +48,7 @@ else:
         ]
     )
 
+waiting = st.empty()
 if asked:
     beside.maps_beside(view, by, asked, others, comparison)
 main, side = panel.panels()
@@ -79,3 +80,6 @@ if not comparison:
 panel.csv(view, table, "heads")
 notes.show(view)
 beside.reproduce(view, by, asked, matched=comparison is not None)
+nulls.wait(view.run, view.contrast, scores, waiting)
+if asked:
+    nulls.wait(*asked, others, waiting)

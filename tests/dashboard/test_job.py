@@ -35,7 +35,7 @@ class Work:
 
 
 def test_it_is_done_once_for_all_who_wait():
-    jobs, work = Jobs(), Work()
+    jobs, work = Jobs(0.05), Work()
 
     def wait(_: int) -> tuple[str, set]:
         seen = set()
@@ -52,7 +52,7 @@ def test_it_is_done_once_for_all_who_wait():
 
 
 def test_it_goes_on_for_who_still_waits_and_ends_when_all_have_left():
-    jobs, work = Jobs(), Work()
+    jobs, work = Jobs(0.05), Work()
     with jobs.waiting("key", work) as job:
         with jobs.waiting("key", work) as same:
             assert same is job
@@ -69,7 +69,7 @@ def test_it_goes_on_for_who_still_waits_and_ends_when_all_have_left():
 
 
 def test_two_names_are_two_pieces_of_work():
-    jobs, one, two = Jobs(), Work(), Work()
+    jobs, one, two = Jobs(0.05), Work(), Work()
     with jobs.waiting("one", one) as a, jobs.waiting("two", two) as b:
         assert a is not b
         assert a.ended(5)
@@ -78,7 +78,7 @@ def test_two_names_are_two_pieces_of_work():
 
 
 def test_what_it_raises_reaches_all_who_wait():
-    jobs, error = Jobs(), RunError("run 'x' is damaged")
+    jobs, error = Jobs(0.05), RunError("run 'x' is damaged")
 
     def work(progress):
         time.sleep(0.1)
@@ -92,8 +92,52 @@ def test_what_it_raises_reaches_all_who_wait():
 
 
 def test_a_session_that_leaves_by_an_error_of_its_own_leaves():
-    jobs, work = Jobs(), Work()
+    jobs, work = Jobs(0.05), Work()
     with pytest.raises(KeyboardInterrupt), jobs.waiting("key", work):
         raise KeyboardInterrupt
     assert work.over.wait(2)
     assert work.how == ["left"]
+
+
+def test_it_waits_a_while_for_who_comes_back():
+    jobs, work = Jobs(leave_s=60), Work()
+    with jobs.waiting("key", work) as job:
+        job.ended(0.1)
+    assert not work.over.wait(0.2), "a page that is shown anew is about to wait again"
+    with jobs.waiting("key", work) as same:
+        assert same is job
+        assert same.ended(5)
+    assert (work.begun, work.how, len(jobs)) == (1, ["done"], 0)
+
+
+def test_what_ends_while_nobody_waits_is_forgotten():
+    jobs, work = Jobs(leave_s=60), Work()
+    with jobs.waiting("key", work):
+        pass
+    assert work.over.wait(5)
+    assert (work.how, len(jobs)) == (["done"], 0)
+
+
+def test_nobody_joins_what_has_been_left():
+    jobs = Jobs(leave_s=0)
+    at, go = threading.Event(), threading.Event()
+
+    def work(progress):
+        try:
+            while True:
+                progress(0, 1)
+        except Left:
+            at.set()
+            go.wait(5)  # it has been left, and has not ended yet
+            raise
+
+    with jobs.waiting("key", work) as left:
+        pass
+    assert at.wait(5)
+    with jobs.waiting("key", lambda progress: "anew") as job:
+        assert job is not left
+        assert job.ended(5)
+        assert job.result() == "anew"
+    go.set()
+    assert left.ended(5)
+    assert len(jobs) == 0
