@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,12 +90,13 @@ def command(*words: object) -> list[str]:
 
 
 @contextmanager
-def served(store: Path) -> Iterator[tuple[int, int]]:
-    """(port, process) of `qkstore serve`, once it answers; ended with the block."""
+def served(store: Path, limits: Sequence[str] = ()) -> Iterator[tuple[int, int]]:
+    """(port, process) of `qkstore serve`, once it answers; ended with the block. limits: a command that sets them."""
     from served import answer, free_port  # of the tests
 
     port = free_port()
-    server = subprocess.Popen(command("serve", "--store", store, "--port", port), cwd=ROOT, stdout=subprocess.DEVNULL)
+    line = [*limits, *command("serve", "--store", store, "--port", port)]
+    server = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
         answer(f"http://127.0.0.1:{port}/_stcore/health")
         yield port, server.pid
