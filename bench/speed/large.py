@@ -15,6 +15,7 @@ import argparse
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ PAGES = {  # {what: (page, choices of the address)}
     "Head: strongest pairs": ("head", {"rank": "logit"}),
     "Subspaces": ("subspaces", {}),
     "Projections": ("projections", {}),
-    "Projections of a layer": ("projections", {"plot": "layer"}),
+    "Projections of a layer": ("projections", {"plot": "heads"}),
     "Interventions": ("interventions", {"and": "next@1"}),
     "Attributions": ("attributions", {"and": "next@1", "prompt": 7}),
     "Contrasts": ("contrasts", {}),
@@ -54,7 +55,7 @@ COMMANDS = (
     ("dose", *HEAD),
     ("attribute", *HEAD, "--prompt", 7),
     ("strongest", *HEAD),
-    ("sql", "--run", "bench", "SELECT layer, head, max(logsumexp) FROM row_stat GROUP BY ALL ORDER BY ALL LIMIT 5"),
+    ("sql", "--run", "bench", "SELECT layer, head, max(logsumexp) FROM row_stat GROUP BY layer, head ORDER BY layer, head LIMIT 5"),
     ("check",),
 )
 
@@ -90,25 +91,33 @@ def commands(store: Path, limits: list[str]) -> Iterator[Took]:
     """Each command in a process of its own."""
     for words in COMMANDS:
         begun = time.perf_counter()
-        line = ["/usr/bin/env", *limits, *command(words[0], "--store", store, *words[1:])]
-        done = subprocess.Popen(line, cwd=store, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        peak, cpu = 0.0, 0.0
-        while done.poll() is None:
-            peak, cpu = max(peak, turns.peak(done.pid)), max(cpu, cpu_s(done.pid))
-            time.sleep(0.05)
-        said = done.stderr.read() if done.stderr else ""
-        errors = (said.strip().splitlines()[-1],) if done.returncode else ()
+        line = [*limits, *command(words[0], "--store", store.resolve(), *words[1:])]
+        with tempfile.TemporaryFile("w+") as said:
+            work = subprocess.Popen(line, cwd=store, stdout=subprocess.DEVNULL, stderr=said)
+            peak, cpu = 0.0, 0.0
+            while work.poll() is None:
+                peak, cpu = max(peak, turns.peak(work.pid)), max(cpu, _cpu(work.pid))
+                time.sleep(0.05)
+            said.seek(0)
+            errors = (said.read().strip().splitlines()[-1],) if work.returncode else ()
         yield Took(f"`qkstore {words[0]}`", time.perf_counter() - begun, cpu, peak, errors)
 
 
+def _cpu(pid: int) -> float:
+    try:
+        return cpu_s(pid)
+    except OSError:  # it has just ended
+        return 0.0
+
+
 def planted_first(there: Made) -> bool:
-    """Whether the planted head of each layer comes before all others."""
+    """Whether the planted head of each layer has a larger ‖ΔC‖, beside its null, than all others."""
     import qkstore
     from qkstore.analysis import heads
 
     store = qkstore.open(there.folder)
     run = store.run("bench")
-    best = sorted(heads.kept(store, run, ASKED), key=lambda s: -(s.accuracy or 0))[: there.shape.layers]
+    best = sorted(heads.kept(store, run, ASKED), key=lambda s: -(s.strength or 0))[: there.shape.layers]
     return {s.head for s in best} == {PLANTED} and len({s.layer for s in best}) == there.shape.layers
 
 

@@ -118,18 +118,18 @@ def resident() -> float:
     return sum(_status(pid, "VmRSS") for pid in (os.getpid(), *children()))
 
 
-def forget() -> None:
-    """From here on `peak` counts anew."""
-    for pid in (os.getpid(), *children()):
+def forget(of: int | None = None) -> None:
+    """From here on `peak` of a process, by default of this one, counts anew."""
+    for pid in (of or os.getpid(), *children(of)):
         try:
             Path(f"/proc/{pid}/clear_refs").write_text("5")
         except OSError:  # a child that ended, or a system that does not let one: then the peak is that of all
             continue
 
 
-def peak() -> float:
-    """MB that this process and its children held at most since `forget`, each at its own time."""
-    return sum(_status(pid, "VmHWM") for pid in (os.getpid(), *children()))
+def peak(of: int | None = None) -> float:
+    """MB that a process and its children held at most since `forget`, each at its own time."""
+    return sum(_status(pid, "VmHWM") for pid in (of or os.getpid(), *children(of)))
 
 
 def _status(pid: int, name: str) -> float:
