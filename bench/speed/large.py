@@ -55,7 +55,7 @@ COMMANDS = (
     ("dose", *HEAD),
     ("attribute", *HEAD, "--prompt", 7),
     ("strongest", *HEAD),
-    ("sql", "--run", "bench", "SELECT layer, head, max(logsumexp) FROM row_stat GROUP BY layer, head ORDER BY layer, head LIMIT 5"),
+    ("sql", "--run", "bench", "SELECT layer, max(logsumexp) FROM row_stat GROUP BY layer ORDER BY layer"),
     ("check",),
 )
 
