@@ -212,7 +212,7 @@ def scoring(run: Run, asked: Contrast) -> tuple[tuple, Callable[[job.Progress], 
 
 def unfinished(scores: Sequence[HeadScore]) -> int:
     """How many heads have no null yet."""
-    return sum(s.deals is None for s in scores)
+    return sum(s.pending for s in scores)
 
 
 def origin(run: Run, asked: Contrast) -> str:

@@ -23,7 +23,7 @@ FOUND, ENDED = heads.kept, job.Job.ended
 
 def bare(score: HeadScore) -> HeadScore:
     """A score whose null is yet to come."""
-    return replace(score, p_value=None, delta_null=None, delta_centred=None, deals=None)
+    return replace(score, p_value=None, delta_null=None, deals=None, pending=True)
 
 
 @dataclass
