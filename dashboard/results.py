@@ -177,21 +177,22 @@ def _scores() -> dict:
 def heads(run: Run, asked: Contrast) -> list[HeadScore]:
     """Every head's scores; the first time with a progress bar that counts, and a button that ends it.
 
-    Their nulls may come later: `unfinished` tells of how many heads, and `scoring` is what computes them.
+    Their nulls may come later: `pending` tells of how many heads, and `scoring` is what computes them.
     """
-    key, store = (identity(run), asked.key), shell.store()
+    key, store, place = (identity(run), asked.key), shell.store(), st.empty()
     if (known := _scores().get(key)) is not None:
-        if not unfinished(known) and not origin(run, asked):  # a viewer came first, and may not keep them
+        if not pending(run, asked) and not origin(run, asked):  # a viewer came first, and may not keep them
             with suppress(QKStoreError):
                 analysis_heads.keep(store, run, asked, known, analysis_heads.key(run, asked))
         return known
-    return job.done(
-        *scoring(run, asked),
-        f"Scoring the heads of {run.name} under {full_name(asked)}",
-        "Scored {done} of {of} heads",
-        "Cancelled. Choose a run and a contrast to score its heads.",
-        enough=lambda: _scores().get(key),
-    )
+    with place.container():  # which is there also where they are known: the page has the same places each time
+        return job.done(
+            *scoring(run, asked),
+            f"Scoring the heads of {run.name} under {full_name(asked)}",
+            "Scored {done} of {of} heads",
+            "Cancelled. Choose a run and a contrast to score its heads.",
+            enough=lambda: _scores().get(key),
+        )
 
 
 def scoring(run: Run, asked: Contrast) -> tuple[tuple, Callable[[job.Progress], list[HeadScore]]]:
@@ -210,9 +211,9 @@ def scoring(run: Run, asked: Contrast) -> tuple[tuple, Callable[[job.Progress], 
     return ("heads", key), work
 
 
-def unfinished(scores: Sequence[HeadScore]) -> int:
-    """How many heads have no null yet."""
-    return sum(s.pending for s in scores)
+def pending(run: Run, asked: Contrast) -> int:
+    """How many heads have scores and no null yet."""
+    return sum(s.pending for s in _scores().get((identity(run), asked.key), ()))
 
 
 def origin(run: Run, asked: Contrast) -> str:

@@ -62,17 +62,18 @@ def compared(view: View, asked: Asked, others: list[HeadScore], by: str) -> Comp
 
 def _pairing(first: Asked, second: Asked) -> heads.Pairing:
     """What the two have in common; the first time with a progress bar that counts, and a button that ends it."""
-    key = tuple((results.identity(run), contrast.key) for run, contrast in (first, second))
+    key, place = tuple((results.identity(run), contrast.key) for run, contrast in (first, second)), st.empty()
     if (known := _pairings().get(key)) is not None:
         return known
     store = shell.store()
-    found = job.done(
-        ("pairing", key),
-        lambda progress: heads.kept_pairing(store, first, second, progress),
-        f"Comparing the heads of {first[0].name}",
-        "Compared {done} of {of} heads",
-        "Cancelled. Choose a run and a contrast to compare with.",
-    )
+    with place.container():
+        found = job.done(
+            ("pairing", key),
+            lambda progress: heads.kept_pairing(store, first, second, progress),
+            f"Comparing the heads of {first[0].name}",
+            "Compared {done} of {of} heads",
+            "Cancelled. Choose a run and a contrast to compare with.",
+        )
     return results.remember(_pairings(), results.MOST_SCORES, key, found)
 
 

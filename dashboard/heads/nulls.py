@@ -23,7 +23,7 @@ def wait(run: Run, asked: Contrast, scores: Sequence[HeadScore], place) -> None:
     Until then the page can be used as it is: another choice ends the wait, and comes back to it. A button ends it for
     good, and another one goes on.
     """
-    left, key = results.unfinished(scores), f"no-nulls-{run.name}-{asked.key}"
+    left, key = results.pending(run, asked), f"no-nulls-{run.name}-{asked.key}"
     if not left:
         return
     if st.session_state.get(key):
@@ -35,17 +35,13 @@ def wait(run: Run, asked: Contrast, scores: Sequence[HeadScore], place) -> None:
         st.button("Cancel", key=f"cancel-{key}", on_click=_put, args=(key, True))
     until = time.monotonic() + ANEW_S
     with job.waiting(name, work) as at_work:
-        while not at_work.ended(job.LOOK_S) and (time.monotonic() < until or _unfinished(run, asked) == left):
+        while not at_work.ended(job.LOOK_S) and (time.monotonic() < until or results.pending(run, asked) == left):
             done, of = at_work.at or (0, len(scores))
             bar.progress(min(done / max(of, 1), 1.0), _told(asked, done, of))
     if at_work.ended():
         at_work.result()
-    if _unfinished(run, asked) < left:
+    if results.pending(run, asked) < left:
         st.rerun()
-
-
-def _unfinished(run: Run, asked: Contrast) -> int:
-    return results.unfinished(results.heads(run, asked))
 
 
 def _told(asked: Contrast, done: int, of: int) -> str:
