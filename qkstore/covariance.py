@@ -13,7 +13,7 @@ from qkstore.errors import ContrastError
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-AT_ONCE = 1 << 17  # numbers of 64 bits: of the key sums of a block of queries, which stay in the processor's cache
+AT_ONCE = 1 << 16  # numbers of 64 bits: of the key sums of a block of queries, which stay in the processor's cache
 
 
 class Counts(NamedTuple):
@@ -261,6 +261,8 @@ def _key_sums(k: np.ndarray, pairs: Pairs, n: int) -> Iterator[tuple[slice, np.n
         indptr = W.indptr[2 * block.start : 2 * block.stop + 1] - kept.start
         shape = len(indptr) - 1, keys.stop - keys.start
         part = csr_array((W.data[kept], W.indices[kept] - keys.start, indptr), shape=shape)
+        if part.nnz > 2 * shape[1]:  # read key by key: each once, where its queries' sums fit into the cache
+            part = part.tocsc()
         yield block, (part @ k[keys].astype(np.float64, copy=False)).reshape(-1, 2, k.shape[1])
 
 
