@@ -40,7 +40,10 @@ OTHER = ORDER.replace(
 
 @dataclass(frozen=True)
 class Shape:
-    """What a run has. test: the share of prompts that are of the test split. raw: layers that are written raw, too."""
+    """What a run has.
+
+    test: the share of prompts that are of the test split. raw: layers that are written as raw files, too.
+    """
 
     prompts: int
     keys: int = 9
@@ -50,6 +53,7 @@ class Shape:
     kv_heads: int = 2
     test: float = 0.0
     raw: int = 1
+    store_dtype: str = "float32"
 
 
 class Made:
@@ -92,7 +96,7 @@ def write(folder: Path, shape: Shape) -> None:
     """Spool the run part by part, publish it, and write the raw files beside it."""
     s, rng = shape, np.random.default_rng(1)
     asked = rng.integers(0, s.keys, s.prompts)
-    codes, bases = _codes(rng, s.keys), [[_basis(rng, s.d_head) for _ in "qk"] for _ in range(s.layers)]
+    codes, bases = _codes(rng, s.keys), [_basis(rng, s.d_head) for _ in range(s.layers)]
     to = Made(folder, shape)
     with Incoming(folder, "bench", {}) as incoming:
         for number, start in enumerate(range(0, s.prompts, PART)):
@@ -126,9 +130,9 @@ def _vectors(
     n, group = len(asked), PLANTED // (s.heads // s.kv_heads)
     q = rng.standard_normal((s.layers, s.heads, n, s.d_head), np.float32)
     k = rng.standard_normal((s.layers, s.kv_heads, n * s.keys, s.d_head), np.float32)
-    for layer, (to_q, to_k) in enumerate(bases):
-        q[layer, PLANTED] += asked @ to_q
-        k[layer, group] += np.tile(codes @ to_k, (n, 1))
+    for layer, basis in enumerate(bases):  # one for both sides, so that logits have the feature, too
+        q[layer, PLANTED] += asked @ basis
+        k[layer, group] += np.tile(codes @ basis, (n, 1))
     return q, k
 
 
@@ -152,7 +156,7 @@ def _append(to: Made, q: np.ndarray, k: np.ndarray, lse: np.ndarray) -> None:
 
 def _manifest(s: Shape) -> dict:
     shape = dict(n_layers=s.layers, n_heads=s.heads, n_kv_heads=s.kv_heads, d_head=s.d_head)
-    return shape | dict(model="bench", architecture="none", dtype="float32", task="bench")
+    return shape | dict(model="bench", architecture="none", dtype="float32", task="bench", store_dtype=s.store_dtype)
 
 
 def tables(s: Shape, asked: np.ndarray) -> tuple[pl.DataFrame, ...]:

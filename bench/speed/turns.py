@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -119,7 +121,10 @@ def resident() -> float:
 
 
 def forget(of: int | None = None) -> None:
-    """From here on `peak` of a process, by default of this one, counts anew."""
+    """From here on `peak` of a process, by default of this one, counts anew; what is free here is given back first."""
+    gc.collect()
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
     for pid in (of or os.getpid(), *children(of)):
         try:
             Path(f"/proc/{pid}/clear_refs").write_text("5")

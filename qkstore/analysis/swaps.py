@@ -24,6 +24,7 @@ from qkstore.intervention import (
     swap_query,
 )
 from qkstore.run import Run
+from qkstore.run.vectors import logit_error
 from qkstore.score import capped
 from qkstore.subspace import Subspace, random
 from qkstore.text import SPACE, estimate, number, percent
@@ -173,7 +174,10 @@ def swapper(head: Head, targets: Targets) -> Swapper:
     """Swaps of the targets' keys in one head; vectors are read once."""
     q, logsumexp = head.queries(targets.query), head.logsumexp(targets.query)
     original, aimed = head.keys(targets.original), head.keys(targets.target)
-    return Swapper(q, original, aimed, logsumexp, head.facts.scaling, head.facts.softcap)
+    scaling, softcap = head.facts.scaling, head.facts.softcap
+    rounded = head.run.store_dtype == "int16"
+    off = np.maximum(*(logit_error(q, k, scaling) for k in (original, aimed))) if rounded else 0.0
+    return Swapper(q, original, aimed, logsumexp, scaling, softcap, off)
 
 
 def intervene_queries(

@@ -92,6 +92,7 @@ def check(scores: list[HeadScore], floors: list[floor.Scores]) -> None:
         assert abs(ours.selectivity / least.selectivity - 1) < 1e-5, f"{where}: selectivity"
         if ours.head == PLANTED:
             assert ours.rank == RANK, f"{where}: rank {ours.rank} of a feature of {RANK} dimensions"
+            assert ours.accuracy > 0.7, f"{where}: accuracy {ours.accuracy} of a head that reads the order"
             assert ours.p_value == least.p_value == 1 / (DEALS + 1), f"{where}: p {ours.p_value}"
     for layer in {s.layer for s in scores}:
         best = max((s for s in scores if s.layer == layer), key=lambda s: s.strength or 0)
@@ -100,10 +101,10 @@ def check(scores: list[HeadScore], floors: list[floor.Scores]) -> None:
 
 def measure(scale: Scale) -> Iterator[Row]:
     there = made(scale.folder, FULL if scale.full else DEFAULT)
-    whole, least = Map(there), Floor(there)
+    whole = Map(there)
     turns.forget()
     ours = [turns.ours(whole, turns.cpu)]
-    peak, n = turns.peak(), len(whole.scores)
+    peak, n, least = turns.peak(), len(whole.scores), Floor(there)
     floors = [turns.seconds(lambda: check(whole.scores, least.scores()), turns.cpu)]
     for _ in range(0 if scale.full else 2):
         ours.append(turns.ours(whole, turns.cpu))

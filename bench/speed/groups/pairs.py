@@ -108,8 +108,8 @@ def measure(millions: int, scale: Scale) -> Iterator[Row]:
 
 def of_delta(sides: Sides, millions: int) -> Iterator[Row]:
     covariance(sides.run, ORDER, 0, PLANTED)  # few pairs: what is read and started is there
-    before = turns.resident()
     turns.forget()
+    before = turns.resident()
     sides.ours()
     peak = turns.peak()
     sides.pairs = pairs(sides.run, sides.asked)
