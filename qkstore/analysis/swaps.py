@@ -173,7 +173,8 @@ def swapped_in(
 def swapper(head: Head, targets: Targets) -> Swapper:
     """Swaps of the targets' keys in one head; vectors are read once."""
     q, logsumexp = head.queries(targets.query), head.logsumexp(targets.query)
-    original, aimed = head.keys(targets.original), head.keys(targets.target)
+    rows, place = np.unique(np.concatenate([targets.original, targets.target]), return_inverse=True)
+    original, aimed = np.split(head.keys(rows)[place], 2)  # both are read at once
     scaling, softcap = head.facts.scaling, head.facts.softcap
     rounded = head.run.store_dtype == "int16"
     off = np.maximum(*(logit_error(q, k, scaling) for k in (original, aimed))) if rounded else 0.0
