@@ -147,7 +147,7 @@ def _where() -> str:
 def _open(where: str) -> Store:
     threading.Thread(target=worker.ready, daemon=True).start()  # while the first page is made
     opened = qkstore.open(where)
-    opened.survives = worker.survives
+    opened.ending = worker.ending
     return opened
 
 

@@ -13,7 +13,7 @@ import polars as pl
 import torch
 
 import qkstore
-from ingest import batches, trial
+from ingest import batches, rounded, trial
 from ingest.answers import Answers, frame
 from ingest.model import Model
 from ingest.model.capture import Capture, ranges
@@ -123,7 +123,7 @@ def _ingest(
         for i, number in enumerate(batches.order(made)):
             progress("capture", i, len(made), now=pace.told() or fits)
             if number not in done:
-                _put(incoming, number, capture, corpus, made[number], answers)
+                _put(incoming, number, capture, corpus, made[number], answers, options.store_dtype)
             pace.add(len(made[number]), 0 if number in done else sum(len(corpus.tokens[p]) for p in made[number]))
         progress("capture", len(made), len(made), now=pace.told())
         incoming.publish(
@@ -166,7 +166,13 @@ def _prompts(corpus: Corpus, answers: np.ndarray | None) -> pl.DataFrame:
 
 
 def _put(
-    incoming: Incoming, number: int, capture: Capture, corpus: Corpus, chosen: list[int], answers: Answers | None
+    incoming: Incoming,
+    number: int,
+    capture: Capture,
+    corpus: Corpus,
+    chosen: list[int],
+    answers: Answers | None,
+    store_dtype: str,
 ) -> None:
     ids = [corpus.tokens[p].ids for p in chosen]
     wanted = [corpus.queries[p] for p in chosen], [corpus.keys[p] for p in chosen]
@@ -177,7 +183,8 @@ def _put(
         raise ModelError(
             f"batch {number}, {size}, needs more memory than there is; use a smaller --batch-size"
         ) from None
-    arrays = (captured.q.float().numpy(), captured.k.float().numpy(), captured.logsumexp.numpy())
+    own = rounded.logsumexp(captured, capture.layers, *wanted) if store_dtype == "int16" else captured.logsumexp
+    arrays = (captured.q.float().numpy(), captured.k.float().numpy(), own.numpy())
     told = answers.read(chosen, captured.logits) if answers else None
     incoming.put(number, corpus.rows("query", chosen), corpus.rows("key", chosen), *arrays, answers=told)
 

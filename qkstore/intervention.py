@@ -33,10 +33,9 @@ class Swap:
     """(n,) attention on the original key and on the target key, before and after each of n swaps.
 
     doubt: (n,) relative error of the values after, from rounding. The attention on all other keys is known only as what
-    the two leave of the row. Where a float64 log-sum-exp, or vectors that were rounded, do not resolve that rest and
-    the swap lowers both keys, the rest decides the result, and doubt is large. gaps: (2, n) logit of the target less
-    that of the original, before and after; where only attention is known, it is the logarithm of their ratio, which is
-    the same.
+    the two leave of the row. Where a float64 log-sum-exp does not resolve that rest and the swap lowers both keys, the
+    rest decides the result, and doubt is large. gaps: (2, n) logit of the target less that of the original, before and
+    after; where only attention is known, it is the logarithm of their ratio, which is the same.
     """
 
     original_before: np.ndarray
@@ -87,20 +86,19 @@ class Swapper:
 
     Equations 8–10: k̃ = k + V Vᵀ(k' − k). q, k_original, k_target: (n, d), queries and two keys that each attends to
     (leave out pairs that a window hides); logsumexp: (n,) of all logits of the query's row, attention sinks included.
-    scaling, softcap: the model's own (None for no cap). off: (n,) by how much the logits may be off the model's, from
-    which log-sum-exps are: 0 of its own vectors.
+    scaling, softcap: the model's own (None for no cap).
     """
 
     def __init__(
         self, q: np.ndarray, k_original: np.ndarray, k_target: np.ndarray, logsumexp: np.ndarray,
-        scaling: float, softcap: float | None = None, off: np.ndarray | float = 0.0,
+        scaling: float, softcap: float | None = None,
     ):  # fmt: skip
         self.q, self.difference = np.asarray(q, np.float64), np.asarray(k_target, np.float64) - k_original
         self.logsumexp, self.scaling, self.softcap = logsumexp, scaling, softcap
         self.raw = np.stack([logits(q, k_original, scaling), logits(q, k_target, scaling)])  # (2, n)
         self.before = capped(self.raw, softcap)
         self.p_before = np.exp(self.before - logsumexp)
-        self.error = ROUNDING * np.maximum(1, np.abs(logsumexp)) + off * self.p_before.sum(axis=0)
+        self.error = ROUNDING * np.maximum(1, np.abs(logsumexp))
         with np.errstate(divide="ignore"):
             self.others = np.log(np.clip(1 - self.p_before.sum(axis=0), 0, None))  # other keys, of the old sum
 
@@ -133,10 +131,9 @@ def swap(
     V: np.ndarray,
     scaling: float,
     softcap: float | None = None,
-    off: np.ndarray | float = 0.0,
 ) -> Swap:
     """Return attention before and after both keys of each row take the other's coordinates in V; see Swapper."""
-    return Swapper(q, k_original, k_target, logsumexp, scaling, softcap, off)(V)
+    return Swapper(q, k_original, k_target, logsumexp, scaling, softcap)(V)
 
 
 def swap_query(

@@ -14,6 +14,7 @@ from qkstore.errors import ContrastError
 
 FEWEST = 64  # queries of equal signs: a product of fewer is mostly overhead
 BITS = 4, 13  # of a pattern of signs, at least and at most: 16 to 8,192 sums a head
+BLOCK = 8192  # queries that are centred at a time
 AT_ONCE = 1 << 22  # values of float32 in a step
 
 
@@ -83,10 +84,15 @@ class SignNull:
 
     def test(self, q: np.ndarray, k: np.ndarray) -> Tested:
         """Return the norm, beside those of the n deals, for q: (n_q, d) and k: (n_k, d) of one head."""
-        c = self.pairs.key_contrast(k, self.summed)
-        x, c = q - q.mean(axis=0, dtype=np.float64), c - c.mean(axis=0)
-        observed = float(np.linalg.norm(x.T @ c)) / max(len(q), 1)
-        return Tested(observed, tuple(self.norms(x.astype(np.float32), c.astype(np.float32))[:, 0].tolist()))
+        c, (n, d) = self.pairs.key_contrast(k, self.summed), q.shape
+        c -= c.mean(axis=0)
+        x, mean, observed = np.empty((n, d), np.float32), q.mean(axis=0, dtype=np.float64), np.zeros((d, d))
+        for i in range(0, n, BLOCK):
+            part = q[i : i + BLOCK] - mean
+            observed += part.T @ c[i : i + BLOCK]
+            x[i : i + BLOCK] = part
+        null = self.norms(x, c.astype(np.float32))[:, 0]
+        return Tested(float(np.linalg.norm(observed)) / max(n, 1), tuple(null.tolist()))
 
     def norms(self, x: np.ndarray, c: np.ndarray) -> np.ndarray:
         """Return (deals, heads) norms under each deal.
@@ -156,7 +162,7 @@ def _pattern_sums(x: np.ndarray, c: np.ndarray, deals: Deals, part: slice) -> np
     """(patterns, width · d) float32: Σ x cᵀ over the queries of each pattern, by their signs in the first deal."""
     starts = deals.starts[part.start : part.stop + 1]
     order = deals.order[starts[0] : starts[-1]]
-    x, c, starts = x[order], c[order] * deals.first[order, None], (starts - starts[0]).tolist()
+    x, c, starts = x.take(order, 0), c.take(order, 0) * deals.first[order, None], (starts - starts[0]).tolist()
     out = np.empty((len(starts) - 1, x.shape[1], c.shape[1]), np.float32)
     for one, (begin, end) in zip(out, pairwise(starts), strict=True):
         np.matmul(x[begin:end].T, c[begin:end], out=one)

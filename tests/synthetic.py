@@ -95,9 +95,9 @@ def synthetic(
         n_kv_heads,
     )
     group = n_heads // n_kv_heads
-    logits = (
-        np.einsum("lhnd,lhnbd->lhnb", q, np.repeat(k, group, axis=1).reshape(n_layers, n_heads, n, BOXES, D)) * SCALING
-    )
+    q_read, k_read = (rounded(v) if store_dtype == "int16" else v for v in (q, k))
+    keys = np.repeat(k_read, group, axis=1).reshape(n_layers, n_heads, n, BOXES, D)
+    logits = np.einsum("lhnd,lhnbd->lhnb", q_read, keys) * SCALING
     prompts = pl.DataFrame(prompt_rows, schema_overrides={"counterfactual_id": pl.Int32})
     tokens = pl.DataFrame(token_rows, infer_schema_length=None)
     slots = tokens.filter(pl.col("role") == "answer_slot").select("prompt_id", "pos")
@@ -131,6 +131,12 @@ def synthetic(
         manifest,
         layers,
     )
+
+
+def rounded(v: np.ndarray, steps: int = 32767) -> np.ndarray:
+    """Vectors (…, d) as numbers of so many steps of a scale a vector."""
+    scale = np.abs(v).max(axis=-1, keepdims=True) / steps
+    return np.rint(v / scale) * scale
 
 
 def _tokens(i: int, text: str, words: list[str], boxes: list[str]) -> list[dict]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Literal, get_args
 
+import numpy as np
 import polars as pl
 
 from ingest.prompts.clock import Clock
 from ingest.prompts.prompts import Prompt, check, name_of
-from ingest.prompts.spans import Tokens, tokenise
+from ingest.prompts.spans import Tokens, tokenised
 from qkstore.errors import PromptError, near
 
 ANSWER_SLOT = "answer_slot"
@@ -27,7 +28,7 @@ class Corpus:
 
     `queries[p]` and `keys[p]` are the stored positions of prompt p, ascending. Stored rows are numbered through the
     prompts in their order, so a row's number does not depend on how prompts are batched. causal: of the model, see
-    spans.tokenise.
+    spans.tokenised.
     positions: 'labelled' stores a key at every token with a role and a query at every token whose role is among
     `query_roles`; 'all' stores both at every token. Where 'answer_slot' is asked for and a prompt labels none, its
     last token is the slot.
@@ -50,10 +51,11 @@ class Corpus:
         self.clock = clock or Clock()
         self.tokens: list[Tokens] = []
         with self.clock.shown():
-            for i, prompt in enumerate(prompts):
-                self.tokens.append(tokenise(tokenizer, prompt, name_of(prompt, i), chat, causal))
+            names = [name_of(prompt, i) for i, prompt in enumerate(prompts)]
+            for tokens in tokenised(tokenizer, prompts, names, chat, causal):
+                self.tokens.append(tokens)
                 if progress:
-                    progress("tokenise", i + 1, len(prompts))
+                    progress("tokenise", len(self.tokens), len(prompts))
         self.roles = [
             _roles(t, p, name_of(p, i), positions, query_roles)
             for i, (t, p) in enumerate(zip(self.tokens, prompts, strict=True))
@@ -118,22 +120,32 @@ class Corpus:
         return partner
 
     def token_frame(self) -> pl.DataFrame:
-        each = [(p, i, t) for p, t in enumerate(self.tokens) for i in range(len(t))]
+        lengths = [len(tokens) for tokens in self.tokens]
+        role, span, last = (
+            list(chain.from_iterable(rows))
+            for rows in (self.roles, (t.span for t in self.tokens), (t.span_last for t in self.tokens))
+        )
+        flat = chain.from_iterable(chain.from_iterable(t.offsets for t in self.tokens))
+        starts, ends = np.fromiter(flat, np.int32).reshape(-1, 2).T
         columns = {
-            "prompt_id": pl.Series([p for p, _, _ in each], dtype=pl.Int32),
-            "pos": pl.Series([i for _, i, _ in each], dtype=pl.Int32),
-            "token_id": pl.Series([t.ids[i] for _, i, t in each], dtype=pl.Int32),
-            "text": pl.Series([t.words[i] for _, i, t in each], dtype=pl.String),
-            "char_start": pl.Series([t.offsets[i][0] for _, i, t in each], dtype=pl.Int32),
-            "char_end": pl.Series([t.offsets[i][1] for _, i, t in each], dtype=pl.Int32),
-            "role": pl.Series([self.roles[p][i] for p, i, _ in each], dtype=pl.String),
-            "span": pl.Series([t.span[i] for _, i, t in each], dtype=pl.Int32),
+            "prompt_id": pl.Series(np.repeat(np.arange(len(self)), lengths), dtype=pl.Int32),
+            "pos": pl.Series(list(chain.from_iterable(map(range, lengths))), dtype=pl.Int32),
+            "token_id": pl.Series(list(chain.from_iterable(t.ids for t in self.tokens)), dtype=pl.Int32),
+            "text": pl.Series(list(chain.from_iterable(t.words for t in self.tokens)), dtype=pl.String),
+            "char_start": pl.Series(starts, dtype=pl.Int32),
+            "char_end": pl.Series(ends, dtype=pl.Int32),
+            "role": pl.Series(role, dtype=pl.String),
+            "span": pl.Series(span, dtype=pl.Int32),
             "span_last": pl.Series(
-                [t.span_last[i] or (t.span[i] is None and self.roles[p][i] is not None) for p, i, t in each],
+                [of or (s is None and r is not None) for of, s, r in zip(last, span, role, strict=True)],
                 dtype=pl.Boolean,
             ),
         }
-        labels = [self.prompts[p].spans[t.span[i]].labels if t.span[i] is not None else {} for p, i, t in each]
+        labels = [
+            {} if s is None else prompt.spans[s].labels
+            for prompt, tokens in zip(self.prompts, self.tokens, strict=True)
+            for s in tokens.span
+        ]
         return pl.DataFrame(columns | _labels(self.types.token, labels))
 
     def row_frame(self, side: Side) -> pl.DataFrame:

@@ -47,7 +47,7 @@ def of(asked: Slot | str, there: tuple[Slot, ...], tokenizer) -> tuple[Slot, ...
 
 
 def placed(prompt: Prompt, slot: Slot) -> Prompt:
-    """The prompt with its answer slot there, for spans.tokenise with chat=True, but for 'plain'.
+    """The prompt with its answer slot there, for spans.tokenised with chat=True, but for 'plain'.
 
     The slot 'reply' cuts off what a reply could begin with; the template's last token is then the slot.
     """

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import sys
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, groupby, islice
 
 from ingest.prompts.prompts import Prompt, Span
 from qkstore.errors import ModelError, PromptError
 
 SENTINEL = "qkstore-content-7f3a91"
+TOGETHER = 256  # texts that go to a tokenizer in one call
 
 
 @dataclass(frozen=True)
@@ -52,49 +53,75 @@ class Tokens:
 
 
 def tokenise(tokenizer, prompt: Prompt, where: str, chat: bool = False, causal: bool = False) -> Tokens:
-    """The tokens of `prompt`, each with the span it belongs to.
+    """The tokens of one prompt, as `tokenised` gives those of many."""
+    return next(tokenised(tokenizer, [prompt], [where], chat, causal))
+
+
+def tokenised(
+    tokenizer, prompts: Sequence[Prompt], where: Sequence[str], chat: bool = False, causal: bool = False
+) -> Iterator[Tokens]:
+    """The tokens of each prompt, each token with the span it belongs to. A tokenizer takes many texts at once sooner.
 
     chat: put a plain text through the tokenizer's chat template, as one user message; from the prompt's `reply` on it
     is the beginning of the model's reply. A prompt with `messages` always goes through the template.
     A token belongs to a span if they share a character, blanks at the span's ends and lone blank tokens not counted.
     causal: the model reads up to the last token, so that an end that the tokenizer appends is left out.
-    Raises PromptError, which starts with `where`, if a span has no token or two spans share one.
+    Raises PromptError, which starts with its `where`, if a span has no token or two spans share one.
     """
     if not tokenizer.is_fast:
         raise ModelError(
             f"{type(tokenizer).__name__} gives no character offsets; a fast tokenizer is needed (tokenizer.json)"
         )
-    templated = chat or prompt.messages is not None
-    text, pieces = render(tokenizer, prompt, where) if templated else (prompt.text, [Piece(0, len(prompt.text), 0)])
+    for templated, some in groupby(zip(prompts, where, strict=True), lambda one: chat or one[0].messages is not None):
+        while few := list(islice(some, TOGETHER)):
+            yield from _together(tokenizer, few, templated, causal)
+
+
+def _together(tokenizer, few: list[tuple[Prompt, str]], templated: bool, causal: bool) -> Iterator[Tokens]:
+    """The tokens of some prompts, each with its `where`, in one call of the tokenizer."""
+    texts = [
+        render(tokenizer, prompt, name) if templated else (prompt.text, [Piece(0, len(prompt.text), 0)])
+        for prompt, name in few
+    ]
     # A rendered chat holds its own special tokens, BOS too: adding them again would shift every position by one.
     encoded = tokenizer(
-        text,
+        [text for text, _ in texts],
         add_special_tokens=not templated,
         return_offsets_mapping=True,
         return_special_tokens_mask=True,
         verbose=False,
     )
-    ids, offsets = encoded["input_ids"], [tuple(o) for o in encoded["offset_mapping"]]
-    # The mask knows what was added, whatever it is called; offsets do not: trimmed ones of a blank are empty too.
-    end = max((i + 1 for i, added in enumerate(encoded["special_tokens_mask"]) if not added), default=0)
-    if not end:
-        raise PromptError(f"{where}: the text has no tokens; write one that this tokenizer does not drop")
-    if causal:
-        ids, offsets = ids[:end], offsets[:end]  # an appended EOS: the model would read that the text is over
-    blank = [_blank(tokenizer, t) or (b > a and not text[a:b].strip()) for t, (a, b) in zip(ids, offsets, strict=True)]
-    span = _assign(prompt, where, offsets, pieces, blank)
-    last = {s: i for i, s in enumerate(span) if s is not None}
-    return Tokens(
-        text,
-        ids,
-        [text[a:b] if b > a else tokenizer.decode([t]) for t, (a, b) in zip(ids, offsets, strict=True)],
-        offsets,
-        span,
-        [s is not None and last[s] == i for i, s in enumerate(span)],
-        _bos(tokenizer, ids, where, templated),
-        end - 1,
-        " ".join(tokenizer.convert_ids_to_tokens(encoded["input_ids"][len(ids) :])),
-    )
+    added, kept = encoded["special_tokens_mask"], zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+    for (prompt, name), (text, pieces), marks, (ids, offsets) in zip(few, texts, added, kept, strict=True):
+        # The mask knows what was added, whatever it is called; offsets do not: trimmed ones of a blank are empty too.
+        end = max((i + 1 for i, mark in enumerate(marks) if not mark), default=0)
+        if not end:
+            raise PromptError(f"{name}: the text has no tokens; write one that this tokenizer does not drop")
+        cut = end if causal else len(ids)  # behind it an appended EOS: the model would read that the text is over
+        left_out = " ".join(tokenizer.convert_ids_to_tokens(ids[cut:]))
+        owner = _assign(prompt, name, offsets[:cut], pieces, _blanks(tokenizer, text, ids[:cut], offsets[:cut]))
+        yield _tokens(tokenizer, text, ids[:cut], offsets[:cut], owner, end - 1, left_out, name, templated)
+
+
+def _blanks(tokenizer, text: str, ids: list[int], offsets: list[tuple[int, int]]) -> list[bool]:
+    return [_blank(tokenizer, t) or (b > a and not text[a:b].strip()) for t, (a, b) in zip(ids, offsets, strict=True)]
+
+
+def _tokens(
+    tokenizer,
+    text: str,
+    ids: list[int],
+    offsets: list[tuple[int, int]],
+    span: list[int | None],
+    last: int,
+    left_out: str,
+    where: str,
+    templated: bool,
+) -> Tokens:
+    ends = {s: i for i, s in enumerate(span) if s is not None}
+    words = [text[a:b] if b > a else tokenizer.decode([t]) for t, (a, b) in zip(ids, offsets, strict=True)]
+    span_last = [s is not None and ends[s] == i for i, s in enumerate(span)]
+    return Tokens(text, ids, words, offsets, span, span_last, _bos(tokenizer, ids, where, templated), last, left_out)
 
 
 def render(tokenizer, prompt: Prompt, where: str) -> tuple[str, list[Piece]]:

@@ -24,7 +24,6 @@ from qkstore.intervention import (
     swap_query,
 )
 from qkstore.run import Run
-from qkstore.run.vectors import logit_error
 from qkstore.score import capped
 from qkstore.subspace import Subspace, random
 from qkstore.text import SPACE, estimate, number, percent
@@ -175,10 +174,7 @@ def swapper(head: Head, targets: Targets) -> Swapper:
     q, logsumexp = head.queries(targets.query), head.logsumexp(targets.query)
     rows, place = np.unique(np.concatenate([targets.original, targets.target]), return_inverse=True)
     original, aimed = np.split(head.keys(rows)[place], 2)  # both are read at once
-    scaling, softcap = head.facts.scaling, head.facts.softcap
-    rounded = head.run.store_dtype == "int16"
-    off = np.maximum(*(logit_error(q, k, scaling) for k in (original, aimed))) if rounded else 0.0
-    return Swapper(q, original, aimed, logsumexp, scaling, softcap, off)
+    return Swapper(q, original, aimed, logsumexp, head.facts.scaling, head.facts.softcap)
 
 
 def intervene_queries(

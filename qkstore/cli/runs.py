@@ -8,7 +8,7 @@ import sys
 from qkstore.cli import arguments
 from qkstore.cli.arguments import Add, store, with_json, with_run
 from qkstore.cli.terminal import print_json, print_table
-from qkstore.errors import RunError
+from qkstore.errors import QKStoreError, RunError
 
 
 def runs(add: Add) -> None:
@@ -16,12 +16,12 @@ def runs(add: Add) -> None:
 
 
 def _runs(options: argparse.Namespace) -> None:
+    from qkstore.run import Run
     from qkstore.store.overview import answers, query_tokens
     from qkstore.store.work import at_work
     from qkstore.text import visible
 
     there = store(options)
-    readable, errors = there.scan()
     facts = (
         "model",
         "task",
@@ -35,16 +35,19 @@ def _runs(options: argparse.Namespace) -> None:
         "dtype",
         "store_dtype",
     )
-    rows = [
-        {"run": r.name}
-        | {f: getattr(r.manifest, f) for f in facts}
-        | {"answers": answers(r), "query": query_tokens(r), "layers": list(r.layers), "created": str(r.created)}
-        for r in readable
-    ]
+    rows, rounding, errors = list[dict](), dict[str, str](), list[QKStoreError]()
+    for r in there.each():
+        if not isinstance(r, Run):
+            errors.append(r)
+            continue
+        row = {"run": r.name} | {f: getattr(r.manifest, f) for f in facts}
+        row |= {"answers": answers(r), "query": query_tokens(r), "layers": list(r.layers), "created": str(r.created)}
+        rows.append(row)
+        rounding[r.name] = r.manifest.rounding
     if options.json:
         print_json(rows)
     else:
-        print_table(_table(rows, {r.name: r.manifest.rounding for r in readable}))
+        print_table(_table(rows, rounding))
     for said in (*errors, *(visible(one.sentence) for one in at_work(there))):
         print(f"qkstore: {said}", file=sys.stderr)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import duckdb
@@ -16,6 +16,7 @@ VECTORS = {
     "key_vector": "kv_head",
     "row_stat": "head",
 }  # and the head, by which they are sorted
+TABLES = "SELECT table_name FROM duckdb_tables() WHERE NOT internal AND database_name = current_database()"
 ROWS = 8192  # read at once
 
 
@@ -34,10 +35,10 @@ def digests(cursor: duckdb.DuckDBPyConnection) -> dict[str, str]:
 
 
 def _labels(cursor: duckdb.DuckDBPyConnection) -> str:
-    there = {name for (name,) in cursor.execute("SELECT table_name FROM duckdb_tables() WHERE NOT internal").fetchall()}
+    there = {name for (name,) in cursor.execute(TABLES).fetchall()}
     digest = hashlib.sha256()
     for table in (name for name in LABELS if name in there):
-        cursor.execute(f"SELECT * FROM {table} ORDER BY rowid")
+        cursor.execute(f"SELECT * FROM {table}")  # in their order; to ask for that would sort them
         digest.update(f"{table} {[d[0] for d in cursor.description]}\n".encode())
         while rows := cursor.fetchmany(ROWS):
             digest.update("\n".join(map(repr, rows)).encode())
@@ -47,12 +48,33 @@ def _labels(cursor: duckdb.DuckDBPyConnection) -> str:
 def _layer(cursor: duckdb.DuckDBPyConnection, number: int) -> str:
     digest = hashlib.sha256()
     for table, head in VECTORS.items():
-        cursor.execute(f"SELECT * EXCLUDE (layer) FROM {table} WHERE layer = ? ORDER BY {head}, row", [number])
-        for batch in cursor.to_arrow_reader(ROWS):
-            for column in batch.columns:
-                part = column.flatten() if pa.types.is_fixed_size_list(column.type) else column
+        for block in _blocks(_by_head(cursor, table, head, number)):
+            for column in block.columns:
+                values = column.combine_chunks()
+                part = values.flatten() if pa.types.is_fixed_size_list(values.type) else values
                 digest.update(np.ascontiguousarray(part.to_numpy(zero_copy_only=False)).tobytes())
     return digest.hexdigest()
+
+
+def _by_head(cursor: duckdb.DuckDBPyConnection, table: str, head: str, number: int) -> Iterator[pa.Table]:
+    """One layer's rows, a head at a time, by row number: to sort a layer takes as much of DuckDB's memory as it has."""
+    heads = cursor.execute(f"SELECT DISTINCT {head} FROM {table} WHERE layer = ? ORDER BY 1", [number]).fetchall()
+    sql = f"SELECT * EXCLUDE (layer) FROM {table} WHERE layer = ? AND {head} IS NOT DISTINCT FROM ?"
+    for (one,) in heads:
+        found = cursor.execute(sql, [number, one]).to_arrow_table()
+        rows = found.column("row").to_numpy()
+        yield found if (rows[1:] >= rows[:-1]).all() else found.take(np.argsort(rows, kind="stable"))
+
+
+def _blocks(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The rows of several tables in blocks of ROWS, whichever table they are of; the last has what is left."""
+    held: list[pa.Table] = []
+    for table in tables:
+        whole = pa.concat_tables([*held, table])
+        full = len(whole) // ROWS * ROWS
+        yield from (whole.slice(start, ROWS) for start in range(0, full, ROWS))
+        held = [whole.slice(full)]
+    yield from (rest for rest in held if len(rest))
 
 
 class Digests:

@@ -3,76 +3,171 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import duckdb
+import pyarrow as pa
 
-from qkstore.errors import RunError, StoreError
-from qkstore.run import schema, shape, trust
+from qkstore.errors import QKStoreError, RunError, StoreError
+from qkstore.run import schema, shape
+from qkstore.run.layer import Layer
 from qkstore.run.manifest import Manifest, check_version
+from qkstore.run.shape import Tables
+from qkstore.sql import memory, trust
+from qkstore.sql.instance import RAISED, Attachment, Instance
+from qkstore.sql.trust import Listing
 from qkstore.text import visible
+
+T = TypeVar("T")
+DAMAGED = (duckdb.Error, UnicodeDecodeError, pa.ArrowInvalid)
+OURS = (  # of a mistake in our own SQL, of a Run that was closed, of Ctrl-C
+    *(duckdb.ParserException, duckdb.SyntaxException, duckdb.BinderException, duckdb.CatalogException),
+    *(duckdb.ConnectionException, duckdb.InterruptException),
+)
+TOGETHER, LOOKERS = 32, 4  # files that are looked at in one question, and threads that look
+FAILS = (duckdb.Error, pa.ArrowInvalid, OSError, ValueError, OverflowError)
 
 
 class Opened(NamedTuple):
-    """A run file as it was found: attached to `connection` as `file`, read-only."""
+    """A run file as it was found."""
 
-    connection: duckdb.DuckDBPyConnection
+    attachment: Attachment
     manifest: Manifest
-    tables: dict[str, dict[str, str]]  # {table: {column: its DuckDB type}}
+    tables: Tables  # {table: {column: its DuckDB type}}
+    layers: list[Layer]
 
 
 def opened(path: Path) -> Opened:
     """A run file, of which is known: it holds a run's tables alone, as many rows as it says, and possible numbers.
 
     Raises RunError where there is no such file, StoreError where it is damaged, unfinished, of a newer version, or
-    holds anything else. The connection is then closed: a file that takes this one's place would be read through it.
+    holds anything else. It is then let go: a file that takes this one's place would be read through it.
     """
+    [found] = opened_each([path])
+    if isinstance(found, Opened):
+        return found
+    raise found
+
+
+def opened_each(paths: Sequence[Path]) -> list[Opened | QKStoreError]:
+    """Of each path what `opened` gives, or the error that it raises; of at most TOGETHER, which are asked as one.
+
+    Raises StoreError where QKSTORE_MEMORY is no size.
+    """
+    memory.limit()
+    with ThreadPoolExecutor(LOOKERS) if len(paths) > 1 else nullcontext() as pool:
+        each = pool.map if pool else map
+        found = list(each(_held, paths))
+        held = [one for one in found if isinstance(one, Attachment)]
+        try:
+            listings = _listed(held)
+        finally:
+            for attachment in held:
+                attachment.release()
+        return list(each(lambda one: _opened(one, listings[one]) if isinstance(one, Attachment) else one, found))
+
+
+def _held(path: Path) -> Attachment | QKStoreError:
     if not path.is_file():
-        raise RunError(f"no run file {path.name}, but a folder or a device" if path.exists() else f"no run file {path}")
-    connection = None
+        there = path.exists()
+        return RunError(f"no run file {path.name}, but a folder or a device" if there else f"no run file {path}")
     try:
-        connection = trust.attached(path)
-        return _checked(connection, path)
-    except (duckdb.Error, OSError, ValueError, OverflowError, StoreError) as error:
-        if connection:
-            connection.close()
-        if isinstance(error, StoreError):
-            raise
-        raise StoreError(_why(path.name, str(error))) from None
+        attachment = Attachment(path)
+        attachment.hold()
+        return attachment
+    except FAILS as error:
+        return _why(path.name, str(error))
+    except StoreError as error:
+        return error.with_traceback(None)
 
 
-def cursor(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
-    """A cursor for which the file's tables need no further name."""
-    own = connection.cursor()
-    own.execute(f"USE {trust.ALIAS}")
-    return own
+def _listed(files: Sequence[Attachment]) -> dict[Attachment, Listing | Exception]:
+    """What each file, which has to be held, holds: asked once for all of an instance; an error of its own instead."""
+    several: dict[Instance, list[Attachment]] = {}
+    for one in files:
+        several.setdefault(one.place.instance, []).append(one)
+    return {one: what for instance, own in several.items() for one, what in _listed_in(instance, own).items()}
 
 
-def _checked(connection: duckdb.DuckDBPyConnection, path: Path) -> Opened:
+def _listed_in(instance: Instance, files: list[Attachment]) -> dict[Attachment, Listing | Exception]:
+    try:
+        found = trust.listings(instance.cursor())
+    except RAISED:
+        return {one: _listed_alone(one.path) for one in files}  # whichever it was
+    return {one: found.get(one.place.name, Listing(None, [])) for one in files}
+
+
+def _listed_alone(path: Path) -> Listing | Exception:
+    try:
+        one = Attachment(path, alone=True)
+        found = one.read(lambda _: trust.listings(one.place.instance.cursor()))
+        return found.get(one.place.name, Listing(None, []))
+    except (*RAISED, StoreError) as error:
+        return error
+
+
+def _opened(attachment: Attachment, listing: Listing | Exception) -> Opened | StoreError:
+    path = attachment.path
+    try:
+        if isinstance(listing, Exception):
+            raise listing
+        tables = trust.tables(listing, f"run file {path.name}")  # first: only then may a table or a function be named
+        return Opened(attachment, *attachment.read(lambda cursor: _checked(cursor, tables, path)))
+    except (*FAILS, StoreError) as error:
+        attachment.close()
+        return error.with_traceback(None) if isinstance(error, StoreError) else _why(path.name, str(error))
+
+
+def _checked(cursor: duckdb.DuckDBPyConnection, tables: Tables, path: Path) -> tuple[Manifest, Tables, list[Layer]]:
     what = f"run file {path.name}"
-    tables = trust.tables(connection, what)  # first: only then may a table or a function be named
     if "run" not in tables:
         raise StoreError(f"{what} is damaged or unfinished: it has no manifest (table run)")
-    own = cursor(connection)
-    _check_version(own, tables["run"], what)
+    _check_version(cursor, tables["run"], what)
     shape.check_manifest_types(tables["run"], what)
-    manifest = Manifest.of(_row(own, tables["run"], what), path.name)
+    manifest = Manifest.of(_row(cursor, tables["run"], what), path.name)
     shape.check_numbers(manifest, what)
     shape.check_tables(tables, manifest, what)
-    shape.check_rows(own, tables, manifest, path)
-    return Opened(connection, manifest, tables)
+    return manifest, tables, shape.check_rows(cursor, tables, manifest, path)
 
 
-def _why(file: str, said: str) -> str:
+def _why(file: str, said: str) -> StoreError:
     """One line for a run file that DuckDB does not open."""
     if "Could not set lock" in said:
         holder = re.search(r"PID (\d+)", said)
         who = f"process {holder[1]}" if holder else "another process"
-        return f"run file {file} is open for writing by {who}; close it there (a run is opened with -readonly)"
+        return StoreError(
+            f"run file {file} is open for writing by {who}; close it there (a run is opened with -readonly)"
+        )
     if "Unique file handle conflict" in said:
-        return f"run file {file} is open for writing by this process; close that connection (a run is opened read-only)"
-    return f"run file {file} is damaged or unfinished: {first_line(said) or 'it cannot be read'}"
+        return StoreError(
+            f"run file {file} is open for writing by this process; close that connection (a run is opened read-only)"
+        )
+    return StoreError(f"run file {file} is damaged or unfinished: {first_line(said) or 'it cannot be read'}")
+
+
+def read(attachment: Attachment, ask: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+    """What `ask` makes with a cursor. A block that went bad on disk, or was made so, is met only when it is read.
+
+    Raises StoreError for one, for a file that was replaced since, and where reading takes more memory than there is.
+    """
+    try:
+        return attachment.read(ask)
+    except OURS:
+        raise
+    except DAMAGED as error:
+        raise _unread(attachment.path.name, str(error)) from None
+
+
+def _unread(file: str, said: str) -> StoreError:
+    if said.startswith("Out of Memory Error"):
+        limit = f"{memory.limit() / (1 << 20):,.0f} MiB"
+        more = f"set {memory.VARIABLE} to more, such as 2GB"
+        return StoreError(f"reading run file {file} takes more than the limit of memory, {limit}: {more}")
+    return StoreError(f"run file {file} is damaged: {first_line(said)}; run `check`")
 
 
 def first_line(said: str, most: int = 300) -> str:
@@ -99,16 +194,18 @@ def _row(own: duckdb.DuckDBPyConnection, columns: dict[str, str], what: str) -> 
     names = [name for name in columns if name in schema.MANIFEST]
     texts = [name for name in names if "VARCHAR" in columns[name]]
     # greatest() takes NULL for less than any number
-    longest = f"greatest(0, {', '.join(map(_length, texts))})" if texts else "0"
-    dated = "coalesce(created BETWEEN ? AND ?, true)" if "created" in names else "? < ?"
-    sql = f"SELECT {longest} > {shape.MOST_TEXT}, {dated} FROM run"
-    [(long, possible)] = own.execute(sql, [shape.FIRST, shape.LAST]).fetchall()
-    if long:
+    short = f"greatest(0, {', '.join(map(_length, texts))}) <= {shape.MOST_TEXT}" if texts else "true"
+    dated, dates = (
+        "coalesce(created BETWEEN ? AND ?, true)" if "created" in names else "? < ?",
+        [shape.FIRST, shape.LAST],
+    )
+    sql = f"SELECT {', '.join(map(schema.quoted, names))} FROM run WHERE {short} AND {dated}"
+    for row in own.execute(sql, dates).fetchall():
+        return dict(zip(names, row, strict=True))
+    [(possible,)] = own.execute(f"SELECT {dated} FROM run", dates).fetchall()
+    if possible:
         raise StoreError(f"{what} is damaged: its manifest holds a text of more than {shape.MOST_TEXT:,} bytes")
-    if not possible:
-        raise StoreError(f"{what} is damaged: its manifest has a date outside {shape.FIRST.year} to {shape.LAST.year}")
-    [row] = own.execute(f"SELECT {', '.join(map(schema.quoted, names))} FROM run").fetchall()
-    return dict(zip(names, row, strict=True))
+    raise StoreError(f"{what} is damaged: its manifest has a date outside {shape.FIRST.year} to {shape.LAST.year}")
 
 
 def _length(name: str) -> str:

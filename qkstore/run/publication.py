@@ -25,6 +25,7 @@ from qkstore.run.spool import PARTS, Spool
 Progress = Callable[[int, int], None]  # called with (rows written, rows in all)
 TABLES = {"query_vector": ("q", "head"), "key_vector": ("k", "kv_head"), "row_stat": ("logsumexp", "head")}
 GROUP = 122_880  # rows of a DuckDB row group: a record batch of as many is stored as it comes, by a thread of its own
+PARTS_OF_A_GROUP = 15  # record batches of which one thread alone makes a row group, in so much less memory
 SHARE = 6  # the least number of commits in which vectors are written, if they fill as many row groups
 MOST_MEMORY = 400_000_000  # bytes for DuckDB: more would only keep blocks that nobody reads again
 MOST_THREADS = 4
@@ -126,7 +127,9 @@ class Publication:
         for table, size in self.sizes.items():
             [(done,)] = self.con.execute(f"SELECT count(*) FROM {table}").fetchall()
             groups = max(1, min(2 * self.threads, size // GROUP // SHARE))
-            self.con.execute(f"SET threads = {min(self.threads, groups)}")  # one that has no row group would only spin
+            threads = min(self.threads, groups)  # one that has no row group would only spin
+            self.con.execute(f"SET threads = {threads}")
+            self.rows = GROUP if threads > 1 else max(1, GROUP // PARTS_OF_A_GROUP)
             step = GROUP * groups
             for first in range(done, size, step):
                 self._write(table, first, min(first + step, size))
@@ -146,8 +149,8 @@ class Publication:
 
         def batches() -> Iterator[pa.RecordBatch]:
             try:
-                for start in range(first, end, GROUP):
-                    yield self._batch(table, start, min(GROUP, end - start))
+                for start in range(first, end, self.rows):
+                    yield self._batch(table, start, min(self.rows, end - start))
             except BaseException as error:  # DuckDB would say of it that it is an error of Arrow
                 failed.append(error)
                 raise

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import duckdb
 import numpy as np
@@ -19,21 +18,18 @@ from qkstore.run import content, file, vectors
 from qkstore.run.layer import Layer
 from qkstore.run.schema import quoted
 
+T = TypeVar("T")
 Side = Literal["q", "k"]
 LONGEST_ID = 18  # digits of a number of 64 bits
+FEW = 64  # values of a label that are kept, of so many labels
 READ_ROWS = 8192  # rows an Arrow batch; a large batch reserves its memory at once
-DAMAGED = (duckdb.Error, UnicodeDecodeError, pa.ArrowInvalid)
-OURS = (  # of a mistake in our own SQL, of a Run that was closed, of Ctrl-C
-    *(duckdb.ParserException, duckdb.SyntaxException, duckdb.BinderException, duckdb.CatalogException),
-    *(duckdb.ConnectionException, duckdb.InterruptException),
-)
 
 
 class Run:
     """A run file, opened read-only; any number of processes may hold it open at once.
 
     What its manifest says are attributes too (`run.model`, `run.d_head`, …). Raises RunError where there is no such
-    file, StoreError where it is damaged, unfinished or of a newer version.
+    file, StoreError where it is damaged, unfinished or of a newer version. found: what `file.opened` gave of it.
     """
 
     schema_version: int
@@ -68,10 +64,12 @@ class Run:
     quantisation: str | None
     store_dtype: str
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, found: file.Opened | None = None):
         self.path = Path(path)
         self.name = self.path.name.removesuffix(".duckdb")
-        self._connection, self.manifest, self.types = file.opened(self.path)  # {table: {column: its DuckDB type}}
+        self._file, self.manifest, self.types, layers = found or file.opened(self.path)
+        self.layers = {layer.layer: layer for layer in layers}  # those that were stored, by number
+        self._values: dict[tuple[str, Side, int], tuple] = {}
         vars(self).update(vars(self.manifest))
 
     def __repr__(self) -> str:
@@ -92,46 +90,32 @@ class Run:
 
     def close(self) -> None:
         """Let the file go; whatever is asked of this Run later fails."""
-        self._connection.close()
+        self._file.close()
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A cursor of its own: one DuckDB connection shared by threads gives wrong rows without an error."""
-        return file.cursor(self._connection)
+        return self._file.cursor()
 
     def table(self, sql: str, parameters: list | None = None) -> pa.Table:
         """The library's own SQL (never a user's) as an Arrow table, whose texts are UTF-8."""
-        with self._reading():
-            found = self.cursor().execute(sql, parameters or []).to_arrow_table()
+
+        def ask(cursor: duckdb.DuckDBPyConnection) -> pa.Table:
+            found = cursor.execute(sql, parameters or []).to_arrow_table()
             found.validate(full=True)  # DuckDB gives the bytes that a file has for a text, whatever they are
             return found
 
-    def _rows(self, sql: str, parameters: list | None = None) -> list[tuple]:
-        with self._reading():
-            return self.cursor().execute(sql, parameters or []).fetchall()
+        return self._asked(ask)
 
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        """A block that went bad on disk, or was made so, is met only when it is read."""
-        try:
-            yield
-        except OURS:
-            raise
-        except DAMAGED as error:
-            large = "larger than the memory, or " if isinstance(error, duckdb.OutOfMemoryException) else ""
-            raise StoreError(
-                f"run file {self.path.name} is {large}damaged: {file.first_line(str(error))}; run `check`"
-            ) from None
+    def _rows(self, sql: str, parameters: list | None = None) -> list[tuple]:
+        return self._asked(lambda cursor: cursor.execute(sql, parameters or []).fetchall())
+
+    def _asked(self, ask: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        return file.read(self._file, ask)
 
     @cached_property
     def columns(self) -> dict[str, list[str]]:
         """{table: its columns}, of everything a user may query."""
         return {table: list(columns) for table, columns in self.types.items()}
-
-    @cached_property
-    def layers(self) -> dict[int, Layer]:
-        """{layer number: Layer} of the layers that were stored."""
-        rows = self._rows('SELECT layer, scaling, softcap, "window", causal FROM layer ORDER BY layer')
-        return {row[0]: Layer(*row) for row in rows}
 
     @cached_property
     def splits(self) -> list[str]:
@@ -141,9 +125,14 @@ class Run:
         """The distinct values of a label column of side q or k, sorted; empty where there is no such column."""
         if column not in self.columns[side]:
             return []
+        if (column, side, most) in self._values:
+            return list(self._values[column, side, most])
         name = quoted(column)
         sql = f"SELECT DISTINCT {name} FROM {side} WHERE {name} IS NOT NULL ORDER BY 1 LIMIT {most:d}"
-        return [row[0] for row in self._rows(sql)]
+        found = [row[0] for row in self._rows(sql)]
+        if len(found) + len(self._values) < FEW:
+            self._values[column, side, most] = tuple(found)
+        return found
 
     def kv_head(self, head: int) -> int:
         """The KV head whose keys query head `head` reads (grouped queries)."""
@@ -181,9 +170,13 @@ class Run:
     ) -> np.ndarray:
         first, last = (0, total - 1) if rows is None else (int(rows.min()), int(rows.max())) if len(rows) else (0, -1)
         sql = f"SELECT * EXCLUDE (layer, {heads}) FROM {table} WHERE layer = ? AND {heads} = ? AND row BETWEEN ? AND ?"
-        with self._reading():
-            batches = self.cursor().execute(sql, [layer, head, first, last]).to_arrow_reader(READ_ROWS)
-            out = vectors.stacked(batches, first, last - first + 1, self.d_head, self._head(layer, head))
+        what, n = self._head(layer, head), last - first + 1
+
+        def ask(cursor: duckdb.DuckDBPyConnection) -> np.ndarray:
+            batches = cursor.execute(sql, [layer, head, first, last]).to_arrow_reader(READ_ROWS)
+            return vectors.stacked(batches, first, n, self.d_head, what)
+
+        out = self._asked(ask)
         if rows is None or (len(rows) == len(out) and (rows == np.arange(first, last + 1)).all()):
             return out
         return out[rows - first]
@@ -220,8 +213,7 @@ class Run:
         A run made before digests were kept has none to compare with, and gives none.
         """
         published = json.loads(self.content or "{}")
-        with self._reading():
-            found = content.digests(self.cursor()) if published else {}
+        found = self._asked(content.digests) if published else {}
         return [name for name in published.keys() | found.keys() if published.get(name) != found.get(name)]
 
     def _extra(self, table: str) -> list[dict]:
@@ -247,8 +239,8 @@ class Run:
 
     def _by_row(self, table: str, row: str, names: str) -> pa.Table:
         """Columns of a table in the order of its row numbers; raises StoreError unless each number stands once."""
-        found = self.table(f"SELECT {row}, {names} FROM {table} ORDER BY {row}")
-        if not np.array_equal(found.column(0).to_numpy(), np.arange(len(found))):
+        found = self.table(f"SELECT {row}, {names} FROM {table}")  # most files have them in order
+        if not _counts(found) and not _counts(found := found.take(np.argsort(found.column(0).to_numpy()))):
             raise StoreError(f"run {self.name!r}: {table} has a {row} twice and another not; its file is damaged")
         return found.select(range(1, found.num_columns))
 
@@ -298,3 +290,8 @@ class Run:
             there = f"give its id, or a prompt_id from 0 to {self.n_prompts - 1}"
             raise RunError(f"run {self.name!r} has no prompt {text[:60]!r}; {there}")
         return self.prompt(int(name))["prompt_id"]
+
+
+def _counts(table: pa.Table) -> bool:
+    """Whether the first column of a table is 0, 1, 2, …"""
+    return np.array_equal(table.column(0).to_numpy(), np.arange(len(table)))

@@ -13,8 +13,9 @@ import duckdb
 
 from qkstore.errors import StoreError
 from qkstore.run import schema
+from qkstore.run.layer import Layer
 from qkstore.run.manifest import Manifest
-from qkstore.run.trust import short
+from qkstore.sql.trust import short
 
 Range = tuple[float | None, float | None, bool]  # least, most, whether it has to be there
 Ranges = dict[str, Range]  # of columns
@@ -34,7 +35,10 @@ FIRST, LAST = datetime(1970, 1, 1), datetime(2200, 1, 1)  # a manifest's date; p
 PLAIN = re.compile(r"(INTEGER|BIGINT|DOUBLE|FLOAT|BOOLEAN|VARCHAR|TIMESTAMP)(\[\])?")  # what the manifest may hold
 SINCE = ("weight", "measure")  # tables that older runs lack
 ANSWERS = {"answer_rank": "BIGINT", "answer_probability": "DOUBLE", "answered": "BOOLEAN", "answer_chance": "DOUBLE"}
-LENGTH = re.compile(r"Max String Length: (\d+)\](?!.*Max String)")  # in what DuckDB says of a column
+# What DuckDB says of a column, read from its end: the first and the last text stand in it as the file has them.
+NULLS = r"\[Has Null: (?P<nulls>true|false), Has No Null: (?:true|false)\](?:\[Approx Unique: \d+\])?"
+NUMBERS = re.compile(rf"\[Min: (?P<least>-?\d+), Max: (?P<most>-?\d+)\]{NULLS}")
+TEXTS = re.compile(rf".*Max String Length: (?P<length>\d+)\]{NULLS}", re.DOTALL)
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -124,8 +128,10 @@ def _labels(tables: Tables, table: str, own: dict[str, str], named: list[str], w
     return found
 
 
-def check_rows(cursor: duckdb.DuckDBPyConnection, tables: Tables, manifest: Manifest, path: Path) -> None:
-    """Raise StoreError unless every table has its number of rows, and row and prompt numbers are those there are.
+def check_rows(cursor: duckdb.DuckDBPyConnection, tables: Tables, manifest: Manifest, path: Path) -> list[Layer]:
+    """The layers of a run of which every table has its number of rows, and no row or prompt number that is not there.
+
+    Raises StoreError for another.
 
     DuckDB answers these questions from what it knows of each column, without a scan, where all is well. That no row
     number stands twice is looked at where rows are read.
@@ -136,14 +142,37 @@ def check_rows(cursor: duckdb.DuckDBPyConnection, tables: Tables, manifest: Mani
     for table, there in cursor.execute(counts).fetchall():
         if there != ranges[table][0]:
             raise StoreError(f"run {path.stem!r}: {table} has {there} rows of {ranges[table][0]}; its file is damaged")
-    sql = " UNION ALL ".join(
-        f"(SELECT '{table}' FROM {table} WHERE {' OR '.join(map(_outside, own, own.values()))} LIMIT 1)"
+    known = _known(cursor, tables, ranges)
+    for table, (_, own) in ranges.items():
+        kinds, said = tables[table], known.get(table, {})
+        doubted = {name: own[name] for name in own if not _surely_inside(kinds[name], said.get(name, ""), own[name])}
+        if doubted:
+            _check_inside(cursor, table, doubted, what)
+        for name in (name for name, kind in kinds.items() if kind == "VARCHAR"):
+            _check_length(cursor, table, name, said.get(name, ""), what)
+    return _layers(cursor, manifest, what)
+
+
+def _known(cursor: duckdb.DuckDBPyConnection, tables: Tables, ranges: dict[str, tuple[int, Ranges]]) -> dict:
+    """{table: {column: what DuckDB says of its values}} of columns with a range and of texts, without a scan."""
+    asked = {
+        table: [name for name, kind in tables[table].items() if name in own or kind == "VARCHAR"]
         for table, (_, own) in ranges.items()
+    }
+    sql = " UNION ALL ".join(
+        f"(SELECT '{table}', [{', '.join(f'stats({schema.quoted(name)})' for name in names)}] FROM {table} LIMIT 1)"
+        for table, names in asked.items()
     )
-    for (table,) in cursor.execute(sql).fetchall():
-        _name_outside(cursor, table, ranges[table][1], what)
-    _check_texts(cursor, tables, list(ranges), what)
-    _check_layers(cursor, manifest, what)
+    return {table: dict(zip(asked[table], said, strict=True)) for table, said in cursor.execute(sql).fetchall()}
+
+
+def _surely_inside(kind: str, said: str, allowed: Range) -> bool:
+    """Whether DuckDB knows that the values of a column are possible; of fractions it does not say enough."""
+    least, most, filled = allowed
+    found = (TEXTS if kind == "VARCHAR" else NUMBERS).fullmatch(said)
+    if not found or kind == "DOUBLE" or (filled and found["nulls"] == "true"):
+        return False
+    return least is None or (most is not None and least <= int(found["least"]) and int(found["most"]) <= most)
 
 
 def _outside(name: str, allowed: Range) -> str:
@@ -153,30 +182,26 @@ def _outside(name: str, allowed: Range) -> str:
     return " OR ".join(conditions + ([] if least is None else [f"{name} < {least} OR {name} > {most}"]))
 
 
-def _name_outside(cursor: duckdb.DuckDBPyConnection, table: str, ranges: Ranges, what: str) -> None:
+def _check_inside(cursor: duckdb.DuckDBPyConnection, table: str, ranges: Ranges, what: str) -> None:
     """Raise StoreError that names the first column with a value outside its range."""
-    for name, allowed in ranges.items():
+    any_outside = " OR ".join(map(_outside, ranges, ranges.values()))
+    found = cursor.execute(f"SELECT 1 FROM {table} WHERE {any_outside} LIMIT 1").fetchall()
+    for name, allowed in ranges.items() if found else ():
         row = cursor.execute(f"SELECT {name}::VARCHAR FROM {table} WHERE {_outside(name, allowed)} LIMIT 1").fetchone()
         if row:
             possible = "" if allowed[0] is None else f"; possible is {allowed[0]} to {allowed[1]}"
             raise StoreError(f"{what} is damaged: {table}.{name} is {row[0] or 'NULL'}{possible}")
 
 
-def _check_texts(cursor: duckdb.DuckDBPyConnection, tables: Tables, names: list[str], what: str) -> None:
+def _check_length(cursor: duckdb.DuckDBPyConnection, table: str, name: str, said: str, what: str) -> None:
     """Raise StoreError for a text that is longer than any run's: a page would show it."""
-    for table in names:
-        columns = [schema.quoted(name) for name, kind in tables[table].items() if kind == "VARCHAR"]
-        if columns:
-            row = cursor.execute(f"SELECT {', '.join(f'stats({c})' for c in columns)} FROM {table} LIMIT 1").fetchone()
-            for column, said in zip(columns, row or [], strict=False):
-                known = LENGTH.search(said)
-                sql = f"SELECT coalesce(max(strlen({column})), 0) FROM {table}"
-                length = int(known[1]) if known else cursor.execute(sql).fetchall()[0][0]
-                if length > MOST_TEXT:
-                    raise StoreError(
-                        f"{what} holds a text of {length:,} bytes in column {column} of {table}; "
-                        f"possible are {MOST_TEXT:,}"
-                    )
+    known, column = TEXTS.fullmatch(said), schema.quoted(name)
+    sql = f"SELECT coalesce(max(strlen({column})), 0) FROM {table}"
+    length = int(known["length"]) if known else cursor.execute(sql).fetchall()[0][0]
+    if length > MOST_TEXT:
+        raise StoreError(
+            f"{what} holds a text of {length:,} bytes in column {column} of {table}; possible are {MOST_TEXT:,}"
+        )
 
 
 def _check_size(manifest: Manifest, what: str, size: int) -> None:
@@ -216,7 +241,7 @@ def _ranges(tables: Tables, manifest: Manifest) -> dict[str, tuple[int, Ranges]]
     }
 
 
-def _check_layers(cursor: duckdb.DuckDBPyConnection, manifest: Manifest, what: str) -> None:
+def _layers(cursor: duckdb.DuckDBPyConnection, manifest: Manifest, what: str) -> list[Layer]:
     sql = 'SELECT layer, scaling, softcap, "window", causal FROM layer LIMIT ?'
     rows = cursor.execute(sql, [manifest.n_layers + 1]).fetchall()
     numbers = [row[0] for row in rows]
@@ -228,6 +253,7 @@ def _check_layers(cursor: duckdb.DuckDBPyConnection, manifest: Manifest, what: s
         for wrong in _wrong(scaling, softcap, window, causal):
             raise StoreError(f"{what} is damaged: layer {number} has {wrong}")
     _check_content(manifest, numbers, what)
+    return [Layer(*row) for row in sorted(rows)]
 
 
 def _wrong(scaling: float | None, softcap: float | None, window: int | None, causal: bool | None) -> Iterator[str]:

@@ -51,6 +51,8 @@ SETTINGS: Config = {
     "threads": "2",
     "temp_directory": "",  # else a large sort would spill into a folder beside the run
 }
+UNLOCKED: Config = {"enable_external_access": "true", "lock_configuration": "false"}  # until it is known what for
+LABELS = ("run", "layer", "prompt", "token", "query_row", "key_row", "q", "k")
 
 
 def serve() -> None:
@@ -71,7 +73,10 @@ def serve() -> None:
         # Ends the process at the limit from a thread of its own, whatever DuckDB or the interpreter hold.
         faulthandler.dump_traceback_later(request.pop("limit_s"), exit=True, file=nowhere)
         try:
-            answer = _read(**request) if "how" in request else _answer(out, runs, **request)
+            if "how" in request:
+                answer: str | int = _read(**request)
+            else:
+                answer = _look(**request) if "paths" in request else _answer(out, runs, **request)
             kind, text = b"d", json.dumps(answer)
         except (duckdb.OutOfMemoryException, MemoryError) as error:
             kind, text = b"f", f"the query needs more than {request['memory']}: {_first(error)}"
@@ -131,6 +136,33 @@ def _answer(out: BinaryIO, runs: _Runs, path: str, sql: str, max_rows: int | Non
                 part, sent, size = [], sent + size, 0
         _send_part(out, schema, part)
     return max_rows is not None and rows > max_rows
+
+
+def _look(paths: list[str], memory: str) -> int:
+    """Read the tables of labels of run files; how many are whole. What is wrong with one is told when it is opened."""
+    _limit_memory(bytes_of(memory))
+    connection, whole = None, 0
+    for path in paths:
+        connection = connection or _reaching(paths, memory)
+        try:
+            quoted = path.replace("'", "''")
+            connection.execute(f"ATTACH '{quoted}' AS looked (READ_ONLY, TYPE duckdb)")
+            for table in LABELS:
+                connection.execute(f"SELECT count(COLUMNS(*)) FROM looked.main.{table}").fetchall()
+            connection.execute("DETACH looked")
+            whole += 1
+        except QUERYS_OWN:
+            connection = None  # it may answer nothing more
+    return whole
+
+
+def _reaching(paths: list[str], memory: str) -> duckdb.DuckDBPyConnection:
+    """A connection that reaches these files and their logs alone."""
+    connection = duckdb.connect(config={**SETTINGS, **UNLOCKED, "memory_limit": memory})
+    connection.execute("SET allowed_paths = ?", [[file for path in paths for file in (path, f"{path}.wal")]])
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection
 
 
 def _told_apart(schema: pa.Schema) -> pa.Schema:

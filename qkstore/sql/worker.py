@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -32,7 +32,7 @@ MOST = 12  # at once; those of one asker are 4, or 2 while others ask
 WAIT_S = 20.0  # for a turn
 SLOW_S, NICE = 0.5, 15  # a query that takes longer gives way to shorter ones
 READ_S, READ_BYTES = 10.0, "500MB"  # for a text to be parsed, checked and printed
-LABELS, LOOK_S = ("run", "layer", "prompt", "token", "query_row", "key_row", "q", "k"), 5.0
+LOOK_S = 5.0  # for a file, and one more for each other
 LOOKER = Asker("a look at a file")
 
 asker: Callable[[], Asker] = Asker  # who asks in this thread; the dashboard puts its sessions here
@@ -63,21 +63,25 @@ def read(how: str, text: str, columns: dict[str, tuple[str, ...]]) -> str:
         return json.loads(worker.ask(request, who)[1])
 
 
-def survives(path: Path) -> bool:
-    """Whether a process lives that reads the tables of labels of a run file: made-up bytes can end DuckDB itself.
+def ending(paths: Sequence[Path]) -> set[Path]:
+    """Those run files whose tables of labels end a process that reads them: made-up bytes can end DuckDB itself.
 
-    It is not one of those that queries wait for.
+    The process is not one of those that queries wait for; it reads all, and where it ends, each half is looked at.
     """
-    request = {"path": str(path.absolute()), "limit_s": LOOK_S, "max_rows": None, "memory": READ_BYTES}
-    for table in LABELS:
-        try:
-            with _readings.take(LOOKER) as worker:
-                worker.ask(request | {"sql": f"SELECT count(COLUMNS(*)) FROM {table}"}, LOOKER)
-        except Ended:
-            return False
-        except GuardError:  # what else is wrong with it is told when it is opened
-            return True
-    return True
+    request = {"paths": [str(path.resolve()) for path in paths], "limit_s": LOOK_S + len(paths), "memory": READ_BYTES}
+    try:
+        with _readings.take(LOOKER) as worker:
+            worker.ask(request, LOOKER)
+    except Ended:
+        if len(paths) == 1:
+            return {*paths}
+    except GuardError:  # what else is wrong with one is told when it is opened
+        if len(paths) == 1:
+            return set()
+    else:
+        return set()
+    half = len(paths) // 2
+    return ending(paths[:half]) | ending(paths[half:])
 
 
 def truncated(table: pa.Table) -> bool:

@@ -15,9 +15,10 @@ import duckdb
 
 from qkstore.errors import StoreError
 from qkstore.files import whole
-from qkstore.run import Run, trust
+from qkstore.run import Run
 from qkstore.run.file import first_line
 from qkstore.run.schema import RUN_NAME
+from qkstore.sql import trust
 from qkstore.store.catalog import Catalog
 from qkstore.store.catalog.migrations import MIGRATION, MIGRATIONS
 from qkstore.store.catalog.postgres import Postgres

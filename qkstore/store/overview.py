@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
+from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 import polars as pl
 
@@ -13,6 +17,9 @@ from qkstore.run import Run
 from qkstore.run.task import task
 from qkstore.store.store import Store
 from qkstore.text import visible
+
+T = TypeVar("T")
+MOST_TOKENS = 3  # that are shown of a run's queries
 
 # of toy runs, as manifests have them; a user's own task may begin with the same word
 TOY_TASKS = ("toy discrete", "toy continuous")
@@ -39,8 +46,17 @@ class Overview:
 
 def overview(store: Store) -> Overview:
     """What the runs say of themselves, and how many contrasts are saved in the catalogue."""
-    runs, damaged = store.scan()
-    saved, others = store.catalog.contrasts(), [r.name for r in runs if r.task not in TOY_TASKS]
+    saved, runs, rows, damaged = store.catalog.contrasts(), list[Run](), list[tuple](), list[QKStoreError]()
+    for found in store.each():
+        if not isinstance(found, Run):
+            damaged.append(found)
+            continue
+        runs.append(found)
+        try:
+            rows.append(_row(found, saved))
+        except QKStoreError as error:  # it opens, and its labels cannot be read
+            damaged.append(error)
+    others = [run.name for run in runs if run.task not in TOY_TASKS]
     schema = {
         "run": pl.String,
         "model": pl.String,
@@ -55,12 +71,6 @@ def overview(store: Store) -> Overview:
         "contrasts": pl.String,
         "created": pl.Datetime,
     }
-    rows = []
-    for run in runs:
-        try:
-            rows.append(_row(run, saved))
-        except QKStoreError as error:  # it opens, and its labels cannot be read
-            damaged.append(error)
     return Overview(
         pl.DataFrame(rows, schema=schema, orient="row"),
         others,
@@ -91,16 +101,31 @@ def _row(run: Run, saved: list[Contrast]) -> tuple:
     )
 
 
+def once(make: Callable[[Run], T]) -> Callable[[Run], T]:
+    """`make`, whose result for a run is kept as long as the run is open: its file never changes."""
+    known: WeakKeyDictionary[Run, T] = WeakKeyDictionary()
+
+    @wraps(make)
+    def made(run: Run) -> T:
+        if run not in known:
+            known[run] = make(run)
+        return known[run]
+
+    return made
+
+
+@once
 def answers(run: Run) -> str:
     """How the model does on the run's own task, such as 'answers 25 %, chance 11 %'; '' where the run does not say."""
     found = task(run)
     return found.short if found else ""
 
 
-def query_tokens(run: Run, most: int = 3) -> str:
+@once
+def query_tokens(run: Run) -> str:
     """The texts of the tokens whose queries were stored.
 
     The prompts of a template have one, such as ↵↵ at the end of a chat's header.
     """
-    texts = run.values("token", "q", most + 1)
-    return ", ".join(map(visible, texts[:most])) + (", …" if len(texts) > most else "")
+    texts = run.values("token", "q", MOST_TOKENS + 1)
+    return ", ".join(map(visible, texts[:MOST_TOKENS])) + (", …" if len(texts) > MOST_TOKENS else "")

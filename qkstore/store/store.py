@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import copy
 import os
-import threading
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from qkstore.contrast import Contrast
 from qkstore.contrast.builtin import feature, features, taken
 from qkstore.contrast.fit import misfit
-from qkstore.errors import ContrastError, RunError, StoreError, near
-from qkstore.run import Run
+from qkstore.errors import ContrastError, QKStoreError, RunError, StoreError, near
+from qkstore.run import Run, file
 from qkstore.run.schema import RUN_NAME, check_run_name
 from qkstore.store import moves
 from qkstore.store.bucket import Bucket
@@ -22,10 +20,10 @@ from qkstore.store.catalog import Catalog
 from qkstore.store.catalog.person import Person
 from qkstore.store.catalog.postgres import Postgres
 from qkstore.store.catalog.runs import ADDED
+from qkstore.store.open_runs import OpenRuns
 from qkstore.store.team import SUFFIX, Team
 
 DEFAULT = "store"
-MOST_ENDING = 1000  # files that ended what read them, and are not tried again
 
 
 def open(where: str | os.PathLike | None = None, create: bool = False) -> Store:
@@ -77,21 +75,19 @@ def _directory(path: Path, create: bool) -> Path:
 class Store:
     """Runs are discovered by looking into `runs/`; each file describes itself. The catalogue holds what changes.
 
-    survives: asked of a run file before it is opened here, whether a process that reads it lives; for a server.
+    ending: asked of run files before they are opened here, which of them end a process that reads them; for a server.
     path: the directory with runs/. where: what names the store, for --store and qkstore.open: that directory, or a
     team's file. bucket: where the runs come from, if those of the directory are copies.
     """
 
-    survives: Callable[[Path], bool] | None = None
+    ending: Callable[[Sequence[Path]], set[Path]] | None = None
 
     def __init__(
         self, path: Path, catalog: Catalog | None = None, where: Path | None = None, bucket: Bucket | None = None
     ):
         self.path, self.where, self.bucket = path, where or path, bucket
         self.catalog = catalog or Catalog(path / "catalog.duckdb")
-        self._open: dict[tuple, Run] = {}
-        self._ending: deque[tuple] = deque(maxlen=MOST_ENDING)
-        self._lock = threading.Lock()
+        self._open = OpenRuns()
 
     def __repr__(self) -> str:
         return f"Store({str(self.where)!r})"
@@ -102,24 +98,36 @@ class Store:
         other.catalog = self.catalog.acting(person)
         return other
 
-    def scan(self) -> tuple[list[Run], list[StoreError]]:
-        """Return (runs by name, errors): one StoreError for each file in `runs/` that is not a readable run.
+    def scan(self) -> tuple[list[Run], list[QKStoreError]]:
+        """Return (runs by name, errors): one for each file in `runs/` that is not a readable run.
 
         Files whose name does not end in .duckdb and hidden files are skipped.
         """
-        runs, errors, away = [], [], False
+        found = list(self.each())
+        return [one for one in found if isinstance(one, Run)], [one for one in found if not isinstance(one, Run)]
+
+    def each(self) -> Iterator[Run | QKStoreError]:
+        """Every run by name as it is opened, some at once, or the error of opening it.
+
+        What is read of a run at once is read sooner: of many runs, those that were read last are held open.
+        """
+        away, paths, there = False, [], set()
         try:
             names = self.names()
         except StoreError as error:  # the bucket's server; the copies are there
-            names, errors, away = self._copies(), [error], True
+            yield error
+            names, away = self._copies(), True
         for name in names:
             try:
                 check_run_name(name)
-                runs.append(self._run(self._file(name) if self.bucket and not away else self._copy(name)))
+                paths.append(self._file(name) if self.bucket and not away else self._copy(name))
             except (StoreError, RunError) as error:
-                errors.append(error)
-        self._let_go({run.path for run in runs})
-        return runs, errors
+                yield error
+        for first in range(0, len(paths), file.TOGETHER):
+            found = self._open.each(paths[first : first + file.TOGETHER], self.ending)
+            there.update(one.path for one in found if isinstance(one, Run))
+            yield from found
+        self._open.let_go(there)
 
     def runs(self) -> list[Run]:
         """Every readable run, by name."""
@@ -214,30 +222,10 @@ class Store:
         return self._copy(name)
 
     def _run(self, path: Path) -> Run:
-        try:
-            stat = path.stat()
-        except OSError as error:  # deleted since it was listed
-            raise RunError(f"run file {path.name} cannot be read: {error.strerror}") from None
-        key = (path, stat.st_ino, stat.st_mtime_ns, stat.st_size)  # a file that was replaced is another run
-        with self._lock:  # one session looks at a file and opens it; the others find it open
-            if key not in self._open:
-                self._look(path, key)
-                for stale in [k for k in self._open if k[0] == path]:
-                    self._open.pop(stale).close()  # else it would hold a file that is gone, and its memory
-                self._open[key] = Run(path)
-            return self._open[key]
-
-    def _let_go(self, there: set[Path]) -> None:
-        """Forget the open runs whose files were removed; whoever still reads one holds it until then."""
-        with self._lock:
-            for key in [key for key in self._open if key[0] not in there and not key[0].exists()]:
-                self._open.pop(key)
-
-    def _look(self, path: Path, key: tuple) -> None:
-        """Have a file read elsewhere first; raises StoreError for one that ends what reads it."""
-        if key in self._ending or (self.survives and not self.survives(path)):
-            self._ending.append(key)
-            raise StoreError(f"run file {path.name} ends the program that reads it; it is not opened")
+        [found] = self._open.each([path], self.ending)
+        if isinstance(found, Run):
+            return found
+        raise found
 
     # -- contrasts of a run --------------------------------------------------------------------------------------
 

@@ -131,9 +131,9 @@ class Work:
             self._write()
 
     def _write(self) -> None:
+        self._written = time.monotonic()
         if not self._held():
             return
-        self._written = time.monotonic()
         said = self._said | {"heard": time.time(), "log": list(self._log.lines)}
         with suppress(OSError), whole(_path(self.folder, self.run)) as part:
             part.write_text(json.dumps(said))

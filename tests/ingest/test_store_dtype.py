@@ -7,6 +7,7 @@ from pathlib import Path
 import models
 import numpy as np
 import pytest
+import synthetic
 import torch
 
 import qkstore
@@ -15,7 +16,10 @@ from ingest.__main__ import parser
 from ingest.model.capture import Capture
 from ingest.prompts import boxes
 from ingest.prompts.corpus import Corpus
+from qkstore.analysis import Head
+from qkstore.contrast.builtin import contrasts
 from qkstore.errors import QKStoreError, RunError
+from qkstore.run import vectors
 
 torch.set_num_threads(1)
 BOXES = boxes.build(12, "ent", 0, 4)
@@ -31,16 +35,59 @@ def ingest(store: Path, small: model.Model, store_dtype: str, **more) -> qkstore
     return qkstore.Run(job.ingest(store, "a", small, BOXES, options, task="boxes ent", **more))
 
 
-def test_the_vectors_are_those_of_floats_rounded_and_the_log_sum_exps_the_same(tmp_path, small):
-    plain, compact = (ingest(tmp_path / kind, small, kind) for kind in ("float32", "int16"))
+@pytest.fixture(scope="module")
+def both(tmp_path_factory, small) -> tuple[qkstore.Run, qkstore.Run]:
+    folder = tmp_path_factory.mktemp("stores")
+    return ingest(folder / "float32", small, "float32"), ingest(folder / "int16", small, "int16")
+
+
+def test_the_vectors_are_those_of_floats_rounded(both):
+    plain, compact = both
     assert (compact.store_dtype, compact.settings["store_dtype"], compact.dtype) == ("int16", "int16", "float32")
-    rows = np.arange(plain.n_queries)
     for layer in plain.layers:
         for head in range(plain.n_heads):
             for side in ("queries", "keys"):
                 mine, theirs = (getattr(run, side)(layer, head) for run in (compact, plain))
                 assert (np.abs(mine - theirs) <= 0.51 * np.abs(theirs).max(axis=1, keepdims=True) / 32767).all()
-            assert np.array_equal(compact.logsumexp(layer, head, rows), plain.logsumexp(layer, head, rows))
+
+
+def stored(run: qkstore.Run, layer: int, head: int, logsumexp: np.ndarray) -> np.ndarray:
+    """(n,) of each query the sum of exp(logit) over its stored keys, by plain NumPy, less its whole sum."""
+    q, k = (v.astype(float) for v in (run.queries(layer, head), run.keys(layer, head)))
+    (q_prompt, q_pos), (k_prompt, k_pos) = run.query_places, run.key_places
+    seen = (q_prompt[:, None] == k_prompt) & (k_pos <= q_pos[:, None])
+    return np.exp(logsumexp) - np.where(seen, np.exp(run.layers[layer].scaling * q @ k.T), 0).sum(axis=1)
+
+
+def test_what_a_query_leaves_to_keys_that_are_not_stored_is_exact(both):
+    plain, compact = both
+    rows, off = np.arange(plain.n_queries), []
+    for layer in plain.layers:
+        for head in range(plain.n_heads):
+            own, mine = (run.logsumexp(layer, head, rows) for run in both)
+            left = stored(plain, layer, head, own)
+            assert (left > 0).all()
+            assert np.allclose(stored(compact, layer, head, mine), left, rtol=1e-9, atol=0)
+            assert np.allclose(own, mine, atol=1e-3)
+            off.append(np.abs(stored(compact, layer, head, own) / left - 1).max())
+    assert max(off) > 1e-8, "beside the model's own log-sum-exp it would not be"
+
+
+def test_logits_and_attention_are_within_what_rounding_can_do(both):
+    """And 8-bit numbers are not."""
+    plain = both[0]
+    [contrast] = [c for c in contrasts(plain) if c.name == "lexical"]
+    far = []
+    for layer, head in ((i, h) for i in plain.layers for h in range(plain.n_heads)):
+        exact, near = (Head(run, layer, head).read(contrast, "whole") for run in both)
+        q, k, scaling = exact.q[exact.pairs.query], exact.k[exact.pairs.key], exact.head.facts.scaling
+        bound, logits, own = vectors.logit_error(q, k, scaling), near.logits(), exact.logits()
+        assert (np.abs(logits - own) <= bound).all()
+        shares = near.attention(logits), exact.attention(own)
+        assert np.nanmax(np.abs(np.log(shares[0] / shares[1]))) <= 2 * bound.max()
+        coarse = [synthetic.rounded(v.astype(float), 127) for v in (q, k)]
+        far.append(np.abs(scaling * np.einsum("nd,nd->n", *coarse) - own) > bound)
+    assert np.mean(far) > 0.9
 
 
 class Stop(Exception):

@@ -205,6 +205,13 @@ def test_a_run_that_nobody_touched_is_read(place):
     assert archive.check(place.store)[1] == []
 
 
+def test_a_backup_of_it_is_restored_and_well(place):
+    archive.backup(place.store, place.canary.with_name("all.tar"))
+    back = qkstore.open(archive.restore(place.canary.with_name("back"), place.canary.with_name("all.tar")))
+    assert archive.check(back)[1] == []
+    assert np.array_equal(back.run("good").keys(1, 2), place.store.run("good").keys(1, 2))
+
+
 @pytest.mark.parametrize("name", CHANGES)
 def test_check_finds_a_change(place, name):
     place.spoil(CHANGES[name])

@@ -11,7 +11,7 @@ import pytest
 import spoilt
 
 import qkstore
-from qkstore.run import trust
+from qkstore.sql import trust
 
 OBJECTS = {  # what is no table of plain columns
     "a view": ("CREATE VIEW extra AS SELECT 1", "a view, 'extra'"),

@@ -20,7 +20,7 @@ def store(tmp_path):
     for name in ("good", "bad"):
         stores.write(tmp_path / "store", name, stores.boxes(n=16))
     made = qkstore.open(tmp_path / "store")
-    made.survives = worker.survives
+    made.ending = worker.ending
     return made
 
 
@@ -43,10 +43,12 @@ def ended(monkeypatch):
 def test_such_a_file_is_one_line_and_the_others_work(store, ended):
     runs, errors = store.scan()
     assert [run.name for run in runs] == ["good"]
+    tried = len(ended)
+    assert tried == 2, "with the others, and by itself"
     assert [str(e) for e in errors] == ["run file bad.duckdb ends the program that reads it; it is not opened"]
     with pytest.raises(StoreError, match="ends the program"):
         store.run("bad")
-    assert len(ended) == 1, "it is not tried again"
+    assert len(ended) == tried, "it is not tried again"
     assert store.run("good").tokens(0)
 
 
@@ -60,18 +62,18 @@ def test_one_that_was_put_in_its_place_is_looked_at_anew(store, ended, monkeypat
 
 def test_a_good_file_is_looked_at_once(store, monkeypatch):
     seen = []
-    store.survives = lambda path: seen.append(path.name) or worker.survives(path)
+    store.ending = lambda paths: seen.extend(path.name for path in paths) or worker.ending(paths)
     with ThreadPoolExecutor(8) as pool:  # sessions that meet it at the same time
         assert [len(runs) for runs, _ in pool.map(lambda _: store.scan(), range(8))] == [2] * 8
     store.run("good")
     assert sorted(seen) == ["bad.duckdb", "good.duckdb"]
-    assert qkstore.open(store.path).survives is None, "a command reads for itself alone"
+    assert qkstore.open(store.path).ending is None, "a command reads for itself alone"
 
 
 def test_control_without_a_look_it_is_opened_here(store, monkeypatch):
     opened, plain = [], Run.__init__
-    monkeypatch.setattr(Run, "__init__", lambda self, path: opened.append(path.name) or plain(self, path))
-    store.survives = None
+    monkeypatch.setattr(Run, "__init__", lambda self, *found: opened.append(found[0].name) or plain(self, *found))
+    store.ending = None
     store.scan()
     assert sorted(opened) == ["bad.duckdb", "good.duckdb"]
 

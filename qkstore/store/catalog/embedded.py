@@ -18,9 +18,9 @@ from pathlib import Path
 import duckdb
 
 from qkstore.errors import StoreError
-from qkstore.run import trust
 from qkstore.run.file import first_line
 from qkstore.run.schema import NOT_WRITTEN
+from qkstore.sql import trust
 from qkstore.store.catalog.database import Execute
 from qkstore.store.catalog.held import busy, copied, elsewhere, holder
 from qkstore.store.catalog.migrations import MIGRATION, MIGRATIONS, now

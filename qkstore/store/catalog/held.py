@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 
 from qkstore.errors import StoreError
-from qkstore.run import trust
+from qkstore.sql import trust
 
 LOCKED = "Could not set lock"  # DuckDB's words where another process has the file open
 SHARED = "different configuration"  # and where this one has, by another connection
