@@ -8,7 +8,7 @@ import re
 from qkstore.errors import QKStoreError, StoreError
 
 UNITS = "KMGT"
-VARIABLE, DEFAULT_BYTES, SHARE = "QKSTORE_MEMORY", 512 << 20, 4  # or a fourth of the machine's, if that is less
+VARIABLE, DEFAULT_BYTES, SHARE = "QKSTORE_MEMORY", 256 << 20, 4  # or a fourth of the machine's, if that is less
 LEAST_BYTES = 16 << 20
 _limit: int | None = None
 
@@ -29,7 +29,7 @@ def bytes_of(text: str) -> int:
 def set_limit(size: str | None) -> None:
     """Let DuckDB take this much memory, such as '2GB', to read the runs of a folder in this process.
 
-    None: what $QKSTORE_MEMORY says, or else 512 MiB, or a fourth of the machine's memory. What was read is held outside
+    None: what $QKSTORE_MEMORY says, or else 256 MiB, or a fourth of the machine's memory. What was read is held outside
     it. Raises StoreError where it is no size, or below 16 MiB.
     """
     global _limit

@@ -264,7 +264,7 @@ def test_the_limit_is_duckdbs_own_and_may_be_set_at_any_time(store, limit, monke
     def said():
         return store.run("a").cursor().execute("SELECT current_setting('memory_limit')").fetchall()
 
-    assert said() == [("512.0 MiB",)]
+    assert said() == [("256.0 MiB",)]
     monkeypatch.setenv(memory.VARIABLE, "64MiB")
     assert said() == [("64.0 MiB",)]
     limit("1GiB")
