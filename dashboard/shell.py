@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import streamlit as st
+from threadpoolctl import threadpool_limits
 
 import qkstore
 from dashboard import door, style
@@ -145,6 +146,7 @@ def _where() -> str:
 
 @st.cache_resource(show_spinner=False, max_entries=4)  # a server shows one; tests a few, one after another
 def _open(where: str) -> Store:
+    threadpool_limits(1, "blas")  # from here on: sessions share the processors, and a head's matrices are small
     threading.Thread(target=worker.ready, daemon=True).start()  # while the first page is made
     opened = qkstore.open(where)
     opened.ending = worker.ending

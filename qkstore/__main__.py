@@ -51,6 +51,8 @@ COMMANDS = (  # in the order of --help
 
 def main(given: list[str] | None = None) -> int:
     """The command; returns its exit code."""
+    # Read when NumPy is loaded. Matrices of a head are small: several threads for one take more time than they save.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         programs.completed_over()
         complete(parser())

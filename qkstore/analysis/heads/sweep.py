@@ -68,6 +68,12 @@ class Sweep:
         known: layers that were scored before, with or without their nulls; what is there is not computed again.
         finished: called after each layer of each pass with its number and the table so far.
         """
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1, "blas"):  # several threads for matrices as small mostly wait for each other
+            return self._table(known, progress, finished)
+
+    def _table(self, known: Table, progress: Progress | None, finished: Callable[[int, Table], object]) -> Table:
         table, n = dict(known), self.run.n_heads
         passes = [(self._scores, lambda layer: layer not in table)]
         passes += [(self._nulls, lambda layer: any(s.pending for s in table[layer]))] if self.nulls else []
