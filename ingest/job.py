@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import qkstore
 from ingest import batches, rounded, trial
 from ingest.answers import Answers, frame
 from ingest.model import Model
-from ingest.model.capture import Capture, ranges
+from ingest.model.capture import Capture, Captured, ranges
 from ingest.pace import Pace
 from ingest.prompts import Prompt
 from ingest.prompts.clock import Clock
@@ -24,6 +25,7 @@ from ingest.prompts.corpus import ANSWER_SLOT, Corpus, Positions
 from ingest.prompts.slot import Slot, placed
 from qkstore.errors import ModelError, PromptError, RunError
 from qkstore.run import space, spool
+from qkstore.run.behind import Behind
 from qkstore.run.incoming import Incoming
 from qkstore.run.schema import StoreDtype, check_run_name, check_store_dtype
 from qkstore.sql.memory import bytes_of
@@ -115,7 +117,10 @@ def _ingest(
     made = batches.of(corpus, options.batch_size, room, size, side)
     plan = _plan(model, capture, corpus, options, tried) | {"answers": answers is not None}
     opened = qkstore.open(store, create=True)
-    with Incoming(opened.path, run, plan, [layer.layer for layer in capture.layers]) as incoming:
+    with (
+        Incoming(opened.path, run, plan, [layer.layer for layer in capture.layers]) as incoming,
+        Behind(partial(_put, incoming)) as put,
+    ):
         done, pace = incoming.done(), Pace(len(corpus))
         fits = space.check(
             incoming.folder, run, *(batches.run_bytes(corpus, capture, t) for t in (options.store_dtype, "float32"))
@@ -123,8 +128,9 @@ def _ingest(
         for i, number in enumerate(batches.order(made)):
             progress("capture", i, len(made), now=pace.told() or fits)
             if number not in done:
-                _put(incoming, number, capture, corpus, made[number], answers, options.store_dtype)
+                put(number, *_captured(number, capture, corpus, made[number], answers, options.store_dtype))
             pace.add(len(made[number]), 0 if number in done else sum(len(corpus.tokens[p]) for p in made[number]))
+        put.wait()
         progress("capture", len(made), len(made), now=pace.told())
         incoming.publish(
             _manifest(run, model, capture, corpus, options, tried.slot, task, template, seed),
@@ -165,15 +171,10 @@ def _prompts(corpus: Corpus, answers: np.ndarray | None) -> pl.DataFrame:
     return made if answers is None else pl.concat([made, frame(answers, len(made))], how="horizontal")
 
 
-def _put(
-    incoming: Incoming,
-    number: int,
-    capture: Capture,
-    corpus: Corpus,
-    chosen: list[int],
-    answers: Answers | None,
-    store_dtype: str,
-) -> None:
+def _captured(
+    number: int, capture: Capture, corpus: Corpus, chosen: list[int], answers: Answers | None, store_dtype: str
+) -> tuple[list[int], list[int], Captured, np.ndarray | None]:
+    """A batch's query and key rows, its vectors, and what the model answers."""
     ids = [corpus.tokens[p].ids for p in chosen]
     wanted = [corpus.queries[p] for p in chosen], [corpus.keys[p] for p in chosen]
     try:
@@ -183,10 +184,17 @@ def _put(
         raise ModelError(
             f"batch {number}, {size}, needs more memory than there is; use a smaller --batch-size"
         ) from None
-    own = rounded.logsumexp(captured, capture.layers, *wanted) if store_dtype == "int16" else captured.logsumexp
-    arrays = (captured.q.float().numpy(), captured.k.float().numpy(), own.numpy())
+    if store_dtype == "int16":
+        captured = replace(captured, logsumexp=rounded.logsumexp(captured, capture.layers, *wanted))
     told = answers.read(chosen, captured.logits) if answers else None
-    incoming.put(number, corpus.rows("query", chosen), corpus.rows("key", chosen), *arrays, answers=told)
+    return corpus.rows("query", chosen), corpus.rows("key", chosen), captured, told
+
+
+def _put(
+    incoming: Incoming, number: int, query_rows: list, key_rows: list, captured: Captured, answers: np.ndarray | None
+) -> None:
+    q, k, logsumexp = captured.q.float().numpy(), captured.k.float().numpy(), captured.logsumexp.numpy()
+    incoming.put(number, query_rows, key_rows, q, k, logsumexp, answers=answers)
 
 
 def _check_sizes(model: Model, corpus: Corpus) -> None:
