@@ -35,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     from ingest import job
     from ingest.model import model
     from ingest.prompts import boxes
+    from qkstore.run import spool
 
     torch.set_num_threads(1)  # a forked process has no other threads to wait for
     small, prompts = model.load(o.model), boxes.build(o.n, "ent", 0, o.n // 3)
@@ -48,8 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         return child
 
     start, child = time.monotonic(), attempt(o.store / "whole")
-    first = o.store / "whole" / "runs" / ".incoming" / "r" / "batch-000000"
-    while not first.exists() and time.monotonic() - start < 60:
+    while not spool.batches(spool.folder(o.store / "whole", "r")) and time.monotonic() - start < 60:
         time.sleep(0.005)
     begun_s = time.monotonic() - start  # what a start takes before its first batch
     assert os.waitpid(child, 0)[1] == 0, "the uninterrupted ingest failed"
@@ -59,13 +59,13 @@ def main(arguments: list[str] | None = None) -> int:
     for i in range(o.kills):
         child = attempt(store)
         # Half of the kills fall on a start, half on batches; few are done each time, so that some are left.
-        done = len(list((store / "runs" / ".incoming" / "r").glob("batch-*")))
+        done = len(spool.batches(spool.folder(store, "r")))
         pause = begun_s + rng.uniform(0.02, 0.1 * (whole_s - begun_s)) if i % 2 else rng.uniform(0.02, begun_s)
         time.sleep(pause)
         os.kill(child, signal.SIGKILL)
         killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
         runs, errors = qkstore.open(store).scan()
-        spooled = len(list((store / "runs" / ".incoming" / "r").glob("batch-*")))
+        spooled = len(spool.batches(spool.folder(store, "r")))
         print(
             f"kill {i + 1} after {pause:.2f} s of {whole_s:.2f}: "
             f"{spooled} batches kept, {spooled - done} of them new, {len(runs)} runs visible"
