@@ -137,6 +137,11 @@ def peak(of: int | None = None) -> float:
     return sum(_status(pid, "VmHWM") for pid in (of or os.getpid(), *children(of)))
 
 
+def own_peak() -> float:
+    """The same of this process alone."""
+    return _status(os.getpid(), "VmHWM")
+
+
 def _status(pid: int, name: str) -> float:
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
