@@ -13,6 +13,7 @@ side do its work twice, which --check has to find.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -44,10 +45,12 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     o = parser().parse_args(arguments)
     start, wanted, of = time.monotonic(), runner.measures(o.only), table.facts(o.full)
-    rows = list(runner.run(wanted, o.full, o.plant, told))
-    every = table.merged(OUT, rows, of, list(runner.measures()))
-    if not o.plant:
-        table.save(OUT, every, of)
+    rows, every = [], table.merged(OUT, [], of, list(runner.measures()))
+    for row in runner.run(wanted, o.full, o.plant, told):
+        rows.append(row)
+        if not o.plant:
+            every = table.merged(OUT, rows, of, list(runner.measures()))
+            table.save(OUT, every, of)  # at once: a bench that is ended keeps what it has
     print(*table.lines(rows, of), sep="\n")
     told(f"{(time.monotonic() - start) / 60:.1f} minutes")
     if o.write:
@@ -87,4 +90,5 @@ def _of(row: str, name: str) -> bool:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what it started ends with it
     sys.exit(main())

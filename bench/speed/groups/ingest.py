@@ -18,7 +18,7 @@ from bench.speed.scale import Scale
 CAPTURE, ROUNDS, BATCH = 1.02, 3, 32
 MB_S, MOST_MB, DISK = 100.0, 1000.0, 1.3
 MODELS = {  # config of bench/ingest.py: what it is, prompts, aim of the whole ingest
-    "small": ("a model of a quarter of the 8B's shape", 64, 1.15),
+    "small": ("a model of a quarter of the 8B's shape", 48, 1.15),
     "demo": ("a model of 0.25 M", 1000, 1.4),
 }
 MISSED = {
