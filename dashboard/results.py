@@ -186,13 +186,15 @@ def heads(run: Run, asked: Contrast) -> list[HeadScore]:
                 analysis_heads.keep(store, run, asked, known, analysis_heads.key(run, asked))
         return known
     with place.container():  # which is there also where they are known: the page has the same places each time
-        return job.done(
+        scores = job.done(
             *scoring(run, asked),
             f"Scoring the heads of {run.name} under {full_name(asked)}",
             "Scored {done} of {of} heads",
             "Cancelled. Choose a run and a contrast to score its heads.",
             enough=lambda: _scores().get(key),
         )
+    place.empty()
+    return scores
 
 
 def scoring(run: Run, asked: Contrast) -> tuple[tuple, Callable[[job.Progress], list[HeadScore]]]:

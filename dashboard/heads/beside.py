@@ -74,6 +74,7 @@ def _pairing(first: Asked, second: Asked) -> heads.Pairing:
             "Compared {done} of {of} heads",
             "Cancelled. Choose a run and a contrast to compare with.",
         )
+    place.empty()
     return results.remember(_pairings(), results.MOST_SCORES, key, found)
 
 
