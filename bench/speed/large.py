@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,7 +142,7 @@ def main(arguments: list[str] | None = None) -> int:
     catalog = qkstore.open(there.folder).catalog
     for contrast in (ASKED, OTHER):
         catalog.save(contrast)
-    for each in (*commands(there.folder, limits), *pages(there.folder, limits)):
+    for each in chain(commands(there.folder, limits), pages(there.folder, limits)):
         print(each.row, *each.errors, flush=True)
         took.append(each)
     first = planted_first(there)

@@ -61,7 +61,8 @@ def _by_head(cursor: duckdb.DuckDBPyConnection, table: str, head: str, number: i
     heads = cursor.execute(f"SELECT DISTINCT {head} FROM {table} WHERE layer = ? ORDER BY 1", [number]).fetchall()
     sql = f"SELECT * EXCLUDE (layer) FROM {table} WHERE layer = ? AND {head} IS NOT DISTINCT FROM ?"
     for (one,) in heads:
-        found = cursor.execute(sql, [number, one]).to_arrow_table()
+        # in small batches: a table reserves room for a million rows at once, half a GB of vectors
+        found = cursor.execute(sql, [number, one]).to_arrow_reader(ROWS).read_all()
         rows = found.column("row").to_numpy()
         yield found if (rows[1:] >= rows[:-1]).all() else found.take(np.argsort(rows, kind="stable"))
 
