@@ -140,6 +140,6 @@ def of_real() -> tuple[model.Model, str]:
 
 
 MEASURES = {
-    "authors-demo": partial(measure, of_demo, 2000, (1, 0)),
+    "authors-demo": partial(measure, of_demo, 3000, (1, 0)),
     "authors-real": partial(measure, of_real, 64, (17, 0)),
 }

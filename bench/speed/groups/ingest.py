@@ -61,7 +61,7 @@ def row(name: str, work: str, both: turns.Paired, aim: float, missed: str, times
 
 def of_publish(scale: Scale) -> Iterator[Row]:
     o = publish.parsed(["--full"] if scale.full else ["--layers", "2"])
-    each = [publish.measure(o) for _ in range(1 if scale.full else 2)]
+    each = [publish.measure(o) for _ in range(1 if scale.full else 3)]
     size = each[0][2]
     both = turns.Paired(*zip(*((ours["cpu"], floor["cpu"]) for ours, floor, _ in each)))
     ours, floor = both.medians

@@ -16,7 +16,7 @@ from bench.team.session import Answer, Session, served
 MOST_MS, MOST_RATIO = 250.0, 2.0
 LOOKS, THINK_S = 4, 2.0
 WINDOW_S = {1: 20.0, SESSIONS: 30.0}
-MISSED = "pages of one process compute in turns; a quarter of the clicks meet another's"
+MISSED = "pages of one process compute in turns, so that clicks that meet wait for each other"
 
 
 def measure(scale: Scale) -> Iterator[Row]:
