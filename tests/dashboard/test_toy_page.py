@@ -169,6 +169,7 @@ def test_recovering_can_be_cancelled(show, store, monkeypatch):
     app.run()
     assert app.info[0].value.startswith("Cancelled")
     assert not app.get("progress")
+    assert waits.nobody(), "the last one to leave ends it"
 
 
 def test_the_overview_has_one_link_for_all_toy_runs(show, store, tmp_path):

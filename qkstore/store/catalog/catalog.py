@@ -282,11 +282,12 @@ class Catalog:
         there are more than MOST_RESULTS, or their payloads have more than MOST_BYTES, the oldest ones go, until a
         quarter of that is free. Raises RoleError for viewers.
         """
-        key, kind, gone = (f"{key}.{part}", PART, ()) if part else (key, kind, (f"{key}.", PART, now() - PART_LASTS))
+        moment = now()
+        key, kind, gone = (f"{key}.{part}", PART, ()) if part else (key, kind, (f"{key}.", PART, moment - PART_LASTS))
         with self.write("keep a result") as execute:
             execute(
                 "INSERT INTO result VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                [key, kind, run, contrast, json.dumps(payload), now(), content, version, code, execute.author],
+                [key, kind, run, contrast, json.dumps(payload), moment, content, version, code, execute.author],
             )
             share = 3 / 4 if execute(FULL, [MOST_RESULTS, MOST_BYTES])[0]["yes"] else 1
             if share < 1 or (gone and execute(GONE, [*gone])):
