@@ -33,8 +33,8 @@ from bench.team.session import Session, command, cpu_s, served
 ASKED = ORDER.replace(name="asked")  # `order` is a built-in's name
 AT = {"run": "bench", "contrast": "asked@1", "layer": 5, "head": PLANTED}
 PAGES = {  # {what: (page, choices of the address)}
-    "Heads: scores and nulls of all": ("heads", {}),
-    "Heads beside a second contrast": ("heads", {"with": "next@1"}),
+    "Heads, whose scores the command kept": ("heads", {}),
+    "Heads beside a second contrast, scored for it": ("heads", {"with": "next@1"}),
     "Head": ("head", {}),
     "Head: strongest pairs": ("head", {"rank": "logit"}),
     "Subspaces": ("subspaces", {}),
@@ -68,12 +68,13 @@ class Took:
     what: str
     wall: float
     cpu: float
-    peak: float
+    peak: float | None
     errors: tuple[str, ...] = ()
 
     @property
     def row(self) -> str:
-        return f"| {self.what} | {self.wall:,.1f} | {self.cpu:,.1f} | {self.peak:,.0f} |"
+        peak = "–" if self.peak is None else f"{self.peak:,.0f}"
+        return f"| {self.what} | {self.wall:,.1f} | {self.cpu:,.1f} | {peak} |"
 
 
 def pages(store: Path, limits: list[str]) -> Iterator[Took]:
@@ -136,7 +137,7 @@ def main(arguments: list[str] | None = None) -> int:
     there = made(o.folder, shape)
     size = there.file.stat().st_size
     limits = ["prlimit", f"--data={int(o.limit * 1e9)}"]
-    took = [Took(f"make the run, {size / 1e9:.1f} GB", time.perf_counter() - begun, turns.cpu() - before, 0.0)]
+    took = [Took(f"make the run, {size / 1e9:.1f} GB", time.perf_counter() - begun, turns.cpu() - before, None)]
     import qkstore
 
     catalog = qkstore.open(there.folder).catalog
