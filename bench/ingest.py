@@ -173,25 +173,6 @@ def measure(name: str, n: int, rounds: int, device: str, batch_size: int, clock:
     return times
 
 
-def rows(scale: tuple[tuple[str, int, float], ...] = (("small", 64, 1.15), ("demo", 1000, 1.4))) -> list[dict]:
-    """What `make bench` shows of it: work, peer, measured, ratio, aim, in CPU seconds; scale: config, prompts, aim."""
-    found = []
-    for name, n, aim in scale:
-        times = measure(name, n, 3, "cpu", 32, time.process_time)
-        bare = statistics.median(times.bare)
-        for what, taken, limit in (("capture", times.capture, 1.02), ("whole ingest", times.ingest, aim)):
-            found.append(
-                {
-                    "work": f"{what} of {n:,} prompts, {CONFIGS[name][2]}",
-                    "peer": f"bare passes that stop at the same layer: {bare:.2f} CPU s",
-                    "measured": f"{statistics.median(taken):.2f} CPU s",
-                    "ratio": statistics.median(a / b for a, b in zip(taken, times.bare)),
-                    "aim": f"≤ {limit}",
-                }
-            )
-    return found
-
-
 def table(o: argparse.Namespace, times: Times) -> list[str]:
     """The lines of docs/performance.md's table."""
     stages = {name: statistics.median(s[name] for s in times.stages) for name in times.stages[0]}

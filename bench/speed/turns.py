@@ -37,6 +37,11 @@ class Paired:
         return float(low), float(high)
 
     @property
+    def beside(self) -> tuple[float, float, float]:
+        """The ratio and the ends of its interval, as a Row has them."""
+        return self.ratio, *self.interval
+
+    @property
     def inverse(self) -> Paired:
         """The floor over ours: how many times faster ours is."""
         return Paired(self.floor, self.ours)

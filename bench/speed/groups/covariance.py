@@ -62,15 +62,12 @@ def row(sides: Sides, cold: bool) -> Row:
     turns.forget()
     both = turns.paired(sides.ours, sides.floor, TURNS[n], before=sides.cold if cold else None)
     (ours, least), how, aim = both.medians, "cold" if cold else "warm", COLD if cold else WARM
-    low, high = both.interval
     return Row(
         f"delta-{n}-{how}",
         f"one head's ΔC, {how}, {n:,} prompts × {keys} keys, d {sides.made.shape.d_head}",
         "the same arithmetic on raw files, pairs at hand",
         f"{1000 * ours:.0f} ms, floor {1000 * least:.0f} ms",
-        both.ratio,
-        low,
-        high,
+        *both.beside,
         aim=f"≤ {aim}×",
         met=both.ratio <= aim,
         peak_mb=turns.peak(),

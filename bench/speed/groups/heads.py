@@ -115,7 +115,7 @@ def measure(scale: Scale) -> Iterator[Row]:
 
 def rows(shape: Shape, both: turns.Paired, peaks: tuple[float, float], first: float) -> Iterator[Row]:
     peak, own = peaks  # with and without the process that answers SQL
-    (ours, least), (low, high) = both.medians, both.interval
+    (ours, least) = both.medians
     work = f"all heads' scores, null of {DEALS}, {shape.layers} layers × {shape.heads} heads, {shape.prompts:,} prompts"
     against = f"the same arithmetic on raw files, a KV group at a time ({shape.raw} layers of them)"
     figures = {"ms_a_head": 1000 * ours, "floor_ms_a_head": 1000 * least}
@@ -124,9 +124,7 @@ def rows(shape: Shape, both: turns.Paired, peaks: tuple[float, float], first: fl
         work,
         against,
         f"{1000 * ours:.0f} ms CPU a head, floor {1000 * least:.0f}",
-        both.ratio,
-        low,
-        high,
+        *both.beside,
         aim=f"≤ {MOST_RATIO}×, ≤ {MOST_MS:.0f} ms a head",
         met=both.ratio <= MOST_RATIO and 1000 * ours <= MOST_MS,
         peak_mb=peak,

@@ -41,16 +41,14 @@ def measure(name: str, scale: Scale) -> Iterator[Row]:
 
 
 def row(name: str, work: str, both: turns.Paired, aim: float, missed: str, times: Times) -> Row:
-    (ours, least), (low, high) = both.medians, both.interval
+    (ours, least) = both.medians
     stages = {stage: statistics.median(s[stage] for s in times.stages) for stage in times.stages[0]}
     return Row(
         name,
         work,
         "bare passes that stop where it does",
         f"{ours:.2f} s CPU, passes {least:.2f} s",
-        both.ratio,
-        low,
-        high,
+        *both.beside,
         aim=f"≤ {aim}×",
         met=both.ratio <= aim,
         peak_mb=turns.peak(),
@@ -71,8 +69,7 @@ def of_publish(scale: Scale) -> Iterator[Row]:
         f"publish {size:,.0f} MB of vectors, {o.layers} layers of the 8B's heads",
         f"np.save and fsync of the same bytes, {size / floor:,.0f} MB a CPU s",
         f"{size / ours:,.0f} MB a CPU s",
-        both.ratio,
-        *both.interval,
+        *both.beside,
         aim=f"≥ {MB_S:.0f} MB a CPU s, ≤ {MOST_MB:,.0f} MB resident",
         met=size / ours >= MB_S and peak / 1e6 <= MOST_MB,
         peak_mb=peak / 1e6,

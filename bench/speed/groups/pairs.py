@@ -89,15 +89,13 @@ def measure(millions: int, scale: Scale) -> Iterator[Row]:
     turns.forget()
     both = turns.paired(nulls.ours, nulls.floor, TURNS[millions], turns.cpu)
     nulls.check()
-    (ours, least), (low, high), most = both.medians, both.interval, NULL_S[millions]
+    (ours, least), most = both.medians, NULL_S[millions]
     yield Row(
         f"pairs-{millions}m-null",
         f"null of {DEALS}, {n / 1e6:.1f} million pairs",
         "the same deals as products of float32, pairs at hand",
         f"{ours:.2f} s CPU, floor {least:.2f} s",
-        both.ratio,
-        low,
-        high,
+        *both.beside,
         aim=f"≤ {most:.0f} s",
         met=ours <= most,
         peak_mb=turns.peak(),
@@ -116,16 +114,14 @@ def of_delta(sides: Sides, millions: int) -> Iterator[Row]:
     n = len(sides.pairs)
     both = turns.paired(sides.ours, sides.floor, TURNS[millions], turns.cpu)
     sides.check()
-    (ours, least), (low, high) = both.medians, both.interval
+    (ours, least) = both.medians
     ns = 1e9 * ours / n
     yield Row(
         f"pairs-{millions}m",
         f"contrast text → ΔC, {n / 1e6:.1f} million pairs",
         "ΔC of raw files, pairs at hand",
         f"{ns:.0f} ns CPU a pair, floor {1e9 * least / n:.0f}",
-        both.ratio,
-        low,
-        high,
+        *both.beside,
         aim=f"≤ {NS:.0f} ns a pair",
         met=ns <= NS,
         peak_mb=peak,

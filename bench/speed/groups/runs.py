@@ -58,15 +58,13 @@ def measure(scale: Scale) -> Iterator[Row]:
         for where in stores.values():
             shutil.rmtree(where)
     both = turns.Paired(*zip(*((many.seconds, few.seconds) for many, few in commands)))
-    (ours, least), (low, high) = both.medians, both.interval
+    (ours, least) = both.medians
     yield Row(
         "runs-first",
         f"`qkstore runs` in a store of {MANY} runs, for the first time",
         f"a store of {FEW}",
         f"{ours:.2f} s CPU, {least:.2f} s",
-        both.ratio,
-        low,
-        high,
+        *both.beside,
         aim=f"≤ {FIRST:.0f}×",
         met=both.ratio <= FIRST,
         peak_mb=max(many.mb for many, _ in commands),

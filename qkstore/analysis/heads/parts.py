@@ -53,9 +53,13 @@ def kept(
     return scores
 
 
-def keep(store: Store, run: Run, contrast: Contrast, scores: Sequence[HeadScore], asked: str) -> None:
-    """Keep scores under their key. Raises RoleError for viewers, StoreError where the catalogue cannot be written."""
-    _keep(store, run, contrast, scores, asked)
+def keep(store: Store, run: Run, contrast: Contrast, scores: Sequence[HeadScore], asked: str, part: str = "") -> None:
+    """Keep scores under their key, or some layers of them as a part of that name.
+
+    Raises RoleError for viewers, StoreError where the catalogue cannot be written.
+    """
+    made = {"content": run.digest, "version": contrast.version, "code": code_key()[:16], "part": part}
+    store.catalog.keep_result(asked, "heads", run.name, contrast.name, [s.to_dict() for s in scores], **made)
 
 
 def key(run: Run, contrast: Contrast, nulls: int = 19, seed: int = 0) -> str:
@@ -104,7 +108,7 @@ class Parts:
             return
         named = "-".join(f"{layer}{'s' if scores[0].pending else 'n'}" for layer, scores in self._left.items())
         try:
-            _keep(self.store, self.run, self.contrast, flat(self._left), self.asked, named)
+            keep(self.store, self.run, self.contrast, flat(self._left), self.asked, named)
         except StoreError:
             self._may = False
         self._left, self._written = {}, time.monotonic()
@@ -112,8 +116,3 @@ class Parts:
 
 def _scores(rows: list[dict]) -> list[HeadScore]:
     return [HeadScore.of(row) for row in rows]
-
-
-def _keep(store: Store, run: Run, contrast: Contrast, scores: Sequence[HeadScore], asked: str, part: str = "") -> None:
-    made = {"content": run.digest, "version": contrast.version, "code": code_key()[:16], "part": part}
-    store.catalog.keep_result(asked, "heads", run.name, contrast.name, [s.to_dict() for s in scores], **made)
