@@ -108,8 +108,21 @@ class Swapper:
 
     def each(self, bases: Sequence[np.ndarray]) -> list[Swap]:
         """Return the swap in each of several bases (d, r): they cost less together."""
-        moved = np.stack([self._moved(np.asarray(V, np.float64)) for V in bases])  # (bases, n)
-        after = capped(self.raw + np.stack([moved, -moved], axis=1), self.softcap)  # (bases, 2, n)
+        return self._after(np.stack([self._moved(np.asarray(V, np.float64)) for V in bases]))
+
+    def through(self, projectors: Sequence[np.ndarray]) -> list[Swap]:
+        """Return the swap by each of several projectors P: (d, d), oblique ones too: k̃ = k + P (k' − k)."""
+        return self._after(
+            np.stack([self.scaling * np.einsum("nd,nd->n", self.q @ P, self.difference) for P in projectors])
+        )
+
+    def _moved(self, V: np.ndarray) -> np.ndarray:
+        """(n,) by how much a swap moves the logit of the original key: scaling · qᵀ V Vᵀ (k' − k)."""
+        return self.scaling * np.einsum("nr,nr->n", self.q @ V, self.difference @ V)
+
+    def _after(self, moved: np.ndarray) -> list[Swap]:
+        """The swaps that move the logits of the originals by moved: (swaps, n), and of the targets as much back."""
+        after = capped(self.raw + np.stack([moved, -moved], axis=1), self.softcap)  # (swaps, 2, n)
         gap_before, gaps = self.before[1] - self.before[0], after[:, 1] - after[:, 0]
         after = after - self.logsumexp
         total = np.logaddexp(self.others, np.logaddexp(after[:, 0], after[:, 1]))
@@ -117,10 +130,6 @@ class Swapper:
         doubt = self.error * np.exp(-np.maximum(total, -700))
         (original, target), each = self.p_before, zip(p_after, doubt, gaps, strict=True)
         return [Swap(original, target, p[0], p[1], error, np.stack([gap_before, gap])) for p, error, gap in each]
-
-    def _moved(self, V: np.ndarray) -> np.ndarray:
-        """(n,) by how much a swap moves the logit of the original key: scaling · qᵀ V Vᵀ (k' − k)."""
-        return self.scaling * np.einsum("nr,nr->n", self.q @ V, self.difference @ V)
 
 
 def swap(

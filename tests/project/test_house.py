@@ -14,7 +14,9 @@ import pytest
 from conftest import ROOT
 
 # Bottom to top; rooms of one line know nothing of each other, but for the files of the front room.
-FRONT = tuple("covariance null subspace rank interval score intervention attribution projection interaction".split())
+FRONT = tuple(
+    "components covariance null subspace rank interval score intervention attribution projection interaction".split()
+)
 ORDER = (
     ("errors", "text", "files"),
     (*FRONT, "sql"),
@@ -30,7 +32,7 @@ ORDER = (
 )
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 TOGETHER = [{"errors", "text", "files"}, set(FRONT)]  # files of these import each other
-MOST_IMPORTS, MOST_LINES, MOST_COLUMNS, MOST_MODULES = 140, 300, 120, 14
+MOST_IMPORTS, MOST_LINES, MOST_COLUMNS, MOST_MODULES = 160, 300, 120, 14
 CODE = [ROOT / "app.py", *(p for d in ("qkstore", "ingest", "dashboard", "pages", "bench", "setup", "tests")
                            for p in sorted((ROOT / d).rglob("*.py")))]  # fmt: skip
 PRODUCT = [p for p in CODE if (ROOT / "tests") not in p.parents]

@@ -86,7 +86,7 @@ def imported(folders: tuple[str, ...]) -> set[str]:
     return {name.split(".")[0] for name in modules} - set(sys.stdlib_module_names) - ours
 
 
-NAMES = {"umap": "umap-learn", "vl_convert": "vl-convert-python"}
+NAMES = {"sklearn": "scikit-learn", "umap": "umap-learn", "vl_convert": "vl-convert-python"}
 BESIDE = {"ray", "huggingface_hub", "botocore"}  # only where it is there already; parts of transformers and boto3
 
 

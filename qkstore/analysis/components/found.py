@@ -1,0 +1,65 @@
+"""The components of one head of a run: found on the train split, judged on the test split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from qkstore.analysis.components.sight import LeftOut, Sight
+from qkstore.analysis.head import Head, build_split, judge_split
+from qkstore.components import AttentionContrast, Choices, Components, correlations
+from qkstore.components import components as fitted
+from qkstore.run import Run
+
+REPAIRS = 99
+
+
+@dataclass(frozen=True)
+class HeadComponents:
+    """The components of a head, with the choices that they were found and judged on.
+
+    found: of the built split. rho: (r,) correlations of the two sides' scores on the judged split, rho_ci: (r, 2) their
+    95 % intervals. built, judged: the queries and their keys; train, test: what the head chose there. left_out: pairs
+    that no choice was made of, on the built split. where: which queries, as an SQL condition.
+    """
+
+    head: Head
+    found: Components
+    rho: np.ndarray
+    rho_ci: np.ndarray
+    built: Sight
+    judged: Sight
+    train: Choices
+    test: Choices
+    left_out: LeftOut
+    where: str | None
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+
+def components(
+    run: Run,
+    layer: int,
+    head: int,
+    where: str | None = None,
+    n: int | None = None,
+    repairs: int = REPAIRS,
+    seed: int = 0,
+) -> HeadComponents:
+    """Find what one head tells keys apart by, without labels: its canonical components, rotated by ICA.
+
+    where: an SQL condition on q for the queries; by default those of whole questions (sight.default_where). n: how many
+    components to keep; by default as many as there are. repairs: times that queries are paired anew for the null.
+    Raises RunError for a layer or head that is not there, ContrastError where the head has nothing to choose.
+    """
+    at, split = Head(run, layer, head), (build_split(run), judge_split(run))
+    built = Sight.of(run, split[0], where)
+    judged = built if split[0] == split[1] else Sight.of(run, split[1], where)
+    train = built.read(at)
+    test = train if judged is built else judged.read(at)
+    found = fitted(AttentionContrast(run.d_head, repairs, seed).update(train), train, n, seed)
+    rho, interval = correlations(found, AttentionContrast(run.d_head, 0).update(test))
+    return HeadComponents(at, found, rho, interval, built, judged, train, test, built.left_out(at.facts), where, seed)

@@ -1,0 +1,117 @@
+"""Canonical components of an attention contrast: directions of queries and of choices that predict each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from qkstore.components.attention import Moments
+from qkstore.errors import ContrastError
+
+FLAT = 1e-10  # of the largest variance: less is rounding
+SHRINKAGES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.6, 0.9)
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """Coordinates in which the keys that a query chooses from have covariance 1, and every logit is as before.
+
+    query: (d_head, p), key: (d_head, p): q @ query and k @ key are the coordinates. Under W_Q → M W_Q, W_K → M⁻ᵀ W_K
+    both stay the same up to a rotation, so what is shrunk towards the identity here does not depend on the head's
+    basis. p is the number of dimensions that keys vary in.
+    """
+
+    query: np.ndarray
+    key: np.ndarray
+
+    @classmethod
+    def of(cls, within: np.ndarray) -> Gauge:
+        """From the mean covariance of the keys of a query. Raises ContrastError where keys do not vary."""
+        variance, axes = np.linalg.eigh(within)
+        kept = variance > FLAT * max(variance[-1], 0)
+        if not kept.any():
+            raise ContrastError("all keys that a query could choose from are the same, so there is nothing to choose")
+        root = np.sqrt(variance[kept])
+        return cls(axes[:, kept] * root, axes[:, kept] / root)
+
+    def inside(self, m: Moments) -> Moments:
+        """The moments in these coordinates, (p,) and (p, p)."""
+        Q, K = self.query, self.key
+        return replace(
+            m, q_mean=m.q_mean @ Q, d_mean=m.d_mean @ K, S_q=Q.T @ m.S_q @ Q, S_d=K.T @ m.S_d @ K, S_qd=Q.T @ m.S_qd @ K
+        )
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """Functionals that predict each other: the columns of a on queries, of b on keys, with correlations rho: (r,).
+
+    a, b: (d_head, r); q @ a and d @ b have variance 1 and are uncorrelated, but for those of one column. a_onto,
+    b_onto: (d_head, r), with aᵀ a_onto = bᵀ b_onto = 1: what a query or a key gains by one unit of a component alone.
+    """
+
+    a: np.ndarray
+    b: np.ndarray
+    a_onto: np.ndarray
+    b_onto: np.ndarray
+    rho: np.ndarray
+
+    def turned(self, R: np.ndarray) -> Canonical:
+        """The first columns, turned by R: (r, r) orthonormal; rho is of no use for them."""
+        r = len(R)
+        a, b, a_onto, b_onto = (x[:, :r] @ R for x in (self.a, self.b, self.a_onto, self.b_onto))
+        return Canonical(a, b, a_onto, b_onto, np.full(r, np.nan))
+
+    def only(self, columns: np.ndarray | slice) -> Canonical:
+        """Some of the columns, in their order."""
+        return Canonical(*(x[..., columns] for x in (self.a, self.b, self.a_onto, self.b_onto, self.rho)))
+
+
+def canonical(m: Moments, gauge: Gauge, shrink_q: float = 0.0, shrink_d: float = 0.0) -> Canonical:
+    """Return the canonical components of moments: the SVD of S_q^(−1/2) S_qd S_d^(−1/2), by descending correlation.
+
+    shrink_q, shrink_d: how far a covariance is drawn towards a multiple of 1 in the gauge's coordinates (see
+    `shrinkage`); needed where queries are few. Raises ContrastError where queries or choices do not vary.
+    """
+    inside = gauge.inside(m)
+    Q, Q_onto = _whitener(inside.S_q, shrink_q, "queries of this head are all the same, so they choose nothing")
+    D, D_onto = _whitener(inside.S_d, shrink_d, "this head chooses the same for every query, so nothing is told apart")
+    A, rho, Bt = np.linalg.svd(Q.T @ inside.S_qd @ D, full_matrices=False)
+    B = Bt.T
+    return Canonical(
+        gauge.query @ Q @ A, gauge.key @ D @ B, gauge.key @ Q_onto @ A, gauge.query @ D_onto @ B, rho.clip(0, 1)
+    )
+
+
+def held_out(c: Canonical, m: Moments) -> np.ndarray:
+    """(r,) correlations of the components' scores on other queries, whose moments are m; 0 where a score is flat."""
+    product = np.einsum("dr,de,er->r", c.a, m.S_qd, c.b)
+    variance = np.einsum("dr,de,er->r", c.a, m.S_q, c.a) * np.einsum("dr,de,er->r", c.b, m.S_d, c.b)
+    return np.divide(product, np.sqrt(variance.clip(0)), out=np.zeros(len(product)), where=variance > FLAT**2)
+
+
+def shrinkage(fitted: np.ndarray, others: np.ndarray) -> float:
+    """Return which of SHRINKAGES makes a covariance of some queries likeliest for other queries, of a Gaussian.
+
+    fitted, others: (p, p) covariances. It looks at one side alone, so that pairing queries anew does not change it.
+    """
+    variance, axes = np.linalg.eigh(fitted)
+    level = variance.mean()
+    if level <= 0:
+        return 0.0
+    seen = np.einsum("pi,pq,qi->i", axes, others, axes)
+    drawn = [np.maximum((1 - s) * variance + s * level, FLAT * level) for s in SHRINKAGES]
+    return SHRINKAGES[int(np.argmin([np.sum(np.log(v) + seen / v) for v in drawn]))]
+
+
+def _whitener(S: np.ndarray, shrink: float, flat: str) -> tuple[np.ndarray, np.ndarray]:
+    """(p, r) S^(−1/2) and S^(1/2) of the shrunken covariance, of the r directions that vary."""
+    variance, axes = np.linalg.eigh(S)
+    level = variance.mean()
+    if not variance[-1] > FLAT:
+        raise ContrastError(flat)
+    variance = (1 - shrink) * variance + shrink * level
+    kept = variance > FLAT * variance[-1]
+    root = np.sqrt(variance[kept])
+    return axes[:, kept] / root, axes[:, kept] * root
