@@ -1,10 +1,12 @@
-"""From a run and a contrast to its covariance, subspace, head scores, projection, swaps and attribution.
+"""From a run and a contrast to its covariance, subspace, head scores, projection, swaps and attribution; without a
+contrast, to the components of a head.
 
 Everything is built on the train split and judged on the test split, where a run has them; each result says which
 prompts it comes from, and how many.
 """
 
 from qkstore.analysis.attribution import PromptAttribution, PromptShares, attribute, shares
+from qkstore.analysis.decomposition import HeadComponents, components
 from qkstore.analysis.head import (
     Contrasts,
     Covariance,
@@ -24,6 +26,7 @@ __all__ = [
     "Contrasts",
     "Covariance",
     "Head",
+    "HeadComponents",
     "HeadData",
     "Intervention",
     "Points",
@@ -32,6 +35,7 @@ __all__ = [
     "Rows",
     "attribute",
     "build_split",
+    "components",
     "conditions",
     "covariance",
     "intervene",

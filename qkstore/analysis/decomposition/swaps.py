@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from qkstore.analysis.components.found import HeadComponents
-from qkstore.analysis.components.sight import Block, Sight
+from qkstore.analysis.decomposition.found import HeadComponents
+from qkstore.analysis.decomposition.sight import Block, Sight
 from qkstore.analysis.swaps import swapper
 from qkstore.analysis.targets import Targets
 from qkstore.components import Gauge

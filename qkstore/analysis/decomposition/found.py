@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qkstore.analysis.components.sight import LeftOut, Sight
+from qkstore.analysis.decomposition.sight import LeftOut, Sight
 from qkstore.analysis.head import Head, build_split, judge_split
 from qkstore.components import AttentionContrast, Choices, Components, correlations
 from qkstore.components import components as fitted
