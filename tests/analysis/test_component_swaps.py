@@ -7,8 +7,8 @@ import pytest
 import synthetic
 
 import qkstore
-from qkstore.analysis.components import components, swaps
-from qkstore.analysis.components.swaps import ALL, REST, draw
+from qkstore.analysis.decomposition import components, swaps
+from qkstore.analysis.decomposition.swaps import ALL, REST, draw
 from qkstore.errors import ContrastError
 
 

@@ -10,7 +10,7 @@ import pytest
 import synthetic
 
 import qkstore
-from qkstore.analysis.components import Sight, default_where
+from qkstore.analysis.decomposition import Sight, default_where
 from qkstore.analysis.head import Head
 from qkstore.errors import ContrastError, GuardError
 from qkstore.run import Layer
