@@ -68,27 +68,56 @@ class Canonical:
         return Canonical(*(x[..., columns] for x in (self.a, self.b, self.a_onto, self.b_onto, self.rho)))
 
 
+@dataclass(frozen=True)
+class Whitener:
+    """Coordinates in which the shrunken covariances of queries and of choices are 1, which no pairing anew changes.
+
+    query: (d_head, p), key: (d_head, s): q @ query and d @ key are the coordinates. query_onto, key_onto: what a query
+    or a key gains by one unit of one coordinate alone.
+    """
+
+    query: np.ndarray
+    key: np.ndarray
+    query_onto: np.ndarray
+    key_onto: np.ndarray
+
+    @classmethod
+    def of(cls, m: Moments, gauge: Gauge, shrink_q: float = 0.0, shrink_d: float = 0.0) -> Whitener:
+        """shrink_q, shrink_d: see `canonical`. Raises ContrastError where queries or choices do not vary."""
+        inside = gauge.inside(m)
+        Q, Q_onto = _roots(inside.S_q, shrink_q, "queries of this head are all the same, so they choose nothing")
+        D, D_onto = _roots(inside.S_d, shrink_d, "this head chooses the same for every query, so nothing is told apart")
+        return cls(gauge.query @ Q, gauge.key @ D, gauge.key @ Q_onto, gauge.query @ D_onto)
+
+    def canonical(self, S_qd: np.ndarray) -> Canonical:
+        """The components of a cross-covariance S_qd: (d_head, d_head)."""
+        A, rho, Bt = np.linalg.svd(self.query.T @ S_qd @ self.key, full_matrices=False)
+        B = Bt.T
+        return Canonical(self.query @ A, self.key @ B, self.query_onto @ A, self.key_onto @ B, rho.clip(0, 1))
+
+
 def canonical(m: Moments, gauge: Gauge, shrink_q: float = 0.0, shrink_d: float = 0.0) -> Canonical:
     """Return the canonical components of moments: the SVD of S_q^(−1/2) S_qd S_d^(−1/2), by descending correlation.
 
     shrink_q, shrink_d: how far a covariance is drawn towards a multiple of 1 in the gauge's coordinates (see
     `shrinkage`); needed where queries are few. Raises ContrastError where queries or choices do not vary.
     """
-    inside = gauge.inside(m)
-    Q, Q_onto = _whitener(inside.S_q, shrink_q, "queries of this head are all the same, so they choose nothing")
-    D, D_onto = _whitener(inside.S_d, shrink_d, "this head chooses the same for every query, so nothing is told apart")
-    A, rho, Bt = np.linalg.svd(Q.T @ inside.S_qd @ D, full_matrices=False)
-    B = Bt.T
-    return Canonical(
-        gauge.query @ Q @ A, gauge.key @ D @ B, gauge.key @ Q_onto @ A, gauge.query @ D_onto @ B, rho.clip(0, 1)
-    )
+    return Whitener.of(m, gauge, shrink_q, shrink_d).canonical(m.S_qd)
 
 
 def held_out(c: Canonical, m: Moments) -> np.ndarray:
     """(r,) correlations of the components' scores on other queries, whose moments are m; 0 where a score is flat."""
-    product = np.einsum("dr,de,er->r", c.a, m.S_qd, c.b)
-    variance = np.einsum("dr,de,er->r", c.a, m.S_q, c.a) * np.einsum("dr,de,er->r", c.b, m.S_d, c.b)
+    return correlation(forms(c.a, m.S_qd, c.b), forms(c.a, m.S_q, c.a) * forms(c.b, m.S_d, c.b))
+
+
+def correlation(product: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """(r,) covariances of two scores each, over the root of the product of their variances; 0 where one is flat."""
     return np.divide(product, np.sqrt(variance.clip(0)), out=np.zeros(len(product)), where=variance > FLAT**2)
+
+
+def forms(a: np.ndarray, S: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(r,) aⱼᵀ S bⱼ of the columns of a and b."""
+    return np.sum(a * (S @ b), axis=0)
 
 
 def shrinkage(fitted: np.ndarray, others: np.ndarray) -> float:
@@ -105,7 +134,7 @@ def shrinkage(fitted: np.ndarray, others: np.ndarray) -> float:
     return SHRINKAGES[int(np.argmin([np.sum(np.log(v) + seen / v) for v in drawn]))]
 
 
-def _whitener(S: np.ndarray, shrink: float, flat: str) -> tuple[np.ndarray, np.ndarray]:
+def _roots(S: np.ndarray, shrink: float, flat: str) -> tuple[np.ndarray, np.ndarray]:
     """(p, r) S^(−1/2) and S^(1/2) of the shrunken covariance, of the r directions that vary."""
     variance, axes = np.linalg.eigh(S)
     level = variance.mean()

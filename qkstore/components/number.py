@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from qkstore.components.attention import FOLDS, HALVES, AttentionContrast, Moments
-from qkstore.components.canonical import Gauge, canonical, held_out, shrinkage
+from qkstore.components.canonical import Gauge, Whitener, correlation, forms, shrinkage
 from qkstore.null import p_value
 
 STRONG = 0.5  # correlation from which a component counts: a quarter of the variance of either side tells the other
@@ -56,17 +57,17 @@ def number(contrast: AttentionContrast, seed: int = 0, halvings: int = HALVINGS)
     one, other = (contrast.moments(folds) for folds in HALVES)
     shrink_q, shrink_d = shrinkages(one, other, gauge)
 
-    def read(one: Moments, other: Moments) -> np.ndarray:
-        return both_ways(one, other, gauge, shrink_q, shrink_d)
-
-    held = read(one, other)
-    null = np.array([read(*pair).max() for pair in zip(contrast.repaired(0), contrast.repaired(1), strict=True)])
+    halves = Halves.of(one, other, gauge, shrink_q, shrink_d)
+    held = halves.held(one.S_qd, other.S_qd)
+    anew = zip(contrast.repaired(0), contrast.repaired(1), strict=True)
+    null = np.array([halves.held(a.S_qd, b.S_qd).max() for a, b in anew])
     chance = float(np.quantile(null, 1 - LEVEL)) if len(null) else 0.0
     rng, counts = np.random.default_rng(seed), []
     for _ in range(halvings):
         order = rng.permutation(FOLDS)
-        halves = (contrast.moments(part) for part in (order[: FOLDS // 2], order[FOLDS // 2 :]))
-        counts.append(_leading(read(*halves), max(STRONG, chance)))
+        one, other = (contrast.moments(part) for part in (order[: FOLDS // 2], order[FOLDS // 2 :]))
+        read = Halves.of(one, other, gauge, shrink_q, shrink_d).held(one.S_qd, other.S_qd)
+        counts.append(_leading(read, max(STRONG, chance)))
     value = _leading(held, max(STRONG, chance))
     low, high = (int(end) for end in np.quantile([value, *counts], [0.025, 0.975], method="closest_observation"))
     return Number(
@@ -75,12 +76,48 @@ def number(contrast: AttentionContrast, seed: int = 0, halvings: int = HALVINGS)
     )  # fmt: skip
 
 
-def both_ways(one: Moments, other: Moments, gauge: Gauge, shrink_q: float, shrink_d: float) -> np.ndarray:
-    """(p,) correlations of components fitted on one half and read on the other, and the other way, averaged."""
-    fitted = [canonical(m, gauge, shrink_q, shrink_d) for m in (one, other)]
-    first, second = held_out(fitted[0], other), held_out(fitted[1], one)
-    p = min(len(first), len(second))
-    return (first[:p] + second[:p]) / 2
+class Side(NamedTuple):
+    """One half of the prompts, for fitting, and the other in its coordinates, for reading.
+
+    S_q, S_d: covariances of the other half's queries and choices in the coordinates of `whitener`.
+    """
+
+    whitener: Whitener
+    S_q: np.ndarray
+    S_d: np.ndarray
+
+    @classmethod
+    def of(cls, fitted: Moments, other: Moments, gauge: Gauge, shrink_q: float, shrink_d: float) -> Side:
+        w = Whitener.of(fitted, gauge, shrink_q, shrink_d)
+        return cls(w, w.query.T @ other.S_q @ w.query, w.key.T @ other.S_d @ w.key)
+
+    def held(self, fitted: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """(p,) correlations on the other half of components fitted on the one; of their S_qd, (d_head, d_head)."""
+        fitted, other = (self.whitener.query.T @ S_qd @ self.whitener.key for S_qd in (fitted, other))
+        A, _, Bt = np.linalg.svd(fitted, full_matrices=False)
+        B = Bt.T
+        return correlation(forms(A, other, B), forms(A, self.S_q, A) * forms(B, self.S_d, B))
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Two halves of the prompts, whitened once: pairing queries anew with choices changes S_qd alone."""
+
+    one: Side
+    other: Side
+
+    @classmethod
+    def of(cls, one: Moments, other: Moments, gauge: Gauge, shrink_q: float, shrink_d: float) -> Halves:
+        return cls(*(Side.of(*both, gauge, shrink_q, shrink_d) for both in ((one, other), (other, one))))
+
+    def held(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """(p,) correlations of components fitted on one half and read on the other, and the other way, averaged.
+
+        one, other: (d_head, d_head) S_qd of the halves.
+        """
+        first, second = self.one.held(one, other), self.other.held(other, one)
+        p = min(len(first), len(second))
+        return (first[:p] + second[:p]) / 2
 
 
 def shrinkages(one: Moments, other: Moments, gauge: Gauge) -> tuple[float, float]:

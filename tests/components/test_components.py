@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 from planted import GAUSSIAN, planted
 
-from qkstore.components import AttentionContrast, Choices, components, correlations, number
+from qkstore.components import (
+    AttentionContrast,
+    Choices,
+    Gauge,
+    canonical,
+    components,
+    correlations,
+    held_out,
+    number,
+)
+from qkstore.components.attention import HALVES
 from qkstore.errors import ContrastError
 
 
@@ -68,6 +78,22 @@ def test_shards_merge_in_any_order():
     assert np.abs(merged[0].held - number(fitted(found)).held).max() < 1e-9
     three = fitted(parts[0]).merge(fitted(parts[1])).merge(fitted(parts[2]))
     assert np.abs(number(three).held - merged[0].held).max() > 1e-6, "a shard that is missing is seen"
+
+
+def test_whitening_once_for_all_repairs_changes_no_value():
+    contrast = fitted(planted(n=600)[0])
+    counted = number(contrast)
+    gauge = Gauge.of(contrast.within)
+
+    def plain(one, other, shrink_q=counted.shrink_q):
+        fits = [canonical(m, gauge, shrink_q, counted.shrink_d) for m in (one, other)]
+        return (held_out(fits[0], other) + held_out(fits[1], one)) / 2
+
+    halves = [contrast.moments(folds) for folds in HALVES]
+    repaired = list(zip(contrast.repaired(0), contrast.repaired(1), strict=True))
+    assert np.abs(plain(*halves) - counted.held).max() < 1e-9
+    assert np.abs([plain(*pair).max() for pair in repaired] - counted.null).max() < 1e-9
+    assert np.abs([plain(*pair, 0.5).max() for pair in repaired] - counted.null).max() > 1e-3, "whitened otherwise"
 
 
 def test_a_group_s_projector_moves_its_scores_alone():
