@@ -35,6 +35,22 @@ class Gauge:
         root = np.sqrt(variance[kept])
         return cls(axes[:, kept] * root, axes[:, kept] / root)
 
+    def upright(self, q: np.ndarray) -> Gauge:
+        """The same coordinates turned to the principal axes of queries q: (n, d_head), their sum on each above 0.
+
+        What is drawn in them at random, by a seed, is then the same in every basis of the head.
+        """
+        inside = np.asarray(q, np.float64) @ self.query
+        axes = np.linalg.eigh(inside.T @ inside)[1]
+        axes = axes * np.where((inside @ axes).sum(axis=0) < 0, -1.0, 1.0)
+        return Gauge(self.query @ axes, self.key @ axes)
+
+    def random(self, rank: int, rng: np.random.Generator) -> np.ndarray:
+        """(d_head, d_head) projector of keys on `rank` dimensions, uniform (Haar) in these coordinates."""
+        Q, R = np.linalg.qr(rng.standard_normal((self.query.shape[1], rank)))
+        V = Q * np.sign(np.diag(R))
+        return self.query @ V @ V.T @ self.key.T
+
     def inside(self, m: Moments) -> Moments:
         """The moments in these coordinates, (p,) and (p, p)."""
         Q, K = self.query, self.key

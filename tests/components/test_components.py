@@ -18,10 +18,23 @@ from qkstore.components import (
 )
 from qkstore.components.attention import HALVES
 from qkstore.errors import ContrastError
+from qkstore.intervention import Swapper
 
 
 def fitted(found: Choices, repairs: int = 19) -> AttentionContrast:
     return AttentionContrast(found.q.shape[1], repairs).update(found)
+
+
+def swapped(found: Choices, P: np.ndarray) -> np.ndarray:
+    """(2, n) attention on a key of 0 and on one of d, the only keys of each query, after a swap through P."""
+    logsumexp = np.logaddexp(0, np.einsum("nd,nd->n", found.q, found.d))
+    (swap,) = Swapper(found.q, np.zeros_like(found.d), found.d, logsumexp, 1.0).through([P])
+    return np.stack([swap.original_after, swap.target_after])
+
+
+def random_projectors(both: tuple[Choices, ...]) -> tuple[np.ndarray, ...]:
+    """Of each the same draw of two dimensions in its gauge."""
+    return tuple(Gauge.of(c.within).upright(c.q).random(2, np.random.default_rng(0)) for c in both)
 
 
 def basis(d: int, condition: float, seed: int = 0) -> np.ndarray:
@@ -58,6 +71,9 @@ def test_no_change_of_the_head_s_basis_moves_them():
     moved, again = found.d @ ours.key_projector([0]).T, other.d @ theirs.key_projector([0]).T
     logits, others = (np.einsum("nd,nd->n", c.q, m) for c, m in ((found, moved), (other, again)))
     assert np.abs(logits - others).max() < 1e-6 * np.abs(logits).max()
+    for P, same in ((ours.key_projector(), theirs.key_projector()), random_projectors((found, other))):
+        before, after = (swapped(c, projector) for c, projector in ((found, P), (other, same)))
+        assert np.abs(before - after).max() < 1e-6
     plain, changed = (np.linalg.svd(fitted(c).delta, compute_uv=False) for c in (found, other))
     assert np.abs(plain - changed).max() > 0.1 * plain.max(), "singular values of ΔC are not so"
 

@@ -60,7 +60,7 @@ def swaps(
         raise ContrastError(
             f"layer {of.head.layer} head {of.head.head} has no component above chance, so there is nothing to swap"
         )
-    found, gauge = of.found, Gauge.of(of.train.within)
+    found, gauge = of.found, Gauge.of(of.train.within).upright(of.train.q)
     named = {str(j): [j] for j in range(len(of))} if groups is None else groups
     targets = draw(of.judged, of, most, seed)
     moved = swapper(of.head, targets)
@@ -71,7 +71,7 @@ def swaps(
     spaces = {name: (P, rank) for name, (P, rank) in spaces.items() if rank > 0}
     rng = np.random.default_rng(seed)
     drawn = {
-        rank: moved.through([_random(gauge, rank, rng) for _ in range(n_random)])
+        rank: moved.through([gauge.random(rank, rng) for _ in range(n_random)])
         for rank in sorted({rank for _, rank in spaces.values()})
     }
     conditions = []
@@ -113,10 +113,3 @@ def _drawn(
     there, other = like.any(axis=2), np.where(like, rng.random(seen.shape), -1.0).argmax(axis=2)
     original, target = (np.take_along_axis(rows, at[:, :, None], axis=2)[:, :, 0][there] for at in (best, other))
     return block.query[there], original, target
-
-
-def _random(gauge: Gauge, rank: int, rng: np.random.Generator) -> np.ndarray:
-    """(d_head, d_head) projector on `rank` dimensions drawn evenly in the gauge's coordinates."""
-    Q, R = np.linalg.qr(rng.standard_normal((gauge.query.shape[1], rank)))
-    V = Q * np.sign(np.diag(R))
-    return gauge.query @ V @ V.T @ gauge.key.T
