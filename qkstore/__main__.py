@@ -10,7 +10,7 @@ from pathlib import Path
 
 import qkstore
 from qkstore.cli import analyses, arguments, contrasts, notes, programs, runs, stores, summaries, team
-from qkstore.cli.heads import head, score, swaps
+from qkstore.cli.heads import discover, head, score, swaps
 from qkstore.cli.terminal import Parser, complete, need
 from qkstore.errors import QKStoreError
 
@@ -26,6 +26,7 @@ COMMANDS = (  # in the order of --help
     notes.notes,
     notes.history,
     score.heads,
+    discover.discover,
     analyses.covariance,
     analyses.rank,
     swaps.intervene,

@@ -61,6 +61,20 @@ def family_p(observed: np.ndarray, null: np.ndarray) -> np.ndarray:
     return (1 + reached.sum(axis=1)) / (1 + len(largest))
 
 
+def false_discovery(p: np.ndarray) -> np.ndarray:
+    """Return (n,) q-values of p-values p: (n,): the least rate of false discoveries at which each would be one.
+
+    Benjamini and Hochberg 1995: of those with a q-value of at most .05, at most .05 are false in the mean, where the
+    p-values are independent, or positively dependent on those without a feature (Benjamini and Yekutieli 2001).
+    """
+    order = np.argsort(p)[::-1]
+    n = len(p)
+    least = np.minimum.accumulate(p[order] * n / np.arange(n, 0, -1))
+    q = np.empty(n)
+    q[order] = np.minimum(least, 1.0)
+    return q
+
+
 class SignNull:
     """Do a query's keys depend on the query? The norm of ΔC of centred queries, under random signs.
 

@@ -1,0 +1,22 @@
+"""Labelled discovery: every head under every pair of label columns that can match, in one list."""
+
+from qkstore.analysis.discovery.found import LEVEL, Discovery, Found, statement, table
+from qkstore.analysis.discovery.kept import discover, kept, key, save
+from qkstore.analysis.discovery.label import MOST, Tried, tried
+from qkstore.analysis.discovery.match import Match
+
+__all__ = [
+    "LEVEL",
+    "MOST",
+    "Discovery",
+    "Found",
+    "Match",
+    "Tried",
+    "discover",
+    "kept",
+    "key",
+    "save",
+    "statement",
+    "table",
+    "tried",
+]

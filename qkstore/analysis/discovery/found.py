@@ -1,0 +1,234 @@
+"""What is found: tests of all heads and matches, those that pass, their swaps, and one ranked list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import polars as pl
+
+from qkstore.analysis.discovery.label import Tried
+from qkstore.analysis.discovery.match import Match
+from qkstore.analysis.discovery.prepared import Sides
+from qkstore.analysis.discovery.sweep import Test, p_gap
+from qkstore.analysis.head import Head, build_split, judge_split
+from qkstore.analysis.swaps import aim, swapped_in
+from qkstore.contrast import Contrast
+from qkstore.errors import ContrastError
+from qkstore.intervention import beyond
+from qkstore.null import false_discovery
+from qkstore.run import Run
+from qkstore.text import number, split_name
+
+LEVEL = 0.05  # of false discoveries
+HIGHEST = 0.2  # at which first tests pass: what is asked for may be no higher
+MOST_SWAPS = 300  # heads that are swapped, the smallest p-values first
+SWAPPED, BASES = 500, 10  # queries of a swap, and random subspaces beside it
+NO_SWAP = "no swap"
+
+
+@dataclass(frozen=True)
+class Found:
+    """One head under one match that passed the first two tests.
+
+    p_swap: that the swap moves the logit gap, or attention, no more than swaps in random subspaces of its rank do; 1
+    where there is nothing to swap, as `missing` then says. p: the largest of the three; q: its q-value over every head
+    and match that were tried. gap_beyond, beyond: by how much the swap moves the gap in logits, and attention, more
+    than random ones, with 95 % intervals. accuracy: the share of judged queries whose largest logit is on a positive
+    key, beside chance.
+    """
+
+    layer: int
+    head: int
+    match: int
+    norm: float
+    p_delta: float
+    gap: float
+    p_gap: float
+    p_swap: float
+    p: float
+    q: float
+    accuracy: float | None
+    accuracy_ci: tuple[float, float] | None
+    chance: float | None
+    n: int
+    rank: int | None = None
+    gap_beyond: tuple[float, float, float] | None = None
+    beyond: tuple[float, float, float] | None = None
+    missing: str = ""
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def of(cls, row: dict) -> Found:
+        """From to_dict, also after a way through JSON, which makes lists of tuples."""
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What was tried and what was found. passed: heads and matches that passed the first two tests, best first.
+
+    n: heads times matches, over which q-values are taken. n_delta: of these, how many have a ΔC beyond its null at
+    LEVEL by q-value, whatever the head does with it. left: how many passed and were not swapped, the limit being
+    reached.
+    """
+
+    tried: Tried
+    passed: tuple[Found, ...]
+    n: int
+    n_heads: int
+    n_delta: int
+    left: int
+    built_on: str | None
+    judged_on: str | None
+
+    def found(self, level: float = LEVEL) -> list[Found]:
+        """Those with a q-value of at most `level`, those whose swap moves most attention first.
+
+        Raises ContrastError for a level above HIGHEST: heads that might be found at it were not swapped.
+        """
+        if not 0 < level <= HIGHEST:
+            raise ContrastError(f"a rate of false discoveries is above 0 and {HIGHEST} at most, not {level:g}")
+        return sorted((f for f in self.passed if f.q <= level), key=_promise)
+
+    def match(self, found: Found) -> Match:
+        return self.tried.matches[found.match]
+
+    def contrast(self, found: Found) -> Contrast:
+        """The contrast of what was found, to be saved."""
+        return self.match(found).contrast(self.judged_on)
+
+    def to_dict(self) -> dict:
+        return {
+            "matches": [m.to_dict() for m in self.tried.matches],
+            "refused": [list(r) for r in self.tried.refused],
+            "passed": [f.to_dict() for f in self.passed],
+        } | {name: getattr(self, name) for name in ("n", "n_heads", "n_delta", "left", "built_on", "judged_on")}
+
+    @classmethod
+    def of(cls, row: dict) -> Discovery:
+        """From to_dict, also after a way through JSON."""
+        tried = Tried(tuple(map(Match.of, row["matches"])), tuple((what, why) for what, why in row["refused"]))
+        rest = {name: row[name] for name in ("n", "n_heads", "n_delta", "left", "built_on", "judged_on")}
+        return cls(tried, tuple(map(Found.of, row["passed"])), **rest)
+
+
+def _promise(found: Found) -> tuple[float, float]:
+    return -(found.beyond or (0.0,))[0], found.p
+
+
+def verified(
+    run: Run,
+    tried: Tried,
+    sides: Sequence[Sides],
+    tests: Sequence[Test],
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Discovery:
+    """The discovery that the tests of all heads make: those that pass are swapped, and all q-values taken at the end.
+
+    A head is one that has the feature where three things hold: ΔC of centred queries is beyond its null on the built
+    split, the judged queries' logits prefer what matches, and on judged prompts the swap moves the gap and attention
+    more than random subspaces do. The p-value of all three is the largest one; who fails the first two needs no swap.
+    """
+    p = np.array([t.p for t in tests])
+    passing = np.flatnonzero(false_discovery(p) <= HIGHEST) if len(p) else np.empty(0, int)
+    passing = passing[np.argsort(p[passing], kind="stable")]
+    swapped, at = passing[:MOST_SWAPS], []
+    final = np.ones(len(p))
+    for i, place in enumerate(swapped.tolist()):
+        if progress:
+            progress(i, len(swapped))
+        at.append(_swapped(run, sides[tests[place].match], tests[place], seed))
+        final[place] = at[-1]["p"]
+    q = false_discovery(final) if len(p) else final
+    passed = [Found(**one, q=float(q[place])) for place, one in zip(swapped.tolist(), at, strict=True)]
+    deltas = false_discovery(np.array([t.p_delta for t in tests])) if len(p) else final
+    return Discovery(
+        tried,
+        tuple(sorted(passed, key=_promise)),
+        len(tests),
+        len(run.layers) * run.n_heads,
+        int((deltas <= LEVEL).sum()),
+        len(passing) - len(swapped),
+        build_split(run),
+        judge_split(run),
+    )
+
+
+def _swapped(run: Run, sides: Sides, test: Test, seed: int) -> dict:
+    """What stands in Found of one test, without the q-value."""
+    at, contrast = Head(run, test.layer, test.head), sides.train.rows.contrast
+    judged = sides.test.rows.read(at).score()
+    row = {
+        **{name: getattr(test, name) for name in ("layer", "head", "match", "norm", "p_delta", "gap", "p_gap")},
+        "accuracy": judged.accuracy,
+        "accuracy_ci": judged.accuracy_ci,
+        "chance": judged.chance,
+        "n": judged.n,
+    }
+    try:
+        aimed = aim(at, {contrast.name: (contrast,)}, "keys", SWAPPED, seed)
+        spaces = at.subspaces({contrast.name: (contrast,)})
+    except ContrastError as error:
+        return row | {"p_swap": 1.0, "p": 1.0, "missing": str(error)}
+    ((_, basis, moved, drawn),) = swapped_in(spaces, aimed.swap_in, run.d_head, BASES, seed, "V")
+    asked = run.labels("q", [sides.match.query], aimed.targets.query)[sides.match.query]
+    groups = np.unique(asked.to_numpy(zero_copy_only=False).astype(str), return_inverse=True)[1]
+    more = [getattr(moved, n) - np.mean([getattr(d, n) for d in drawn], axis=0) for n in ("gap_gain", "delta_p")]
+    p_swap = max(p_gap(rows, [groups]) for rows in more)
+    told = beyond(moved, drawn, seed)
+    return row | {
+        "p_swap": p_swap,
+        "p": max(test.p, p_swap),
+        "rank": basis.shape[1],
+        "gap_beyond": told["gap_gain"],
+        "beyond": told["delta_p"],
+    }
+
+
+def table(discovery: Discovery, level: float = LEVEL) -> pl.DataFrame:
+    """A row for each of what is found, those whose swap moves most first."""
+    rows = [
+        {
+            "feature": discovery.match(f).told,
+            "layer": f.layer,
+            "head": f.head,
+            "p": f.p,
+            "q": f.q,
+            "accuracy": f.accuracy,
+            "accuracy_low": (f.accuracy_ci or (None, None))[0],
+            "accuracy_high": (f.accuracy_ci or (None, None))[1],
+            "chance": f.chance,
+            "gap": f.gap,
+            "swap": (f.beyond or (None,))[0],
+            "swap_low": (f.beyond or (None, None))[1],
+            "swap_high": (f.beyond or (None, None, None))[2],
+            "rank": f.rank,
+            "n": f.n,
+            "name": discovery.match(f).name,
+        }
+        for f in discovery.found(level)
+    ]
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def statement(discovery: Discovery, level: float = LEVEL) -> str:
+    """What was tried, by which rule, and what the rule allows."""
+    d, found = discovery, discovery.found(level)
+    whose = split_name(d.judged_on)
+    return (
+        f"{len(d.tried.matches):,} label pairs × {d.n_heads:,} heads = {d.n:,} tests, "
+        f"{len(d.tried.refused):,} labels or pairs left out. Found: {len(found):,} of them, at a rate of false "
+        f"discoveries of {number(level, 2)} (Benjamini–Hochberg over all tests; it allows p-values that depend on each "
+        f"other positively). Each has a ΔC beyond its null on the {split_name(d.built_on)} split, logits that prefer "
+        f"what matches on the {whose} split, where queries that look for one value count as one, and a swap that moves "
+        f"more than random subspaces of its rank; p is the largest of the three. "
+        f"{d.n_delta:,} tests have a ΔC beyond its null, which alone says that queries and keys both carry the labels, "
+        "as they do in random weights too."
+        + (f" {d.left:,} more passed the first two and were not swapped: the first {MOST_SWAPS} are." if d.left else "")
+        + ("" if d.built_on != d.judged_on else " There is no test split: all is built and judged on the same prompts.")
+    )

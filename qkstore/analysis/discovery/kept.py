@@ -1,0 +1,141 @@
+"""Discoveries that a catalogue keeps: computed once for all who use a store, and gone on with where they were left."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from functools import partial
+
+from qkstore.analysis.discovery.found import LEVEL, Discovery, verified
+from qkstore.analysis.discovery.label import MOST, Tried, tried
+from qkstore.analysis.discovery.prepared import prepared
+from qkstore.analysis.discovery.sweep import Sweep, Test
+from qkstore.analysis.head import build_split
+from qkstore.contrast import Contrast
+from qkstore.contrast.check import told
+from qkstore.errors import ContrastError, StoreError, near
+from qkstore.run import Run
+from qkstore.store import Store
+from qkstore.store.catalog.rows import built
+from qkstore.store.source import code_key
+
+Progress = Callable[[str, int, int], None]  # called with ('heads' or 'swaps', how many are done, of how many)
+EVERY_S = 4.0  # between two writings of what is finished
+
+
+def discover(
+    run: Run, labels: Collection[str] = (), most: int = MOST, seed: int = 0, progress: Progress | None = None
+) -> Discovery:
+    """Every head of a run under every pair of labels that can match: which heads match on what.
+
+    labels: only pairs of these columns. most: label pairs at most. progress: see Progress; what it raises ends the
+    work. Raises ContrastError where no pair of labels can match.
+    """
+    return _discover(run, tried(run, labels, most), seed, progress, {}, lambda layer, tests: None)
+
+
+def _discover(
+    run: Run,
+    asked: Tried,
+    seed: int,
+    progress: Progress | None,
+    known: dict[int, list[Test]],
+    finished: Callable[[int, list[Test]], object],
+) -> Discovery:
+    sides, kept = prepared(run, asked, seed)
+    if not sides:
+        why = "; ".join(f"{what}: {reason}" for what, reason in kept.refused[:6])
+        raise ContrastError(f"run {run.name!r} has no two labels that can match ({why})")
+    heads, swaps = (partial(progress, stage) if progress else None for stage in ("heads", "swaps"))
+    tests = Sweep(run, sides, seed).table(known, heads, finished)
+    return verified(run, kept, sides, tests, seed, swaps)
+
+
+def kept(
+    store: Store,
+    run: Run,
+    labels: Collection[str] = (),
+    most: int = MOST,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Discovery:
+    """What `discover` gives, computed once for all who use the store: its catalogue keeps it, layer by layer."""
+    asked = key(run, labels, most, seed)
+    if found := built(Discovery.of, store.catalog.result(asked)):
+        return found
+    known = {
+        layer: tests for part in store.catalog.parts(asked) for layer, tests in (built(_tests, part) or {}).items()
+    }
+    with _Parts(store, run, asked) as parts:
+        found = _discover(run, tried(run, labels, most), seed, progress, known, parts.add)
+    with suppress(StoreError):  # a store that one may only read still answers
+        _keep(store, run, asked, found.to_dict())
+    return found
+
+
+def save(store: Store, run: Run, discovery: Discovery, name: str, level: float = LEVEL) -> Contrast:
+    """Save the contrast of that name among what was found, and return it with its version.
+
+    Nothing is written where the newest version of the name says the same. Raises ContrastError for a name that is not
+    among them, RoleError for viewers.
+    """
+    names = {discovery.match(f).name: f for f in discovery.found(level)}
+    if name not in names:
+        raise ContrastError(f"nothing of the name {name!r} was found on run {run.name!r}; {near(name, names)}")
+    contrast = discovery.contrast(names[name])
+    there = [c for c in store.catalog.contrasts() if c.name == name]
+    if there and there[0].key == contrast.key:
+        return there[0]
+    return store.catalog.save(contrast, told(run, contrast, build_split(run)))
+
+
+def key(run: Run, labels: Collection[str] = (), most: int = MOST, seed: int = 0) -> str:
+    """What a discovery is kept under: a hash of all that decides it."""
+    asked = ("discovery", run.identity, sorted(labels), most, seed, code_key())
+    return hashlib.sha256(repr(asked).encode()).hexdigest()
+
+
+def _keep(store: Store, run: Run, asked: str, payload: object, part: str = "") -> None:
+    store.catalog.keep_result(
+        asked, "discovery", run.name, "", payload, content=run.digest, code=code_key()[:16], part=part
+    )
+
+
+class _Parts:
+    """Layers that are finished, written every EVERY_S, and where the block is left by an exception."""
+
+    def __init__(self, store: Store, run: Run, asked: str):
+        self.store, self.run, self.asked = store, run, asked
+        self._left: dict[int, list[Test]] = {}
+        self._written, self._may = time.monotonic(), True
+
+    def __enter__(self) -> _Parts:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind:
+            self.write()
+
+    def add(self, layer: int, tests: list[Test]) -> None:
+        self._left[layer] = tests
+        if time.monotonic() - self._written >= EVERY_S:
+            self.write()
+
+    def write(self) -> None:
+        if not self._left or not self._may:
+            return
+        payload = [test.to_list() for tests in self._left.values() for test in tests]
+        try:
+            _keep(self.store, self.run, self.asked, payload, "-".join(map(str, self._left)))
+        except StoreError:
+            self._may = False
+        self._left, self._written = {}, time.monotonic()
+
+
+def _tests(rows: list[list]) -> dict[int, list[Test]]:
+    found: dict[int, list[Test]] = {}
+    for row in rows:
+        found.setdefault(row[0], []).append(Test(*row))
+    return found

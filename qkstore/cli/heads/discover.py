@@ -1,0 +1,52 @@
+"""The command that looks for what heads match on: every head under every pair of labels that can match."""
+
+from __future__ import annotations
+
+from qkstore.cli.arguments import Add, store, with_json, with_run, with_seed
+from qkstore.cli.terminal import Progress, number, positive, print_json, print_table
+
+
+def discover(add: Add) -> None:
+    told = "which heads match on what: every head under every pair of label columns that can match"
+    sub = with_seed(with_json(with_run(add("discover", _discover, told))))
+    sub.add_argument("--labels", nargs="+", metavar="LABEL", default=(), help="only pairs of these columns")
+    sub.add_argument("--fdr", type=number, default=0.05, metavar="RATE", help="of false discoveries (default 0.05)")
+    sub.add_argument("--most", type=positive, default=40, metavar="N", help="label pairs that are tried (default 40)")
+    sub.add_argument("--top", type=positive, default=20, metavar="N", help="rows that are printed (default 20)")
+    sub.add_argument("--save", nargs="+", metavar="NAME", default=(), help="save contrasts that were found, by name")
+    sub.add_argument("--refused", action="store_true", help="print each label or pair that is left out, and why")
+
+
+def _discover(options) -> None:
+    from qkstore.analysis.discovery import kept, save, statement, table
+
+    there = store(options)
+    run = there.run(options.run)
+    with Progress() as progress:
+        found = kept(
+            there,
+            run,
+            options.labels,
+            options.most,
+            options.seed,
+            lambda stage, done, total: progress(stage, done, total),
+        )
+    rows = table(found, options.fdr).to_dicts()
+    saved = [save(there, run, found, name, options.fdr) for name in options.save]
+    if options.json:
+        print_json(found.to_dict() | {"found": rows, "saved": [c.to_dict() for c in saved]})
+        return
+    print_table([_row(row) for row in rows[: options.top]])
+    if more := rows[options.top :]:
+        print(f"and {len(more):,} more (--top)")
+    print(statement(found, options.fdr))
+    for what, why in found.tried.refused if options.refused else ():
+        print(f"left out: {what}: {why}")
+    for contrast in saved:
+        print(f"saved {contrast.name!r}, version {contrast.version}")
+
+
+def _row(row: dict) -> dict:
+    """A row as it is printed: p-values with their exponents."""
+    kept = ("feature", "layer", "head", "p", "q", "accuracy", "chance", "swap", "swap_low", "swap_high", "name")
+    return {name: f"{row[name]:.1e}" if name in ("p", "q") else row[name] for name in kept}

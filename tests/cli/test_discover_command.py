@@ -1,0 +1,74 @@
+"""The command `discover`: its table, its JSON, what it saves, and mistakes in one line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import stores
+
+import qkstore
+from qkstore.__main__ import main
+
+NAME = "found-order_id-queried_order-box"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return stores.write(tmp_path_factory.mktemp("found") / "store", n=600)
+
+
+@pytest.fixture
+def cli(store, capsys):
+    def call(*arguments, code=0):
+        assert main(["discover", "--store", str(store), "--run", "boxes", *map(str, arguments)]) == code
+        out = capsys.readouterr()
+        return out.err if code else out.out
+
+    return call
+
+
+def test_the_table_names_feature_head_and_what_may_be_saved(cli):
+    lines = cli().splitlines()
+    assert lines[0].split()[:3] == ["feature", "layer", "head"]
+    assert all("k.order_id = q.queried_order (box keys)" in line and NAME in line for line in lines[1:3])
+    assert "6 label pairs × 8 heads = 48 tests" in lines[3]
+    assert "allows p-values that depend on each other positively" in lines[3]
+
+
+def test_json_has_what_was_tried_refused_and_found(cli):
+    told = json.loads(cli("--json"))
+    assert {(row["layer"], row["head"]) for row in told["found"]} == {(1, 0), (1, 1)}
+    assert len(told["matches"]) == 6
+    assert ["q.pos", "it has one value"] in told["refused"]
+
+
+def test_what_is_left_out_is_printed_where_it_is_asked_for(cli):
+    assert "left out: q.pos: it has one value" in cli("--refused")
+    assert "left out: " not in cli()
+
+
+def test_a_contrast_is_saved_by_its_name(cli, store):
+    assert f"saved '{NAME}', version 1" in cli("--save", NAME)
+    (contrast,) = qkstore.open(store).feature(qkstore.open(store).run("boxes"), NAME)
+    assert contrast.centring == "queries"
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["--save", "found-nothing"], "nothing of the name 'found-nothing' was found"),
+        (["--labels", "oder_id"], "did you mean 'order_id'"),
+        (["--fdr", "0.9"], "a rate of false discoveries is above 0 and 0.2 at most, not 0.9"),
+        (["--fdr", "many"], "'many' is no number"),
+        (["--labels", "pos", "token_id"], "has no two labels that can match"),
+    ],
+)
+def test_mistakes_are_one_line(cli, given, says):
+    told = cli(*given, code=2)
+    assert says in told
+    assert told.count("\n") == 1
+
+
+def test_rows_beyond_the_top_are_counted(cli):
+    assert "and 1 more (--top)" in cli("--top", 1)
