@@ -18,10 +18,11 @@ from ingest import batches, rounded, trial
 from ingest.answers import Answers, frame
 from ingest.model import Model
 from ingest.model.capture import Capture, Captured, ranges
+from ingest.model.model import most_tokens
 from ingest.pace import Pace
 from ingest.prompts import Prompt
 from ingest.prompts.clock import Clock
-from ingest.prompts.corpus import ANSWER_SLOT, Corpus, Positions
+from ingest.prompts.corpus import ANSWER_SLOT, Corpus, Positions, Sample
 from ingest.prompts.slot import Slot, placed
 from qkstore.errors import ModelError, PromptError, RunError
 from qkstore.run import space, spool
@@ -44,6 +45,7 @@ class Options:
     layers: tuple[int, ...] | None = None
     positions: Positions = "labelled"
     queries: tuple[str, ...] = (ANSWER_SLOT,)
+    sample: Sample | None = None  # of each prompt's queries without one of these roles; None stores all of them
     batch_size: int = 32
     memory: str = "4GB"
     slots: tuple[Slot, ...] = ("plain",)  # of several the one at which the model answers best, see trial
@@ -104,6 +106,7 @@ def _ingest(
         progress,
         clock,
         capture.layers[0].causal,
+        options.sample,
     )
     if corpus.left_out:
         LOG.warning("the tokenizer ends a text with %s; it was left out, for the answer comes there", corpus.left_out)
@@ -199,7 +202,7 @@ def _put(
 
 def _check_sizes(model: Model, corpus: Corpus) -> None:
     longest = max(range(len(corpus)), key=lambda p: len(corpus.tokens[p]))
-    limit = _limit(model.net)
+    limit = most_tokens(model.net)
     if limit and len(corpus.tokens[longest]) > limit:
         raise PromptError(
             f"prompt {longest} has {len(corpus.tokens[longest])} tokens, {model.name!r} takes at most {limit}"
@@ -211,20 +214,6 @@ def _check_sizes(model: Model, corpus: Corpus) -> None:
             f"the tokenizer of {model.name!r} gives token {highest}, its model knows {rows}: "
             "they do not belong together"
         )
-
-
-def _limit(net) -> int | None:
-    """How many tokens a model takes at most.
-
-    RoBERTa and its kin number positions from behind their padding token; dynamic NTK is there for longer texts.
-    """
-    config, embeddings = net.config.get_text_config(), getattr(net.base_model, "embeddings", None)
-    limit, rope = getattr(config, "max_position_embeddings", None), getattr(config, "rope_parameters", None) or {}
-    if limit and "dynamic" in str(rope.get("rope_type")):
-        return int(limit * (rope.get("factor") or 1))
-    if limit and hasattr(embeddings, "create_position_ids_from_input_ids"):
-        return limit - (getattr(embeddings, "padding_idx", None) or 0) - 1
-    return limit
 
 
 # -- what is recorded --------------------------------------------------------------------------------------------------
@@ -245,6 +234,7 @@ def _plan(model: Model, capture: Capture, corpus: Corpus, options: Options, trie
         "memory": options.memory,
         "code": code_version(),
         "libraries": libraries(),
+        "sample": options.sample and options.sample._asdict(),
         **tried.plan(),
         **({"clock": corpus.clock.told()} if corpus.clock.asked else {}),
     }

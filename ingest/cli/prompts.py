@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 
 from ingest.cli.model import Add, prepare, with_dtype
-from qkstore.cli.terminal import Progress, count, names, number, ranges, seed
+from qkstore.cli.terminal import Progress, count, names, number, positive, ranges, seed
+
+SAMPLE = 32  # queries a prompt, where they are at every token
 
 
 def demo(add: Add) -> None:
@@ -32,9 +34,16 @@ def model(add: Add) -> None:
         metavar="PATH_OR_ID",
         help="a local folder, a GGUF file, or a hub id such as Qwen/Qwen3-4B-Instruct-2507",
     )
-    sub.add_argument("--task", required=True, metavar="boxes|lists|FILE.jsonl")
-    sub.add_argument("--n", type=count, default=3000, help="train prompts of boxes or lists (default %(default)s)")
-    sub.add_argument("--n-test", type=count, default=1000, help="test prompts of boxes or lists (default %(default)s)")
+    sub.add_argument("--task", required=True, metavar="boxes|lists|repeats|FILE.jsonl|FILE.txt")
+    sub.add_argument("--n", type=count, default=3000, help="train prompts of a built-in task (default %(default)s)")
+    sub.add_argument("--n-test", type=count, default=1000, help="test prompts of a built-in task (default %(default)s)")
+    sub.add_argument(
+        "--tokens",
+        type=positive,
+        metavar="128",
+        help="of a piece of FILE.txt, by the model's tokenizer (default 128); words of repeats, the second half of "
+        "which are the first half again (default 64)",
+    )
     sub.add_argument(
         "--question", choices=("ent", "ord", "both"), default="ent", help="how a boxes prompt names the box asked for"
     )
@@ -48,14 +57,24 @@ def model(add: Add) -> None:
     sub.add_argument(
         "--reflexive", action="store_true", help="boxes: also prompts whose queried pair has another box, a third more"
     )
-    sub.add_argument("--seed", type=seed, default=0, help="of boxes and lists")
-    sub.add_argument("--positions", choices=("labelled", "all"), default="labelled", help="which tokens are stored")
+    sub.add_argument("--seed", type=seed, default=0, help="of a built-in task, and of --sample")
+    sub.add_argument(
+        "--positions",
+        choices=("labelled", "all"),
+        help="which tokens are stored (default labelled; all of repeats and FILE.txt, which have no labels)",
+    )
     sub.add_argument(
         "--queries",
         type=names,
-        default=("answer_slot",),
-        metavar="ROLE[,ROLE]",
-        help="roles of the queries (default answer_slot)",
+        metavar="ROLE[,ROLE]|all",
+        help="roles of the queries (default answer_slot); all: a query at every token (default of repeats, FILE.txt)",
+    )
+    sub.add_argument(
+        "--sample",
+        type=positive,
+        metavar="32",
+        help="of each prompt's tokens without one of these roles, as many queries at most, drawn by --seed (default 32 "
+        "with --queries all, else all of them)",
     )
     _with_passes(sub)
 
@@ -63,23 +82,32 @@ def model(add: Add) -> None:
 def _model(options: argparse.Namespace) -> None:
     from ingest import job
     from ingest.model import model
-    from ingest.prompts import slot, task  # after the options are checked: torch takes seconds to import
+    from ingest.prompts import slot, task
+    from ingest.prompts.corpus import (  # after the options are checked: torch takes seconds to import
+        ANSWER_SLOT,
+        EVERY,
+        Sample,
+    )
 
     prepare(options.threads)
     job.check_new(options.store, options.run)
     job.bytes_of(options.limit_memory)
-    asked = options.question, options.seed, options.reflexive, options.form
+    asked = options.question, options.seed, options.reflexive, options.form, options.tokens
     prompts = task.of(options.task, options.n, options.n_test, *asked)
     loaded = model.load(options.model, options.dtype, options.device, answers=None)
     prompts = task.for_tokenizer(prompts, loaded.tokenizer, options.pieces)
+    bare = prompts.cut is not None
+    queries = options.queries or ((EVERY,) if bare else (ANSWER_SLOT,))
+    sample = options.sample or (SAMPLE if EVERY in queries else None)
     chosen = job.Options(
         options.layers,
-        options.positions,
-        options.queries,
+        options.positions or ("all" if bare else "labelled"),
+        queries,
+        Sample(sample, options.seed) if sample else None,
         options.batch_size,
         options.limit_memory,
         slot.of(options.slot, prompts.slots, loaded.tokenizer),
-        answers=options.answers == "auto",
+        answers=options.answers == "auto" and not bare,
         store_dtype=options.store_dtype,
     )
     with Progress() as progress:

@@ -252,3 +252,17 @@ def _hash_weights(net) -> str:
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}\n".encode())
         digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def most_tokens(net) -> int | None:
+    """How many tokens a model takes at most.
+
+    RoBERTa and its kin number positions from behind their padding token; dynamic NTK is there for longer texts.
+    """
+    config, embeddings = net.config.get_text_config(), getattr(net.base_model, "embeddings", None)
+    limit, rope = getattr(config, "max_position_embeddings", None), getattr(config, "rope_parameters", None) or {}
+    if limit and "dynamic" in str(rope.get("rope_type")):
+        return int(limit * (rope.get("factor") or 1))
+    if limit and hasattr(embeddings, "create_position_ids_from_input_ids"):
+        return limit - (getattr(embeddings, "padding_idx", None) or 0) - 1
+    return limit

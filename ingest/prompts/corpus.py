@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import accumulate, chain
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import polars as pl
@@ -17,10 +17,24 @@ from ingest.prompts.spans import Tokens, tokenised
 from qkstore.errors import PromptError, near
 
 ANSWER_SLOT = "answer_slot"
+EVERY = "all"  # in place of a role, or beside roles: a query at every token
 Positions = Literal["labelled", "all"]
 POSITIONS: tuple[Positions, ...] = get_args(Positions)
 Side = Literal["query", "key"]
 POLARS = {str: pl.String, int: pl.Int64, float: pl.Float64, bool: pl.Boolean}
+
+
+class Sample(NamedTuple):
+    """How many queries of a prompt are drawn, and the seed."""
+
+    n: int
+    seed: int
+
+    def of(self, prompt: int, row: list[int], kept: set[int]) -> list[int]:
+        """The positions of a prompt's row that are kept, and n at most of the others, ascending."""
+        others = [i for i in row if i not in kept]
+        rng = np.random.default_rng([self.seed % 2**64, prompt])  # a prompt's own, whatever the other prompts are
+        return sorted([*kept, *rng.choice(others, min(self.n, len(others)), replace=False).tolist()])
 
 
 class Corpus:
@@ -31,7 +45,8 @@ class Corpus:
     spans.tokenised.
     positions: 'labelled' stores a key at every token with a role and a query at every token whose role is among
     `query_roles`; 'all' stores both at every token. Where 'answer_slot' is asked for and a prompt labels none, its
-    last token is the slot.
+    last token is the slot. query_roles: EVERY among them is a query at every token, whatever the keys are.
+    sample: of each prompt's queries that have none of the roles named, so many at most; None for all of them.
     """
 
     def __init__(
@@ -44,6 +59,7 @@ class Corpus:
         progress: Callable[..., None] | None = None,
         clock: Clock | None = None,
         causal: bool = False,
+        sample: Sample | None = None,
     ):
         if positions not in POSITIONS:
             raise PromptError(f"no positions {positions!r}; {near(positions, POSITIONS)}")
@@ -56,14 +72,21 @@ class Corpus:
                 self.tokens.append(tokens)
                 if progress:
                     progress("tokenise", len(self.tokens), len(prompts))
+        named = tuple(role for role in query_roles if role != EVERY)
         self.roles = [
-            _roles(t, p, name_of(p, i), positions, query_roles)
+            _roles(t, p, name_of(p, i), positions, named)
             for i, (t, p) in enumerate(zip(self.tokens, prompts, strict=True))
         ]
-        _check_roles(self.roles, query_roles)
-        every = positions == "all"
-        self.queries = [[i for i, r in enumerate(roles) if every or r in query_roles] for roles in self.roles]
-        self.keys = [[i for i, r in enumerate(roles) if every or r is not None] for roles in self.roles]
+        if named or EVERY not in query_roles:
+            _check_roles(self.roles, named)
+        every_key, every_query = positions == "all", positions == "all" or EVERY in query_roles
+        self.queries = [[i for i, r in enumerate(roles) if every_query or r in named] for roles in self.roles]
+        self.keys = [[i for i, r in enumerate(roles) if every_key or r is not None] for roles in self.roles]
+        if not any(self.keys):
+            raise PromptError("no token has a role, so no key would be stored; give spans a role, or --positions all")
+        if sample:
+            kept = [{i for i, r in enumerate(roles) if r in named} for roles in self.roles]
+            self.queries = [sample.of(p, row, kept[p]) for p, row in enumerate(self.queries)]
         self.query_start, self.key_start = _starts(self.queries), _starts(self.keys)
 
     def __len__(self) -> int:

@@ -1,9 +1,10 @@
-"""The built-in contrasts: those of the paper's text, and the authors' scripts' variants, named authors/…"""
+"""The built-in contrasts: the paper's text's, the authors' scripts' (authors/…), and those of known head types."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from qkstore.contrast import known
 from qkstore.contrast.contrast import Contrast
 from qkstore.contrast.fit import misfit
 from qkstore.errors import ContrastError, near
@@ -187,14 +188,14 @@ def taken(name: str) -> bool:
     A contrast saved under such a name would replace the built-in for everybody.
     """
     return (
-        name in {CATEGORY.name, *(c.name for c in (*BOXES, REFLEXIVE, *LATENTS))}
+        name in {CATEGORY.name, *(c.name for c in (*BOXES, REFLEXIVE, *LATENTS, *known.KNOWN))}
         or name.startswith(("authors/", "category:"))
         or name.endswith(":*")
     )
 
 
 def contrasts(run: Run) -> list[Contrast]:
-    """Return the built-in contrasts whose labels the run has."""
+    """Return the built-in contrasts whose labels the run has, then those of known head types, if it has every key."""
     q, k = set(run.columns["q"]), set(run.columns["k"])
     built_in: list[Contrast] = []
     if {"queried_order", "counterfactual_id"} <= q and "order_id" in k:
@@ -205,7 +206,7 @@ def contrasts(run: Run) -> list[Contrast]:
     if "queried_category" in q and "category" in k:
         names = run.values("queried_category", "q")
         built_in += [CATEGORY, *(category(n) for n in names), *(authors_category(n) for n in names)]
-    return built_in
+    return built_in + known.contrasts(run)
 
 
 def features(run: Run, saved: Sequence[Contrast] = ()) -> dict[str, tuple[Contrast, ...]]:
@@ -227,9 +228,11 @@ def features(run: Run, saved: Sequence[Contrast] = ()) -> dict[str, tuple[Contra
 def feature(run: Run, name: str, saved: Sequence[Contrast] = ()) -> tuple[Contrast, ...]:
     """Return the contrasts that a name stands for, one or several (see `features`).
 
-    Raises ContrastError, with the names there are, for any other name.
+    Raises ContrastError, with what the run lacks for one of a known head type, or the names there are.
     """
-    known = features(run, saved)
-    if name not in known:
-        raise ContrastError(f"no contrast {name!r} for run {run.name!r}; {near(name, known)}")
-    return known[name]
+    named = features(run, saved)
+    if name in named:
+        return named[name]
+    if reason := name in known.BY_NAME and known.lacking(run, known.BY_NAME[name]):
+        raise ContrastError(f"contrast {name!r} does not fit run {run.name!r}: {reason}")
+    raise ContrastError(f"no contrast {name!r} for run {run.name!r}; {near(name, named)}")

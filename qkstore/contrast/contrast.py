@@ -13,6 +13,7 @@ from qkstore.covariance import ContrastiveCovariance, Pairs
 from qkstore.errors import ContrastError, near
 from qkstore.null import SignNull
 from qkstore.run import Run
+from qkstore.run.schema import MADE
 from qkstore.sql import guard
 
 Weighting = Literal["pair", "query", "sum"]
@@ -136,7 +137,8 @@ def _split(split: str) -> str:
 def label_choices(run: Run) -> tuple[list[str], list[str]]:
     """Return the label columns that queries, and those that keys, can be coloured by; the likeliest come first."""
     prompt, token = list(run.prompt_labels), list(run.token_labels)
-    return [*prompt, *ALWAYS, *token], [*token, *ALWAYS, *prompt]
+    made = [name for name in run.manifest.made if MADE[name] == "BOOLEAN"]  # of few values
+    return [*prompt, *ALWAYS, *token, *made], [*token, *ALWAYS, *prompt, *made]
 
 
 def labels(run: Run, contrast: Contrast) -> tuple[str, str]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
+from qkstore.contrast import known
 from qkstore.contrast.contrast import Contrast
 from qkstore.errors import GuardError
 from qkstore.run import Run
+from qkstore.run.schema import MADE
 from qkstore.sql import guard, worker
 
 KEPT = 4096  # SELECTs on runs whose binding is remembered
@@ -29,7 +31,7 @@ def _missing(run: Run, contrast: Contrast) -> str | None:
     texts = [text for text in (contrast.where, contrast.positive, contrast.negative) if text]
     for side, column in sorted({used for text in texts for used in guard.columns_used(text)}):
         if column.lower() not in (name.lower() for name in run.columns[side]):
-            return f"no column {column!r} in {side}"
+            return f"no column {column!r} in {side}" + _older(run, column)
     return None
 
 
@@ -38,7 +40,15 @@ def _unbound(run: Run, contrast: Contrast) -> str | None:
         sql = contrast.sql(run.columns)
     except GuardError as error:
         return str(error).split(": ")[0]
-    return _binding(run.path, repr(run.types), sql)
+    reason = _binding(run.path, repr(run.types), sql)
+    absent = next((name for name in MADE if reason and name in reason.lower()), "")
+    return reason and reason + _older(run, absent)
+
+
+def _older(run: Run, column: str) -> str:
+    """What more is said of a column that is absent because the run is older than it."""
+    reason = known.older(run, column)
+    return f"; {reason}" if reason else ""
 
 
 @lru_cache(KEPT)

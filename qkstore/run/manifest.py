@@ -6,7 +6,7 @@ from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
 
 from qkstore.errors import StoreError
-from qkstore.run.schema import RUN_VERSION
+from qkstore.run.schema import RUN_VERSION, made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,11 @@ class Manifest:
     def rounding(self) -> str:
         """What is said of the stored vectors wherever the run is named; '' where they are as the model had them."""
         return "vectors rounded to 16 bits" if self.store_dtype == "int16" else ""
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """The columns of q and k that publication made of the tokens: those of schema.MADE that this run has."""
+        return made([*self.token_labels, *self.prompt_labels], self.schema_version)
 
     @classmethod
     def of(cls, row: dict, file: str) -> Manifest:

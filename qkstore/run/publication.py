@@ -26,6 +26,7 @@ Progress = Callable[[int, int], None]  # called with (rows written, rows in all)
 TABLES = {"query_vector": ("q", "head"), "key_vector": ("k", "kv_head"), "row_stat": ("logsumexp", "head")}
 GROUP = 122_880  # rows of a DuckDB row group: a record batch of as many is stored as it comes, by a thread of its own
 PARTS_OF_A_GROUP = 15  # record batches of which one thread alone makes a row group, in so much less memory
+SLICE = 250_000  # tokens, about, whose sides q and k are joined at once
 SHARE = 6  # the least number of commits in which vectors are written, if they fill as many row groups
 MOST_MEMORY = 400_000_000  # bytes for DuckDB: more would only keep blocks that nobody reads again
 MOST_THREADS = 4
@@ -106,8 +107,11 @@ class Publication:
             self.con.execute(schema.INSERT_LAYER, layer)
         for table, frame in tables._asdict().items():
             self._insert(table, frame.to_arrow())
-        for statement in schema.side_tables(list(token_labels), list(prompt_labels)):
+        for statement in schema.side_tables(token_labels, prompt_labels):
             self.con.execute(statement)
+        for first, last in _slices(tables.token):
+            for statement in schema.side_rows(token_labels, prompt_labels):
+                self.con.execute(statement, {"first": first, "last": last})
         for side, frame in (("q", tables.query_row), ("k", tables.key_row)):
             [(n,)] = self.con.execute(f"SELECT count(*) FROM {side}").fetchall()
             assert n == len(frame), f"{side} has {n} rows of {len(frame)}: a stored row has no token or no prompt"
@@ -204,7 +208,7 @@ class Publication:
         for name, value in measures.items():
             self.con.execute("INSERT INTO measure VALUES (?, ?)", [name, float(value)])
         facts = facts | {
-            "schema_version": schema.VERSIONS[self.store_dtype],
+            "schema_version": schema.RUN_VERSION,
             "n_prompts": len(tables.prompt),
             "n_tokens": len(tables.token),
             "n_queries": len(tables.query_row),
@@ -229,3 +233,11 @@ def clear(path: Path, spool: Spool) -> None:
             left.unlink()
     elif path.exists():
         path.chmod(0o644)
+
+
+def _slices(tokens: pl.DataFrame) -> Iterator[tuple[int, int]]:
+    """(first, last) prompt of slices of whole prompts, of about SLICE tokens each, or of one prompt that has more."""
+    prompts, lengths = np.unique(tokens["prompt_id"].to_numpy(), return_counts=True)
+    _, starts = np.unique((lengths.cumsum() - 1) // SLICE, return_index=True)
+    for start, end in pairwise([*starts.tolist(), len(prompts)]):
+        yield int(prompts[start]), int(prompts[end - 1])

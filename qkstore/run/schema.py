@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, cast
+from collections.abc import Iterable
+from typing import Literal, get_args
 
 import duckdb
 import polars as pl
 
 from qkstore.errors import PromptError, RunError, near
 
-RUN_VERSION = 2  # the newest that is read
+# 1: float32 alone; 2: vectors may be int16; 3: q and k have the columns MADE. What is older is read too.
+RUN_VERSION = 3
 StoreDtype = Literal["float32", "int16"]
-VERSIONS: dict[str, int] = {
-    "float32": 1,
-    "int16": 2,
-}  # an older qkstore reads version 1 alone, and would not know int16
+STORE_DTYPES: tuple[StoreDtype, ...] = get_args(StoreDtype)
 DUCKDB_TYPE = {  # of labels
     pl.Int64: "BIGINT",
     pl.Int32: "INTEGER",
@@ -90,6 +89,47 @@ ROW = {"prompt_id": "INTEGER", "pos": "INTEGER"}
 OF_TOKEN = ("token_id", "text", "role", "span", "span_last")
 OF_PROMPT = ("id", "split", "variant", "counterfactual_id", "answer")
 
+# What publication makes of the tokens of any run, for q and k; a data set's own label of such a name is kept instead.
+MADE_SINCE = 3
+MADE = {
+    "token_before": "INTEGER",
+    "token_after": "INTEGER",
+    "text_before": "VARCHAR",
+    "text_after": "VARCHAR",
+    "occurred_before": "BOOLEAN",
+    "word_start": "BOOLEAN",
+    "punctuation": "BOOLEAN",
+}
+BLANKS = r"[\s\pZ]*"
+MARK = r"[\pP$+<=>^`|~]"  # what Unicode calls punctuation, and ASCII's symbols
+INSIDE = r"([\pL\pN\pM_]|[\pL\pN][''\x{2019}])$"  # what a word goes on behind; behind an apostrophe too, as in don't
+
+# Of some whole prompts, with their tokens that are not stored.
+MADE_OF_TOKENS = rf"""
+    WITH placed AS (
+        SELECT prompt_id, pos, token_id, text, char_end, char_end > char_start AS written,
+            char_start + length(regexp_extract(text, '^{BLANKS}')) AS first
+        FROM token WHERE prompt_id BETWEEN $first AND $last
+    ),
+    told AS (
+        SELECT t.*, written AND regexp_matches(t.text, '^{BLANKS}[\pL\pN]')
+            AND NOT regexp_matches(substr(p.text, greatest(first - 1, 1), least(first, 2)), '{INSIDE}') AS begins
+        FROM placed AS t JOIN prompt AS p ON p.prompt_id = t.prompt_id
+    ),
+    made AS (
+        SELECT prompt_id, pos,
+            lag(token_id) OVER prompt AS token_before,
+            lead(token_id) OVER prompt AS token_after,
+            lag(text) OVER prompt AS text_before,
+            lead(text) OVER prompt AS text_after,
+            CASE WHEN token_id IS NOT NULL
+                THEN row_number() OVER (PARTITION BY prompt_id, token_id ORDER BY pos) > 1 END AS occurred_before,
+            begins AND coalesce(lag(char_end) OVER prompt, 0) <= first AS word_start,
+            written AND regexp_full_match(text, '{BLANKS}({MARK}{BLANKS})+') AS punctuation
+        FROM told WINDOW prompt AS (PARTITION BY prompt_id ORDER BY pos)
+    )
+"""
+
 # What a label column of a data set may not be called: it would hide a column of q and k.
 RESERVED = frozenset(
     {*PROMPT, *TOKEN, "query_row", "key_row", "row", "token", "layer", "head", "kv_head", "v", "sign", "weight"}
@@ -110,9 +150,9 @@ RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 def check_store_dtype(name: str) -> StoreDtype:
     """The name itself, if vectors can be stored so; raises RunError."""
-    if name not in VERSIONS:
-        raise RunError(f"no store dtype {name!r}; {near(name, VERSIONS)}")
-    return cast(StoreDtype, name)
+    if name not in STORE_DTYPES:
+        raise RunError(f"no store dtype {name!r}; {near(name, STORE_DTYPES)}")
+    return name
 
 
 def quoted(name: str) -> str:
@@ -195,15 +235,30 @@ def run_tables(
     return [f"CREATE TABLE {table} ({columns(spec)})" for table, spec in tables.items()]
 
 
-def side_tables(token_labels: list[str], prompt_labels: list[str]) -> list[str]:
-    """The statements that join the two sides of every contrast, q and k, once the labels are in."""
-    return [_side("q", "query_row", token_labels, prompt_labels), _side("k", "key_row", token_labels, prompt_labels)]
+def made(labels: Iterable[str], version: int = RUN_VERSION) -> tuple[str, ...]:
+    """The names of MADE that q and k of a run have: none in an older one, and none that a label of its data set has."""
+    taken = {name.lower() for name in labels}  # SQL takes Punctuation and punctuation for one
+    return tuple(name for name in MADE if version >= MADE_SINCE and name not in taken)
 
 
-def side_columns(token_labels: dict[str, str], prompt_labels: dict[str, str]) -> dict[str, dict[str, str]]:
+def side_tables(token_labels: dict[str, str], prompt_labels: dict[str, str]) -> list[str]:
+    """The statements that make the empty sides of every contrast, q and k; labels are {name: DuckDB type}."""
+    tables = side_columns(token_labels, prompt_labels)
+    return [f"CREATE TABLE {table} ({columns(spec)})" for table, spec in tables.items()]
+
+
+def side_rows(token_labels: Iterable[str], prompt_labels: Iterable[str]) -> list[str]:
+    """The statements that fill q and k with the rows of prompts $first to $last, once the labels are in."""
+    return [_side(*side, [*token_labels], [*prompt_labels]) for side in (("q", "query_row"), ("k", "key_row"))]
+
+
+def side_columns(
+    token_labels: dict[str, str], prompt_labels: dict[str, str], version: int = RUN_VERSION
+) -> dict[str, dict[str, str]]:
     """{table: {column: DuckDB type}} of `q` and `k`; labels are {name: DuckDB type}."""
     token = {"token" if name == "text" else name: TOKEN[name] for name in OF_TOKEN}
-    own = ROW | token | {name: PROMPT[name] for name in OF_PROMPT} | token_labels | prompt_labels
+    own = ROW | token | {name: MADE[name] for name in made([*token_labels, *prompt_labels], version)}
+    own |= {name: PROMPT[name] for name in OF_PROMPT} | token_labels | prompt_labels
     return {"q": {"query_row": "INTEGER"} | own, "k": {"key_row": "INTEGER"} | own}
 
 
@@ -211,10 +266,13 @@ def _side(alias: str, rows: str, token_labels: list[str], prompt_labels: list[st
     """A stored row with its token's and its prompt's columns: a table, for a join of it takes 2 to 3 times as long."""
     names = [f"r.{rows}", "r.prompt_id", "r.pos"]
     names += [f"t.{name}" + (" AS token" if name == "text" else "") for name in OF_TOKEN]
+    names += [f"m.{name}" for name in made([*token_labels, *prompt_labels])]
     names += [f"p.{name}" for name in OF_PROMPT]
     names += [f"t.{quoted(name)}" for name in token_labels] + [f"p.{quoted(name)}" for name in prompt_labels]
     return (
-        f"CREATE TABLE {alias} AS SELECT {', '.join(names)} FROM {rows} AS r "
+        f"INSERT INTO {alias} {MADE_OF_TOKENS} SELECT {', '.join(names)} FROM {rows} AS r "
         "JOIN token AS t ON t.prompt_id = r.prompt_id AND t.pos = r.pos "
-        f"JOIN prompt AS p ON p.prompt_id = r.prompt_id ORDER BY r.{rows}"
+        "JOIN made AS m ON m.prompt_id = r.prompt_id AND m.pos = r.pos "
+        "JOIN prompt AS p ON p.prompt_id = r.prompt_id "
+        f"WHERE r.prompt_id BETWEEN $first AND $last ORDER BY r.{rows}"
     )

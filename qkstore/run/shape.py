@@ -57,10 +57,10 @@ def check_numbers(manifest: Manifest, what: str) -> None:
     """Raise StoreError where the manifest says what no run can be."""
     for name, most in MOST.items():
         _within(what, name, getattr(manifest, name), 1, most)
-    if manifest.store_dtype not in schema.VERSIONS:
+    if manifest.store_dtype not in schema.STORE_DTYPES:
         raise StoreError(
             f"{what} is damaged: it says store_dtype {short(manifest.store_dtype)}; possible is "
-            f"{' or '.join(schema.VERSIONS)}"
+            f"{' or '.join(schema.STORE_DTYPES)}"
         )
     for name in ("n_prompts", "n_tokens", "n_queries", "n_keys"):
         _within(what, name, getattr(manifest, name), 0, MOST_ROWS)
@@ -94,7 +94,7 @@ def check_tables(tables: Tables, manifest: Manifest, what: str) -> None:
     token = _labels(tables, "token", schema.TOKEN, manifest.token_labels, what)
     prompt = _labels(tables, "prompt", schema.PROMPT, manifest.prompt_labels, what)
     expected = schema.run_columns(manifest.d_head, token, prompt, manifest.store_dtype)
-    expected |= schema.side_columns(token, prompt)
+    expected |= schema.side_columns(token, prompt, manifest.schema_version)
     for table, columns in expected.items():
         if table not in tables and table in SINCE:
             continue

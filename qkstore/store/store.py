@@ -11,6 +11,7 @@ from pathlib import Path
 from qkstore.contrast import Contrast
 from qkstore.contrast.builtin import feature, features, taken
 from qkstore.contrast.fit import misfit
+from qkstore.contrast.known import BY_NAME
 from qkstore.errors import ContrastError, QKStoreError, RunError, StoreError, near
 from qkstore.run import Run, file
 from qkstore.run.schema import RUN_NAME, check_run_name
@@ -248,8 +249,8 @@ class Store:
 
         Raises ContrastError with near names.
         """
-        if taken(name):
-            return feature(run, name)  # what is built in needs no catalogue
+        if taken(name):  # what is built in needs no catalogue, but where one was saved before there was this built-in
+            return feature(run, name, self._saved() if name in BY_NAME else ())
         try:
             found = self.catalog.contrast(name)
         except ContrastError:

@@ -101,11 +101,11 @@ def test_rows_come_in_the_order_asked_for(made, rows):
     assert not np.allclose(run.queries(1, 2, np.array(rows)), data.q[1, 1, rows], atol=1e-3)
 
 
-def test_the_file_is_of_version_2_and_says_why_and_one_of_floats_is_of_version_1(made, tmp_path):
-    assert (made[2].schema_version, made[2].store_dtype) == (2, "int16")
+def test_the_file_says_what_its_vectors_are_and_so_does_one_of_floats(made, tmp_path):
+    assert made[2].store_dtype == "int16"
     synthetic.write(tmp_path, "plain", data=synthetic.synthetic(8))
     plain = qkstore.open(tmp_path).run("plain")
-    assert (plain.schema_version, plain.store_dtype) == (1, "float32")
+    assert plain.store_dtype == "float32"
     assert "scale" not in plain.columns["key_vector"]
 
 

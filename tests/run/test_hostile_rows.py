@@ -14,7 +14,7 @@ REFUSED = {  # when the file is opened
     "no column model": ("ALTER TABLE run DROP COLUMN model", "its manifest has no model"),
     "no labels": ("UPDATE run SET token_labels = NULL", "its manifest has no token_labels"),
     "a version of text": ("ALTER TABLE run ALTER COLUMN schema_version TYPE VARCHAR", "has no version"),
-    "version 0": ("UPDATE run SET schema_version = 0", "its version is 0; possible is 1 to 2"),
+    "version 0": ("UPDATE run SET schema_version = 0", "its version is 0; possible is 1 to 3"),
     "version -1": ("UPDATE run SET schema_version = -1", "its version is -1"),
     "sizes as text": ("ALTER TABLE run ALTER COLUMN n_heads TYPE VARCHAR", "column n_heads of its manifest is VARCHAR"),
     "labels as text": (
