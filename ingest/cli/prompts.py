@@ -97,7 +97,7 @@ def _model(options: argparse.Namespace) -> None:
     loaded = model.load(options.model, options.dtype, options.device, answers=None)
     prompts = task.for_tokenizer(prompts, loaded.tokenizer, options.pieces)
     bare = prompts.cut is not None
-    queries = options.queries or ((EVERY,) if bare else (ANSWER_SLOT,))
+    queries = ((EVERY,) if bare else (ANSWER_SLOT,)) if options.queries is None else options.queries
     sample = options.sample or (SAMPLE if EVERY in queries else None)
     chosen = job.Options(
         options.layers,
