@@ -40,7 +40,7 @@ def independent(scores: np.ndarray, seed: int = 0) -> Rotation:
     best, converged, most = np.eye(r), False, -1.0
     for start in range(STARTS):
         turn, _ = np.linalg.qr(np.random.default_rng([seed, start]).standard_normal((r, r)))
-        ica = FastICA(fun="cube", whiten=False, w_init=turn, max_iter=STEPS, tol=TOLERANCE, random_state=0)
+        ica = FastICA(fun=_cube, whiten=False, w_init=turn, max_iter=STEPS, tol=TOLERANCE, random_state=0)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             ica.fit(z)
@@ -57,6 +57,12 @@ def skewness(scores: np.ndarray) -> np.ndarray:
     """(r,) third standardised moment of the columns of scores: (n, r)."""
     z = scores - scores.mean(axis=0)
     return (z**3).mean(axis=0) / np.maximum((z**2).mean(axis=0), np.finfo(float).tiny) ** 1.5
+
+
+def _cube(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """x³ and the mean of its slope over the last axis, by products: a power takes ten times as long."""
+    square = x * x
+    return square * x, 3 * square.mean(axis=-1)
 
 
 def _kurtosis(z: np.ndarray) -> np.ndarray:

@@ -3,5 +3,17 @@
 from qkstore.analysis.decomposition.found import HeadComponents, components
 from qkstore.analysis.decomposition.sight import LeftOut, Sight, default_where
 from qkstore.analysis.decomposition.swaps import ComponentSwaps, swaps
+from qkstore.analysis.decomposition.sweep import HeadCount, counts, kept_counts
 
-__all__ = ["ComponentSwaps", "HeadComponents", "LeftOut", "Sight", "components", "default_where", "swaps"]
+__all__ = [
+    "ComponentSwaps",
+    "HeadComponents",
+    "HeadCount",
+    "LeftOut",
+    "Sight",
+    "components",
+    "counts",
+    "default_where",
+    "kept_counts",
+    "swaps",
+]

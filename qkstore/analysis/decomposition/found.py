@@ -55,11 +55,34 @@ def components(
     components to keep; by default as many as there are. repairs: times that queries are paired anew for the null.
     Raises RunError for a layer or head that is not there, ContrastError where the head has nothing to choose.
     """
-    at, split = Head(run, layer, head), (build_split(run), judge_split(run))
+    return of_head(Head(run, layer, head), *sights(run, where), where, n, repairs, seed)
+
+
+def sights(run: Run, where: str | None = None) -> tuple[Sight, Sight]:
+    """The queries that components are found on, and those that they are judged on; one and the same without a split."""
+    split = build_split(run), judge_split(run)
     built = Sight.of(run, split[0], where)
-    judged = built if split[0] == split[1] else Sight.of(run, split[1], where)
-    train = built.read(at)
-    test = train if judged is built else judged.read(at)
+    return built, built if split[0] == split[1] else Sight.of(run, split[1], where)
+
+
+def of_head(
+    head: Head,
+    built: Sight,
+    judged: Sight,
+    where: str | None = None,
+    n: int | None = None,
+    repairs: int = REPAIRS,
+    seed: int = 0,
+    k: np.ndarray | None = None,
+) -> HeadComponents:
+    """The same as `components` on queries that several heads have in common.
+
+    k: the head's keys, all rows, where they were read for another head of its KV head.
+    """
+    run = head.run
+    train = built.read(head, k)
+    test = train if judged is built else judged.read(head, k)
     found = fitted(AttentionContrast(run.d_head, repairs, seed).update(train), train, n, seed)
     rho, interval = correlations(found, AttentionContrast(run.d_head, 0).update(test))
-    return HeadComponents(at, found, rho, interval, built, judged, train, test, built.left_out(at.facts), where, seed)
+    left = built.left_out(head.facts)
+    return HeadComponents(head, found, rho, interval, built, judged, train, test, left, where, seed)

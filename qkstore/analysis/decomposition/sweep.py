@@ -1,0 +1,183 @@
+"""All heads of a run: how many components each one has, or why it has none."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from qkstore.analysis.decomposition.found import REPAIRS, HeadComponents, of_head, sights
+from qkstore.analysis.decomposition.sight import default_where
+from qkstore.analysis.head import Head
+from qkstore.analysis.heads.group import groups
+from qkstore.components import STRONG
+from qkstore.errors import ContrastError, StoreError
+from qkstore.run import Run
+from qkstore.store import Store
+from qkstore.store.catalog.rows import built
+from qkstore.store.source import code_key
+
+KIND = "components of all heads"
+Table = Mapping[int, Sequence["HeadCount"]]  # by layer
+Progress = Callable[[int, int], None]  # called with (heads done, heads in all)
+
+
+@dataclass(frozen=True)
+class HeadCount:
+    """How many components a head has, and what they are worth; of a head that has nothing to choose, why.
+
+    number, interval, clear, chance, p_value: see qkstore.components.Number; None where there is a `why`. rho: (number,)
+    correlations on the judged split, rho_ci their 95 % intervals. share: (number,) parts of the centred logit gap, by
+    which components are ordered. mean_share: part of the whole gap that the mean query makes. n_built, n_judged:
+    queries with a choice.
+    """
+
+    layer: int
+    head: int
+    why: str = ""
+    number: int | None = None
+    interval: tuple[int, int] | None = None
+    clear: int | None = None
+    chance: float | None = None
+    p_value: float | None = None
+    rho: tuple[float, ...] = ()
+    rho_ci: tuple[tuple[float, float], ...] = ()
+    share: tuple[float, ...] = ()
+    mean_share: float | None = None
+    n_built: int = 0
+    n_judged: int = 0
+
+    @classmethod
+    def of(cls, found: HeadComponents) -> HeadCount:
+        """From the components of a head."""
+        number = found.found.number
+        return cls(
+            layer=found.head.layer,
+            head=found.head.head,
+            number=number.value,
+            interval=number.interval,
+            clear=number.clear,
+            chance=number.chance,
+            p_value=number.p_value,
+            rho=tuple(found.rho.tolist()),
+            rho_ci=tuple((low, high) for low, high in found.rho_ci.tolist()),
+            share=tuple(found.found.share.tolist()),
+            mean_share=found.found.mean_share,
+            n_built=len(found.train),
+            n_judged=len(found.test),
+        )
+
+    @property
+    def carried(self) -> float | None:
+        """The part of the centred logit gap that its components carry together."""
+        return None if self.number is None else float(sum(self.share))
+
+    @property
+    def confirmed(self) -> int | None:
+        """Components whose correlation is above STRONG on the judged split, too."""
+        return None if self.number is None else sum(rho > STRONG for rho in self.rho)
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, row: dict) -> HeadCount:
+        """From to_dict, also after a way through JSON, which makes lists of tuples."""
+        listed = {name: tuple(row[name]) for name in ("rho", "share")} | {"rho_ci": tuple(map(tuple, row["rho_ci"]))}
+        return cls(**row | listed | {"interval": tuple(row["interval"]) if row["interval"] else None})
+
+
+def counts(
+    run: Run, where: str | None = None, repairs: int = REPAIRS, seed: int = 0, progress: Progress | None = None
+) -> list[HeadCount]:
+    """How many components each head of a run has: `components` of all heads, in one pass over the vectors.
+
+    A head that has nothing to choose has a row which says why. Vectors are read once a KV head, so memory is that of
+    its keys and of one head's choices. progress: called with (heads done, heads in all). Raises GuardError for SQL that
+    is not allowed, ContrastError where no query fits.
+    """
+    return [row for layer in Sweep(run, where, repairs, seed).layers({}, progress) for row in layer]
+
+
+class Sweep:
+    """The components of all heads of a run on the same queries."""
+
+    def __init__(self, run: Run, where: str | None, repairs: int, seed: int):
+        self.run, self.where, self.repairs, self.seed = run, where, repairs, seed
+        self.built, self.judged = sights(run, where)
+
+    def layers(self, known: Table, progress: Progress | None = None) -> Iterator[list[HeadCount]]:
+        """The heads of one layer after another; known: layers that were done before, which are not done again."""
+        from threadpoolctl import threadpool_limits
+
+        done, of = self.run.n_heads * len(known), self.run.n_heads * len(self.run.layers)
+        for layer in self.run.layers:
+            rows = list(known.get(layer, []))
+            if not rows:
+                with threadpool_limits(1, "blas"):  # several threads for matrices as small mostly wait for each other
+                    for row in self._layer(layer):
+                        rows.append(row)
+                        done += 1
+                        if progress:
+                            progress(done, of)
+            yield rows
+
+    def _layer(self, layer: int) -> Iterator[HeadCount]:
+        for heads in groups(self.run):
+            k = self.run.keys(layer, heads[0], np.arange(self.run.n_keys))
+            yield from (self._head(Head(self.run, layer, head), k) for head in heads)
+
+    def _head(self, head: Head, k: np.ndarray) -> HeadCount:
+        try:
+            found = of_head(head, self.built, self.judged, self.where, None, self.repairs, self.seed, k)
+        except ContrastError as error:
+            return HeadCount(head.layer, head.head, why=str(error))
+        return HeadCount.of(found)
+
+
+def kept_counts(
+    store: Store,
+    run: Run,
+    where: str | None = None,
+    repairs: int = REPAIRS,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[HeadCount]:
+    """The same as `counts`, computed once for all who use a store: its catalogue keeps it, and layers as they are done.
+
+    Work that was interrupted or killed is gone on with by whoever asks next.
+    """
+    asked = key(run, where, repairs, seed)
+    if found := built(_rows, store.catalog.result(asked)):
+        return found
+    parts = (built(_rows, part) for part in store.catalog.parts(asked))
+    known = {rows[0].layer: rows for rows in filter(None, parts) if len(rows) == run.n_heads}
+    every, may = [], True
+    for rows in Sweep(run, where, repairs, seed).layers(known, progress):
+        every += rows
+        may = may and (rows[0].layer in known or _keep(store, run, asked, rows, str(rows[0].layer)))
+    if may:
+        _keep(store, run, asked, every)
+    return every
+
+
+def key(run: Run, where: str | None = None, repairs: int = REPAIRS, seed: int = 0) -> str:
+    """What the counts are kept under: a hash of all that decides them."""
+    decided = (KIND, run.identity, where or default_where(run), repairs, seed, code_key())
+    return hashlib.sha256(repr(decided).encode()).hexdigest()
+
+
+def _keep(store: Store, run: Run, asked: str, rows: Sequence[HeadCount], part: str = "") -> bool:
+    """Keep rows, the whole or a part; whether that worked. A store that one may only read is not asked again."""
+    made = {"content": run.digest, "code": code_key()[:16], "part": part}
+    with suppress(StoreError):
+        store.catalog.keep_result(asked, KIND, run.name, "", [row.to_dict() for row in rows], **made)
+        return True
+    return False
+
+
+def _rows(rows: Sequence[dict]) -> list[HeadCount]:
+    return [HeadCount.from_dict(row) for row in rows]

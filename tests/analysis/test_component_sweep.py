@@ -1,0 +1,156 @@
+"""How many components all heads of a run have: one head's figures each, kept in the store and gone on with."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import synthetic
+
+import qkstore
+from qkstore.analysis.decomposition import HeadCount, components, counts, kept_counts
+from qkstore.analysis.decomposition.sweep import Sweep, key
+from qkstore.errors import ContrastError, StoreError
+
+REPAIRS = 5
+
+
+class Left(BaseException):
+    """What a page raises in work that nobody waits for any more."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two layers of four heads over two KV heads; the queries of layer 0 head 2 are all the same."""
+    store = tmp_path_factory.mktemp("store")
+    data = synthetic.synthetic(400)
+    data.q[0, 2] = data.q[0, 2, 0]
+    synthetic.publish(store, "r", data)
+    return store
+
+
+@pytest.fixture
+def store(folder, tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "r.duckdb").symlink_to(folder / "runs" / "r.duckdb")
+    return qkstore.open(tmp_path)
+
+
+@pytest.fixture
+def layers(monkeypatch):
+    """The layers that are computed, each time."""
+    found, plain = [], Sweep._layer
+
+    def counted(self, layer):
+        found.append(layer)
+        return plain(self, layer)
+
+    monkeypatch.setattr(Sweep, "_layer", counted)
+    return found
+
+
+def after(n: int):
+    """A progress that is left when n heads are done."""
+
+    def progress(done: int, of: int) -> None:
+        if done == n:
+            raise Left
+
+    return progress
+
+
+def test_each_row_is_what_the_head_alone_gives(store):
+    run = store.run("r")
+    rows = counts(run, repairs=REPAIRS)
+    assert [(r.layer, r.head) for r in rows] == [(layer, head) for layer in run.layers for head in range(run.n_heads)]
+    for row in rows:
+        if row.why:
+            continue
+        alone = components(run, row.layer, row.head, repairs=REPAIRS)
+        assert row == HeadCount.of(alone)
+        assert row.number == alone.found.number.value == len(row.rho) == len(row.share)
+        assert row.carried == pytest.approx(alone.found.share.sum())
+    read = rows[4]
+    assert read.number == read.confirmed == 3, "layer 1 head 0 reads the order of four boxes"
+    assert any(row.number and row.confirmed < row.number for row in rows), "other queries do not confirm all"
+
+
+def test_a_head_that_chooses_nothing_says_why(store):
+    rows = counts(store.run("r"), repairs=REPAIRS)
+    assert [r.why for r in rows if r.why] == ["queries of this head are all the same, so they choose nothing"]
+    assert (rows[2].number, rows[2].carried, rows[2].confirmed) == (None, None, None)
+
+
+def test_keys_are_read_once_a_kv_head(store, monkeypatch):
+    run, read = store.run("r"), []
+    plain = type(run).keys
+    monkeypatch.setattr(
+        type(run), "keys", lambda self, layer, head, rows: read.append((layer, head)) or plain(self, layer, head, rows)
+    )
+    counts(run, repairs=0)
+    assert read == [(0, 0), (0, 2), (1, 0), (1, 2)]
+    components(run, 1, 1, repairs=0)
+    assert len(read) == 6, "one head alone reads them for each split"
+
+
+def test_it_is_told_how_many_heads_are_done(store):
+    told = []
+    counts(store.run("r"), repairs=0, progress=lambda *at: told.append(at))
+    assert told == [(n, 8) for n in range(1, 9)]
+
+
+def test_they_are_computed_once_a_store_and_kept(store, layers):
+    run = store.run("r")
+    first = kept_counts(store, run, repairs=REPAIRS)
+    assert layers == [0, 1]
+    assert kept_counts(qkstore.open(store.where), run, repairs=REPAIRS) == first == counts(run, repairs=REPAIRS)
+    assert layers == [0, 1, 0, 1], "the plain one computes them"
+    kept_counts(store, run, "q.variant = 'base'", REPAIRS)
+    assert layers == [0, 1, 0, 1], "the default by its name"
+    kept_counts(store, run, repairs=REPAIRS, seed=1)
+    assert layers == [0, 1, 0, 1, 0, 1]
+
+
+def test_work_that_was_left_is_gone_on_with(store, layers):
+    run, told = store.run("r"), []
+    with pytest.raises(Left):
+        kept_counts(store, run, repairs=REPAIRS, progress=after(6))
+    assert len(store.catalog.parts(key(run, repairs=REPAIRS))) == 1
+    layers.clear()
+    found = kept_counts(store, run, repairs=REPAIRS, progress=lambda *at: told.append(at))
+    assert layers == [1]
+    assert told[0] == (5, 8)
+    assert found == counts(run, repairs=REPAIRS)
+    assert store.catalog.parts(key(run, repairs=REPAIRS)) == [], "the whole takes their place"
+
+
+def test_a_store_that_may_only_be_read_still_answers(store, monkeypatch):
+    asked = []
+
+    def refuse(*args, **more):
+        asked.append(args)
+        raise StoreError("read-only")
+
+    monkeypatch.setattr(store.catalog, "keep_result", refuse)
+    assert len(kept_counts(store, store.run("r"), repairs=0)) == 8
+    assert len(asked) == 1, "it is not asked again: a writer may wait long"
+
+
+def test_what_another_program_put_there_is_not_taken(store, layers):
+    run = store.run("r")
+    asked, row = key(run, repairs=REPAIRS), counts(run, repairs=REPAIRS)[0].to_dict()
+    layers.clear()
+    for i, wrong in enumerate(([row], [row | {"rho": 3}] * 4, {"no": "list"}, [row | {"else": 1}] * 4, "text")):
+        store.catalog.keep_result(asked, "x", "r", "", wrong, part=str(i))
+    assert kept_counts(store, run, repairs=REPAIRS) == counts(run, repairs=REPAIRS)
+    assert layers[:2] == [0, 1]
+
+
+def test_a_condition_that_fits_no_query_is_one_line(store):
+    with pytest.raises(ContrastError, match="no query of the train split of run 'r' fits"):
+        counts(store.run("r"), "q.variant = 'none'")
+
+
+def test_the_same_comes_back_from_json(store):
+    for row in counts(store.run("r"), repairs=REPAIRS):
+        assert HeadCount.from_dict(json.loads(json.dumps(row.to_dict()))) == row
