@@ -5,8 +5,9 @@ Arrays only. choices → AttentionContrast (streams and merges) → number, cano
 
 from qkstore.components.attention import AttentionContrast, Moments
 from qkstore.components.canonical import Canonical, Gauge, canonical, held_out
-from qkstore.components.choices import Choices, choices
+from qkstore.components.choices import Choices, Choosing, choices, choosing
 from qkstore.components.components import Components, components, correlations
+from qkstore.components.naming import Explained, Trial, explained, some
 from qkstore.components.number import STRONG, Number, number
 from qkstore.components.rotation import Rotation, independent
 
@@ -15,16 +16,22 @@ __all__ = [
     "AttentionContrast",
     "Canonical",
     "Choices",
+    "Choosing",
     "Components",
+    "Explained",
     "Gauge",
     "Moments",
     "Number",
     "Rotation",
+    "Trial",
     "canonical",
     "choices",
+    "choosing",
     "components",
     "correlations",
+    "explained",
     "held_out",
     "independent",
     "number",
+    "some",
 ]

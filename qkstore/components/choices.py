@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -65,24 +66,50 @@ def choices(
     what it did not get: (Σ kᵢ − k⁺) / (m − 1). So d = m / (m − 1) · (k⁺ − k̄).
     """
     q, k = np.asarray(q, np.float64), np.asarray(k, np.float64)
+    chosen = choosing(q, k, seen, scaling, softcap, logsumexp)
+    kept, many = chosen.kept, seen.sum(axis=2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        even = np.where(kept[:, :, None], seen / many[:, :, None], 0.0)
+    mean = even @ k  # (b, i, d_head)
+    scale = many / np.maximum(many - 1, 1)
+    d = scale[:, :, None] * (np.where(kept[:, :, None], chosen.attention, 0.0) @ k - mean)
+    flat, column = k.reshape(-1, k.shape[2]), even.sum(axis=1).ravel()
+    own = mean[kept]
+    within = (flat * column[:, None]).T @ flat - own.T @ own
+    groups = np.broadcast_to(np.asarray(group)[:, None], kept.shape)
+    few, elsewhere = int((many < 2).sum()), int(((many > 1) & ~kept).sum())
+    return Choices(q[kept], d[kept], groups[kept], chosen.share[kept], within, few, elsewhere)
+
+
+class Choosing(NamedTuple):
+    """How b prompts' queries choose among their keys.
+
+    attention: (b, i, j) over the keys at hand alone, of which it sums to 1. share: (b, i) of the whole row's attention
+    on them, NaN where it is not known. kept: (b, i) bool, whether the query has a choice: two keys at hand,
+    and at least LEAST of its attention on them.
+    """
+
+    attention: np.ndarray
+    share: np.ndarray
+    kept: np.ndarray
+
+
+def choosing(
+    q: np.ndarray,
+    k: np.ndarray,
+    seen: np.ndarray,
+    scaling: float,
+    softcap: float | None = None,
+    logsumexp: np.ndarray | None = None,
+) -> Choosing:
+    """Return how the queries of b prompts choose among their keys; arguments as in `choices`."""
     many = seen.sum(axis=2)
+    q, k = np.asarray(q, np.float64), np.asarray(k, np.float64)
     logit = np.where(seen, capped(scaling * (q @ k.swapaxes(1, 2)), softcap), -np.inf)
     top = np.where(many > 0, logit.max(axis=2, initial=-np.inf), 0.0)
     weight = np.exp(logit - top[:, :, None])  # (b, i, j)
     total = weight.sum(axis=2)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.full(many.shape, np.nan) if logsumexp is None else total * np.exp(top - logsumexp)
-        chance = seen / many[:, :, None]
         attention = weight / total[:, :, None]
-    enough, here = many > 1, ~(share < LEAST)
-    kept = enough & here
-    even = np.where(kept[:, :, None], chance, 0.0)
-    mean = even @ k  # (b, i, d_head)
-    scale = many / np.maximum(many - 1, 1)
-    d = scale[:, :, None] * (np.where(kept[:, :, None], attention, 0.0) @ k - mean)
-    flat, column = k.reshape(-1, k.shape[2]), even.sum(axis=1).ravel()
-    own = mean[kept]
-    within = (flat * column[:, None]).T @ flat - own.T @ own
-    groups = np.broadcast_to(np.asarray(group)[:, None], kept.shape)
-    few, elsewhere = int((~enough).sum()), int((enough & ~here).sum())
-    return Choices(q[kept], d[kept], groups[kept], share[kept], within, few, elsewhere)
+    return Choosing(attention, share, (many > 1) & ~(share < LEAST))

@@ -1,23 +1,37 @@
 """Components of a head of a run: found without labels, named by labels afterwards, swapped, and set beside others."""
 
 from qkstore.analysis.decomposition.found import HeadComponents, components
+from qkstore.analysis.decomposition.labels import Untried
+from qkstore.analysis.decomposition.names import UNNAMED, Best, Name, Names, names
+from qkstore.analysis.decomposition.scored import Scored
 from qkstore.analysis.decomposition.shared import Clusters, clusters, kept_clusters
 from qkstore.analysis.decomposition.sight import LeftOut, Sight, default_where
+from qkstore.analysis.decomposition.study import Study, kept_study, study
 from qkstore.analysis.decomposition.swaps import ComponentSwaps, swaps
 from qkstore.analysis.decomposition.sweep import HeadCount, counts, kept_counts
 
 __all__ = [
+    "UNNAMED",
+    "Best",
     "Clusters",
     "ComponentSwaps",
     "HeadComponents",
     "HeadCount",
     "LeftOut",
+    "Name",
+    "Names",
+    "Scored",
     "Sight",
+    "Study",
+    "Untried",
     "clusters",
     "components",
     "counts",
     "default_where",
     "kept_clusters",
     "kept_counts",
+    "kept_study",
+    "names",
+    "study",
     "swaps",
 ]

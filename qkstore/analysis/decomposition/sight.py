@@ -29,6 +29,16 @@ class Block(NamedTuple):
     group: np.ndarray
 
 
+class Piece(NamedTuple):
+    """A block with the vectors of one head: q (b, i, d_head), k (b, j, d_head), seen (b, i, j), logsumexp (b, i)."""
+
+    block: Block
+    q: np.ndarray
+    k: np.ndarray
+    seen: np.ndarray
+    logsumexp: np.ndarray
+
+
 class LeftOut(NamedTuple):
     """Pairs of a query and a key it sees that no choice is made of: its own token, and an unlabelled first token."""
 
@@ -98,29 +108,33 @@ class Sight:
         roles = self.run.labels("k", ["role"], np.arange(self.run.n_keys))["role"]
         return roles.is_null().to_numpy(zero_copy_only=False)
 
-    def read(self, head: Head, k: np.ndarray | None = None) -> Choices:
-        """What one head chose. k: its keys, all rows, where they were read for another head of the same KV head.
+    def pieces(self, head: Head, k: np.ndarray | None = None) -> Iterator[Piece]:
+        """The vectors of one head, a few prompts of one shape at a time.
 
-        Raises ContrastError where no query has a choice.
+        k: its keys, all rows, where they were read for another head of the same KV head.
         """
         k = head.keys(np.arange(self.run.n_keys)) if k is None else k
         order = np.argsort(self.queries)
         read, lse = head.queries(self.queries[order]), head.logsumexp(self.queries[order])
         place = np.empty(len(order), np.int64)
         place[order] = np.arange(len(order))
-        facts, parts, start = head.facts, [], 0
+        facts, start = head.facts, 0
         for block in self.blocks:
             at = place[start : start + block.query.size].reshape(block.query.shape)
             start += block.query.size
             for part in _steps(block):
-                seen = self.seen(facts, Block(block.query[part], block.key[part], block.group[part]))
-                parts.append(
-                    choices(
-                        read[at[part]], k[block.key[part]], seen, block.group[part], facts.scaling, facts.softcap,
-                        lse[at[part]],
-                    )
-                )  # fmt: skip
-        found = Choices.joined(parts)
+                some = Block(block.query[part], block.key[part], block.group[part])
+                yield Piece(some, read[at[part]], k[some.key], self.seen(facts, some), lse[at[part]])
+
+    def read(self, head: Head, k: np.ndarray | None = None) -> Choices:
+        """What one head chose; k: as in `pieces`. Raises ContrastError where no query has a choice."""
+        facts = head.facts
+        found = Choices.joined(
+            [
+                choices(p.q, p.k, p.seen, p.block.group, facts.scaling, facts.softcap, p.logsumexp)
+                for p in self.pieces(head, k)
+            ]
+        )
         if not len(found):
             raise ContrastError(
                 f"layer {head.layer} head {head.head} has no query with a choice: {found.few:,} have fewer than two "
