@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 import qkstore
 from ingest import demo, model
 from ingest.model import live
+from qkstore import analysis
 from qkstore.analysis import heads as analysis_heads
 from qkstore.analysis.live import SHARES, Answers, Features, Live, Outcome, kept
+from qkstore.analysis.plans import ComponentGroups
 from qkstore.cli.terminal import Progress, print_json, print_table
 from qkstore.errors import ContrastError, QKStoreError
 from qkstore.intervention import Condition
@@ -27,16 +30,17 @@ def intervene(options: argparse.Namespace) -> None:
     """The command. What can be checked without the model is checked before it is loaded."""
     store = qkstore.open(options.store)
     run = store.run(options.run)
-    named = features(store, run, options.contrast, options.other)
+    named = features(store, run, options.contrast, options.other, options.components is not None)
     heads = chosen(store, run, named, options.heads, options.layer)
     live.check(run, heads, options.bases)
+    components = None if options.components is None else grouped(run, heads, options.components)
     loaded = model.load(
         str(demo.MODEL) if options.model == "demo" else options.model, options.dtype, options.device, answers=True
     )
     with Progress() as progress:
         o = options
         result = live.intervene(
-            store, run, loaded, named, heads, o.rows, o.bases, o.most, o.seed, o.batch_size, progress
+            store, run, loaded, named, heads, o.rows, o.bases, o.most, o.seed, o.batch_size, progress, components
         )
     warn(result)
     if kept(store, result) is None:
@@ -44,9 +48,13 @@ def intervene(options: argparse.Namespace) -> None:
     print_json(result.to_dict()) if options.json else tell(result)
 
 
-def features(store: Store, run: Run, name: str, other: str | None = None) -> Features:
-    """{name: contrasts} of one or two names; raises ContrastError."""
-    if name == other:
+def features(store: Store, run: Run, name: str | None, other: str | None = None, components: bool = False) -> Features:
+    """{name: contrasts} of one or two names; of none where components are swapped. Raises ContrastError."""
+    if not name and not components:
+        raise ContrastError("nothing to swap: name a --contrast, or swap the heads' --components")
+    if other and not name:
+        raise ContrastError(f"--and {other} without --contrast; name that first")
+    if name and name == other:
         raise ContrastError(f"--and {other} is the contrast itself; name another one, or leave --and out")
     return {n: store.feature(run, n) for n in (name, other) if n}
 
@@ -57,9 +65,34 @@ def chosen(store: Store, run: Run, named: Features, heads: str | None, layer: in
         return parse(heads)
     if layer is not None:
         return [(layer, head) for head in range(run.n_heads)]
+    if not named:
+        return []
     name = next(iter(named))
     best = analysis_heads.best(analysis_heads.kept(store, run, analysis_heads.scored_by(store.features(run), name)))
     return [(best.layer, best.head)]
+
+
+def grouped(run: Run, heads: Sequence[live.Head], texts: Sequence[str]) -> ComponentGroups:
+    """The components of the heads, and of the texts one group: '0,3,5' of a single head, '1:0=0,3,5' of any.
+
+    Raises ContrastError for a head without components, or for ones that are not there.
+    """
+    group = {at: numbers for text in texts for at, numbers in [part(text, heads)]}
+    found = {at: analysis.components(run, *at) for at in sorted(set(heads))}
+    components = ComponentGroups(found, {f"components {' '.join(texts)}": group} if texts else {})
+    components.plans(1, 0)  # whatever is wrong is said before the model is loaded
+    return components
+
+
+def part(text: str, heads: Sequence[live.Head]) -> tuple[live.Head, list[int]]:
+    """'1:0=0,3' → ((1, 0), [0, 3]); without '=' of the only head."""
+    at, there, numbers = text.rpartition("=")
+    words = numbers.split(",")
+    if not all(word.isdecimal() and len(word) <= 4 for word in words) or len(set(words)) < len(words):
+        raise QKStoreError(f"components {text[:60]!r}: write numbers, such as 0,3,5, or 1:0=0,3,5 of a head")
+    if not there and len(set(heads)) > 1:
+        raise QKStoreError(f"components {text[:60]!r} of which head? Of several write 1:0=0,3,5 1:2=1")
+    return parse(at)[0] if there else heads[0], [int(word) for word in words]
 
 
 def parse(text: str) -> list[live.Head]:

@@ -12,9 +12,16 @@ def intervene(add: Add) -> None:
     sub = add("intervene", _intervene, "swap keys inside the running model, beside the closed form of a run")
     sub.add_argument("--run", required=True, help="the run whose contrasts and queries are used")
     sub.add_argument("--model", required=True, metavar="demo|PATH_OR_ID", help="the model that the run was made with")
-    sub.add_argument("--contrast", required=True, help="a built-in or saved name")
+    sub.add_argument("--contrast", help="a built-in or saved name; needed without --components")
     sub.add_argument(
         "--and", dest="other", metavar="CONTRAST", help="a second contrast; both are also swapped together"
+    )
+    sub.add_argument(
+        "--components",
+        nargs="*",
+        metavar="0,3,5",
+        help="swap the heads' components: all of them, everything but them, and a group where one is named, such as "
+        "0,3,5 of a single head, 1:0=0,3,5 1:2=1 of several; with --contrast, between the same keys",
     )
     where = sub.add_mutually_exclusive_group()
     where.add_argument(

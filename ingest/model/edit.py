@@ -1,4 +1,4 @@
-"""Edits inside the forward pass: in one query head, two keys swap their coordinates in a subspace.
+"""Edits inside the forward pass: in one query head, two keys swap what a projector takes of them.
 
 The layer's own kernel computes its output as ever. For an edited head attention is computed once with its keys as they
 are and once as edited, and the difference times the values is added to that head's output. Editing the shared key
@@ -24,7 +24,7 @@ from qkstore.errors import ModelError, PromptError, near
 Rows = Literal["last", "all"]
 ROWS: tuple[Rows, ...] = get_args(Rows)
 Head = tuple[int, int]  # layer, query head
-Edits = Mapping[Head, np.ndarray]  # {head: V (d_head, r)}
+Edits = Mapping[Head, np.ndarray]  # {head: P (d_head, d_head)}, k̃ = k + P (k' − k); of a subspace V Vᵀ
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class Editor:
     """Runs a model with edits: `editor(cases, edits) -> Pass`, attention of layers from `first` on.
 
     rows: 'last' edits the query's row alone, 'all' every row that sees both keys. Edits of several layers take effect
-    one after the other: a later layer swaps the keys that it then has, V Vᵀ(k' − k) of the edited pass. Raises
-    ModelError as Capture does.
+    one after the other: a later layer swaps the keys that it then has, P (k' − k) of the edited pass. Raises ModelError
+    as Capture does.
     """
 
     def __init__(self, net, first: int = 0, rows: Rows = "last"):
@@ -107,19 +107,17 @@ class Editor:
         return Pass(editing.attention, logits)
 
     def _of(self, number: int, edits: Edits) -> tuple[list[int], Tensor]:
-        """The heads that are edited in a layer, and their projectors V Vᵀ (E, d_head, d_head)."""
+        """The heads that are edited in a layer, and their projectors (E, d_head, d_head)."""
         if number not in self.layers:
             raise ModelError(f"there is no layer {number}; {near(str(number), map(str, self.layers))}")
         layer, heads = self.layers[number], sorted(head for n, head in edits if n == number)
         for head in heads:
             if not 0 <= head < layer.n_heads:
                 raise ModelError(f"layer {number} has no head {head}; its heads are 0 to {layer.n_heads - 1}")
-            if len(edits[number, head]) != layer.d_head:
-                raise ModelError(
-                    f"layer {number} head {head}: a basis of {len(edits[number, head])} dimensions, "
-                    f"its keys have {layer.d_head}"
-                )
-        projectors = np.stack([edits[number, head] @ edits[number, head].T for head in heads])
+            if edits[number, head].shape != (layer.d_head, layer.d_head):
+                size = " × ".join(map(str, edits[number, head].shape))
+                raise ModelError(f"layer {number} head {head}: a projector of {size}, its keys have {layer.d_head}")
+        projectors = np.stack([edits[number, head] for head in heads])
         return heads, torch.from_numpy(projectors).double().to(self.forward.net.device)
 
 
@@ -180,10 +178,10 @@ class _Editing:
         return torch.cat(changes), torch.cat(attention)
 
     def _swap(self, k: Tensor, P: Tensor) -> Tensor:
-        """Keys (B, E, T, d) with k̃ = k + V Vᵀ(k' − k) at the two columns (eq. 8–10)."""
+        """Keys (B, E, T, d) with k̃ = k + P (k' − k) at the two columns (eq. 8–10, where P is V Vᵀ)."""
         at = self.keys[:, None, :, None].expand(-1, k.shape[1], -1, k.shape[3])
         original, target = k.gather(2, at).unbind(2)  # (B, E, d)
-        moved = ((target - original)[:, :, None] @ P)[:, :, 0]
+        moved = ((target - original)[:, :, None] @ P.mT)[:, :, 0]
         return k.scatter(2, at, torch.stack([original + moved, target - moved], dim=2))
 
     def _pair(self, weights: Tensor, part: slice = slice(None)) -> Tensor:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ingest.model.edit import Head, Pass
+from ingest.model.edit import Case, Head, Pass
 from qkstore.analysis.live import SHARES, Replies
+from qkstore.analysis.targets import Targets
 from qkstore.intervention import Swap
+from qkstore.run import Run
 
 
 class Effect:
@@ -72,6 +74,30 @@ def later(places: list[Head], before: Effect, after: list[Effect]) -> list[dict]
         {"layer": layer, "head": head} | dict(zip(SHARES, map(float, (*before.later[i] / n, *moved[i] / n))))
         for i, (layer, head) in enumerate(places)
     ]
+
+
+def unanswered(run: Run, tokenizer, targets: Targets, cases: list[Case], ids: np.ndarray) -> str | None:
+    """Why the answers cannot be read, or None.
+
+    The original key's token must be the one with which the prompt's answer begins.
+    """
+    prompts = run.table("SELECT prompt_id, text, answer FROM prompt ORDER BY prompt_id").to_pylist()
+    for number, case, (original, aimed) in zip(run.query_places[0][targets.query], cases, ids, strict=True):
+        prompt = prompts[number]
+        if prompt["answer"] is None:
+            return f"prompt {number} has no answer"
+        if case.query != len(case.ids) - 1:
+            return f"the query of prompt {number} is not its last token, after which the answer stands"
+        token = next_token(tokenizer, prompt["text"], prompt["answer"], case.ids)
+        if token != original:
+            said = "cannot be told from its text" if token is None else f"is {tokenizer.decode([token])!r}"
+            return (
+                f"the first token of prompt {number}'s answer {said}, "
+                f"its original key is {tokenizer.decode([int(original)])!r}"
+            )
+        if aimed == original:
+            return f"original and target of prompt {number} are the same token"
+    return None
 
 
 def next_token(tokenizer, text: str, answer: str, ids: list[int]) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -15,26 +15,18 @@ from ingest.model.effect import Effect, Moved
 from ingest.model.model import Model
 from qkstore import analysis, intervention
 from qkstore.analysis import live
+from qkstore.analysis.decomposition.swaps import draw
 from qkstore.analysis.live import Features, Live, Outcome
+from qkstore.analysis.plans import ComponentGroups, Plan, feature_plans
 from qkstore.analysis.targets import Targets, visible_targets
 from qkstore.errors import ContrastError, ModelError
 from qkstore.intervention import Swap
 from qkstore.run import Run
 from qkstore.store import Store
 from qkstore.store.source import code_key
-from qkstore.subspace import Subspace, random
 
 Progress = Callable[[str, int, int], None]
 EQUAL = 32  # prompts of the two passes that ought to be equal
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One condition: a basis V for every edited head; several such for a random condition."""
-
-    name: str
-    bases: list[Edits]
-    random: bool
 
 
 def intervene(
@@ -49,25 +41,37 @@ def intervene(
     seed: int = 0,
     batch_size: int = 32,
     progress: Progress | None = None,
+    components: ComponentGroups | None = None,
 ) -> Live:
     """Swap keys (eq. 8–10) of all `heads` together in the running model.
 
-    They swap in each feature's subspace, in all together, and in random ones. `model` is loaded with its LM head;
-    queries, originals and targets are those of qkstore.analysis.intervene with the same most and seed, random bases
-    too. A result that is in the catalogue already is not computed again. Raises ModelError for a model of other weights
-    than the run's, RunError for heads that are not there, ContrastError where there is nothing to swap.
+    They swap in each feature's subspace, in all together, and in random ones; or in groups of the heads' components, in
+    all of them, in everything but them, and in random ones; or, of the same keys, in both. `model` is loaded with its
+    LM head; queries, originals and targets are those of qkstore.analysis.intervene with the same most and seed, random
+    bases too; without features those of qkstore.analysis.decomposition. A result that is in the catalogue already is
+    not computed again. Raises ModelError for a model of other weights than the run's, RunError for heads that are not
+    there, ContrastError where there is nothing to swap.
     """
     heads = sorted(set(heads))
-    asked = question(run, model, features, heads, rows, bases, most, seed)
+    asked = question(run, model, features, heads, rows, bases, most, seed, components)
     result = live.kept(store, asked)
     if result is None:
-        result = _Work(run, model, features, heads, asked, batch_size, progress or (lambda *_: None)).result()
+        tell = progress or (lambda *_: None)
+        result = _Work(run, model, features, heads, asked, batch_size, tell, components).result()
         live.keep(store, result)
     return result
 
 
 def question(
-    run: Run, model: Model, features: Features, heads: Sequence[Head], rows: Rows, bases: int, most: int, seed: int
+    run: Run,
+    model: Model,
+    features: Features,
+    heads: Sequence[Head],
+    rows: Rows,
+    bases: int,
+    most: int,
+    seed: int,
+    components: ComponentGroups | None = None,
 ) -> Live:
     """The result without its numbers: all that decides them, checked before anything slow is begun.
 
@@ -93,6 +97,7 @@ def question(
         seed,
         bases,
         code=code_key(*live.CODE),
+        components=components.told if components else None,
     )
 
 
@@ -122,25 +127,23 @@ class _Work:
         asked: Live,
         batch_size: int,
         progress: Progress,
+        components: ComponentGroups | None,
     ):
         self.run, self.model, self.heads, self.asked = run, model, heads, asked
         self.batch_size, self.progress = batch_size, progress
         self.editor = Editor(model.net, heads[0][0], asked.rows)
-        contrasts = tuple(c for cs in features.values() for c in cs)
-        edited = [run.layer(layer) for layer in sorted({layer for layer, _ in heads})]
-        self.targets = visible_targets(run, contrasts, edited, asked.split, asked.most, asked.seed)
-        self.spaces = {head: analysis.subspaces(run, features, *head) for head in heads}
-        self.plans = _plans(run.d_head, self.spaces, asked.bases, asked.seed)
+        self.targets = _targets(run, features, heads, asked, components)
+        self.plans = _plans(run, features, heads, asked, components)
         self.cases, self.ids = _cases(run, self.targets)
         self.editor.forward.settle([case.ids for case in self.cases])
-        self.unanswered = _unanswered(run, model, self.targets, self.cases, self.ids)
+        self.unanswered = effect.unanswered(run, model.tokenizer, self.targets, self.cases, self.ids)
         every = [(n, head) for n, layer in sorted(self.editor.layers.items()) for head in range(layer.n_heads)]
         self.later = [(n, head) for n, head in every if n > heads[0][0] and (n, head) not in heads]
 
     def result(self) -> Live:
         batches = sides.batches([len(c.ids) for c in self.cases], self.batch_size, self.editor.forward.sides)
         noise, done = self.noise(), 0
-        passes = [{}, *(edits for plan in self.plans for edits in plan.bases)]
+        passes = [{}, *(edits for plan in self.plans for edits in plan.edits)]
         seen = [Effect(len(self.cases), self.heads, self.later) for _ in passes]
         for chosen in batches:
             for edits, into in zip(passes, seen, strict=True):
@@ -149,7 +152,7 @@ class _Work:
                 done += 1
         self.progress("intervene", done, done)
         before, rest = seen[0], iter(seen[1:])
-        after = [[next(rest) for _ in plan.bases] for plan in self.plans]
+        after = [[next(rest) for _ in plan.edits] for plan in self.plans]
         moved = [self.moved(plan, before, each) for plan, each in zip(self.plans, after, strict=True)]
         half = len(self.plans) // 2  # features, then the random ones of their ranks
         conditions = tuple(
@@ -175,11 +178,11 @@ class _Work:
             raise ModelError(f"{size} need more memory than there is; use a smaller --batch-size") from None
 
     def moved(self, plan: Plan, before: Effect, after: list[Effect]) -> Moved:
-        """What each of a plan's bases did."""
+        """What each of a plan's edits did."""
         return Moved(
             {h: [effect.swap(before.edited[:, i], a.edited[:, i]) for a in after] for i, h in enumerate(self.heads)},
             {
-                h: analysis.swapper(analysis.Head(self.run, *h), self.targets).each([e[h] for e in plan.bases])
+                h: analysis.swapper(analysis.Head(self.run, *h), self.targets).through([e[h] for e in plan.edits])
                 for h in self.heads
             },
             [effect.swap(before.downstream, a.downstream) for a in after] if self.later else None,
@@ -194,7 +197,7 @@ class _Work:
         self, plan: Plan, before: Effect, after: list[Effect], moved: Moved, at_random: Moved | None
     ) -> Outcome:
         """One condition; a feature's beside what random subspaces of its rank did."""
-        ranks = {name_of(head): plan.bases[0][head].shape[1] for head in self.heads}
+        ranks = {name_of(head): plan.ranks[head] for head in self.heads}
 
         def told(kind: str) -> dict[str, intervention.Condition]:
             others = getattr(at_random, kind) if at_random else dict.fromkeys(self.heads)
@@ -234,27 +237,29 @@ class _Work:
         return {"attention": float(attention), "difference": difference}
 
 
-def _plans(d_head: int, spaces: dict[Head, dict[str, Subspace]], bases: int, seed: int) -> list[Plan]:
-    """Every feature, all together, and random bases of each one's rank.
+def _targets(
+    run: Run, features: Features, heads: Sequence[Head], asked: Live, components: ComponentGroups | None
+) -> Targets:
+    """The keys that swap: those of the features' contrasts, without features those that the heads chose."""
+    if not features:
+        assert components is not None, "there are features, components, or both"
+        return draw(list(components.found.values()), asked.most, asked.seed)
+    contrasts = tuple(c for cs in features.values() for c in cs)
+    edited = [run.layer(layer) for layer in sorted({layer for layer, _ in heads})]
+    return visible_targets(run, contrasts, edited, asked.split, asked.most, asked.seed)
 
-    In each head the random ones are those that the closed form draws.
-    """
-    names = list(next(iter(spaces.values())))
-    plans = [Plan(name, [{head: own[name].V for head, own in spaces.items()}], False) for name in names]
-    dice = {head: np.random.default_rng(seed) for head in spaces}
-    for name in names:
-        title = "random" if name == names[-1] else f"random of {name}'s rank"
-        plans.append(
-            Plan(
-                title,
-                [
-                    {head: random(d_head, own[name].rank, dice[head]).V for head, own in spaces.items()}
-                    for _ in range(bases)
-                ],
-                True,
-            )
-        )
-    return plans
+
+def _plans(
+    run: Run, features: Features, heads: Sequence[Head], asked: Live, components: ComponentGroups | None
+) -> list[Plan]:
+    """What is swapped, features before groups of components; then the random ones of each, in the same order."""
+    plans: list[Plan] = []
+    if features:
+        spaces = {head: analysis.subspaces(run, features, *head) for head in heads}
+        plans = feature_plans(run.d_head, spaces, asked.bases, asked.seed)
+    if components:
+        plans += components.plans(asked.bases, asked.seed)
+    return sorted(plans, key=lambda plan: plan.random)
 
 
 def _cases(run: Run, targets: Targets) -> tuple[list[Case], np.ndarray]:
@@ -268,30 +273,6 @@ def _cases(run: Run, targets: Targets) -> tuple[list[Case], np.ndarray]:
     )
     cases = [Case(ids[int(prompt)], int(query), int(original), int(aimed)) for prompt, query, original, aimed in each]
     return cases, np.array([(c.ids[c.original], c.ids[c.target]) for c in cases], np.int64)
-
-
-def _unanswered(run: Run, model: Model, targets: Targets, cases: list[Case], ids: np.ndarray) -> str | None:
-    """Why the answers cannot be read, or None.
-
-    The original key's token must be the one with which the prompt's answer begins.
-    """
-    prompts = run.table("SELECT prompt_id, text, answer FROM prompt ORDER BY prompt_id").to_pylist()
-    for number, case, (original, aimed) in zip(run.query_places[0][targets.query], cases, ids, strict=True):
-        prompt = prompts[number]
-        if prompt["answer"] is None:
-            return f"prompt {number} has no answer"
-        if case.query != len(case.ids) - 1:
-            return f"the query of prompt {number} is not its last token, after which the answer stands"
-        token = effect.next_token(model.tokenizer, prompt["text"], prompt["answer"], case.ids)
-        if token != original:
-            said = "cannot be told from its text" if token is None else f"is {model.tokenizer.decode([token])!r}"
-            return (
-                f"the first token of prompt {number}'s answer {said}, "
-                f"its original key is {model.tokenizer.decode([int(original)])!r}"
-            )
-        if aimed == original:
-            return f"original and target of prompt {number} are the same token"
-    return None
 
 
 def name_of(head: Head) -> str:

@@ -136,6 +136,7 @@ class Live:
     conditions: tuple[Outcome, ...] = ()
     created: str | None = None
     code: str | None = None
+    components: dict[str, dict[str, list[int]]] | None = None
 
     @classmethod
     def of(cls, payload: dict) -> Live:
@@ -160,6 +161,7 @@ class Live:
             self.seed,
             self.bases,
             self.code,
+            self.components,
         )
         return hashlib.sha256(repr((KIND, *parts)).encode()).hexdigest()
 
@@ -186,7 +188,7 @@ def keep(store: Store, result: Live) -> None:
             result.key,
             KIND,
             result.run,
-            "+".join(result.features),
+            "+".join(result.features) or "components",
             result.to_dict() | {"created": None},
             content=short(result.identity),
             code=result.code and result.code[:16],
@@ -201,8 +203,8 @@ def kept(store: Store, asked: Live) -> Live | None:
 def results(store: Store, run: Run, features: Features | None = None, head: str | None = None) -> list[Live]:
     """The live results of a run as it is now, newest first.
 
-    With `features`, those of exactly these, in any order; with `head`, those that edited it. One that an older version
-    kept, without all that a condition tells today, is left out: the same command computes it anew.
+    With `features`, those of exactly these, in any order, and of no components; with `head`, those that edited it. One
+    that an older version kept, without all that a condition tells today, is left out.
     """
     every = [
         replace(Live.of(row["payload"]), created=str(row["created"]))
@@ -210,11 +212,8 @@ def results(store: Store, run: Run, features: Features | None = None, head: str 
         if _complete(row["payload"])
     ]
     asked = None if features is None else keys(features)
-    return [
-        r
-        for r in every
-        if tuple(r.identity) == run.identity and asked in (None, r.features) and (head is None or head in r.heads)
-    ]
+    mine = [r for r in every if tuple(r.identity) == run.identity and (head is None or head in r.heads)]
+    return [r for r in mine if asked is None or (asked == r.features and not r.components)]
 
 
 def table(result: Live, head: str) -> pl.DataFrame:

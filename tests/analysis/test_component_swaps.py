@@ -37,7 +37,7 @@ def test_the_order_of_four_boxes_is_three_components(order):
 
 def test_it_is_the_softmax_over_edited_keys(run, order):
     P = order.found.key_projector([0, 2])
-    targets = draw(order.judged, order, 1000, 0)
+    targets = draw([order], 1000, 0)
     condition = by_name(swaps(order, {"two": [0, 2]}))["two"]
     after = []
     for query, original, target in zip(targets.query, targets.original, targets.target, strict=True):
@@ -67,14 +67,14 @@ def test_all_move_the_choice_the_complement_does_not_and_random_ones_less(order)
 
 
 def test_original_is_the_key_of_most_attention_and_target_another_of_its_role(run, order):
-    targets = draw(order.judged, order, 1000, 0)
+    targets = draw([order], 1000, 0)
     logits = run.queries(1, 0) @ run.keys(1, 0).T
     for query, original, target in zip(targets.query, targets.original, targets.target, strict=True):
         rows = np.arange(query * synthetic.BOXES, (query + 1) * synthetic.BOXES)
         assert original == rows[logits[query, rows].argmax()]
         assert target in rows
         assert target != original
-    again, other = draw(order.judged, order, 1000, 0), draw(order.judged, order, 1000, 1)
+    again, other = draw([order], 1000, 0), draw([order], 1000, 1)
     assert np.array_equal(again.target, targets.target)
     assert not np.array_equal(other.target, targets.target)
 

@@ -36,10 +36,12 @@ def causal(name: str, dtype=torch.float64):
     return net.to(dtype)
 
 
-def basis(net, rank: int = 3, seed: int = 0) -> np.ndarray:
+def projector(net, rank: int = 3, seed: int = 0) -> np.ndarray:
+    """An oblique one, so that a transposed one would be another edit."""
     config = net.config.get_text_config()
     d = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return np.linalg.qr(np.random.default_rng(seed).standard_normal((d, rank)))[0]
+    onto, by = np.random.default_rng(seed).standard_normal((2, d, rank))
+    return onto @ np.linalg.inv(by.T @ onto) @ by.T
 
 
 class Rerun:
@@ -55,10 +57,10 @@ class Rerun:
         place = torch.arange(T)
         seen = facts.visible(place[:, None], place[None, :])
         weights = self.softmax(facts, query, key, seen)
-        for (layer, head), V in self.edits.items():
+        for (layer, head), edit in self.edits.items():
             if layer == module.layer_idx:
                 o, t = self.case.original, self.case.target
-                k, P = key.clone(), torch.from_numpy(V @ V.T).to(key)
+                k, P = key.clone(), torch.from_numpy(edit).to(key)
                 k[0, head, o] += P @ (key[0, head, t] - key[0, head, o])
                 k[0, head, t] += P @ (key[0, head, o] - key[0, head, t])
                 rows = [self.case.query] if self.rows == "last" else range(T)
@@ -85,7 +87,7 @@ class Rerun:
 @pytest.mark.parametrize("name", NAMES)
 def test_heads_of_two_layers_together_equal_a_rerun_in_padded_batches(name, rows):
     net = causal(name)
-    edits = {(0, 1): basis(net), (0, 2): basis(net, seed=1), (2, 3): basis(net, rank=5, seed=2)}
+    edits = {(0, 1): projector(net), (0, 2): projector(net, seed=1), (2, 3): projector(net, rank=5, seed=2)}
     editor, rerun, moved = Editor(net, 0, rows), Rerun(net, rows), 0.0
     plain, found = editor(CASES), {side: editor(CASES, edits, side) for side in ("right", "left")}
     for i, case in enumerate(CASES):
@@ -97,14 +99,14 @@ def test_heads_of_two_layers_together_equal_a_rerun_in_padded_batches(name, rows
         moved = max(moved, float((logits - plain.logits[i]).abs().max()))
         assert torch.allclose(rerun(case, {})[0], plain.logits[i], atol=1e-5)
     assert moved > 1e-2  # the control: without the edits, or with those of one layer alone, it would fail
-    alone = editor(CASES, {at: V for at, V in edits.items() if at[0] == 0})
+    alone = editor(CASES, {at: P for at, P in edits.items() if at[0] == 0})
     assert (alone.logits - found["right"].logits).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
 def test_rows_last_and_all_differ_where_a_later_layer_reads_other_rows(name):
     net = causal(name)
-    edits = {(0, 1): basis(net)}
+    edits = {(0, 1): projector(net)}
     last, every = (Editor(net, 0, rows)(CASES, edits) for rows in ("last", "all"))
     assert torch.allclose(
         last.attention[0], every.attention[0], atol=1e-12
@@ -135,7 +137,7 @@ def test_other_heads_rows_and_layers_keep_every_bit(name, dtype):
     net = causal(name, dtype)
     for rows in ("last", "all"):
         editor = Editor(net, 0, rows)
-        before, after = (outputs(net, editor, CASES, edits) for edits in ({}, {(1, 2): basis(net)}))
+        before, after = (outputs(net, editor, CASES, edits) for edits in ({}, {(1, 2): projector(net)}))
         assert torch.equal(before[0], after[0])
         assert torch.equal(before[1][:, :, [0, 1, 3]], after[1][:, :, [0, 1, 3]])
         for i, case in enumerate(CASES):
@@ -173,7 +175,7 @@ def test_a_whole_swap_exchanges_the_two_attentions_and_an_empty_one_changes_noth
     plain, whole = editor(CASES), editor(CASES, {(0, 0): np.eye(d)})
     assert torch.allclose(whole.attention[0][:, 0], plain.attention[0][:, 0].flip(1), atol=1e-12)
     assert torch.equal(whole.attention[0][:, 1:], plain.attention[0][:, 1:])
-    empty = editor(CASES, {(0, 0): np.zeros((d, 0)), (2, 1): np.zeros((d, 0))})
+    empty = editor(CASES, {(0, 0): np.zeros((d, d)), (2, 1): np.zeros((d, d))})
     assert torch.equal(empty.logits, plain.logits)
     assert all(torch.equal(empty.attention[n], plain.attention[n]) for n in plain.attention)
 
@@ -183,11 +185,11 @@ def test_a_row_whose_window_hides_a_key_is_not_edited():
     editor = Editor(net)
     assert [editor.layers[n].window for n in (0, 1)] == [5, None]
     before, hidden, seen = (
-        outputs(net, editor, [FAR], edits) for edits in ({}, {(0, 1): basis(net)}, {(1, 1): basis(net)})
+        outputs(net, editor, [FAR], edits) for edits in ({}, {(0, 1): projector(net)}, {(1, 1): projector(net)})
     )
     assert torch.equal(before[0], hidden[0])
     assert not torch.equal(before[1], seen[1])
-    assert torch.equal(editor([FAR], {(0, 1): basis(net)}).attention[0], editor([FAR]).attention[0])
+    assert torch.equal(editor([FAR], {(0, 1): projector(net)}).attention[0], editor([FAR]).attention[0])
 
 
 def test_a_query_before_a_key_cannot_see_it_and_is_not_edited():
@@ -199,21 +201,21 @@ def test_a_query_before_a_key_cannot_see_it_and_is_not_edited():
     before = [Case(c.ids, min(c.original, c.target), c.original, c.target) for c in CASES[:2]]
     for rows in ("last", "all"):
         editor = Editor(net, 0, rows)
-        plain, found = editor(before), editor(before, {(0, 1): basis(net)})
+        plain, found = editor(before), editor(before, {(0, 1): projector(net)})
         assert torch.allclose(found.attention[0], plain.attention[0], atol=1e-14)
         assert torch.equal(found.logits, plain.logits)
         assert ((plain.attention[0] == 0).sum(-1) == 1).all(), "one of the two is in the future"
-    one, other = (outputs(net, Editor(net, 0, "all"), before, edits) for edits in ({}, {(0, 1): basis(net)}))
+    one, other = (outputs(net, Editor(net, 0, "all"), before, edits) for edits in ({}, {(0, 1): projector(net)}))
     assert not torch.equal(one[0], other[0]), "rows after both keys were edited"
 
 
 def test_a_window_hides_a_key_from_some_rows_of_all_and_not_from_others():
     """A window of 5: with keys at 6 and 9, rows 9 and 10 see both, row 11 the later one alone."""
     net, case = causal("gemma2"), Case(list(range(30, 42)), 11, 6, 9)
-    before, after = (outputs(net, Editor(net, 0, "all"), [case], edits) for edits in ({}, {(0, 1): basis(net)}))
+    before, after = (outputs(net, Editor(net, 0, "all"), [case], edits) for edits in ({}, {(0, 1): projector(net)}))
     assert (before[0][0, :, 1] != after[0][0, :, 1]).any(-1).nonzero().flatten().tolist() == [9, 10]
-    rerun = Rerun(net, "all")(case, {(0, 1): basis(net)})
-    assert torch.allclose(Editor(net, 0, "all")([case], {(0, 1): basis(net)}).logits[0], rerun[0], atol=1e-5)
+    rerun = Rerun(net, "all")(case, {(0, 1): projector(net)})
+    assert torch.allclose(Editor(net, 0, "all")([case], {(0, 1): projector(net)}).logits[0], rerun[0], atol=1e-5)
     assert not torch.allclose(Editor(net, 0, "all")([case]).logits[0], rerun[0], atol=1e-5), (
         "the control: row 10 does reach the last one"
     )
@@ -221,8 +223,8 @@ def test_a_window_hides_a_key_from_some_rows_of_all_and_not_from_others():
 
 def test_a_query_may_be_one_of_the_two_keys():
     net, case = causal("gpt2"), Case([11, 12, 13, 14], 3, 3, 1)
-    logits, seen = Rerun(net, "last")(case, {(1, 2): basis(net)})
-    found = Editor(net)([case], {(1, 2): basis(net)})
+    logits, seen = Rerun(net, "last")(case, {(1, 2): projector(net)})
+    found = Editor(net)([case], {(1, 2): projector(net)})
     assert torch.allclose(found.logits[0], logits, atol=1e-5)
     assert torch.allclose(found.attention[1][0], seen[1], atol=1e-6)
 
@@ -242,7 +244,7 @@ def test_the_shortest_prompt_has_two_tokens():
 @pytest.mark.parametrize("rows", ["last", "all"])
 def test_prompts_one_at_a_time_or_in_small_steps_are_those_of_one_batch(monkeypatch, rows):
     net = causal("qwen3")
-    edits = {(0, 1): basis(net), (1, 3): basis(net, seed=4)}
+    edits = {(0, 1): projector(net), (1, 3): projector(net, seed=4)}
     editor = Editor(net, 0, rows)
     together = editor(CASES, edits)
     monkeypatch.setattr("ingest.model.edit.LOGITS_BYTES", 1)  # a prompt a step

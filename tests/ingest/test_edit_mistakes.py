@@ -6,7 +6,7 @@ import models
 import numpy as np
 import pytest
 import torch
-from test_edit import CASES, basis, causal
+from test_edit import CASES, causal, projector
 
 from ingest.model import edit
 from ingest.model.capture import Capture
@@ -19,8 +19,8 @@ torch.set_num_threads(1)
 def test_sinks_take_their_share():
     net = causal("gpt_oss", torch.float32)
     net.set_experts_implementation("eager")
-    editor, V = Editor(net, 1), basis(net)
-    before, after = editor(CASES), editor(CASES, {(1, 2): V})
+    editor, P = Editor(net, 1), projector(net)
+    before, after = editor(CASES), editor(CASES, {(1, 2): P})
     layer = editor.layers[1]
     read = Capture(net, [1])(
         [c.ids for c in CASES], [[c.query] for c in CASES], [[c.original, c.target] for c in CASES]
@@ -28,7 +28,8 @@ def test_sinks_take_their_share():
     from qkstore import intervention
 
     q, k = read.q[0, 2].numpy(), read.k[0, 1].reshape(3, 2, -1).numpy()
-    closed = intervention.swap(q, k[:, 0], k[:, 1], read.logsumexp[0, 2].numpy(), V, layer.scaling)
+    swapper = intervention.Swapper(q, k[:, 0], k[:, 1], read.logsumexp[0, 2].numpy(), layer.scaling)
+    (closed,) = swapper.through([P])
     assert np.allclose(before.attention[1][:, 2].numpy().T, [closed.original_before, closed.target_before], atol=1e-6)
     assert np.allclose(after.attention[1][:, 2].numpy().T, [closed.original_after, closed.target_after], atol=1e-6)
     assert np.abs(closed.delta_p).max() > 1e-4
@@ -57,17 +58,17 @@ def test_a_model_without_an_lm_head_has_attention_and_no_logits():
 
 MISTAKES = {
     "a layer that is not there": (
-        lambda net: Editor(net)(CASES, {(7, 0): basis(net)}),
+        lambda net: Editor(net)(CASES, {(7, 0): projector(net)}),
         "there is no layer 7; .*0, 1, 2",
     ),
     "a first layer that is not there": (lambda net: Editor(net, 7), "there is no layer 7; the model has layers 0-2"),
     "a head that is not there": (
-        lambda net: Editor(net)(CASES, {(1, 4): basis(net)}),
+        lambda net: Editor(net)(CASES, {(1, 4): projector(net)}),
         "layer 1 has no head 4; its heads are 0 to 3",
     ),
-    "a basis of another size": (
+    "a projector of another size": (
         lambda net: Editor(net)(CASES, {(1, 1): np.eye(8)}),
-        "a basis of 8 dimensions, its keys have 16",
+        "a projector of 8 × 8, its keys have 16",
     ),
     "rows that are none": (lambda net: Editor(net, rows="lst"), "did you mean 'last'"),
 }

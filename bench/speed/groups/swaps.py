@@ -47,7 +47,7 @@ class Rerun:
         self.V = np.linalg.qr(np.random.default_rng(0).standard_normal((self.run.d_head, 4)))[0]
 
     def __call__(self) -> None:
-        shown = self.editor(self.cases, {AT: self.V}).attention[AT[0]]
+        shown = self.editor(self.cases, {AT: self.V @ self.V.T}).attention[AT[0]]
         self.target_after = shown[:, AT[1], 1].double().numpy()
 
     def check(self) -> None:
