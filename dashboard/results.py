@@ -197,6 +197,12 @@ def heads(run: Run, asked: Contrast) -> list[HeadScore]:
     return scores
 
 
+def best(run: Run, asked: Contrast) -> tuple[int, int]:
+    """(layer, head): the head whose subspace the contrast carries, or else the one that scores best under it."""
+    top = asked.own or analysis_heads.best(heads(run, asked))
+    return top.layer, top.head
+
+
 def scoring(run: Run, asked: Contrast) -> tuple[tuple, Callable[[job.Progress], list[HeadScore]]]:
     """The name and the work (see dashboard.job) that scores all heads, then computes their nulls, a layer at a time."""
     key, store = (identity(run), asked.key), shell.store()

@@ -246,13 +246,12 @@ def _tell_task(run: Run) -> None:
 
 def _with_head(view: View, layer_place, head_place) -> View:
     """The view with the layer and head chosen in these two places; by default the contrast's best head."""
-    run, layers, heads = view.run, list(view.run.layers), list(range(view.run.n_heads))
+    layers, heads = list(view.run.layers), list(range(view.run.n_heads))
     best = (layers[0], 0)
     if not (
         st.query_params.get("layer", "") in map(str, layers) and st.query_params.get("head", "") in map(str, heads)
     ):
-        top = analysis_heads.best(results.heads(run, view.contrast))
-        best = top.layer, top.head
+        best = results.best(view.run, view.contrast)
     with layer_place:
         layer = select("Layer", "layer", layers, best[0])
     with head_place:

@@ -17,6 +17,7 @@ from dashboard.state import View
 from dashboard.text import line, plain
 from qkstore.analysis import build_split
 from qkstore.contrast import CENTRINGS, WEIGHTINGS, Contrast, check
+from qkstore.contrast.contrast import CONDITIONS
 from qkstore.contrast.name import MOST_DESCRIPTION, MOST_NAME
 from qkstore.contrast.sentence import count_text
 from qkstore.errors import QKStoreError
@@ -86,6 +87,9 @@ def form(view: View, base: Contrast | None) -> Contrast | None:
         return None
     try:
         draft = Contrast(**fields)
+        draft = draft.replace(space=base.changed(**dict.fromkeys(CONDITIONS) | fields).space)
+        if base.own and not draft.own:
+            line("With other conditions it has no subspace of its own: that of ΔC of these pairs is used.")
         if saving:
             _save(view, base, draft)
         return draft if dirty or saving else given

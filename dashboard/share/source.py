@@ -65,6 +65,7 @@ def _contrasts(view: View, choices: Mapping[str, str]) -> dict[str, str]:
 def _rule(contrast: Contrast) -> dict[str, str]:
     """The key of a contrast, its SQL, and how it weighs and centres."""
     sql = {name: text for name in SQL if (text := getattr(contrast, name))}
+    sql |= {"subspace": contrast.own.told} if contrast.own else {}
     return {"key": contrast.key, **sql, "weighting": contrast.weighting, "centring": contrast.centring}
 
 

@@ -6,6 +6,7 @@ prompts it comes from, and how many.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
@@ -80,9 +81,23 @@ class Head:
         return Rows.of(self.run, contrast, split_of(self.run, split)).read(self)
 
     def subspace(self, contrasts: Contrasts, rank: int | None = None) -> Subspace:
-        """The subspace of a contrast, or the span of several, of the train split; 99 % rank unless one is given."""
-        parts = [Subspace.of(self.read(c).covariance.delta, rank) for c in contrasts]
-        return parts[0] if len(parts) == 1 else union(parts)
+        """The subspace of a contrast, or the span of several, of the train split; 99 % rank unless one is given.
+
+        A contrast that carries a subspace gives that one, for the head that it belongs to. Raises ContrastError for
+        another head.
+        """
+        return self.spanned([(c, None) for c in contrasts], rank)
+
+    def spanned(self, parts: Sequence[tuple[Contrast, Rows | None]], rank: int | None = None) -> Subspace:
+        """The same of contrasts whose pairs were read already, or were not."""
+        spaces = [self._part(contrast, rows, rank) for contrast, rows in parts]
+        return spaces[0] if len(spaces) == 1 else union(spaces)
+
+    def _part(self, contrast: Contrast, rows: Rows | None, rank: int | None) -> Subspace:
+        if contrast.own:
+            return contrast.own.subspace(self.run.digest, self.layer, self.head, rank)
+        data = rows.read(self) if rows else self.read(contrast)
+        return Subspace.of(data.covariance.delta, rank)
 
     def subspaces(self, features: dict[str, Contrasts], ranks: dict[str, int] | None = None) -> dict[str, Subspace]:
         """The subspace of each feature, and where there are several the span of all, under their names joined by +."""

@@ -107,7 +107,7 @@ def _changed(base, options: argparse.Namespace):
         given = {"where": None, "positive": None, "negative": None} | given
     elif base.pairs and {"where", "positive", "negative"} & given.keys():
         given = {"pairs": None} | given
-    return base.replace(**given)
+    return base.changed(**given)
 
 
 def _history(there, options: argparse.Namespace) -> None:

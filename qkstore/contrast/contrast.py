@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from qkstore.contrast import space as spaces
 from qkstore.contrast.sentence import count_text, sentence
 from qkstore.covariance import ContrastiveCovariance, Pairs
 from qkstore.errors import ContrastError, near
@@ -27,6 +28,7 @@ CENTRINGS: dict[Centring, str] = {
     "none": "queries as they are (eq. 5, 6)",
     "queries": "the mean query is subtracted first, which removes what every query shares",
 }
+CONDITIONS = ("where", "positive", "negative", "pairs")
 ALWAYS = ("role", "split", "variant")  # labels that every run has
 
 
@@ -38,7 +40,10 @@ class Contrast:
     pair does) and one of the other two. Query and key may come from different prompts.
     pairs: instead of the three, one SELECT of query_row, key_row, sign (+1 or −1) and, if wanted, weight.
     weighting, centring: see WEIGHTINGS and CENTRINGS. name, description, author, version do not change any number.
-    Raises ContrastError for an unknown weighting or centring, for a missing side, and for conditions beside `pairs`.
+    space: a subspace of its own for one head of one run, as text (qkstore.contrast.space.Space.text), such as that of
+    a group of components. There it stands for the singular vectors of ΔC; ΔC itself is that of the pairs.
+    Raises ContrastError for an unknown weighting or centring, for a missing side, for conditions beside `pairs`, and
+    for a space that is none.
     """
 
     name: str = "inline"
@@ -51,6 +56,7 @@ class Contrast:
     description: str = ""
     author: str = ""
     version: int | None = None
+    space: str | None = None
 
     def __post_init__(self) -> None:
         if self.weighting not in WEIGHTINGS:
@@ -63,10 +69,22 @@ class Contrast:
             for side in ("positive", "negative"):
                 if not (getattr(self, side) or "").strip():
                     raise ContrastError(f"contrast {self.name!r} has no {side} predicate, such as k.label = q.label")
+        if self.space is not None:
+            spaces.read(self.space)
 
     def replace(self, **changes: Any) -> Contrast:
         """Return the contrast with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+    def changed(self, **fields: Any) -> Contrast:
+        """Return the contrast with other conditions or another SELECT; a space, which belongs to them, is left out."""
+        same = all((getattr(self, name) or "") == (fields.get(name, getattr(self, name)) or "") for name in CONDITIONS)
+        return self.replace(**fields, **({} if same else {"space": None}))
+
+    @property
+    def own(self) -> spaces.Space | None:
+        """The subspace that it carries; None where ΔC gives it."""
+        return None if self.space is None else spaces.read(self.space)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name."""
@@ -76,6 +94,7 @@ class Contrast:
     def key(self) -> str:
         """A hash of the fields that decide numbers. Contrasts with equal keys give equal results."""
         parts = [self.where, self.positive, self.negative, self.pairs, self.weighting, self.centring]
+        parts += [] if self.space is None else [self.space]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
     def fitter(self, d_head: int) -> ContrastiveCovariance:
@@ -93,8 +112,10 @@ class Contrast:
         """Return the contrast as an English sentence, with (n_q, n_k, n_+, n_-) at its end where `counts` is given."""
         if self.pairs:
             text = "Pairs, signs and weights as selected by SQL of its own."
-            return text if counts is None else f"{text} {count_text(counts)}"
-        return sentence(*self._conditions(), counts)
+        else:
+            text = sentence(*self._conditions())
+        text += f" With a subspace of its own: {self.own.told}." if self.own else ""
+        return text if counts is None else f"{text} {count_text(counts)}"
 
     def sql(self, columns: dict[str, list[str]], split: str | None = None) -> str:
         """Return the guarded SELECT of query_row, key_row and sign over a run.

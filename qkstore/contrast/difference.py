@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 from dataclasses import dataclass
 
 from qkstore.contrast.contrast import Contrast
 
-FIELDS = ("where", "positive", "negative", "pairs", "weighting", "centring", "description")
+FIELDS = ("where", "positive", "negative", "pairs", "weighting", "centring", "space", "description")
 MOST_LINES = 300  # of a text that is compared line by line
 
 
@@ -37,8 +38,15 @@ def _lines(step: str, before: list[str], after: list[str]) -> list[str]:
 
 def difference(before: Contrast, after: Contrast) -> list[Difference]:
     """The fields that differ, in the order of FIELDS; none where the two select and weight pairs alike, and say so."""
-    both = [(name, getattr(before, name) or "", getattr(after, name) or "") for name in FIELDS]
+    both = [(name, _text(before, name), _text(after, name)) for name in FIELDS]
     return [Difference(name, old, new) for name, old, new in both if old != new]
+
+
+def _text(contrast: Contrast, field: str) -> str:
+    """A field as a person reads it: a subspace by whose it is, and a hash of its numbers."""
+    if field == "space" and contrast.own:
+        return f"{contrast.own.told} ({hashlib.sha256(str(contrast.space).encode()).hexdigest()[:8]})"
+    return getattr(contrast, field) or ""
 
 
 def told(before: Contrast, after: Contrast) -> str:

@@ -21,6 +21,8 @@ def misfit(run: Run, contrast: Contrast) -> str | None:
 
     A contrast that fits may still have no pair there, which `pairs` tells.
     """
+    if contrast.own and contrast.own.run != run.digest:
+        return f"its subspace has {contrast.own.told}"
     try:
         return _unbound(run, contrast) if contrast.pairs else _missing(run, contrast)
     except GuardError as error:  # a row of a catalogue that no qkstore wrote

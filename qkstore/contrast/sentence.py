@@ -18,6 +18,7 @@ VERBS = {
     "COMPARE_GREATERTHANOREQUALTO": "is at least",
 }
 MIRRORED = {"is below": "is above", "is at most": "is at least", "is above": "is below", "is at least": "is at most"}
+MOST_LISTED, FIRST = 12, 3  # values of a list that are all told; of a longer one the first
 PATTERNS = {"~~": "is like", "!~~": "is not like", "~~*": "is like", "!~~*": "is not like"}
 PROMPTS = {
     ("is", "prompt_id"): "of the same prompt",
@@ -108,7 +109,7 @@ def _tested(node: dict, own: str) -> str:
     if kind == "COLUMN_REF":
         return f"{_value(node, own)} is true"
     if kind in ("COMPARE_IN", "COMPARE_NOT_IN"):
-        return f"{_value(children[0], own)} is{no} {_list([_value(c, own) for c in children[1:]])}"
+        return f"{_value(children[0], own)} is{no} {_list(children[1:], own)}"
     if kind in ("COMPARE_BETWEEN", "COMPARE_NOT_BETWEEN"):
         return f"{_value(node['input'], own)} is{no} from {_value(node['lower'], own)} to {_value(node['upper'], own)}"
     if kind in ("OPERATOR_IS_NULL", "OPERATOR_IS_NOT_NULL"):
@@ -121,14 +122,19 @@ def _tested(node: dict, own: str) -> str:
     return ""
 
 
-def _list(values: list[str]) -> str:
-    """`a, b or c`."""
+def _list(nodes: list[dict], own: str) -> str:
+    """`a, b or c`; of many the first few, and how many there are."""
+    if len(nodes) > MOST_LISTED:
+        return f"one of {len(nodes):,} ({', '.join(_value(node, own) for node in nodes[:FIRST])}, …)"
+    values = [_value(node, own) for node in nodes]
     return values[0] if len(values) == 1 else f"{', '.join(values[:-1])} or {values[-1]}"
 
 
 def _value(node: dict, own: str) -> str:
-    """A column with its owner, a constant, or SQL in backquotes."""
+    """A column with its owner, a constant, several of these in parentheses, or SQL in backquotes."""
     names = node.get("column_names", ())
+    if node["type"] == "FUNCTION" and node["function_name"] == "row":
+        return f"({', '.join(_value(child, own) for child in node['children'])})"
     if len(names) == 2 and names[0].lower() in OWNERS:
         return names[1] if names[0].lower() == own else f"{OWNERS[names[0].lower()]} {names[1]}"
     if _is_boolean_cast(node) and node["child"]["type"] == "COLUMN_REF":  # the parser's, for `k.label IS TRUE`

@@ -190,7 +190,9 @@ def test_one_on_postgresql_is_migrated_by_its_owner_alone(pg, of, database):
     pg.sql("DROP SCHEMA qkstore CASCADE", database=database.name)
     statements = (MIGRATION, MIGRATIONS[0], *OLD_ROWS)
     pg.sql("CREATE SCHEMA qkstore", "SET search_path = qkstore", *statements, database=database.name)
-    with pytest.raises(StoreError, match="is of version 1, this qkstore needs 2: its owner runs `qkstore init`"):
+    with pytest.raises(
+        StoreError, match=f"is of version 1, this qkstore needs {len(MIGRATIONS)}: its owner runs `qkstore init`"
+    ):
         Catalog(Postgres(database.url)).contrasts()
     assert Postgres(database.url).migrate() == len(MIGRATIONS)
     check_migrated(Catalog(Postgres(database.url)))

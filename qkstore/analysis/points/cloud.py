@@ -14,7 +14,6 @@ from qkstore.analysis.head import Contrasts, Head, Rows, Split, build_split, spl
 from qkstore.contrast import pairs
 from qkstore.projection import Projection
 from qkstore.run import Run
-from qkstore.subspace import Subspace, union
 
 DRAWN = 900  # points of a picture
 Method = Literal["pca", "umap", "raw"]
@@ -151,8 +150,7 @@ class Chosen:
 
     def cloud(self, head: Head, rank: int | None = None) -> Cloud:
         """All of them in one head."""
-        parts = [Subspace.of(rows.read(head).covariance.delta, rank) for rows in self.built]
-        space = parts[0] if len(parts) == 1 else union(parts)
+        space = head.spanned([(rows.contrast, rows) for rows in self.built], rank)
         q, k = head.queries(self.query.row), head.keys(self.key.row)
         q_in, k_in = projection.project(q, k, space)
         return Cloud(Side(q, q_in, self.query), Side(k, k_in, self.key), space.rank, self.split)

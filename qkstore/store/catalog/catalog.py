@@ -25,7 +25,8 @@ from qkstore.store.catalog.rows import COUNTED, CREATED, Version, full_name
 from qkstore.store.catalog.runs import Runs
 
 CONTRAST = f"""
-    {names.CALLED} AS name, c.version, "where", positive, negative, pairs, weighting, centring, description, c.author
+    {names.CALLED} AS name, c.version, "where", positive, negative, pairs, weighting, centring, description, c.author,
+    space
 """
 FROM = f"FROM contrast c {names.NOW}"
 ARCHIVED = f"""

@@ -54,4 +54,8 @@ payload VARCHAR NOT NULL,
         author VARCHAR NOT NULL, created TIMESTAMP NOT NULL, writer VARCHAR DEFAULT session_user,
         PRIMARY KEY (email, version))
     """,
+    # space: the subspace that a contrast carries for one head, as qkstore.contrast.space writes it.
+    """
+    ALTER TABLE contrast ADD COLUMN space VARCHAR
+    """,
 ]

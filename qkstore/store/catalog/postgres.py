@@ -25,7 +25,7 @@ SCHEMA = "qkstore"
 # What editors add to, and the columns that they fill in; `writer` is the server's. Migrations are the owner's alone.
 APPENDED = {
     "contrast": 'name, version, "where", positive, negative, pairs, weighting, centring, description, author, created, '
-    "checked, forked",
+    "checked, forked, space",
     "note": "note_id, run, subject, text, author, created",
     "result": "key, kind, run, contrast, payload, created, content, version, code, author",
     "mark": "kind, subject, version, state, author, created",
