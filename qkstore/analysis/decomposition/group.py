@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -90,7 +91,7 @@ def _chosen(of: HeadComponents, seed: int) -> tuple[list[np.ndarray], dict]:
     All keys are of one role and place in their span: the one that is chosen most often.
     """
     sights = [of.built] if of.judged is of.built else [of.built, of.judged]
-    drawn = [draw(sight, of, 4 * DRAWN, seed) for sight in sights]
+    drawn = [draw([replace(of, judged=sight)], 4 * DRAWN, seed) for sight in sights]
     kinds = [of.built.kinds[targets.original] for targets in drawn]
     values, counts = np.unique(np.concatenate(kinds), return_counts=True)
     most = values[counts.argmax()]
