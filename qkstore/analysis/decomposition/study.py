@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from qkstore.analysis.decomposition.claim import Claim, claims, sentence
 from qkstore.analysis.decomposition.found import HeadComponents, components
 from qkstore.analysis.decomposition.names import Names, names
 from qkstore.analysis.decomposition.scored import Scored
@@ -99,7 +100,15 @@ class Study:
     @property
     def sentences(self) -> list[str]:
         """What tells features from chance, beside each other: held-out correlations, labels, and swaps."""
-        return [self._number(), *([self._judged(), self._named(), self._swapped()] if self.rows else []), self._left()]
+        return [self._number(), *(self._of_rows() if self.rows else []), self._left()]
+
+    @property
+    def claims(self) -> dict[int, Claim]:
+        """{component: whether it is told from what random weights give}, by a rule; see decomposition.claim."""
+        return claims(self.rows)
+
+    def _of_rows(self) -> list[str]:
+        return [self._judged(), self._named(), self._swapped(), sentence(self.rows)]
 
     def _number(self) -> str:
         of = self.number

@@ -1,0 +1,66 @@
+"""What tells a component of a trained head from one that any head has: a rule, and what it says of a study's rows.
+
+Attention picks keys that fit a query in every head, also in one of random weights, so that such heads have components
+too. What theirs lack is that they hold for words they were not fitted on, and that a swap moves what the head chooses.
+docs/real.md says on which models the limits were chosen and on which others they were judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+RHO = 0.5  # the whole interval of a component's correlation on the judged split lies above it
+GAP = 0.02  # logits that its swap moves the gap beyond random dimensions: the whole interval lies above it
+AGREES = 0.35  # share that a label explains in agreement; names of one side alone are found at random weights too
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What one component of a head can be said to be.
+
+    clear: whether it is told from what random weights give; why: what it lacks, empty where it is clear. matches:
+    whether a label tells what it matches, and not one side of it alone; False of one that no label explains.
+    """
+
+    component: int
+    clear: bool
+    why: str
+    matches: bool
+
+    @property
+    def told(self) -> str:
+        """In a few words, for a table."""
+        return "clear" if self.clear else f"not told from chance: {self.why}"
+
+
+def claim(row: Mapping[str, Any]) -> Claim:
+    """What the rule says of a component. row: of Study.rows, with rho_ci, gap_ci and agreement."""
+    rho, gap = row["rho_ci"][0], row["gap_ci"] and row["gap_ci"][0]
+    lacks = []
+    if not rho > RHO:
+        lacks.append(f"its correlation on the judged split may be {rho:.2f}, at most {RHO}")
+    if gap is None:
+        lacks.append("it was not swapped")
+    elif not gap > GAP:
+        lacks.append(f"its swap may move the logit gap by {gap:.2f} beyond random ones, at most {GAP}")
+    best = row.get("agreement")
+    return Claim(row["component"], not lacks, "; ".join(lacks), bool(best) and best["explained"] > AGREES)
+
+
+def claims(rows: Sequence[Mapping[str, Any]]) -> dict[int, Claim]:
+    """{component: what the rule says of it}."""
+    return {row["component"]: claim(row) for row in rows}
+
+
+def sentence(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How many components of a head are clear of chance, and how many of these a label says the match of."""
+    each = claims(rows).values()
+    clear = [one for one in each if one.clear]
+    matched = sum(one.matches for one in clear)
+    return (
+        f"Clear of what random weights give are {len(clear)} of {len(each)}: the intervals of the correlation on the "
+        f"judged split above {RHO}, of the logits that a swap moves beyond random dimensions above {GAP}; of {matched} "
+        f"of them a label tells what is matched"
+    )
