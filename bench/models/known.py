@@ -208,9 +208,8 @@ def main(arguments: list[str] | None = None) -> int:
             lines.append(row.told())
             wrong += name != CONTROL and not row.agrees
             print(lines[-1], flush=True)
-        lines.append(
-            f"| | | {run.n_queries:,} queries, {run.n_keys:,} keys, {len(run.layers) * run.n_heads} heads | | | | |"
-        )
+        queries = sum(len(prompt.queries) for prompt in prompts(run))
+        lines.append(f"| | | {queries:,} test queries, {len(run.layers) * run.n_heads} heads | | | | |")
     print("", *lines, sep="\n")
     if o.write:
         write(ROOT / "docs" / "real.md", "known heads", lines)
