@@ -9,7 +9,6 @@ from qkstore.contrast import known
 from qkstore.contrast.contrast import Contrast
 from qkstore.errors import GuardError
 from qkstore.run import Run
-from qkstore.run.schema import MADE
 from qkstore.sql import guard, worker
 
 KEPT = 4096  # SELECTs on runs whose binding is remembered
@@ -43,13 +42,12 @@ def _unbound(run: Run, contrast: Contrast) -> str | None:
     except GuardError as error:
         return str(error).split(": ")[0]
     reason = _binding(run.path, repr(run.types), sql)
-    absent = next((name for name in MADE if reason and name in reason.lower()), "")
-    return reason and reason + _older(run, absent)
+    return reason and reason + _older(run, reason)
 
 
-def _older(run: Run, column: str) -> str:
-    """What more is said of a column that is absent because the run is older than it."""
-    reason = known.older(run, column)
+def _older(run: Run, text: str) -> str:
+    """What more is said where a text names a column that is absent because the run is older than it."""
+    reason = known.older(run, text)
     return f"; {reason}" if reason else ""
 
 

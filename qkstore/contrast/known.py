@@ -77,8 +77,7 @@ def lacking(run: Run, contrast: Contrast) -> str | None:
     return None
 
 
-def older(run: Run, column: str) -> str | None:
-    """Return that a run was made before q and k had a column, and what to do; None where it was not."""
-    if run.schema_version < MADE_SINCE and column.lower() in MADE:
-        return f"it was made before runs had the column {column}: ingest it anew"
-    return None
+def older(run: Run, text: str) -> str | None:
+    """Return that a run was made before it had a column that a text of SQL names, and what to do; None for others."""
+    named = [column for column in MADE if column in text.lower()] if run.schema_version < MADE_SINCE else []
+    return f"it was made before runs had the column {named[0]}: ingest it anew" if named else None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from qkstore.contrast import known
 from qkstore.contrast.contrast import Contrast
 from qkstore.covariance import Pairs
-from qkstore.errors import ContrastError
+from qkstore.errors import ContrastError, GuardError
 from qkstore.run import Run
 from qkstore.sql import guard, worker
 
@@ -23,7 +24,11 @@ def pairs(run: Run, contrast: Contrast, split: str | None = None, limit_s: float
     than MOST_PAIRS, and where a contrast's own SELECT gives a pair twice or values that are no rows, signs or weights.
     Raises GuardError for SQL that is not allowed, that fails, or that reaches its limit.
     """
-    table = worker.query(run.path, contrast.sql(run.columns, split), limit_s=limit_s, max_rows=MOST_PAIRS)
+    try:
+        table = worker.query(run.path, contrast.sql(run.columns, split), limit_s=limit_s, max_rows=MOST_PAIRS)
+    except GuardError as error:
+        reason = known.older(run, str(error))
+        raise GuardError(f"{error}; {reason}") if reason else error from None
     if worker.truncated(table):
         raise ContrastError(
             f"contrast {contrast.name!r} has more than {MOST_PAIRS:,} pairs on run {run.name!r}; "

@@ -18,7 +18,7 @@ from ingest.prompts.corpus import EVERY, Sample
 from qkstore import __main__ as cli
 from qkstore.contrast import Contrast, builtin, known
 from qkstore.contrast.fit import misfit
-from qkstore.errors import ContrastError
+from qkstore.errors import ContrastError, GuardError
 from qkstore.run import schema
 
 TEXTS = ("jam hat jam hat hat pen jam", "pen cup pen cup key", "hat jam jam jam", "cup")
@@ -160,6 +160,13 @@ def test_a_contrast_of_ones_own_says_that_an_ingest_anew_helps(store):
         assert misfit(store.run("all"), contrast) is None
         assert misfit(store.run("old"), contrast).endswith("made before runs had the column word_start: ingest it anew")
     assert "anew" not in misfit(store.run("old"), mine.replace(positive="k.nope = 1"))  # the control
+    for contrast in (mine, own):
+        with pytest.raises(GuardError, match="made before runs had the column word_start: ingest it anew") as error:
+            qkstore.contrast.pairs(store.run("old"), contrast)
+        assert "\n" not in str(error.value)
+    with pytest.raises(GuardError) as error:
+        qkstore.contrast.pairs(store.run("old"), mine.replace(positive="k.nope = 1", negative="k.nope = 2"))
+    assert "anew" not in str(error.value)
 
 
 def test_one_that_was_saved_under_such_a_name_is_still_asked(store):

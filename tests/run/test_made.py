@@ -223,3 +223,34 @@ def test_a_toy_run_has_no_vocabulary(tmp_path):
         == (len(found),) * 4
     )
     assert not found["punctuation"].any()
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_prompts(tmp_path):
+    """Half a million tokens in 60 MB, by slices; the control: all at once takes more."""
+
+    def filled(name: str, step: int) -> int:
+        config = {"memory_limit": "60MB", "threads": "1", "temp_directory": str(tmp_path / f"{name}-tmp")}
+        with duckdb.connect(str(tmp_path / name), config=config) as con:
+            for statement in [*schema.run_tables(4, {}, {}), *schema.side_tables({}, {})]:
+                con.execute(statement)
+            con.execute(
+                "INSERT INTO prompt BY NAME SELECT i::INTEGER AS prompt_id, repeat('the jam ', 250) AS text, "
+                "'train' AS split FROM range(2000) AS t(i)"
+            )
+            con.execute(
+                "INSERT INTO token BY NAME SELECT (i // 250)::INTEGER AS prompt_id, (i % 250)::INTEGER AS pos, "
+                "(hash(i) % 1000)::INTEGER AS token_id, 'jam ' AS text, (i % 250 * 4)::INTEGER AS char_start, "
+                "(i % 250 * 4 + 4)::INTEGER AS char_end FROM range(500000) AS t(i)"
+            )
+            for side in ("query", "key"):
+                con.execute(f"INSERT INTO {side}_row SELECT i, i // 250, i % 250 FROM range(500000) AS t(i)")
+            con.execute("CHECKPOINT")
+            for first in range(0, 2000, step):
+                for statement in schema.side_rows([], []):
+                    con.execute(statement, {"first": first, "last": first + step - 1})
+            return con.execute("SELECT count(*) FROM k").fetchall()[0][0]
+
+    assert filled("slices", publication.SLICE // 250) == 500_000
+    with pytest.raises(duckdb.OutOfMemoryException):
+        filled("whole", 2000)
