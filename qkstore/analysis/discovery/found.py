@@ -10,22 +10,18 @@ import polars as pl
 
 from qkstore.analysis.discovery.label import Tried
 from qkstore.analysis.discovery.match import Match
-from qkstore.analysis.discovery.prepared import Sides
-from qkstore.analysis.discovery.sweep import Test, p_gap
-from qkstore.analysis.head import Head, build_split, judge_split
-from qkstore.analysis.swaps import aim, swapped_in
+from qkstore.analysis.discovery.swapped import Swapped, swaps
+from qkstore.analysis.discovery.sweep import Sweep, Test
+from qkstore.analysis.head import build_split, judge_split
 from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError
-from qkstore.intervention import beyond
 from qkstore.null import false_discovery
 from qkstore.run import Run
 from qkstore.text import number, split_name
 
 LEVEL = 0.05  # of false discoveries
 HIGHEST = 0.2  # at which first tests pass: what is asked for may be no higher
-MOST_SWAPS = 300  # heads that are swapped, the smallest p-values first
-SWAPPED, BASES = 500, 10  # queries of a swap, and random subspaces beside it
-NO_SWAP = "no swap"
+MOST_SWAPS = 4000  # heads and matches that are swapped, the smallest p-values and largest gaps first
 
 
 @dataclass(frozen=True)
@@ -123,7 +119,7 @@ def _promise(found: Found) -> tuple[float, float]:
 def verified(
     run: Run,
     tried: Tried,
-    sides: Sequence[Sides],
+    sweep: Sweep,
     tests: Sequence[Test],
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -134,60 +130,32 @@ def verified(
     split, the judged queries' logits prefer what matches, and on judged prompts the swap moves the gap and attention
     more than random subspaces do. The p-value of all three is the largest one; who fails the first two needs no swap.
     """
-    p = np.array([t.p for t in tests])
-    passing = np.flatnonzero(false_discovery(p) <= HIGHEST) if len(p) else np.empty(0, int)
-    passing = passing[np.argsort(p[passing], kind="stable")]
-    swapped, at = passing[:MOST_SWAPS], []
+    p, gap = (np.array([getattr(t, name) for t in tests]) for name in ("p", "gap"))
+    passing = np.flatnonzero(false_discovery(p) <= HIGHEST)
+    swapped = passing[np.lexsort((-gap[passing], p[passing]))][:MOST_SWAPS]
+    made = swaps(run, sweep, [tests[i] for i in swapped], seed, progress)
     final = np.ones(len(p))
-    for i, place in enumerate(swapped.tolist()):
-        if progress:
-            progress(i, len(swapped))
-        at.append(_swapped(run, sides[tests[place].match], tests[place], seed))
-        final[place] = at[-1]["p"]
-    q = false_discovery(final) if len(p) else final
-    passed = [Found(**one, q=float(q[place])) for place, one in zip(swapped.tolist(), at, strict=True)]
-    deltas = false_discovery(np.array([t.p_delta for t in tests])) if len(p) else final
+    final[swapped] = [max(p[i], one.p) for i, one in zip(swapped, made, strict=True)]
+    q = false_discovery(final)
+    passed = [
+        Found(**asdict(tests[i]), **_told(one), p=float(final[i]), q=float(q[i]))
+        for i, one in zip(swapped.tolist(), made, strict=True)
+    ]
     return Discovery(
         tried,
         tuple(sorted(passed, key=_promise)),
         len(tests),
         len(run.layers) * run.n_heads,
-        int((deltas <= LEVEL).sum()),
+        int((false_discovery(np.array([t.p_delta for t in tests])) <= LEVEL).sum()),
         len(passing) - len(swapped),
         build_split(run),
         judge_split(run),
     )
 
 
-def _swapped(run: Run, sides: Sides, test: Test, seed: int) -> dict:
-    """What stands in Found of one test, without the q-value."""
-    at, contrast = Head(run, test.layer, test.head), sides.train.rows.contrast
-    judged = sides.test.rows.read(at).score()
-    row = {
-        **{name: getattr(test, name) for name in ("layer", "head", "match", "norm", "p_delta", "gap", "p_gap")},
-        "accuracy": judged.accuracy,
-        "accuracy_ci": judged.accuracy_ci,
-        "chance": judged.chance,
-        "n": judged.n,
-    }
-    try:
-        aimed = aim(at, {contrast.name: (contrast,)}, "keys", SWAPPED, seed)
-        spaces = at.subspaces({contrast.name: (contrast,)})
-    except ContrastError as error:
-        return row | {"p_swap": 1.0, "p": 1.0, "missing": str(error)}
-    ((_, basis, moved, drawn),) = swapped_in(spaces, aimed.swap_in, run.d_head, BASES, seed, "V")
-    asked = run.labels("q", [sides.match.query], aimed.targets.query)[sides.match.query]
-    groups = np.unique(asked.to_numpy(zero_copy_only=False).astype(str), return_inverse=True)[1]
-    more = [getattr(moved, n) - np.mean([getattr(d, n) for d in drawn], axis=0) for n in ("gap_gain", "delta_p")]
-    p_swap = max(p_gap(rows, [groups]) for rows in more)
-    told = beyond(moved, drawn, seed)
-    return row | {
-        "p_swap": p_swap,
-        "p": max(test.p, p_swap),
-        "rank": basis.shape[1],
-        "gap_beyond": told["gap_gain"],
-        "beyond": told["delta_p"],
-    }
+def _told(swap: Swapped) -> dict:
+    """A swap's fields as Found has them."""
+    return {("p_swap" if name == "p" else name): value for name, value in asdict(swap).items()}
 
 
 def table(discovery: Discovery, level: float = LEVEL) -> pl.DataFrame:

@@ -49,8 +49,8 @@ def _discover(
         why = "; ".join(f"{what}: {reason}" for what, reason in kept.refused[:6])
         raise ContrastError(f"run {run.name!r} has no two labels that can match ({why})")
     heads, swaps = (partial(progress, stage) if progress else None for stage in ("heads", "swaps"))
-    tests = Sweep(run, sides, seed).table(known, heads, finished)
-    return verified(run, kept, sides, tests, seed, swaps)
+    sweep = Sweep(run, sides, seed)
+    return verified(run, kept, sweep, sweep.table(known, heads, finished), seed, swaps)
 
 
 def kept(

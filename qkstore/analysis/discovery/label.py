@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qkstore.analysis.discovery.match import Match, Relation
 from qkstore.analysis.head import build_split, judge_split
+from qkstore.contrast import builtin
 from qkstore.errors import ContrastError, near
 from qkstore.run import Run
 from qkstore.run.run import Side
@@ -72,8 +73,10 @@ def tried(run: Run, labels: Collection[str] = (), most: int = MOST) -> Tried:
     refused: list[tuple[str, str]] = []
     variant = _variant(run)
     sides = [_usable(run, side, variant, labels, refused) for side in ("q", "k")]
+    known = {c.positive: c.name for c in reversed(builtin.contrasts(run)) if c.positive}
     found = [m for q in sides[0] for k in sides[1] for m in _matches(run, q, k, variant, refused)]
-    found.sort(key=lambda m: (m.relation != "equal", m.query != f"queried_{m.key}", m.key in OF_TEXT))
+    found = [replace(m, known=known.get(m.words, "")) for m in found]
+    found.sort(key=lambda m: (not m.known, m.relation != "equal", m.query != f"queried_{m.key}", m.key in OF_TEXT))
     refused += [(m.told, f"{most:,} pairs are tried at most, the likeliest first") for m in found[most:]]
     return Tried(tuple(found[:most]), tuple(refused))
 
@@ -193,6 +196,8 @@ def _conditions(
         sides.append(tuple(f"{label.side}.{condition}" for condition in (*of_variant, *of_role)))
     causal = all(layer.causal for layer in run.layers.values())
     between = ("k.pos > 0", "k.pos < q.pos" if causal else "k.pos <> q.pos") if q.of_text else ()
+    if q.name == "token_id" and k.name in ("token_id", "token_before") and "occurred_before" in run.columns["q"]:
+        between += ("q.occurred_before",)  # no other query has such a key
     return sides[0], sides[1], between  # the first token is left out, as many heads rest there; so is the query's own
 
 

@@ -34,7 +34,7 @@ class Match:
     q_where, k_where: which queries and keys, each condition with its alias. between: conditions on both, such as that
     the key comes first. apart: for labels that come together in each prompt, so that its own keys cannot tell which of
     them a head goes by: ΔC is built on keys of the next prompt, where they come together by chance alone. also: other
-    matches that no pairs tell from this one.
+    matches that no pairs tell from this one. known: the built-in contrast that says the same of positive keys.
     """
 
     query: str
@@ -46,6 +46,7 @@ class Match:
     role: str = ""
     apart: bool = False
     also: tuple[str, ...] = ()
+    known: str = ""
 
     @property
     def words(self) -> str:
@@ -54,9 +55,10 @@ class Match:
 
     @property
     def told(self) -> str:
-        """The same, with the role of the keys where one is chosen, and what comes to the same pairs."""
+        """The same, with the role of the keys where one is chosen, its known name, and what comes to the same pairs."""
         role = f" ({self.role} keys)" if self.role else ""
-        return f"{self.words}{role}" + "".join(f", the same pairs as {other}" for other in self.also)
+        known = f"{self.known}: " if self.known else ""
+        return f"{known}{self.words}{role}" + "".join(f", the same pairs as {other}" for other in self.also)
 
     @property
     def name(self) -> str:
