@@ -25,7 +25,7 @@ from qkstore.sql import worker
 from qkstore.store import Store
 
 GROUPS = {
-    "Find": ("overview", "runs", "heads"),
+    "Find": ("overview", "runs", "heads", "discover"),
     "Define": ("contrasts",),
     "Explain": ("head", "subspaces", "projections", "interventions", "attributions"),
     "Known truth": ("toy",),
@@ -45,10 +45,14 @@ def pages() -> dict[str, list]:
     }
 
 
+def page(name: str):
+    """The st.Page of a name."""
+    return next(p for members in pages().values() for p in members if p.title == name.capitalize())
+
+
 def link(name: str, label: str, **choices) -> None:
     """A link to a page that carries choices of the URL along."""
-    page = next(p for members in pages().values() for p in members if p.title == name.capitalize())
-    st.page_link(page, label=plain(label), query_params={key: str(value) for key, value in choices.items()})
+    st.page_link(page(name), label=plain(label), query_params={key: str(value) for key, value in choices.items()})
 
 
 def enter() -> None:

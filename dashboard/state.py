@@ -16,6 +16,7 @@ import streamlit as st
 
 from dashboard import results, shell
 from dashboard.contrasts import findings
+from dashboard.discover import search
 from dashboard.share import made
 from dashboard.text import line, plain
 from qkstore.analysis import heads as analysis_heads
@@ -191,8 +192,7 @@ def of_runs(store: Store, names: Sequence[str], changed: Callable) -> str:
     if asked and asked not in names:
         with suppress(StoreError):
             now, became = store.catalog.runs.gone(asked)
-    default = now if now in names else names[0]
-    return select("Run", "run", names, default, changed=changed, absent=became or None)
+    return select("Run", "run", names, now if now in names else names[0], changed=changed, absent=became or None)
 
 
 def _nothing_to_ask(run: Run, misfits: Mapping[str, str]) -> NoReturn:
@@ -215,7 +215,7 @@ def versioned(store: Store, run: Run) -> tuple[dict[str, tuple[Contrast, ...]], 
     for asked in (st.query_params.get(name) for name in ("contrast", "and")):
         if asked and asked not in named and asked not in newest(named):
             with suppress(ContrastError):
-                named[asked] = store.feature(run, asked)
+                named[asked] = search.named(store, run, asked)
     return named, misfits
 
 

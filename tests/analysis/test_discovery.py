@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -93,7 +94,7 @@ def test_keys_of_the_next_prompt_are_no_prompts_own(run, found):
 
 
 def test_what_is_saved_is_an_ordinary_contrast(store, run, found):
-    saved = discovery.save(store, run, found, "found-order_id-queried_order-box")
+    saved = discovery.save(store, run, found, "found-order_id-queried_order-box-apart")
     assert saved.version == 1
     assert discovery.save(store, run, found, saved.name).version == 1  # the same is not saved twice
     (contrast,) = store.feature(run, saved.name)
@@ -221,3 +222,21 @@ def test_one_reading_of_the_vectors_gives_what_each_contrast_gives_by_itself(run
         gap = ((judged.q - judged.q.mean(axis=0)) * (c - c.mean(axis=0))).sum(axis=1) * judged.head.facts.scaling
         assert test.gap == pytest.approx(gap.mean(), abs=1e-4)
         assert test.p_gap >= p_above(gap) * 0.999
+
+
+def test_a_match_is_found_by_its_name_without_being_saved(run, found):
+    for one in found.found():
+        contrast = discovery.contrast(run, found.match(one).name)
+        assert contrast == found.contrast(one)
+    assert discovery.contrast(run, "found-order_id-queried_order-box").where  # of the prompt's own keys
+    assert discovery.contrast(run, "found-nothing") is None
+    assert discovery.contrast(run, "order") is None
+
+
+def test_of_each_head_the_first(run):
+    """A feature with every head twice: once by each of two labels that say the same in other words."""
+    one = discovery.discover(run)
+    first = one.passed[0]
+    twice = replace(one, passed=(*one.passed, replace(first, match=0, beyond=(0.01, 0.005, 0.02))))
+    assert len(twice.found()) == len(one.found()) + 1
+    assert twice.found(best=True) == one.found()

@@ -10,7 +10,7 @@ import stores
 import qkstore
 from qkstore.__main__ import main
 
-NAME = "found-order_id-queried_order-box"
+NAME = "found-order_id-queried_order-box-apart"
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from qkstore.charts import palette
 
 DARK = {colour.lower() for colour in (*palette.ramp(True), palette.ink(True), palette.quiet(True))}
 LIGHT = {colour.lower() for colour in (*palette.ramp(), palette.ink(), palette.quiet())}
-OF_A_STORE = ("overview", "runs", "notes", "team")
+OF_A_STORE = ("overview", "runs", "discover", "notes", "team")  # or of a run whatever the contrast
 OF_A_RUN = [page for page in PAGES if page not in OF_A_STORE]
 
 

@@ -2,7 +2,7 @@
 
 from qkstore.analysis.discovery.found import LEVEL, Discovery, Found, statement, table
 from qkstore.analysis.discovery.kept import discover, kept, key, save
-from qkstore.analysis.discovery.label import MOST, Tried, tried
+from qkstore.analysis.discovery.label import MOST, Tried, contrast, tried
 from qkstore.analysis.discovery.match import Match
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Found",
     "Match",
     "Tried",
+    "contrast",
     "discover",
     "kept",
     "key",

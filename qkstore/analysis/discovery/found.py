@@ -17,10 +17,11 @@ from qkstore.contrast import Contrast
 from qkstore.errors import ContrastError
 from qkstore.null import false_discovery
 from qkstore.run import Run
-from qkstore.text import number, split_name
+from qkstore.text import number, percent, split_name
 
 LEVEL = 0.05  # of false discoveries
 HIGHEST = 0.2  # at which first tests pass: what is asked for may be no higher
+MUCH = 0.05  # of the attention; with many queries, less than anybody cares for is clear of 0
 MOST_SWAPS = 4000  # heads and matches that are swapped, the smallest p-values and largest gaps first
 
 
@@ -81,14 +82,19 @@ class Discovery:
     built_on: str | None
     judged_on: str | None
 
-    def found(self, level: float = LEVEL) -> list[Found]:
+    def found(self, level: float = LEVEL, best: bool = False) -> list[Found]:
         """Those with a q-value of at most `level`, those whose swap moves most attention first.
 
+        best: of each head only the first, as a head that reads the token before also prefers what goes with it.
         Raises ContrastError for a level above HIGHEST: heads that might be found at it were not swapped.
         """
         if not 0 < level <= HIGHEST:
             raise ContrastError(f"a rate of false discoveries is above 0 and {HIGHEST} at most, not {level:g}")
-        return sorted((f for f in self.passed if f.q <= level), key=_promise)
+        found = sorted((f for f in self.passed if f.q <= level), key=_promise)
+        first: dict[tuple[int, int], Found] = {}
+        for one in found:
+            first.setdefault((one.layer, one.head), one)
+        return list(first.values()) if best else found
 
     def match(self, found: Found) -> Match:
         return self.tried.matches[found.match]
@@ -158,8 +164,8 @@ def _told(swap: Swapped) -> dict:
     return {("p_swap" if name == "p" else name): value for name, value in asdict(swap).items()}
 
 
-def table(discovery: Discovery, level: float = LEVEL) -> pl.DataFrame:
-    """A row for each of what is found, those whose swap moves most first."""
+def table(discovery: Discovery, level: float = LEVEL, best: bool = False) -> pl.DataFrame:
+    """A row for each of what is found, those whose swap moves most first; best: of each head only the first."""
     rows = [
         {
             "feature": discovery.match(f).told,
@@ -179,7 +185,7 @@ def table(discovery: Discovery, level: float = LEVEL) -> pl.DataFrame:
             "n": f.n,
             "name": discovery.match(f).name,
         }
-        for f in discovery.found(level)
+        for f in discovery.found(level, best)
     ]
     return pl.DataFrame(rows, infer_schema_length=None)
 
@@ -187,16 +193,21 @@ def table(discovery: Discovery, level: float = LEVEL) -> pl.DataFrame:
 def statement(discovery: Discovery, level: float = LEVEL) -> str:
     """What was tried, by which rule, and what the rule allows."""
     d, found = discovery, discovery.found(level)
-    whose = split_name(d.judged_on)
-    return (
-        f"{len(d.tried.matches):,} label pairs × {d.n_heads:,} heads = {d.n:,} tests, "
-        f"{len(d.tried.refused):,} labels or pairs left out. Found: {len(found):,} of them, at a rate of false "
-        f"discoveries of {number(level, 2)} (Benjamini–Hochberg over all tests; it allows p-values that depend on each "
-        f"other positively). Each has a ΔC beyond its null on the {split_name(d.built_on)} split, logits that prefer "
-        f"what matches on the {whose} split, where queries that look for one value count as one, and a swap that moves "
-        f"more than random subspaces of its rank; p is the largest of the three. "
+    whose, many = split_name(d.judged_on), sum((f.beyond or (0.0,))[0] >= MUCH for f in found)
+    told = [
+        f"{len(d.tried.matches):,} label pairs × {d.n_heads:,} heads = {d.n:,} tests, {len(d.tried.refused):,} labels "
+        f"or pairs left out.",
+        f"Found: {len(found):,} of them, {many:,} of which move {percent(MUCH)} of the attention or more, at a rate of "
+        f"false discoveries of {number(level, 2)} (Benjamini–Hochberg over all tests; it allows p-values that depend "
+        "on each other positively).",
+        f"Each has a ΔC beyond its null on the {split_name(d.built_on)} split, logits that prefer what matches on the "
+        f"{whose} split, where queries that look for one value count as one, and a swap that moves more than random "
+        "subspaces of its rank; p is the largest of the three.",
         f"{d.n_delta:,} tests have a ΔC beyond its null, which alone says that queries and keys both carry the labels, "
-        "as they do in random weights too."
-        + (f" {d.left:,} more passed the first two and were not swapped: the first {MOST_SWAPS} are." if d.left else "")
-        + ("" if d.built_on != d.judged_on else " There is no test split: all is built and judged on the same prompts.")
-    )
+        "as they do in random weights too.",
+    ]
+    if d.left:
+        told.append(f"{d.left:,} more passed the first two and were not swapped: the first {MOST_SWAPS:,} are.")
+    if d.built_on == d.judged_on:
+        told.append("There is no test split: all is built and judged on the same prompts.")
+    return " ".join(told)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
-from qkstore.analysis.discovery.match import Match, Relation
+from qkstore.analysis.discovery.match import FOUND, Match, Relation
 from qkstore.analysis.head import build_split, judge_split
-from qkstore.contrast import builtin
+from qkstore.contrast import Contrast, builtin
 from qkstore.errors import ContrastError, near
 from qkstore.run import Run
 from qkstore.run.run import Side
@@ -15,6 +15,7 @@ from qkstore.run.schema import quoted
 from qkstore.run.shape import ANSWERS
 
 MOST = 40  # label pairs that are tried
+MOST_NAMED = 1000  # of which one may be asked for by its name
 PLACES = {"prompt_id", "span", "span_last", "role", "id", "split", "variant", "counterfactual_id", "answer"}
 ROWS = {"query_row", "key_row"}
 TWINS = {"token": "token_id", "text_before": "token_before", "text_after": "token_after"}  # the same in other words
@@ -169,7 +170,7 @@ def _matches(run: Run, q: Label, k: Label, variant: str | None, refused: list[tu
         refused.append((f"k.{k.name} = q.{q.name}", "they have no value in common"))
         return
     for relation in relations:
-        yield Match(q.name, k.name, relation, *conditions, role=k.role or "")
+        yield Match(q.name, k.name, relation, *conditions, role=k.role or "", asked=q.role or "")
 
 
 def _relations(q: Label, k: Label) -> tuple[Relation, ...]:
@@ -216,3 +217,12 @@ def _shared(run: Run, q: Label, k: Label) -> int:
         given += [label.role] if label.role else []
     found = run.table(f"SELECT count(*) AS n FROM ({sides[0]} INTERSECT {sides[1]}) AS shared", given)
     return int(found["n"][0].as_py())
+
+
+def contrast(run: Run, name: str) -> Contrast | None:
+    """The contrast that a match of this name makes on a run, saved or not; None of a name that no match has."""
+    if not name.startswith(f"{FOUND}-"):
+        return None
+    own, built, judged = tried(run, most=MOST_NAMED).matches, build_split(run), judge_split(run)
+    matches = [*own, *(replace(m, apart=True) for m in own if judged != built)]
+    return next((m.contrast(judged) for m in matches if m.name == name), None)

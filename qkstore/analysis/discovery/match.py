@@ -24,6 +24,7 @@ OTHERWISE: dict[Relation, str] = {
     "before": "k.{key} <> q.{query} - 1",
     "after": "k.{key} <> q.{query} + 1",
 }
+FOUND, USUAL = "found", "answer_slot"  # how names begin; the role of queries that goes without saying
 OWN = "k.prompt_id = q.prompt_id"
 
 
@@ -31,10 +32,11 @@ OWN = "k.prompt_id = q.prompt_id"
 class Match:
     """Keys whose label `key` stands in a relation to the query's label `query`, against the other keys of a prompt.
 
-    q_where, k_where: which queries and keys, each condition with its alias. between: conditions on both, such as that
-    the key comes first. apart: for labels that come together in each prompt, so that its own keys cannot tell which of
-    them a head goes by: ΔC is built on keys of the next prompt, where they come together by chance alone. also: other
-    matches that no pairs tell from this one. known: the built-in contrast that says the same of positive keys.
+    q_where, k_where: which queries and keys, each condition with its alias; asked, role: their roles. between:
+    conditions on both, such as that the key comes first. apart: for labels that come together in each prompt, so that
+    its own keys cannot tell which of them a head goes by: ΔC is built on keys of the next prompt, where they come
+    together by chance alone. also: other matches that no pairs tell from this one. known: the built-in contrast that
+    says the same of positive keys.
     """
 
     query: str
@@ -44,6 +46,7 @@ class Match:
     k_where: tuple[str, ...] = ()
     between: tuple[str, ...] = ()
     role: str = ""
+    asked: str = ""
     apart: bool = False
     also: tuple[str, ...] = ()
     known: str = ""
@@ -62,8 +65,10 @@ class Match:
 
     @property
     def name(self) -> str:
-        """What it is saved as: found-order_id-queried_order, with its relation and role where they are not usual."""
-        parts = ["found", self.key, *([] if self.relation == "equal" else [self.relation]), self.query, self.role]
+        """What it is saved as: found-order_id-queried_order-box-apart, of its labels, their relation, and the roles."""
+        relation = "" if self.relation == "equal" else self.relation
+        asked = "" if self.asked == USUAL else self.asked
+        parts = (FOUND, self.key, relation, self.query, self.role, asked, "apart" if self.apart else "")
         return "-".join(part for part in parts if part)
 
     @property

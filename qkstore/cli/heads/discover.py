@@ -13,6 +13,7 @@ def discover(add: Add) -> None:
     sub.add_argument("--fdr", type=number, default=0.05, metavar="RATE", help="of false discoveries (default 0.05)")
     sub.add_argument("--most", type=positive, default=40, metavar="N", help="label pairs that are tried (default 40)")
     sub.add_argument("--top", type=positive, default=20, metavar="N", help="rows that are printed (default 20)")
+    sub.add_argument("--best", action="store_true", help="of each head only the match whose swap moves most")
     sub.add_argument("--save", nargs="+", metavar="NAME", default=(), help="save contrasts that were found, by name")
     sub.add_argument("--refused", action="store_true", help="print each label or pair that is left out, and why")
 
@@ -31,7 +32,7 @@ def _discover(options) -> None:
             options.seed,
             lambda stage, done, total: progress(stage, done, total),
         )
-    rows = table(found, options.fdr).to_dicts()
+    rows = table(found, options.fdr, options.best).to_dicts()
     saved = [save(there, run, found, name, options.fdr) for name in options.save]
     if options.json:
         print_json(found.to_dict() | {"found": rows, "saved": [c.to_dict() for c in saved]})
