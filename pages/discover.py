@@ -46,7 +46,11 @@ if len(table):
     listing.listing(run, table)
     listing.saving(run, found, sorted(set(table["name"])), level)
 else:
-    st.info("No head was found to match on a pair of labels of this run.")
+    st.info(
+        "No head was found to match on a pair of labels of this run."
+        if found.n
+        else "This run has no two labels that can match; what is left out, and why, stands below."
+    )
 line(discovery.statement(found, level))
 listing.left_out(found)
 if len(table):

@@ -157,9 +157,11 @@ def test_labels_that_are_asked_for_are_the_only_ones(run):
         discovery.tried(run, labels=("oder_id",))
 
 
-def test_no_two_labels_that_match_are_one_clear_line(run):
-    with pytest.raises(ContrastError, match=r"no two labels that can match \(.*: it has one value"):
-        discovery.discover(run, labels=("pos", "token_id"))
+def test_where_no_two_labels_match_nothing_is_tried_and_why_is_told(run):
+    found = discovery.discover(run, labels=("pos", "token_id"))
+    assert (found.n, found.found(), found.tried.matches) == (0, [], ())
+    assert dict(found.tried.refused)["q.pos"] == "it has one value"
+    assert "0 label pairs × 8 heads = 0 tests" in discovery.statement(found)
 
 
 @pytest.mark.parametrize("level", [0.0, -0.1, 0.5])

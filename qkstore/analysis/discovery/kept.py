@@ -12,7 +12,7 @@ from qkstore.analysis.discovery.found import LEVEL, Discovery, verified
 from qkstore.analysis.discovery.label import MOST, Tried, tried
 from qkstore.analysis.discovery.prepared import prepared
 from qkstore.analysis.discovery.sweep import Sweep, Test
-from qkstore.analysis.head import build_split
+from qkstore.analysis.head import build_split, judge_split
 from qkstore.contrast import Contrast
 from qkstore.contrast.check import told
 from qkstore.errors import ContrastError, StoreError, near
@@ -31,7 +31,7 @@ def discover(
     """Every head of a run under every pair of labels that can match: which heads match on what.
 
     labels: only pairs of these columns. most: label pairs at most. progress: see Progress; what it raises ends the
-    work. Raises ContrastError where no pair of labels can match.
+    work. Where no pair can match, nothing is tried, and `tried.refused` says why.
     """
     return _discover(run, tried(run, labels, most), seed, progress, {}, lambda layer, tests: None)
 
@@ -46,8 +46,7 @@ def _discover(
 ) -> Discovery:
     sides, kept = prepared(run, asked, seed)
     if not sides:
-        why = "; ".join(f"{what}: {reason}" for what, reason in kept.refused[:6])
-        raise ContrastError(f"run {run.name!r} has no two labels that can match ({why})")
+        return Discovery(kept, (), 0, len(run.layers) * run.n_heads, 0, 0, build_split(run), judge_split(run))
     heads, swaps = (partial(progress, stage) if progress else None for stage in ("heads", "swaps"))
     sweep = Sweep(run, sides, seed)
     return verified(run, kept, sweep, sweep.table(known, heads, finished), seed, swaps)

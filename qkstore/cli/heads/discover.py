@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qkstore.cli.arguments import Add, store, with_json, with_run, with_seed
 from qkstore.cli.terminal import Progress, number, positive, print_json, print_table
+from qkstore.errors import ContrastError
 
 
 def discover(add: Add) -> None:
@@ -32,6 +33,9 @@ def _discover(options) -> None:
             options.seed,
             lambda stage, done, total: progress(stage, done, total),
         )
+    if not found.n:
+        why = "; ".join(f"{what}: {reason}" for what, reason in found.tried.refused[:6])
+        raise ContrastError(f"run {run.name!r} has no two labels that can match ({why})")
     rows = table(found, options.fdr, options.best).to_dicts()
     saved = [save(there, run, found, name, options.fdr) for name in options.save]
     if options.json:
