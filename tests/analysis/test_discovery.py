@@ -242,3 +242,16 @@ def test_of_each_head_the_first(run):
     twice = replace(one, passed=(*one.passed, replace(first, match=0, beyond=(0.01, 0.005, 0.02))))
     assert len(twice.found()) == len(one.found()) + 1
     assert twice.found(best=True) == one.found()
+
+
+def test_a_label_in_other_words_is_no_second_find(tmp_path, found):
+    """Two columns that say the same of each row are one match, told by both; the number of tests stays."""
+
+    def twice(data):
+        data.prompts = data.prompts.with_columns(queried_place=pl.col("queried_order"))
+
+    again = discovery.discover(made(tmp_path, twice), labels=("order_id", "queried_order", "queried_place"), most=2)
+    (match,) = again.tried.matches
+    assert match.also == ("k.order_id = q.queried_place",)
+    assert match.told.endswith("the same pairs as k.order_id = q.queried_place")
+    assert {(f.layer, f.head) for f in again.found()} == {(1, 0), (1, 1)}

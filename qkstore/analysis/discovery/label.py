@@ -83,7 +83,10 @@ def tried(run: Run, labels: Collection[str] = (), most: int = MOST) -> Tried:
 
 
 def _variant(run: Run) -> str | None:
-    """The variant of prompts that are looked at, where there are several: that of most judged prompts, no copies."""
+    """The variant of prompts that are looked at, where there are several: that of most judged prompts, no copies.
+
+    None, for all of them, where no variant is built on and judged, as of toy runs.
+    """
     names = run.values("variant", "q")
     if len(names) < 2:
         return None
@@ -91,11 +94,9 @@ def _variant(run: Run) -> str | None:
     at = "WHERE split = ?" if split else ""
     counted = run.table(f"SELECT variant, count(*) AS n FROM q {at} GROUP BY ALL", [split] if split else [])
     rows = [row for row in counted.to_pylist() if row["variant"] not in COPIES]
-    built = build_split(run)
-    there = (
-        run.table("SELECT DISTINCT variant FROM q WHERE split = ?", [built])["variant"].to_pylist() if built else None
-    )
-    rows = [row for row in rows if there is None or row["variant"] in there] or rows
+    if built := build_split(run):
+        there = run.table("SELECT DISTINCT variant FROM q WHERE split = ?", [built])["variant"].to_pylist()
+        rows = [row for row in rows if row["variant"] in there]
     return max(rows, key=lambda row: (row["n"], row["variant"]))["variant"] if rows else None
 
 

@@ -61,7 +61,8 @@ class Match:
         """The same, with the role of the keys where one is chosen, its known name, and what comes to the same pairs."""
         role = f" ({self.role} keys)" if self.role else ""
         known = f"{self.known}: " if self.known else ""
-        return f"{known}{self.words}{role}" + "".join(f", the same pairs as {other}" for other in self.also)
+        also = f", the same pairs as {', '.join(self.also)}" if self.also else ""
+        return f"{known}{self.words}{role}{also}"
 
     @property
     def name(self) -> str:

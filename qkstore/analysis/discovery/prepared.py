@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -25,11 +25,15 @@ MOST_QUERIES = 2000  # of a match on a split
 
 @dataclass(frozen=True)
 class Sides:
-    """One match with its pairs on the split that ΔC is built on, and on the one that judges."""
+    """One match with its pairs on the split that ΔC is built on, and on the one that judges.
+
+    also: what other labels come to the same pairs, while matches are put together.
+    """
 
     match: Match
     train: Reader
     test: Reader
+    also: list[str] = field(default_factory=list)
 
     @cached_property
     def prompts(self) -> np.ndarray | None:
@@ -66,8 +70,13 @@ def prepared(run: Run, asked: Tried, seed: int = 0) -> tuple[list[Sides], Tried]
     out: list[Sides] = []
     for one in alike.values():
         if judged != built and _columns(one[0][0]) in together:
+            same: dict[str, Sides] = {}
             for match, _ in one:
-                out += _apart(run, replace(match, apart=True), built, judged, refused, seed)
+                for sides in _apart(run, replace(match, apart=True), built, judged, refused, seed):
+                    first = same.setdefault(_key(sides.train.rows.stored), sides)
+                    if first is not sides:  # a label that says the same of each row: no prompts tell them apart
+                        first.also.append(match.words)
+            out += [replace(sides, match=replace(sides.match, also=tuple(sides.also))) for sides in same.values()]
             continue
         match, found = replace(one[0][0], also=tuple(m.words for m, _ in one[1:])), one[0][1]
         judging = found if judged == built else _read(run, match, match.judged(judged), judged, refused)
