@@ -15,6 +15,10 @@ from qkstore.text import head_name
 
 GO = "discover-go"  # of the session: the row that was clicked
 ROWS, LINKED = 20, 5
+ACCURACY = (
+    "The share of judged queries whose largest logit is on a key that matches. For labels that come together in each "
+    "prompt the keys are those of the next prompt, where they do not."
+)
 
 
 def listing(run: Run, table: pl.DataFrame) -> None:
@@ -43,7 +47,7 @@ def listing(run: Run, table: pl.DataFrame) -> None:
             "interval": st.column_config.TextColumn("95 % interval", help="Of the swap, bootstrap over queries."),
             "p": number("p", format="%.1e", help="the largest of the three: of ΔC, of the logits, of the swap"),
             "q": number("q", format="%.1e", help="p among all tests (Benjamini–Hochberg)"),
-            "accuracy": number("Accuracy", format="percent", help="largest logit on a key that matches, judged split"),
+            "accuracy": number("Accuracy", format="percent", help=ACCURACY),
             "chance": number("Chance", format="percent"),
             "n": number("Queries", format="localized"),
         },
