@@ -27,7 +27,7 @@ from qkstore.store import Store
 GROUPS = {
     "Find": ("overview", "runs", "heads", "discover"),
     "Define": ("contrasts",),
-    "Explain": ("head", "subspaces", "projections", "interventions", "attributions"),
+    "Explain": ("head", "components", "subspaces", "projections", "interventions", "attributions"),
     "Known truth": ("toy",),
     "Share": ("notes", "team"),
 }

@@ -34,6 +34,7 @@ TO_LEXICAL = ("order-centred", "order-elsewhere", "reflexive")
 PARTNERS = {**dict(BOTH), **{b: a for a, b in BOTH}, **dict.fromkeys(TO_LEXICAL, "lexical")}
 NONE = "none"
 DRAFT = "draft"  # what is being written on the Contrasts page, in the address
+OF_A_RUN = "prompt q k order label value skip query from component group against".split()
 NOTES = "notes"  # the place for lines about bad choices: above the filters, which are too narrow for a line
 CHECKED = "checked"  # the place for what the check found about the contrasts shown: beneath the filters
 
@@ -294,6 +295,6 @@ def forget() -> None:
     }
     if st.query_params.get("contrast") not in names:
         put(**{DRAFT: None})
-    for name in (*kept, "prompt", "q", "k", "order", "label", "value", "skip", "query", "from"):
+    for name in (*kept, *OF_A_RUN):
         if st.query_params.get(name) not in set(kept.get(name, ())):
             put(**{name: None})

@@ -102,3 +102,11 @@ def write_lists(path: Path) -> Path:
     """A store directory with the run 'lists', made once and copied; returns the directory."""
     once.runs("stores-lists", path, lambda folder: synthetic.publish(folder, "lists", lists()))
     return path
+
+
+def bare(n: int = 600) -> synthetic.Synthetic:
+    """The same prompts and vectors, whose labels were left out at ingest: roles alone are told."""
+    data = boxes(n)
+    data.tokens = data.tokens.drop("entity", "order_id", "box")
+    data.prompts = data.prompts.drop("queried_entity", "queried_order", "answer")
+    return data

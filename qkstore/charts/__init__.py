@@ -1,6 +1,7 @@
 """Charts of every result, for pages, reports and notebooks."""
 
 from qkstore.charts.attribution import attribution_bars, logit_distribution
+from qkstore.charts.components import elbow, score_histogram
 from qkstore.charts.covariance import (
     MOST_CELLS,
     angles,
@@ -55,6 +56,7 @@ __all__ = [
     "difference_map",
     "dose_curves",
     "dose_panels",
+    "elbow",
     "gain_curves",
     "gap_bars",
     "grouped",
@@ -71,6 +73,7 @@ __all__ = [
     "rank_growth",
     "rank_growths",
     "rank_map",
+    "score_histogram",
     "shrunk",
     "singular_values",
     "small_attribution",

@@ -42,6 +42,8 @@ def test_a_run_that_nothing_fits_says_so_and_leads_to_writing_one(show, mixed, p
         assert "No built-in contrast fits" in said(app)
         assert "of-boxes: no column 'order_id' in k" in unescape(html(app))
         assert app.text_area
+    elif page == "components":
+        assert len(app.metric) == 4, "they are found without a contrast"
     else:
         assert "nor does one of the 1 saved ones. Write one" in said(app)
         assert any("/contrasts" in link.proto.page or "contrasts" in link.proto.page for link in app.get("page_link"))

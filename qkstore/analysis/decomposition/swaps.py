@@ -43,6 +43,13 @@ class ComponentSwaps:
             "conditions": [c.to_dict() for c in self.conditions],
         }
 
+    @property
+    def paired(self) -> list[Condition]:
+        """The groups' conditions, then for each of them, in the same order, the random one of its rank: as bars are."""
+        groups = [c for c in self.conditions if not c.bases]
+        randoms = {c.rank: c for c in self.conditions if c.bases}
+        return [*groups, *(randoms[c.rank] for c in groups)]
+
 
 class Space(NamedTuple):
     """P: (d_head, d_head) oblique projector of keys on `rank` dimensions of a head."""

@@ -1,0 +1,136 @@
+"""The components of a head as figures, a chart and a table; choosing a row is choosing its component."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import polars as pl
+import streamlit as st
+
+from dashboard import panel, state
+from dashboard.state import View
+from qkstore import charts
+from qkstore.analysis.decomposition import Study
+from qkstore.text import estimate, head_name, number, percent, split_name, visible
+
+CHOSEN = "component"  # in the address
+
+
+def figures(study: Study) -> None:
+    """How many, how sure, how many without a name, and what swapping all of them does."""
+    of, unnamed = study.number, len(study.unnamed)
+    low, high = of["interval"]
+    tried = f"{len(study.tried):,} labels tried" if study.tried else "no label to try"
+    moved = study.condition("all")
+    by_chance = moved and study.condition(f"random {moved['rank']}")
+    panel.figures(
+        [
+            (
+                f"Components of {head_name(study.layer, study.head)}",
+                f"{of['value']} [{low}, {high}]",
+                f"95 % of halvings; {of['n']:,} queries of the {split_name(study.built_on)} split; "
+                f"chance reaches {number(of['chance'], 2)}",
+            ),
+            ("Unnamed", f"{unnamed}", f"of {len(study.rows)}; {tried}, on {study.n_named:,} queries"),
+            (
+                "Target gains, all swapped",
+                percent(moved["delta_p"], 1) if moved else panel.MISSING,
+                f"of attention, {moved['n']:,} queries of the {split_name(study.judged_on)} split; "
+                f"{moved['rank']} random dimensions: {percent(by_chance['delta_p'], 1)}"
+                if moved and by_chance
+                else study.not_swapped,
+            ),
+            (
+                "Above chance, weak ones too",
+                f"{of['clear']}",
+                "attention picks keys that fit, so most heads have weak ones",
+            ),
+        ]
+    )
+
+
+def elbow(study: Study) -> None:
+    """The chart of the number."""
+    of = study.number
+    panel.chart(partial(charts.elbow, of["held"], of["value"], of["chance"]), "elbow")
+
+
+def table(study: Study) -> pl.DataFrame:
+    """A row a component, unnamed ones first, as shown and as CSV."""
+    return pl.DataFrame(
+        [
+            {
+                "component": row["component"],
+                "name": visible(row["name"]),
+                "rho": row["rho"],
+                "rho_interval": estimate(None, row["rho_ci"], 2).partition(" ")[2],
+                "share": row["share"],
+                "moved": row["moved"],
+                "moved_interval": estimate(None, row["moved_ci"], 2).partition(" ")[2] if row["moved_ci"] else None,
+                "gap": row["gap"],
+                "explained": row["explained"],
+                "label": row["label"],
+            }
+            for row in study.rows
+        ]
+    )
+
+
+def choose(study: Study) -> dict:
+    """The component of the address, or the first row, which is an unnamed one where there is any."""
+    rows = {row["component"]: row for row in study.rows}
+    first = next(iter(rows))
+    others = {str(i): first for i in range(max(rows) + 1, 1000)}  # another head had more
+    shown = lambda j: f"{j}: {rows[j]['name']}"  # noqa: E731
+    return rows[state.select("Component", CHOSEN, list(rows), first, shown=shown, also=others, changed=_forget)]
+
+
+def _forget() -> None:
+    state.put(q=None, k=None)
+
+
+def listed(view: View, study: Study, chosen: int) -> None:
+    """The table, with the chosen component's row marked."""
+    rows = table(study)
+    key = f"components-{view.layer}-{view.head}-{chosen}"
+
+    def pick() -> None:
+        for i in st.session_state[key].selection.rows:
+            state.put(**{CHOSEN: rows["component"][i], "q": None, "k": None})
+
+    number_column, text = st.column_config.NumberColumn, st.column_config.TextColumn
+    st.dataframe(
+        rows,
+        hide_index=True,
+        height=panel.height(rows, 12),
+        placeholder=panel.MISSING,
+        key=key,
+        on_select=pick,
+        selection_mode="single-row",
+        selection_default={"selection": {"rows": [rows["component"].to_list().index(chosen)]}},
+        column_order=[
+            "component",
+            "name",
+            "rho",
+            "rho_interval",
+            "share",
+            "moved",
+            "moved_interval",
+            "gap",
+            "explained",
+        ],
+        column_config={
+            "component": number_column("No."),
+            "name": text("Name", width="medium"),
+            "rho": number_column("ρ", format="%.2f", help="Correlation of the two sides' scores on the judged split."),
+            "rho_interval": text("95 %", help="Of ρ: a jackknife over folds of prompts."),
+            "share": number_column("Of the gap", format="percent", help="Share of the centred logit gap."),
+            "moved": number_column("Moves", format="percent", help="Attention that its swap moves beyond random."),
+            "moved_interval": text("95 %", help="Of what its swap moves beyond random."),
+            "gap": number_column("Logits", format="%+.2f", help="Logit gap that its swap turns beyond random."),
+            "explained": number_column(
+                "Explained", format="percent", help="Share of its variance that a label explains."
+            ),
+        },
+    )
+    panel.csv(view, rows, "components")

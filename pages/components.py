@@ -1,0 +1,80 @@
+"""Components of a head: what it matches on, found without labels, named afterwards, grouped and saved."""
+
+from __future__ import annotations
+
+import shlex
+
+import streamlit as st
+
+from dashboard import notes, panel, shell, state
+from dashboard.components import chosen, group, rows, scores
+from dashboard.components import found as decomposed
+from dashboard.components import head as heads
+from dashboard.text import line, plain
+from qkstore.errors import ContrastError
+
+shell.enter()
+
+panel.title(
+    "Components", "What does this head match on, before anyone says what to look for? Unnamed ones stand first."
+)
+view = heads.view()
+try:
+    found = decomposed.found(view)
+except ContrastError as error:
+    found = None
+    st.info(shell.told(error))
+if found and not found.study.rows:
+    rows.figures(found.study)
+    rows.elbow(found.study)
+    st.info("This head has no component that stands clear of chance and above a correlation of 0.5.")
+if not found or not found.study.rows:
+    shell.link("heads", "Choose another head on the map", **state.carried() | {"run": view.run.name})
+else:
+    study = found.study
+    rows.figures(study)
+    main, detail = panel.panels()
+    with main:
+        st.subheader("How many", anchor=False)
+        rows.elbow(study)
+        line("Correlations on prompts that they were not fitted on; red: what pairing queries anew reaches.")
+        st.subheader("Components", anchor=False)
+        table = st.container()
+        line(f"{study.sentences[2]}. A click on a row chooses it.")
+        pictures = st.container()
+    with detail:
+        row = rows.choose(study)
+        st.subheader(f"Component {row['component']}: {plain(row['name'])}", anchor=False)
+        chosen.facts(found, row)
+        with shell.optional():
+            chosen.ends(view, found, row["component"])
+    with table:
+        rows.listed(view, study, row["component"])
+    with pictures, shell.optional():
+        scores.pictures(view, found, row)
+    with st.container(border=True):
+        group.panel_of(view, found, row)
+    for sentence in study.sentences:
+        line(f"{sentence}.")
+notes.show(view)
+at = f"{view.layer}, {view.head}"
+where = ["--store", str(view.store.where), "--run", view.run.name, "--layer", str(view.layer), "--head", str(view.head)]
+panel.reproduce(
+    f"python -m qkstore components {shlex.join(where)}",
+    "\n".join(
+        [
+            "import qkstore",
+            "from qkstore.analysis.decomposition import kept_study",
+            "",
+            f"store = qkstore.open({str(view.store.where)!r})",
+            f"run = store.run({view.run.name!r})",
+            f"found = kept_study(store, run, {at})",
+            "print(found.headline)",
+            "for row in found.rows:",
+            "    print(row['component'], row['name'], row['rho'], row['share'], row['moved'])",
+            "",
+        ]
+    ),
+    view,
+    "charts.elbow(found.number['held'], found.number['value'], found.number['chance'])" if found else "",
+)

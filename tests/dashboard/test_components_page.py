@@ -1,0 +1,164 @@
+"""The page of components: with labels, without, of a head that has none, of hostile text, and what it saves."""
+
+from __future__ import annotations
+
+import pytest
+import stores
+import synthetic
+from test_pages import SCRIPT, html
+
+import qkstore
+from dashboard.components import group as groups
+from qkstore.store.catalog.person import Person
+from qkstore.text import head_name
+
+HEAD = {"run": "boxes", "layer": 1, "head": 0}
+BARE = {"run": "bare", "layer": 1, "head": 2}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    path = stores.write(tmp_path_factory.mktemp("components") / "store")
+    synthetic.write(path, "bare", stores.bare())
+    return path
+
+
+def well(app):
+    assert not app.exception
+    assert not app.error
+    assert not app.warning
+    return app
+
+
+def table(app):
+    return next(d.value for d in app.dataframe if "rho" in d.value.columns)
+
+
+def test_the_number_stands_with_its_interval_chance_and_queries(show, store):
+    app = well(show(store, "components", **HEAD))
+    first = app.metric[0]
+    assert first.label == f"Components of {head_name(1, 0)}"
+    assert first.value == "3 [3, 3]"
+    assert "train split" in first.delta
+    assert "chance reaches" in first.delta
+    assert list(table(app)["component"]) == [0, 1, 2]
+
+
+def test_a_run_without_labels_needs_no_contrast_and_its_components_are_unnamed(show, store):
+    app = well(show(store, "components", **BARE))
+    assert app.metric[1].value == "4"
+    assert set(table(app)["name"]) == {"unnamed"}
+    assert html(app).count("qk-query") >= 6, "three prompts at either end"
+    assert html(app).count("qk-key") >= 6
+
+
+def test_unnamed_ones_stand_first(show, store, monkeypatch):
+    from dashboard.components import rows
+
+    app = show(store, "components", **HEAD)
+    study = qkstore.open(store).catalog.results("components", "boxes")[0]["payload"]
+    assert [row["named"] for row in study["rows"]] == sorted(row["named"] for row in study["rows"])
+    assert app.selectbox(key=f"url-{rows.CHOSEN}").value == study["rows"][0]["component"]
+
+
+def test_choices_are_in_the_address_and_another_heads_are_dropped_without_a_word(show, store):
+    app = well(show(store, "components", **HEAD, component=2, against=1, q="variant", k="box", group="0,2"))
+    assert app.selectbox(key="url-component").value == 2
+    assert app.selectbox(key="url-against").value == 1
+    assert app.multiselect(key="url-group").value == [0, 2]
+    app = well(show(store, "components", **HEAD, component=17, against=17, group="0,17,x"))
+    assert app.selectbox(key="url-component").value == 0
+    assert app.multiselect(key="url-group").value == [0]
+
+
+@pytest.mark.parametrize("group", ["", ",,,", "9" * 5000, "-1"])
+def test_a_group_of_nothing_asks_for_one(show, store, group):
+    app = well(show(store, "components", **HEAD, group=group))
+    assert "Choose one component or more." in html(app)
+    assert not [b for b in app.button if b.label == "Save as a contrast"]
+
+
+def test_a_head_with_nothing_to_choose_is_one_line_and_a_link(show, store):
+    app = well(show(store, "components", run="boxes", layer=0, head=0))
+    assert "has no component" in app.info[0].value
+    assert any("heads" in link.proto.page for link in app.get("page_link"))
+    assert not app.dataframe
+
+
+def test_token_text_is_no_markup(show, tmp_path):
+    data = stores.hostile({0: SCRIPT, 4: "<b>&</b>"})
+    synthetic.write(tmp_path / "store", "boxes", data)
+    app = well(show(tmp_path / "store", "components", **HEAD))
+    assert "<script>" not in html(app)
+    assert "<b>" not in html(app)
+
+
+def save(app, name: str):
+    app.text_input(key="group-name").set_value(name)
+    next(b for b in app.button if b.label == "Save as a contrast").click()
+    return app.run()
+
+
+def test_a_group_is_saved_and_every_page_takes_it(show, store):
+    app = well(save(show(store, "components", **HEAD, group="0,1"), "mine"))
+    assert "every page takes it" in app.success[0].value
+    assert app.query_params["contrast"] in ("mine@1", ["mine@1"])
+    saved = qkstore.open(store).catalog.contrast("mine")
+    assert (saved.own.layer, saved.own.head, saved.own.rank) == (1, 0, 2)
+    assert saved.positive == "k.order_id = q.queried_order", "that names both"
+    for page in ("heads", "head", "subspaces", "projections", "interventions", "attributions", "contrasts"):
+        app = show(store, page, run="boxes", contrast="mine@1", layer=1, head=0)
+        assert not app.exception, page
+        assert not app.error, page
+    assert show(store, "interventions", run="boxes", contrast="mine@1").selectbox(key="url-head").value == 0
+    other = show(store, "interventions", run="boxes", contrast="mine@1", layer=1, head=1)
+    assert "of layer 1 head 0" in other.error[0].value.replace("\\", "")
+
+
+def test_an_unnamed_group_has_the_keys_that_the_head_chose(show, store):
+    app = well(save(show(store, "components", **BARE, group="0,1"), "found"))
+    assert "every page takes it" in app.success[0].value
+    saved = qkstore.open(store).catalog.contrast("found")
+    assert "q.query_row, k.key_row" in saved.positive
+    assert "mine@1" not in show(store, "heads", run="bare").selectbox(key="url-contrast").options
+
+
+def test_a_draft_of_a_saved_group_keeps_its_subspace_unless_its_conditions_change(show, store):
+    from test_pages import edit
+
+    well(save(show(store, "components", **HEAD, group="0"), "kept"))
+    app = edit(show(store, "contrasts", run="boxes", contrast="kept@1"), "Save as a new version", description="told")
+    assert not app.error
+    assert qkstore.open(store).catalog.contrast("kept", 2).own is not None
+    changed = edit(show(store, "contrasts", run="boxes", contrast="kept@2"), "Preview", positive="k.order_id = 1")
+    assert "no subspace of its own" in html(changed)
+
+
+@pytest.mark.parametrize("name", ["", "order", "a@b", "   "])
+def test_a_name_that_cannot_be_is_one_line(show, store, name):
+    app = save(show(store, "components", **HEAD), name)
+    assert len(app.error) == 1
+    assert "choose another" in app.error[0].value
+    assert not app.exception
+
+
+def test_a_viewer_is_told_that_saving_needs_a_role(show, store, monkeypatch):
+    app = show(store, "components", **HEAD, group="0")
+    monkeypatch.setattr("qkstore.store.catalog.embedded.Embedded.person", lambda _: Person("vera", "viewer"))
+    app = save(app, "theirs")
+    assert len(app.error) == 1
+    assert "editor" in app.error[0].value
+    assert not app.exception
+    assert "theirs" not in [c.name for c in qkstore.open(store).catalog.contrasts()]
+
+
+def test_the_group_stands_beside_the_others_and_random_of_its_own_rank(show, store):
+    from qkstore.analysis.decomposition import components, swaps
+
+    of = components(qkstore.open(store).run("boxes"), 1, 0)
+    paired = swaps(of, {"group": [0, 1], groups.OTHERS: [2]}).paired
+    half = len(paired) // 2
+    assert [c.name for c in paired[:2]] == ["group", groups.OTHERS]
+    assert [c.rank for c in paired[:half]] == [c.rank for c in paired[half:]]
+    assert all(c.bases for c in paired[half:])
+    assert [c.rank for c in paired[:2]] != sorted(c.rank for c in paired[:2]), "in an order that sorting would spoil"
