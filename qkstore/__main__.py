@@ -10,7 +10,7 @@ from pathlib import Path
 
 import qkstore
 from qkstore.cli import analyses, arguments, contrasts, notes, programs, runs, stores, summaries, team
-from qkstore.cli.heads import discover, head, score, swaps
+from qkstore.cli.heads import components, discover, head, score, swaps
 from qkstore.cli.terminal import Parser, complete, need
 from qkstore.errors import QKStoreError
 
@@ -27,6 +27,7 @@ COMMANDS = (  # in the order of --help
     notes.history,
     score.heads,
     discover.discover,
+    components.components,
     analyses.covariance,
     analyses.rank,
     swaps.intervene,

@@ -114,7 +114,8 @@ class AttentionContrast:
         n = int(self.n_[at].sum())
         if n < 2:
             raise ContrastError(
-                f"components need queries of several prompts: {n} of {self.n} are in these {len(at)} of {FOLDS} parts"
+                f"components need queries of several prompts, at least 2 in each half of these; of {self.n:,} with a "
+                f"choice there is {n} in one"
             )
         q, d = self.q_[at].sum(axis=0) / n, self.d_[at].sum(axis=0) / n
         qq, dd = self.qq_[at].sum(axis=0) / n, self.dd_[at].sum(axis=0) / n

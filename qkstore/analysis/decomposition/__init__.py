@@ -3,6 +3,7 @@
 from qkstore.analysis.decomposition.found import HeadComponents, components
 from qkstore.analysis.decomposition.labels import Untried
 from qkstore.analysis.decomposition.names import UNNAMED, Best, Name, Names, names
+from qkstore.analysis.decomposition.prompts import Prompts, prompts
 from qkstore.analysis.decomposition.scored import Scored
 from qkstore.analysis.decomposition.shared import Clusters, clusters, kept_clusters
 from qkstore.analysis.decomposition.sight import LeftOut, Sight, default_where
@@ -20,6 +21,7 @@ __all__ = [
     "LeftOut",
     "Name",
     "Names",
+    "Prompts",
     "Scored",
     "Sight",
     "Study",
@@ -32,6 +34,7 @@ __all__ = [
     "kept_counts",
     "kept_study",
     "names",
+    "prompts",
     "study",
     "swaps",
 ]

@@ -10,6 +10,7 @@ from qkstore.analysis.decomposition.sight import LeftOut, Sight
 from qkstore.analysis.head import Head, build_split, judge_split
 from qkstore.components import AttentionContrast, Choices, Components, correlations
 from qkstore.components import components as fitted
+from qkstore.errors import ContrastError
 from qkstore.run import Run
 
 REPAIRS = 99
@@ -55,7 +56,12 @@ def components(
     components to keep; by default as many as there are. repairs: times that queries are paired anew for the null.
     Raises RunError for a layer or head that is not there, ContrastError where the head has nothing to choose.
     """
-    return of_head(Head(run, layer, head), *sights(run, where), where, n, repairs, seed)
+    at, (built, judged) = Head(run, layer, head), sights(run, where)
+    try:
+        return of_head(at, built, judged, where, n, repairs, seed)
+    except ContrastError as error:
+        named = f"layer {layer} head {head}"
+        raise ContrastError(str(error) if named in str(error) else f"{named}: {error}") from None
 
 
 def sights(run: Run, where: str | None = None) -> tuple[Sight, Sight]:

@@ -14,7 +14,9 @@ from qkstore.components.naming import NONE
 from qkstore.run import Run
 from qkstore.run.run import Side
 
-NEVER = "query_row key_row prompt_id id split counterfactual_id token_id".split()  # they say which row, not what it is
+NEVER = (  # they say which row it is, or are numbers of a text that stands beside them
+    "query_row key_row prompt_id id split counterfactual_id token_id token_before token_after".split()
+)
 OF_PROMPT = "variant answer".split()  # on keys too, where they tell the prompt and not the key
 MOST_LABELS = 24  # a side
 MOST_PAIRS = 40

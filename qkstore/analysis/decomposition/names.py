@@ -16,7 +16,7 @@ EXPLAINS = 0.3  # of a component's variance: a label that explains less does not
 LEVEL = 0.05
 AS_WELL = 0.5  # a second label that explains so much of what the first does makes a mixed component
 COARSER = 0.9  # of what the best label explains: one of fewer values that explains as much is the better name
-AGREES = 0.7  # of what the best label of one side explains: an agreement that explains as much is the better name
+AGREES = 0.5  # of what the best label of one side explains: an agreement that explains as much is the better name
 SHOWN = 3  # values at each end
 UNNAMED = "unnamed"
 
@@ -35,10 +35,10 @@ class Best:
 class Name:
     """What a component is called, and why.
 
-    name: in words, UNNAMED where no label explains EXPLAINS of it beyond chance. best: the label that names it, or the
-    one that comes nearest; None without a label to try. second: another label of that side that explains most beside
-    it. query, key, agreement: the best of each. high, low: the values of `best` with the highest and the lowest mean
-    scores, ends first.
+    name: in words, UNNAMED where no label explains EXPLAINS of it beyond chance. mixed: whether a second label explains
+    at least AS_WELL of what the first does. best: the label that names it, or the one that comes nearest; None without
+    a label to try. second: the label that explains most beside it, on one side (the query's, of an agreement). query,
+    key, agreement: the best of each. high, low: values of `best` with the highest and lowest mean scores, ends first.
     """
 
     component: int
@@ -100,19 +100,20 @@ def _name(j: int, sides: list[tuple[Kind, Label, Label]], share: np.ndarray, p: 
 
     leading = {kind: _leading(kind, sides, share) for kind in ("query", "key", "agreement")}
     each = {kind: best(at) for kind, at in leading.items()}
-    first = _first(leading, share)
+    first = _first(leading, share, p)
     if first is None:
         return Name(j, UNNAMED, False, False, None, None, **each, high=[], low=[])
-    second = _second(first, sides, share)
+    alone = _of_a_side(first, sides)
+    second = _second(alone, sides, share)
     named = bool(share[first] >= EXPLAINS and p[first] <= LEVEL)
-    mixed = named and second is not None and bool(share[second] >= AS_WELL * share[first] and p[second] <= LEVEL)
+    mixed = named and second is not None and bool(share[second] >= AS_WELL * share[alone] and p[second] <= LEVEL)
     kind, q, k = sides[first]
     high, low = _ends(k, scored.y[:, j]) if kind == "key" else _ends(q, scored.x[:, j])
     word = _word(*sides[first])
     if q.kind == "text" and q.n_values > 2 * SHOWN and _is_token(q.name):
         word = f"{word}: {_quoted(high)} against {_quoted(low)}"
     if mixed:
-        word = "mixed: " + ", ".join(f"{_word(*sides[at])} {number(share[at], 2)}" for at in (first, second))
+        word = "mixed: " + " and ".join(f"{_stem(at, sides)} {number(share[at], 2)}" for at in (alone, second))
     return Name(j, word if named else UNNAMED, named, mixed, best(first), best(second), **each, high=high, low=low)
 
 
@@ -132,13 +133,18 @@ def _leading(kind: Kind, sides: list[tuple[Kind, Label, Label]], share: np.ndarr
     return min(coarse, key=lambda i: sides[i][1].n_values) if coarse else top
 
 
-def _first(leading: dict[str, int | None], share: np.ndarray) -> int | None:
+def _first(leading: dict[str, int | None], share: np.ndarray, p: np.ndarray) -> int | None:
     """The agreement where it explains about as much as either side, which it says more than; else the better side."""
     there = [at for kind in ("query", "key") if (at := leading[kind]) is not None]
     side, both = max(there, key=lambda i: share[i], default=None), leading["agreement"]
-    if both is not None and (side is None or share[both] >= max(EXPLAINS, AGREES * share[side])):
-        return both
-    return side
+    clear = both is not None and share[both] >= EXPLAINS and p[both] <= LEVEL
+    return both if clear and (side is None or share[both] >= AGREES * share[side]) else side
+
+
+def _of_a_side(first: int, sides: list[tuple[Kind, Label, Label]]) -> int:
+    """The trial of the query's label alone, of an agreement: labels are set beside each other on one side."""
+    kind, q, _ = sides[first]
+    return first if kind != "agreement" else next(i for i, s in enumerate(sides) if s[0] == "query" and s[1] is q)
 
 
 def _second(first: int, sides: list[tuple[Kind, Label, Label]], share: np.ndarray) -> int | None:
@@ -176,8 +182,19 @@ def _word(kind: Kind, q: Label, k: Label) -> str:
     """A trial as a name: order (queried_order = order_id)."""
     if kind != "agreement":
         return f"{q.name} of the {'query' if kind == 'query' else 'key'}"
-    common = [w for w in q.name.split("_") if w in k.name.split("_")]
-    return f"{'_'.join(common) or k.name} ({q.name} = {k.name})"
+    return f"{_common(q, k)} ({q.name} = {k.name})"
+
+
+def _stem(at: int, sides: list[tuple[Kind, Label, Label]]) -> str:
+    """A label of one side in a word: what it has in common with a label of the other that it can agree with."""
+    kind, q, k = sides[at]
+    own = 1 if kind == "query" else 2
+    agreeing = [s for s in sides if s[0] == "agreement" and s[own] is sides[at][own]]
+    return _common(*agreeing[0][1:]) if len(agreeing) == 1 else (q if kind == "query" else k).name
+
+
+def _common(q: Label, k: Label) -> str:
+    return "_".join(w for w in q.name.split("_") if w in k.name.split("_")) or k.name
 
 
 def _is_token(name: str) -> bool:

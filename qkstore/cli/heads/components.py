@@ -1,0 +1,140 @@
+"""The command that decomposes one head without labels: its components, their names, and the prompts at their ends."""
+
+from __future__ import annotations
+
+from qkstore.cli.arguments import Add, store, with_head, with_json, with_run, with_seed
+from qkstore.cli.terminal import Progress, count, positive, print_json, print_table
+from qkstore.errors import ContrastError
+
+
+def components(add: Add) -> None:
+    told = (
+        "what a head tells keys apart by, found without labels: components, named by the labels there are, and swapped"
+    )
+    sub = with_seed(with_json(with_head(with_run(add("components", _components, told)))))
+    sub.add_argument("--where", help="SQL over q: which queries (default: those of whole questions)")
+    sub.add_argument("--n", type=count, metavar="N", help="components to keep (default: as many as there are)")
+    sub.add_argument("--group", nargs="+", type=group, metavar="0,3,5", help="swap the components of a group together")
+    sub.add_argument("--prompts", type=count, metavar="J", help="the prompts at both ends of component J instead")
+    sub.add_argument("--top", type=positive, default=5, metavar="N", help="prompts at each end (default 5)")
+    sub.add_argument("--left-out", action="store_true", help="print each label that was not tried, and why")
+
+
+def group(text: str) -> list[int]:
+    """0,3,5 as numbers of components."""
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 0 or len(set(numbers)) < len(numbers):
+        raise ContrastError(f"--group {text!r:.60}: give numbers of components, each once, such as 0,3,5")
+    return numbers
+
+
+def _components(options) -> None:
+    from qkstore.analysis.decomposition import kept_study
+
+    there = store(options)
+    run = there.run(options.run)
+    if options.prompts is not None:
+        _prompts(options, run)
+        return
+    with Progress() as progress:
+        found = kept_study(
+            there, run, options.layer, options.head, options.where, options.n, options.seed,
+            lambda done, total: progress("components", done, total),
+        )  # fmt: skip
+    groups = _groups(options, run) if options.group else []
+    if options.json:
+        print_json(found.to_dict() | ({"groups": groups} if groups else {}))
+        return
+    print(found.headline)
+    if found.rows:
+        print_table([_row(row) for row in found.rows])
+    for sentence in found.sentences:
+        print(f"{sentence}.")
+    together = [c for c in (found.swaps["conditions"] if found.swaps else []) if not _of_one(c)]
+    if conditions := [*groups, *together]:
+        print_table([_condition(c) for c in conditions])
+    for label, why in found.untried.items() if options.left_out else ():
+        print(f"not tried: {label}: {why}")
+
+
+def _row(row: dict) -> dict:
+    """A row as it is printed: figures, and the name last, which is the longest."""
+    from qkstore.text import estimate, number, visible
+
+    gap = None if row["gap"] is None else estimate(row["gap"], row["gap_ci"], 2)
+    return {
+        "component": str(row["component"]),
+        "correlation": estimate(row["rho"], row["rho_ci"], 2),
+        "share of gap": number(row["share"], 3),
+        "gap beyond random": gap,
+        "explained": None if row["explained"] is None else number(row["explained"], 2),
+        "p": row["p"],
+        "best label": row["label"],
+        "name": visible(row["name"]),
+    }
+
+
+def _condition(condition: dict) -> dict:
+    shown = "name rank original_before target_before original_after target_after gap_before gap_after gap_gain"
+    return {name: condition[name] for name in shown.split()}
+
+
+def _of_one(condition: dict) -> bool:
+    """Whether a swap is of one component, which stands in its row, or what one random dimension does."""
+    return condition["name"].isdecimal() or (condition["bases"] is not None and condition["rank"] == 1)
+
+
+def _groups(options, run) -> list[dict]:
+    """The swaps of the groups that were asked for, as conditions."""
+    from qkstore.analysis import components as find
+    from qkstore.analysis.decomposition import swaps
+
+    of = find(run, options.layer, options.head, options.where, options.n, seed=options.seed)
+    named = {",".join(map(str, numbers)): numbers for numbers in options.group}
+    found = swaps(of, named, seed=options.seed).to_dict()["conditions"]
+    ranks = {len(numbers) for numbers in options.group}
+    wanted = {*named, *(f"random {rank}" for rank in ranks)}
+    return [
+        {**c, "name": f"group {c['name']}" if c["name"] in named else c["name"]} for c in found if c["name"] in wanted
+    ]
+
+
+def _prompts(options, run) -> None:
+    from qkstore.analysis import components as find
+    from qkstore.analysis.decomposition import Scored, prompts
+    from qkstore.text import head_name, split_name
+
+    of = find(run, options.layer, options.head, options.where, options.n, seed=options.seed)
+    found = prompts(Scored.of_head(of), options.prompts, options.top)
+    if options.json:
+        print_json(found.to_dict())
+        return
+    for end, rows in (("highest", found.high), ("lowest", found.low)):
+        print(f"{end} scores of {head_name(options.layer, options.head)}, component {found.component}:")
+        for row in rows:
+            _extreme(row)
+        _tokens(found.tokens, end)
+    print(f"{found.n:,} queries of the {split_name(found.split)} split; the key is what a query attends to most")
+
+
+def _extreme(row) -> None:
+    from qkstore.text import number, visible
+
+    figures = f"score {number(row.score, 2)}, its key {number(row.key_score, 2)}, attention {number(row.attention, 2)}"
+    print(f"  prompt {row.prompt_id}: {figures}")
+    for what, token, labels in (("query", row.query, row.labels), ("key", row.key, row.key_labels)):
+        told = "; ".join(f"{name} {value}" for name, value in labels.items())
+        print(f"    {what:5}  …{visible(token.before)}[{visible(token.text)}]{visible(token.after)}")
+        if told:
+            print(f"           {visible(told)}")
+
+
+def _tokens(tokens: dict, end: str) -> None:
+    from qkstore.text import percent, visible
+
+    for what, side in (("queries", end.removesuffix("est")), ("their keys", f"{end.removesuffix('est')}_keys")):
+        told = ", ".join(f"{visible(t.text)} {t.n} of {t.of} (all: {percent(t.everywhere)})" for t in tokens[side])
+        print(f"  frequent tokens of {what}: {told}")
