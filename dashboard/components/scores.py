@@ -33,10 +33,9 @@ def pictures(view: View, found: Found, row: dict) -> None:
     with third:
         other = state.select("Against component", SECOND, others, others[0], also=also)
     drawn = points(found.scored, component, other, q_label, k_label)
-    title, legend = f"Score of component {component}", f"{q_label} / {k_label}"
+    title = f"Score of component {component}"
     panel.chart(partial(charts.score_histogram, drawn, title), "histogram")
-    names = (title, f"Score of component {other}", "")
-    panel.chart(partial(charts.point_pairs, drawn, names, legend, size=240), "scatter")
+    panel.chart(partial(charts.score_scatter, drawn, (title, f"Score of component {other}")), "scatter")
     line(
         f"Each query of the {split_name(study.judged_on)} split and the key it attends to most, at most {len(drawn):,} "
         "points (seed 0): triangles are queries, circles keys, whose score is above the mean of the keys at hand."

@@ -1,7 +1,7 @@
 """Charts of every result, for pages, reports and notebooks."""
 
 from qkstore.charts.attribution import attribution_bars, logit_distribution
-from qkstore.charts.components import elbow, score_histogram
+from qkstore.charts.components import elbow, score_histogram, score_scatter
 from qkstore.charts.covariance import (
     MOST_CELLS,
     angles,
@@ -74,6 +74,7 @@ __all__ = [
     "rank_growths",
     "rank_map",
     "score_histogram",
+    "score_scatter",
     "shrunk",
     "singular_values",
     "small_attribution",

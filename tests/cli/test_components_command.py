@@ -81,8 +81,8 @@ def test_the_table_has_names_figures_and_what_tells_a_feature_from_chance(cli):
     assert lines[1].split()[:2] == ["component", "correlation"]
     assert all(line.endswith("order (queried_order = order_id)") for line in lines[2:5])
     assert "pairing queries anew gives" in lines[5]
-    assert lines[10].split()[:2] == ["name", "rank"]
-    names = [line.split("  ")[0] for line in lines[11:]]
+    assert lines[11].split()[:2] == ["name", "rank"]
+    names = [line.split("  ")[0] for line in lines[12:]]
     assert names == ["group 0,1", "group 2", "random 1", "random 2", "all", "all others", "random 3", "random 5"]
 
 

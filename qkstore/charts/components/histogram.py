@@ -17,7 +17,7 @@ def score_histogram(points: pl.DataFrame, title: str, dark: bool = False, height
     """
     shown, colours, numbers = grouped(points, dark)
     scale = alt.Scale(domain=list(colours), range=list(colours.values()))
-    legend = alt.Legend(orient="bottom", columns=6, symbolType="square", labelLimit=110)
+    legend = alt.Legend(orient="bottom", columns=4, symbolType="square", labelLimit=110)
     kind = "group:O" if numbers else "group:N"
     bars = (
         alt.Chart(shown.select("side", "x", "group"))
@@ -32,7 +32,7 @@ def score_histogram(points: pl.DataFrame, title: str, dark: bool = False, height
                 alt.Tooltip("count():Q", title="n"),
             ],
         )
-        .properties(height=height, width=420)
+        .properties(height=height, width=360)
     )
     header = alt.Header(title=None, labelOrient="top", labelAnchor="start")
     rows = alt.Row("side:N", sort=["query", "key"], header=header)
