@@ -13,7 +13,7 @@ from qkstore.charts.covariance import (
     shrunk,
     singular_values,
 )
-from qkstore.charts.heads import FEW_CELLS, FORMATS, difference_map, head_map
+from qkstore.charts.heads import FEW_CELLS, FORMATS, component_map, difference_map, head_map
 from qkstore.charts.intervals import head_intervals
 from qkstore.charts.points import MOST_GROUPS, ORDINAL, OTHERS, axes, clusters, grouped, point_pairs
 from qkstore.charts.prompts import before_and_after, gain_curves, key_bars, stretches
@@ -53,6 +53,7 @@ __all__ = [
     "canonical_correlations",
     "cell_table",
     "clusters",
+    "component_map",
     "difference_map",
     "dose_curves",
     "dose_panels",

@@ -9,6 +9,7 @@ import altair as alt
 import numpy as np
 import polars as pl
 
+from qkstore.analysis.decomposition.counted import COUNTED
 from qkstore.analysis.heads import MEASURES
 from qkstore.analysis.heads.measure import WITH_INTERVAL, reference
 from qkstore.charts import palette
@@ -22,6 +23,10 @@ FORMATS = {
     "strength": ",.1f",
     "p_value": ".2~g",
     "rank": "d",
+    "number": "d",
+    "carried": ".0%",
+    "explained": ".0%",
+    "unnamed": ".0%",
 }
 FEW_CELLS = 80  # up to this many heads, each cell has room for its value
 MOST_RATIO = 1000.0  # a selectivity beyond has no colour of its own
@@ -104,6 +109,34 @@ def head_map(
     tips = {"shown": name, "interval": "95 % interval", "queries": "Queries", "kind": "Selected", "why": "No value"}
     about, told = _about(scores, by, name, named), ", ".join([name, *named])
     return _grid(scores, columns, tips, shades, told, FORMATS[by], chosen, dark, about, narrow=beside is not None)
+
+
+def component_map(rows: pl.DataFrame, by: str, chosen: tuple[int, int], dark: bool = False) -> alt.LayerChart:
+    """A cell for each head, layer by head, coloured by one of COUNTED; the chosen head is ringed.
+
+    rows: of qkstore.analysis.decomposition.table. An edge is a head whose number's interval leaves 0 out, a stroke one
+    that has no value. Clicking selects layer and head.
+    """
+    name = COUNTED[by][0]
+    interval = [
+        "" if by != "number" or low is None else f"{low} to {high}" for low, high in rows[["low", "high"]].iter_rows()
+    ]
+    columns = {
+        "value": rows[by],
+        "shown": [_shown(by, v) for v in rows[by].to_list()],
+        "interval": interval,
+        "is_clear": (rows["low"].fill_null(0) > 0).to_list(),
+        "kind": [""] * len(rows),
+        "label": _column(rows, "label", ""),
+        "why": _column(rows, "why", ""),
+        "queries": rows["n_built"],
+    }
+    tips = {"shown": name, "interval": "95 % interval", "label": "Label", "queries": "Queries", "why": "No value"}
+    shades = shading(by, [rows], dark)
+    if FORMATS[by] == ".0%":
+        shades = Shading([0.0, 0.33, 0.67, 1.0], shades.colours, {})
+    about = _about(rows, by, name, [])
+    return _grid(rows, columns, tips, shades, name, FORMATS[by], chosen, dark, about, narrow=False)
 
 
 def difference_map(
@@ -221,9 +254,9 @@ def _ticks(shades: Shading) -> list[float]:
 def _shown(by: str, value: float | None) -> str:
     if FORMATS[by] == ".0%":
         return percent(value)
-    return (
-        "–" if value is None else format(value, ".2g") if by == "p_value" else number(value, 0 if by == "rank" else 2)
-    )
+    if value is None or by == "p_value":
+        return "–" if value is None else format(value, ".2g")
+    return number(value, 0 if FORMATS[by] == "d" else 2)
 
 
 def _signed(value: float | None, share: bool) -> str:

@@ -14,6 +14,7 @@ from qkstore.interaction import Interaction
 from qkstore.intervention import Condition
 from qkstore.store import Store
 from qkstore.text import number, signed, spread
+from qkstore.toy import components
 from qkstore.toy.points import Centroids, centroids
 from qkstore.toy.toy import (
     FACTORS,
@@ -52,6 +53,7 @@ class Head:
     centroids: list[Centroids]
     interaction: Interaction
     swaps: Intervention
+    components: components.Components | None
 
 
 def examine(toy: Toy) -> Head:
@@ -72,6 +74,7 @@ def examine(toy: Toy) -> Head:
         [centroids(run, factor) for factor in FACTORS] if toy.discrete else [],
         interaction(run),
         swaps(run, most=run.settings["n_test"]),
+        components.found(toy),
     )
 
 
@@ -91,7 +94,7 @@ def report(store: Store, progress: Callable[[int, int], None] | None = None) -> 
     if progress:
         progress(len(every), len(every))
     families = list(_families(heads))
-    claims = (accuracy, moments, exact_ranks, ranks, cube, swapped, mixing)
+    claims = (accuracy, moments, exact_ranks, ranks, cube, swapped, mixing, components.of_family)
     return [row for claim in claims for name, members in families for row in claim(name, members)]
 
 

@@ -8,8 +8,9 @@ import pytest
 import synthetic
 
 import qkstore
-from qkstore.analysis.decomposition import HeadCount, components, counts, kept_counts
-from qkstore.analysis.decomposition.sweep import Sweep, key
+from qkstore.analysis.decomposition import HeadCount, Scored, components, counts, kept_counts, names, statement, table
+from qkstore.analysis.decomposition.counted import Named
+from qkstore.analysis.decomposition.sweep import DEALS, Sweep, key
 from qkstore.errors import ContrastError, StoreError
 
 REPAIRS = 5
@@ -67,7 +68,7 @@ def test_each_row_is_what_the_head_alone_gives(store):
         if row.why:
             continue
         alone = components(run, row.layer, row.head, repairs=REPAIRS)
-        assert row == HeadCount.of(alone)
+        assert row == HeadCount.of(alone, names(Scored.of_head(alone), DEALS).names if len(alone) else [])
         assert row.number == alone.found.number.value == len(row.rho) == len(row.share)
         assert row.carried == pytest.approx(alone.found.share.sum())
     read = rows[4]
@@ -154,3 +155,42 @@ def test_a_condition_that_fits_no_query_is_one_line(store):
 def test_the_same_comes_back_from_json(store):
     for row in counts(store.run("r"), repairs=REPAIRS):
         assert HeadCount.from_dict(json.loads(json.dumps(row.to_dict()))) == row
+
+
+def named(*shares_explained_named, labels=("a", "b", "c")) -> HeadCount:
+    names = tuple(Named(b, b, e, ok) for (_, e, ok), b in zip(shares_explained_named, labels, strict=False))
+    shares = tuple(s for s, *_ in shares_explained_named)
+    n = len(names)
+    return HeadCount(1, 0, number=n, interval=(n, n), clear=n, rho=(0.9, 0.6, 0.4)[:n], share=shares, names=names)
+
+
+def test_what_labels_explain_is_weighed_by_what_components_carry():
+    row = named((0.6, 0.9, True), (0.2, 0.5, True), (0.2, 0.2, False))
+    assert (row.explained, row.unnamed, row.carried) == pytest.approx((0.64, 0.2, 1.0))
+    assert (row.label, row.confirmed) == ("a", 2)
+    assert named((0.3, 0.9, True), (0.2, 0.5, True), (0.2, 0.5, True), labels=("a", "b", "b")).label == "b"
+    less = named((0.5, 0.9, True), (-0.1, 0.9, False))
+    assert (less.explained, less.unnamed) == pytest.approx((0.9, 0.0)), "what carries less than nothing weighs nothing"
+    assert (HeadCount(0, 0, why="nothing").explained, HeadCount(0, 0, number=0).unnamed) == (None, None)
+
+
+def test_a_head_of_orders_is_named_so_and_one_of_noise_is_not(store):
+    rows = {(r.layer, r.head): r for r in counts(store.run("r"), repairs=REPAIRS)}
+    read = rows[1, 0]
+    assert read.explained > 0.5
+    assert "order" in read.label
+    assert read.unnamed < 0.4
+
+
+def test_the_table_has_most_components_first_and_those_without_last(store):
+    rows = counts(store.run("r"), repairs=REPAIRS)
+    told = table(rows)
+    assert len(told) == len(rows) == 8
+    numbers = told["number"].to_list()
+    assert numbers[:-1] == sorted(numbers[:-1], reverse=True)
+    assert numbers[-1] is None
+    assert told["why"][-1].startswith("queries of this head are all the same")
+    said, has = statement(rows), [r for r in rows if r.number]
+    assert said.startswith(f"{len(has)} of 8 heads have components, {sum(r.number for r in has)} together")
+    assert said.endswith("1 heads have nothing to choose.")
+    assert statement(rows[2:3]) == "None of 1 heads has a component; 1 have nothing to choose."

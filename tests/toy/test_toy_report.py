@@ -44,7 +44,7 @@ def row(rows, claim: str, heads: str = "discrete, d_head 8, short recipe") -> Cl
 
 def test_every_claim_of_the_task_has_a_row_for_each_family(rows):
     claims = {r.claim.split()[0] for r in rows}
-    assert claims == {"T1–T3", "T4", "T5", "T6", "T7", "T8"}
+    assert claims == {"T1–T3", "T4", "T5", "T6", "T7", "T8", "Components", "Coordinates"}
     assert {r.where for r in rows} == {f"{v}, d_head 8, short recipe" for v in ("discrete", "continuous")}
     assert all(r.measured and r.n and any(c.isdigit() for c in r.n) for r in rows)
     assert not [r for r in rows if r.claim.startswith("T6") and r.where.startswith("continuous")], "no codes, no cube"

@@ -1,5 +1,6 @@
 """Components of a head of a run: found without labels, named by labels afterwards, swapped, and set beside others."""
 
+from qkstore.analysis.decomposition.counted import COUNTED, HeadCount, statement, table
 from qkstore.analysis.decomposition.found import HeadComponents, components
 from qkstore.analysis.decomposition.labels import Untried
 from qkstore.analysis.decomposition.names import UNNAMED, Best, Name, Names, names
@@ -9,9 +10,10 @@ from qkstore.analysis.decomposition.shared import Clusters, clusters, kept_clust
 from qkstore.analysis.decomposition.sight import LeftOut, Sight, default_where
 from qkstore.analysis.decomposition.study import Study, kept_study, study
 from qkstore.analysis.decomposition.swaps import ComponentSwaps, swaps
-from qkstore.analysis.decomposition.sweep import HeadCount, counts, kept_counts
+from qkstore.analysis.decomposition.sweep import counts, kept_counts
 
 __all__ = [
+    "COUNTED",
     "UNNAMED",
     "Best",
     "Clusters",
@@ -35,6 +37,8 @@ __all__ = [
     "kept_study",
     "names",
     "prompts",
+    "statement",
     "study",
     "swaps",
+    "table",
 ]

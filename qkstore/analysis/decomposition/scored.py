@@ -34,9 +34,9 @@ class Scored:
         return len(self.query)
 
     @classmethod
-    def of_head(cls, of: HeadComponents) -> Scored:
-        """The queries that `of.test` is of, read once more."""
-        parts = [_scored(piece, of.found, of.head.facts) for piece in of.judged.pieces(of.head)]
+    def of_head(cls, of: HeadComponents, k: np.ndarray | None = None) -> Scored:
+        """The queries that `of.test` is of, read once more; k: the head's keys, all rows, where they are at hand."""
+        parts = [_scored(piece, of.found, of.head.facts) for piece in of.judged.pieces(of.head, k)]
         query, key, x, y, attention, group = (np.concatenate(column) for column in zip(*parts, strict=True))
         order = np.argsort(query, kind="stable")
         return cls(of, *(column[order] for column in (query, key, x, y, attention, group)))

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from qkstore.analysis.decomposition.counted import HeadCount
 from qkstore.analysis.decomposition.found import sights
 from qkstore.analysis.decomposition.sight import Sight, default_where
-from qkstore.analysis.decomposition.sweep import HeadCount
 from qkstore.analysis.head import Head
 from qkstore.analysis.heads.group import groups
 from qkstore.components import STRONG, AttentionContrast, components
@@ -163,7 +163,7 @@ class Sample:
         """At most QUERIES queries and KEYS keys, without unlabelled first tokens, which `sight` leaves out too."""
         rng = np.random.default_rng(seed)
         query, queries = _drawn([b.query for b in sight.blocks], QUERIES, rng)
-        key, keys = _drawn([b.key for b in sight.blocks], KEYS, rng)
+        key, keys = _drawn([_choosable(sight, b.key) for b in sight.blocks], KEYS, rng)
         return cls(query, key, queries, keys, sight.split)
 
     def anew(self, repair: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -180,6 +180,12 @@ class Sample:
         for at in self.keys:
             centred[at] = scores[at] - scores[at].mean(axis=1, keepdims=True)
         return centred
+
+
+def _choosable(sight: Sight, key: np.ndarray) -> np.ndarray:
+    """(b, j) keys of prompts of one shape without the column of first tokens that have no role."""
+    first = (sight.run.key_places[1][key] == 0) & sight.unlabelled[key]
+    return key[:, ~first.any(axis=0)]
 
 
 def _drawn(blocks: Sequence[np.ndarray], most: int, rng: np.random.Generator) -> tuple[np.ndarray, tuple]:

@@ -150,6 +150,11 @@ def default_where(run: Run) -> str:
     return named[0] if named else "true"
 
 
+def count(run: Run, split: str | None, where: str) -> int:
+    """How many queries of a split fit a condition."""
+    return len(_queries(run, split, where))
+
+
 def _queries(run: Run, split: str | None, where: str) -> np.ndarray:
     """(n,) rows, ascending."""
     condition = guard.predicate(where, run.columns)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from qkstore.analysis.decomposition.found import REPAIRS, HeadComponents, of_head, sights
+from qkstore.analysis.decomposition.counted import HeadCount
+from qkstore.analysis.decomposition.found import REPAIRS, of_head, sights
+from qkstore.analysis.decomposition.names import names
+from qkstore.analysis.decomposition.scored import Scored
 from qkstore.analysis.decomposition.sight import default_where
 from qkstore.analysis.head import Head
 from qkstore.analysis.heads.group import groups
-from qkstore.components import STRONG
 from qkstore.errors import ContrastError, StoreError
 from qkstore.run import Run
 from qkstore.store import Store
@@ -21,73 +22,9 @@ from qkstore.store.catalog.rows import built
 from qkstore.store.source import code_key
 
 KIND = "components of all heads"
-Table = Mapping[int, Sequence["HeadCount"]]  # by layer
+DEALS = 19  # of labels, for a name's p: the fewest that can tell 5 %, as a study of one head deals more
+Table = Mapping[int, Sequence[HeadCount]]  # by layer
 Progress = Callable[[int, int], None]  # called with (heads done, heads in all)
-
-
-@dataclass(frozen=True)
-class HeadCount:
-    """How many components a head has, and what they are worth; of a head that has nothing to choose, why.
-
-    number, interval, clear, chance, p_value: see qkstore.components.Number; None where there is a `why`. rho: (number,)
-    correlations on the judged split, rho_ci their 95 % intervals. share: (number,) parts of the centred logit gap, by
-    which components are ordered. mean_share: part of the whole gap that the mean query makes. n_built, n_judged:
-    queries with a choice.
-    """
-
-    layer: int
-    head: int
-    why: str = ""
-    number: int | None = None
-    interval: tuple[int, int] | None = None
-    clear: int | None = None
-    chance: float | None = None
-    p_value: float | None = None
-    rho: tuple[float, ...] = ()
-    rho_ci: tuple[tuple[float, float], ...] = ()
-    share: tuple[float, ...] = ()
-    mean_share: float | None = None
-    n_built: int = 0
-    n_judged: int = 0
-
-    @classmethod
-    def of(cls, found: HeadComponents) -> HeadCount:
-        """From the components of a head."""
-        number = found.found.number
-        return cls(
-            layer=found.head.layer,
-            head=found.head.head,
-            number=number.value,
-            interval=number.interval,
-            clear=number.clear,
-            chance=number.chance,
-            p_value=number.p_value,
-            rho=tuple(found.rho.tolist()),
-            rho_ci=tuple((low, high) for low, high in found.rho_ci.tolist()),
-            share=tuple(found.found.share.tolist()),
-            mean_share=found.found.mean_share,
-            n_built=len(found.train),
-            n_judged=len(found.test),
-        )
-
-    @property
-    def carried(self) -> float | None:
-        """The part of the centred logit gap that its components carry together."""
-        return None if self.number is None else float(sum(self.share))
-
-    @property
-    def confirmed(self) -> int | None:
-        """Components whose correlation is above STRONG on the judged split, too."""
-        return None if self.number is None else sum(rho > STRONG for rho in self.rho)
-
-    def to_dict(self) -> dict:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, row: dict) -> HeadCount:
-        """From to_dict, also after a way through JSON, which makes lists of tuples."""
-        listed = {name: tuple(row[name]) for name in ("rho", "share")} | {"rho_ci": tuple(map(tuple, row["rho_ci"]))}
-        return cls(**row | listed | {"interval": tuple(row["interval"]) if row["interval"] else None})
 
 
 def counts(
@@ -135,7 +72,8 @@ class Sweep:
             found = of_head(head, self.built, self.judged, self.where, None, self.repairs, self.seed, k)
         except ContrastError as error:
             return HeadCount(head.layer, head.head, why=str(error))
-        return HeadCount.of(found)
+        told = names(Scored.of_head(found, k), DEALS, self.seed).names if len(found) else []
+        return HeadCount.of(found, told)
 
 
 def kept_counts(
