@@ -2,7 +2,6 @@
 
 Attention picks keys that fit a query in every head, also in one of random weights, so that such heads have components
 too. What theirs lack is that they hold for words they were not fitted on, and that a swap moves what the head chooses.
-docs/real.md says on which models the limits were chosen and on which others they were judged.
 """
 
 from __future__ import annotations
