@@ -168,7 +168,7 @@ def view(head: bool = True, extra: Sequence[float] = (), without: bool = False) 
     with run_place:
         name = of_runs(store, [r.name for r in runs], changed=forget)
     run = next(r for r in runs if r.name == name)
-    _tell_task(run)
+    tell_task(run)
     named, misfits = versioned(store, run)
     if not named and without:
         return View(store, run, {}, "", None, None, rest, misfits)
@@ -236,7 +236,7 @@ def _tell_newer(named: Mapping[str, tuple[Contrast, ...]], shown: str) -> None:
         st.session_state[NOTES].info(plain(f"This is {full}; {latest} is newer, and among the contrasts to choose."))
 
 
-def _tell_task(run: Run) -> None:
+def tell_task(run: Run) -> None:
     """Beneath the filters, how the model does on the run's task, a warning where it does not; whether it is rounded."""
     found = task(run)
     with st.session_state[NOTES]:

@@ -25,6 +25,7 @@ run_place, level_place, each_place = st.columns([2.6, 1.6, 2.6], vertical_alignm
 with run_place:
     name = state.of_runs(store, [r.name for r in runs], changed=state.forget)
 run = next(r for r in runs if r.name == name)
+state.tell_task(run)
 with level_place:
     level = state.select("False discoveries", "fdr", LEVELS, discovery.LEVEL, shown=panel.percent)
 with each_place:

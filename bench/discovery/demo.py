@@ -152,7 +152,7 @@ def peers(
         run = store.run(name)
         of = max((components(run, LAYER, h) for h in range(run.n_heads)), key=len)
         given, truth = subject(of, *heads[LAYER, of.head.head])
-        (_, told), moves = scored(of), swapper(of.head, draw(of.judged, of))
+        (_, told), moves = scored(of), swapper(of.head, draw([of]))
         for method, find in methods.items():
             found = timed(find, given)
             out.append(_scored(method, found, of, truth, told, moves))

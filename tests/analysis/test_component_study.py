@@ -188,12 +188,13 @@ def test_a_study_goes_through_json(told):
 
 
 def test_a_study_says_what_tells_features_from_chance(told):
-    number, judged, named, swapped, left = told.sentences
+    number, judged, named, swapped, claimed, left = told.sentences
     assert "3 components [3, 3] have a correlation above 0.5" in number
     assert "225 queries of the train split" in number
     assert judged.startswith("On 75 queries of the test split")
     assert "labels explain" in named
     assert "random dimensions to" in swapped
+    assert "Clear of what random weights give are 3 of 3" in claimed
     assert left.startswith("Left out: ")
     for row in told.rows:
         low, high = row["gap_ci"]

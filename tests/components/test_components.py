@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from planted import GAUSSIAN, planted
+from latents import GAUSSIAN, planted
 
 from qkstore.components import (
     AttentionContrast,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from planted import planted
+from latents import planted
 
 from qkstore.components import AttentionContrast, Gauge, canonical, components
 from qkstore.components.rotation import independent
