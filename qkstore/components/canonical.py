@@ -101,8 +101,10 @@ class Whitener:
     def of(cls, m: Moments, gauge: Gauge, shrink_q: float = 0.0, shrink_d: float = 0.0) -> Whitener:
         """shrink_q, shrink_d: see `canonical`. Raises ContrastError where queries or choices do not vary."""
         inside = gauge.inside(m)
-        Q, Q_onto = _roots(inside.S_q, shrink_q, "queries of this head are all the same, so they choose nothing")
-        D, D_onto = _roots(inside.S_d, shrink_d, "this head chooses the same for every query, so nothing is told apart")
+        size = float(np.sum(inside.q_mean**2) + np.trace(inside.S_q))  # of queries, whatever the scaling of logits
+        Q, Q_onto = _roots(inside.S_q, shrink_q, size, "queries of this head are all the same, so they choose nothing")
+        same = "this head chooses the same for every query, so nothing is told apart"
+        D, D_onto = _roots(inside.S_d, shrink_d, 1.0, same)  # beside the keys, whose covariance is 1 here
         return cls(gauge.query @ Q, gauge.key @ D, gauge.key @ Q_onto, gauge.query @ D_onto)
 
     def canonical(self, S_qd: np.ndarray) -> Canonical:
@@ -150,11 +152,14 @@ def shrinkage(fitted: np.ndarray, others: np.ndarray) -> float:
     return SHRINKAGES[int(np.argmin([np.sum(np.log(v) + seen / v) for v in drawn]))]
 
 
-def _roots(S: np.ndarray, shrink: float, flat: str) -> tuple[np.ndarray, np.ndarray]:
-    """(p, r) S^(−1/2) and S^(1/2) of the shrunken covariance, of the r directions that vary."""
+def _roots(S: np.ndarray, shrink: float, size: float, flat: str) -> tuple[np.ndarray, np.ndarray]:
+    """(p, r) S^(−1/2) and S^(1/2) of the shrunken covariance, of the r directions that vary.
+
+    Raises ContrastError, which says `flat`, where nothing varies beside what `size` measures.
+    """
     variance, axes = np.linalg.eigh(S)
     level = variance.mean()
-    if not variance[-1] > FLAT:
+    if not variance[-1] > FLAT * size:
         raise ContrastError(flat)
     variance = (1 - shrink) * variance + shrink * level
     kept = variance > FLAT * variance[-1]

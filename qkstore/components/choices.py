@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from qkstore.errors import ContrastError
 from qkstore.score import capped
 
+SAME = 1e-12  # of the mean square of keys: a variance below is the rounding of float32
 LEAST = 0.05  # of a query's attention on the keys at hand: below, what it chose is elsewhere
 
 
@@ -63,9 +65,12 @@ def choices(
     (b, i) of all logits of a query's row, where known.
 
     k⁺ = Σ aᵢ kᵢ with attention a taken anew over the m keys at hand, k⁻ the mean of the other keys, each weighted by
-    what it did not get: (Σ kᵢ − k⁺) / (m − 1). So d = m / (m − 1) · (k⁺ − k̄).
+    what it did not get: (Σ kᵢ − k⁺) / (m − 1). So d = m / (m − 1) · (k⁺ − k̄). Raises ContrastError for vectors that
+    are not finite.
     """
     q, k = np.asarray(q, np.float64), np.asarray(k, np.float64)
+    _check_finite(q, "queries")
+    _check_finite(k, "keys")
     chosen = choosing(q, k, seen, scaling, softcap, logsumexp)
     kept, many = chosen.kept, seen.sum(axis=2)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -76,9 +81,17 @@ def choices(
     flat, column = k.reshape(-1, k.shape[2]), even.sum(axis=1).ravel()
     own = mean[kept]
     within = (flat * column[:, None]).T @ flat - own.T @ own
+    if np.trace(within) <= SAME * np.sum(own**2):
+        within = np.zeros_like(within)
     groups = np.broadcast_to(np.asarray(group)[:, None], kept.shape)
     few, elsewhere = int((many < 2).sum()), int(((many > 1) & ~kept).sum())
     return Choices(q[kept], d[kept], groups[kept], chosen.share[kept], within, few, elsewhere)
+
+
+def _check_finite(x: np.ndarray, what: str) -> None:
+    bad = int((~np.isfinite(x)).any(axis=2).sum())
+    if bad:
+        raise ContrastError(f"{bad:,} of {x.shape[0] * x.shape[1]:,} {what} hold NaN or infinite values")
 
 
 class Choosing(NamedTuple):

@@ -121,3 +121,17 @@ def test_keys_that_no_query_sees_are_one_line(run):
     nothing = Sight(run, "train", None, tuple(b._replace(key=b.key[:, :1]) for b in sight.blocks))
     with pytest.raises(ContrastError, match="no query with a choice: 24 have fewer than two keys"):
         nothing.read(Head(run, 1, 0))
+
+
+def test_prompts_of_the_same_text_are_one_group(tmp_path):
+    data = synthetic.synthetic(24)
+    data.prompts = data.prompts.with_columns(
+        text=pl.when(pl.col("prompt_id") % 3 == 2).then(pl.lit("")).otherwise(pl.col("prompt_id") % 3).cast(pl.String)
+    )
+    batches = [(0, np.arange(data.q.shape[2]), np.arange(data.k.shape[2]), data.q, data.k, data.logsumexp)]
+    synthetic.publish(tmp_path, "copies", SimpleNamespace(**vars(data), plan=data.plan, batches=lambda: batches))
+    copied = qkstore.open(tmp_path).run("copies")
+    alike = Sight.of(copied, None, "true").alike
+    assert alike.tolist() == [p if p % 3 == 2 else p % 3 for p in range(len(alike))], "of no text, each by itself"
+    found = Sight.of(copied, None, "true").read(Head(copied, 1, 0))
+    assert set(found.group) == {0, 1} | {p for p in range(len(alike)) if p % 3 == 2}

@@ -108,6 +108,16 @@ class Sight:
         roles = self.run.labels("k", ["role"], np.arange(self.run.n_keys))["role"]
         return roles.is_null().to_numpy(zero_copy_only=False)
 
+    @cached_property
+    def alike(self) -> np.ndarray:
+        """(n_prompts,) of each prompt_id the first one with the same text, so that no copy is held out from another."""
+        same = "CASE WHEN coalesce(text, '') = '' THEN prompt_id ELSE min(prompt_id) OVER (PARTITION BY text) END"
+        told = self.run.table(f"SELECT prompt_id, {same} AS first FROM prompt")
+        prompts, first = (told[name].to_numpy() for name in ("prompt_id", "first"))
+        alike = np.empty(prompts.max() + 1, np.int64)
+        alike[prompts] = first
+        return alike
+
     def pieces(self, head: Head, k: np.ndarray | None = None) -> Iterator[Piece]:
         """The vectors of one head, a few prompts of one shape at a time.
 
@@ -131,7 +141,7 @@ class Sight:
         facts = head.facts
         found = Choices.joined(
             [
-                choices(p.q, p.k, p.seen, p.block.group, facts.scaling, facts.softcap, p.logsumexp)
+                choices(p.q, p.k, p.seen, self.alike[p.block.group], facts.scaling, facts.softcap, p.logsumexp)
                 for p in self.pieces(head, k)
             ]
         )
