@@ -5,8 +5,8 @@
 Toys: all 212 heads of the paper's grids (d_head 8 with r1, r2 of 2–6, d_head 16 with 4–12, signs and Gaussian latents),
 by the fast recipe, trained where --heads lacks them: numbers of components, coordinates recovered, coordinates lost
 beyond d_head. Demo: every head of the four runs, which are ingested where --store lacks them: numbers, what labels
-explain, swaps. Peers: ten methods on eight toy heads, in two bases, and on one head of each demo run. --quick: few
-heads and no demo, about a minute. --write: the tables of docs/discovery.md and its picture anew. Exit code 1 when what
+explain, swaps. Peers: ten methods on eight toy heads, in two bases, and on one head of each demo run. --quick: two
+heads and no demo, a minute. --write: the tables of docs/discovery.md and its picture anew. Exit code 1 when what
 the page promises does not hold.
 """
 
@@ -24,7 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy: small products on
 
 import torch
 
-from bench.discovery import demo, page, peers, toys
+from bench.discovery import beside, demo, page, peers, toys
 from bench.discovery.heads import ToyHead, grid, heads, stack
 
 QUICK = {8: [(2, 3), (4, 5)]}  # heads, of signs
@@ -46,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     trained = time.process_time() - begun
     rows = toys.study(there, tell=tell)
     parts["numbers"] = page.markdown(toys.numbers(rows)) + "\n\n" + missed(toys.misses(rows))
+    parts["controls"] = page.markdown(toys.controls(there, tell=tell))
     parts["coordinates"] = page.markdown(toys.recovered(rows))
     meter = toys.meter(rows)
     parts["meter"] = page.markdown(of_meter(meter))
@@ -55,11 +56,11 @@ def main(arguments: list[str] | None = None) -> int:
     if not o.quick:
         store = demo.made(o.store)
         of_demo = demo.study(store, tell)
-        beside = demo.peers(store, peers.ALL, demo.matrices(), tell)
+        of_peers = beside.study(store, peers.ALL, beside.matrices(), tell)
         parts["demo"] = page.markdown(demo.table(of_demo)) + "\n\n" + refused(demo.refusals(of_demo))
-        parts["demo peers"] = page.markdown(demo.peer_table(beside))
+        parts["demo peers"] = page.markdown(beside.table(of_peers))
         failed += demo.failures(of_demo)
-        told |= {"demo": of_demo, "demo peers": beside}
+        told |= {"demo": of_demo, "demo peers": of_peers}
     spent = f"{time.process_time() - begun:.0f} CPU s, {trained:.0f} of them training"
     for name, part in parts.items():
         print(f"\n{name}\n\n{part}")
@@ -92,7 +93,7 @@ def missed(lines: list[str]) -> str:
 
 
 def refused(lines: dict[str, int]) -> str:
-    return "\n".join(f"- {count} heads: {line}" for line, count in lines.items())
+    return "\n".join(f"- {count} of the heads without: {line}" for line, count in lines.items())
 
 
 def tell(line: str) -> None:

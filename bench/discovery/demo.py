@@ -1,4 +1,4 @@
-"""The heads of the demo runs: numbers, what labels explain of the components, swaps; and the peers on one head each."""
+"""The heads of the demo runs: numbers, what labels explain of the components, and swaps."""
 
 from __future__ import annotations
 
@@ -10,18 +10,12 @@ from pathlib import Path
 import numpy as np
 
 import qkstore
-from bench.discovery.methods import Directions, Method, Subject, timed
-from bench.discovery.scores import moved, share
 from qkstore.analysis import components
 from qkstore.analysis.decomposition import HeadComponents, swaps
 from qkstore.analysis.decomposition.scored import Scored
-from qkstore.analysis.decomposition.swaps import draw
-from qkstore.analysis.swaps import swapper
-from qkstore.contrast.builtin import feature
 from qkstore.errors import ContrastError
 from qkstore.run import Run
 from qkstore.store import Store
-from qkstore.subspace import Subspace, union
 
 RUNS = ("demo-boxes-ord", "demo-boxes-ent", "demo-boxes-both", "demo-lists")
 # Thirteen categories less one; nine places less one or two: asked for the ninth, these heads mostly look elsewhere
@@ -38,7 +32,9 @@ class HeadRow:
 
     rho: least and largest correlation on the test split. original, target: mean attention before and after the swap of
     all components, after that of all but them, and after that of random ones; low, high: 95 % of the target after.
-    explained: {label: how many components it explains}.
+    explained: {label: how many components it explains}. overlap: largest |correlation| of two components' scores over
+    the keys of a query. next: held-out correlation of the first direction that is no component. left: judged queries
+    that are left out, and the value of the first label that most of them have.
     """
 
     run: str
@@ -56,20 +52,9 @@ class HeadRow:
     rest: tuple[float, float] = (0.0, 0.0)
     random: tuple[float, float] = (0.0, 0.0)
     explained: dict[str, int] | None = None
-
-
-@dataclass(frozen=True)
-class DemoScore:
-    """One method on one head: see bench.discovery.peers.Score. labelled: directions that one label explains, of r."""
-
-    method: str
-    run: str
-    space: float
-    labelled: int
-    r: int
-    number: int | None
-    swap: float
-    seconds: float
+    overlap: float = 0.0
+    next: float = 0.0
+    left: str = "0"
 
 
 def made(folder: Path) -> Store:
@@ -104,12 +89,31 @@ def row(run: Run, layer: int, head: int) -> HeadRow:
         (float(of.rho.min()), float(of.rho.max())), whole.n, (whole.original_before, whole.target_before),
         (whole.original_after, whole.target_after, low, high), (rest.original_after, rest.target_after),
         (random.original_after, random.target_after), explained(*scored(of)),
+        overlap(of), float(np.append(number.held, 0.0)[len(of)]), left(of),
     )  # fmt: skip
+
+
+def left(of: HeadComponents) -> str:
+    """How many judged queries have no choice, and the value of the first label that most of them have."""
+    rows, name = np.setdiff1d(of.judged.queries, Scored.of_head(of).query), kind(of.head.run, LABELS)[0]
+    if not len(rows):
+        return "0"
+    values = of.head.run.labels("q", [name], rows)[name].to_numpy(zero_copy_only=False).astype(str)
+    value, many = (x.tolist() for x in np.unique(values, return_counts=True))
+    most = int(np.argmax(many))
+    return f"{len(rows)}: {many[most]} of {name.removeprefix('queried_')} {value[most]}"
+
+
+def overlap(of: HeadComponents) -> float:
+    """The largest |correlation| of two components' scores over the keys that a query chooses from; 0 of one alone."""
+    S = of.found.b.T @ (of.train.within / len(of.train)) @ of.found.b
+    spread = np.sqrt(np.diag(S))
+    return float(np.abs(S / np.outer(spread, spread) - np.eye(len(S))).max())
 
 
 def scored(of: HeadComponents) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """(n, r) scores of the judged queries that have a choice, and {label: (n,) its value for each of them}."""
-    found, names = Scored.of_head(of), _kind(of.head.run, LABELS)
+    found, names = Scored.of_head(of), kind(of.head.run, LABELS)
     told = of.head.run.labels("q", list(names), found.query)
     return found.x, {name: told[name].to_numpy(zero_copy_only=False).astype(str) for name in names}
 
@@ -133,83 +137,8 @@ def between(scores: np.ndarray, values: np.ndarray) -> np.ndarray:
     return 1 - inside / np.maximum(total / (len(scores) - 1), np.finfo(float).tiny)
 
 
-def _kind(run: Run, of: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+def kind(run: Run, of: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
     return of["lists" if "lists" in run.name else "boxes"]
-
-
-# -- the peers ---------------------------------------------------------------------------------------------------
-
-
-def peers(
-    store: Store, methods: dict[str, Method], heads: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]],
-    tell: Callable[[str], None] = lambda line: None, names: Sequence[str] = RUNS,
-) -> list[DemoScore]:  # fmt: skip
-    """A score of each method on the head of LAYER that has most components of each run.
-
-    heads: {(layer, head): W_Q and W_K}. All methods swap as many dimensions as there are components. The subspace is
-    that of the labelled contrasts, so that the supervised method has 1 by definition.
-    """
-    out = []
-    for name in names:
-        run = store.run(name)
-        of = max((components(run, LAYER, h) for h in range(run.n_heads)), key=len)
-        given, truth = subject(of, *heads[LAYER, of.head.head])
-        (_, told), moves = scored(of), swapper(of.head, draw([of]))
-        for method, find in methods.items():
-            found = timed(find, given)
-            out.append(_scored(method, found, of, truth, told, moves))
-        tell(f"peers on {name}, layer {LAYER} head {of.head.head}")
-    return out
-
-
-def _scored(method: str, found: Directions, of: HeadComponents, truth: Subspace, told: dict, moves) -> DemoScore:
-    r = len(of)
-    scores = found.query_scores(of.test.q, r)
-    by_label = np.max([between(scores, values) for values in told.values()], axis=0)
-    space = (share(truth.U, found.a_onto[:, :r]) + share(truth.V, found.b_onto[:, :r])) / 2
-    ((_, target),) = moved(moves, [found.key_projector(r)])
-    return DemoScore(
-        method, of.head.run.name, space, int((by_label >= PURE).sum()), r, found.number, target, found.seconds
-    )
-
-
-def subject(of: HeadComponents, W_Q: np.ndarray, W_K: np.ndarray) -> tuple[Subject, Subspace]:
-    """What methods may read of a head of a run, and the subspace of its labelled contrasts."""
-    run, head, (block,) = of.head.run, of.head, of.built.blocks
-    seen = of.built.seen(head.facts, block)[:, 0]
-    many = seen.sum(axis=1)
-    assert (many == many[0]).all(), "every query of the demo has as many keys"
-    kept = np.isin(block.group, of.train.group)  # one query a prompt; some have their attention elsewhere
-    k = head.keys(np.arange(run.n_keys)).astype(np.float64)[block.key[kept][seen[kept]]]
-    contrasts = [c for name in _kind(run, FEATURES) for c in feature(run, name)]
-    deltas = tuple(head.read(c).covariance.delta for c in contrasts)
-    truth = union([Subspace.of(C) for C in deltas])
-    return Subject(of.train, of.train.q, k, head.facts.scaling, len(of), deltas, W_Q, W_K), truth
-
-
-def matrices() -> dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]:
-    """{(layer, head): W_Q, W_K} of the demo model, (d_head, d_model) each, with the gains of the norms folded in.
-
-    What the norms divide by, and rotation by position, depend on the token and are left out.
-    """
-    from ingest import model
-    from ingest.demo import MODEL
-
-    net = model.load(str(MODEL)).net
-    d, out = net.config.head_dim, {}
-    inner = getattr(net, "model", net)
-    for number, block in enumerate(inner.layers):
-        gain = block.input_layernorm.weight
-        at = block.self_attn
-        many = net.config.num_attention_heads
-        for head in range(many):
-            shared = head * net.config.num_key_value_heads // many
-            Q, K = (
-                (norm.weight[:, None] * W.weight[i * d : (i + 1) * d] * gain).detach().double().numpy()
-                for norm, W, i in ((at.q_norm, at.q_proj, head), (at.k_norm, at.k_proj, shared))
-            )
-            out[number, head] = Q, K
-    return out
 
 
 # -- what comes of it --------------------------------------------------------------------------------------------
@@ -218,42 +147,36 @@ def matrices() -> dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]:
 def table(rows: Sequence[HeadRow]) -> list[list[str]]:
     """A row a head that has components, with a header: attention as original / target."""
     out = [
-        ["run", "head", "components", "ρ, test", "explained", "before", "all", "all others", "random, same number", "n"]
+        "run",
+        "head",
+        "components",
+        "next",
+        "ρ, test",
+        "explained",
+        "overlap",
+        "before",
+        "all",
+        "all others",
+        "random",
     ]
+    told = [[*out, "left out"]]
     for r in rows:
-        if not r.refused:
-            why = ", ".join(f"{name.removeprefix('queried_')} {n}" for name, n in (r.explained or {}).items())
-            whole = f"{r.all[0]:.2f} / {r.all[1]:.2f} [{r.all[2]:.2f}, {r.all[3]:.2f}]"
-            pairs = [f"{a:.2f} / {b:.2f}" for a, b in (r.before, r.rest, r.random)]
-            number = f"{r.number} [{r.low}, {r.high}]"
-            rho = f"{r.rho[0]:.2f}–{r.rho[1]:.2f}"
-            where = f"L{r.layer}H{r.head}"
-            out.append([r.run, where, number, rho, why, pairs[0], whole, pairs[1], pairs[2], f"{r.n:,}"])
-    return out
+        if r.refused:
+            continue
+        why = ", ".join(f"{name.removeprefix('queried_')} {n}" for name, n in (r.explained or {}).items())
+        number, rho = f"{r.number} [{r.low}, {r.high}]", f"{r.rho[0]:.2f}–{r.rho[1]:.2f}"
+        before, rest, random = (f"{a:.2f} / {b:.2f}" for a, b in (r.before, r.rest, r.random))
+        whole = f"{r.all[0]:.2f} / {r.all[1]:.2f} [{r.all[2]:.2f}, {r.all[3]:.2f}]"
+        run = r.run.removeprefix("demo-").removeprefix("boxes-")
+        where, seen = f"L{r.layer}H{r.head}", [f"{r.next:.2f}", rho, why, f"{r.overlap:.2f}"]
+        told.append([run, where, number, *seen, before, whole, rest, random, r.left])
+    return told
 
 
 def refusals(rows: Sequence[HeadRow]) -> dict[str, int]:
     """{line that a head gives which has no components: how often}; the head's number is left out."""
     lines = [re.sub(r"^layer \d+ head \d+:? ", "", r.refused) for r in rows if r.refused]
     return {line: lines.count(line) for line in dict.fromkeys(lines)}
-
-
-def peer_table(scores: Sequence[DemoScore]) -> list[list[str]]:
-    """A row a method, with a header; four figures are those of the runs in their order."""
-    out = [["method", "subspace of the labels' ΔC", "explained by one label", "number", "swap: target", "CPU s"]]
-    for name in dict.fromkeys(s.method for s in scores):
-        part = [s for s in scores if s.method == name]
-        out.append(
-            [
-                name,
-                " ".join(f"{s.space:.2f}" for s in part),
-                " ".join(f"{s.labelled}/{s.r}" for s in part),
-                " ".join("–" if s.number is None else str(s.number) for s in part),
-                " ".join(f"{s.swap:.2f}" for s in part),
-                f"{np.mean([s.seconds for s in part]):.2f}",
-            ]
-        )
-    return out
 
 
 def failures(rows: Sequence[HeadRow]) -> list[str]:

@@ -12,6 +12,7 @@ import numpy as np
 from ingest.toy.payload import VARIANTS, Payload
 from ingest.toy.recipe import RECIPES, Training
 from ingest.toy.sample import Sample
+from ingest.toy.stack import initial
 from qkstore import files
 from qkstore.components import Choices, choices
 
@@ -72,6 +73,11 @@ class ToyHead:
         logsumexp = sample.logsumexp[0]
         found = choices(q[:, None], k, seen, np.arange(n), self.scaling, logsumexp=logsumexp[:, None])
         return Contexts(q, k, sample.sought, logsumexp, found)
+
+    def untrained(self) -> ToyHead:
+        """The head as its training begins."""
+        weights = initial(self.task)
+        return ToyHead(self.task, weights["W_Q"], weights["W_K"])
 
     @property
     def scaling(self) -> float:

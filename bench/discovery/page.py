@@ -9,6 +9,7 @@ import altair as alt
 import polars as pl
 import vl_convert
 
+PARTS = ("numbers", "controls", "coordinates", "meter", "peers", "demo", "demo peers")  # of the page, by its markers
 PICTURE = "superposition.svg"
 LINES = {
     "lost": "without a component of its own (0.8)",

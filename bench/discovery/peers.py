@@ -126,7 +126,8 @@ def table(scores: Sequence[Score]) -> list[list[str]]:
     out = [["method", "subspace", "coordinates at 0.98", "mean matched", "number right", "swap: target", "CPU s"]]
     for name in dict.fromkeys(s.method for s in scores):
         rows = [[s for s in scores if (s.method, s.basis) == (name, at)] for at in ("trained", "other")]
-        right = " / ".join(f"{sum(s.right for s in part)} of {len(part)}" for part in rows)
+        said = all(s.number is not None for part in rows for s in part)
+        right = " / ".join(f"{sum(s.right for s in part)} of {len(part)}" if said else "–" for part in rows)
         cells = [_both(rows, at) for at in ("space", "clean", "matched")]
         seconds = f"{np.mean([s.seconds for part in rows for s in part]):.2f}"
         out.append([name, *cells, right, _both(rows, "swap"), seconds])

@@ -119,6 +119,35 @@ def kurtosis(scores: np.ndarray) -> float:
     return float(np.mean((z**4).mean(axis=0) / (z**2).mean(axis=0) ** 2 - 3)) if scores.shape[1] else float("nan")
 
 
+def controls(
+    heads: Sequence[ToyHead], n: int = TRAIN, n_test: int = TEST, tell: Callable[[str], None] = lambda line: None
+) -> list[list[str]]:
+    """What must fail: the heads of d_head 8 with shuffled choices, and before training. A row a control, a header."""
+    some = [h for h in heads if h.task.d_head == 8]
+    rows = {
+        "choices of other queries": study(some, n, n_test, "shuffled"),
+        "before training": study([h.untrained() for h in some], n, n_test),
+    }
+    out = [
+        [
+            "control, d_head 8",
+            "n",
+            "components",
+            "number right",
+            "coordinates at 0.98",
+            "swap beyond random",
+        ]
+    ]
+    for title, part in rows.items():
+        tell(title)
+        found, signs = [r.number for r in part], [r for r in part if r.clean is not None]
+        beyond = np.mean([r.after - r.random for r in part])
+        clean = f"{sum(r.clean or 0 for r in signs)} of {sum(r.r1 + r.r2 for r in signs)}"
+        right = f"{sum(r.number == r.room for r in part)} of {len(part)}"
+        out.append([title, str(len(part)), f"{min(found)} to {max(found)}", right, clean, f"{beyond:+.3f}"])
+    return out
+
+
 # -- what comes of it --------------------------------------------------------------------------------------------
 
 

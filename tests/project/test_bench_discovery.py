@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from bench.discovery import page, peers, toys
 from bench.discovery.__main__ import main, small
@@ -82,6 +83,23 @@ def test_the_other_basis_is_the_same_head(heads):
     assert np.allclose(one, two)
     assert np.allclose(given.W_Q.T @ given.W_K, other.W_Q.T @ other.W_K)
     assert not np.allclose(given.found.q, other.found.q)
+
+
+def test_the_page_has_a_place_for_each_table_and_shows_the_picture():
+    text = (ROOT / "docs" / "discovery.md").read_text()
+    written = page.inserted(text, {name: f"<{name}>" for name in page.PARTS})
+    assert all(f"<{name}>" in written for name in page.PARTS)
+    assert f"]({page.PICTURE})" in text
+    assert (ROOT / "docs" / page.PICTURE).read_text().startswith("<svg")
+
+
+def test_controls_fail(heads):
+    header, shuffled, untrained = toys.controls(heads)
+    row = {title: dict(zip(header, cells)) for title, cells in (("shuffled", shuffled), ("untrained", untrained))}
+    assert row["shuffled"]["components"] == "0 to 0"
+    assert row["untrained"]["components"] != "0 to 0", "attention picks keys that fit in any head"
+    assert row["untrained"]["number right"] == "0 of 2"
+    assert not row["untrained"]["coordinates at 0.98"].startswith("14")
 
 
 @pytest.mark.slow
