@@ -52,13 +52,14 @@ def p_value(observed: float, null: np.ndarray) -> float:
 def family_p(observed: np.ndarray, null: np.ndarray) -> np.ndarray:
     """Return (heads,) P(where no head has a feature, any of them is as far above its null as this one).
 
-    observed: (heads,). null: (heads, deals), the same deals for every head. Each statistic is taken in units of its own
-    null's spread (the largest of a deal: max-T, Westfall and Young 1993).
+    observed: (heads,). null: (heads, deals), the same deals for every head. Each statistic is taken in units of the
+    spread of its own values (the largest of a deal: max-T, Westfall and Young 1993). The observed one is among these,
+    so that any of them might be it where there is no feature: without that, few deals give far too many findings.
     """
-    middle, spread = null.mean(axis=1), null.std(axis=1)
-    largest = ((null - middle[:, None]) / spread[:, None]).max(axis=0)  # (deals,)
-    reached = largest[None] >= ((observed - middle) / spread)[:, None]
-    return (1 + reached.sum(axis=1)) / (1 + len(largest))
+    values = np.concatenate([observed[:, None], null], axis=1)
+    spread = values.std(axis=1, keepdims=True)
+    z = np.divide(values - values.mean(axis=1, keepdims=True), spread, out=np.zeros_like(values), where=spread > 0)
+    return (z.max(axis=0, initial=-np.inf) >= z[:, :1]).mean(axis=1)
 
 
 def false_discovery(p: np.ndarray) -> np.ndarray:

@@ -42,8 +42,8 @@ def found(view: View) -> Found:
 
 def _work(view: View, progress: job.Progress) -> Found:
     at = view.run, view.layer, view.head
-    study = kept_study(view.store, *at, progress=lambda done, _: progress(done, STEPS))
     of = components(*at)
+    study = kept_study(view.store, *at, progress=lambda done, _: progress(done, STEPS), of=of)
     progress(STEPS - 1, STEPS)
     return Found(study, of, Scored.of_head(of))
 

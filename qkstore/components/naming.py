@@ -8,6 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from qkstore.null import family_p
+
 Kind = Literal["query", "key", "agreement"]
 DEALS = 99
 MOST = 5_000  # queries that names are read from: more tell a share no better, and deals of labels take long
@@ -57,7 +59,8 @@ def explained(
 
     share, rng = read(), np.random.default_rng(seed)
     null = np.stack([read(dealt(group, rng)) for _ in range(deals)], axis=2) if deals else np.empty((*share.shape, 0))
-    return Explained(share, _largest_p(np.concatenate([share[:, :, None], null], axis=2)), deals)
+    p = family_p(share.ravel(), null.reshape(-1, deals)) if share.size else np.ones(0)
+    return Explained(share, p.reshape(share.shape), deals)
 
 
 def alike(x: np.ndarray, x_code: np.ndarray, y: np.ndarray, y_code: np.ndarray, group: np.ndarray) -> np.ndarray:
@@ -103,20 +106,6 @@ def some(group: np.ndarray, most: int = MOST, seed: int = 0) -> np.ndarray:
     kept = np.zeros(len(prompts), bool)
     kept[order[: max(1, int((np.cumsum(many[order]) <= most).sum()))]] = True
     return np.flatnonzero(kept[at])
-
-
-def _largest_p(shares: np.ndarray) -> np.ndarray:
-    """(t, r) p-values of shares[:, :, 0] among deals: how often the largest of any deal reaches it (max-T).
-
-    shares: (t, r, deals + 1). Each is taken in units of all its values, the observed one among them, so that any value
-    of a row might be the observed one where labels say nothing: then the least p-value is uniform for few deals too.
-    """
-    spread = shares.std(axis=2, keepdims=True)
-    z = np.divide(shares - shares.mean(axis=2, keepdims=True), spread, out=np.zeros_like(shares), where=spread > 0)
-    if not z.size:
-        return np.ones(z.shape[:2])
-    largest = z.max(axis=(0, 1))  # (deals + 1,)
-    return (largest >= z[:, :, :1]).mean(axis=2)
 
 
 def _share(x: np.ndarray, y: np.ndarray, trial: Trial, group: np.ndarray, turn: np.ndarray | slice) -> np.ndarray:

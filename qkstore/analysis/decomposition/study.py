@@ -165,17 +165,19 @@ def study(
     n: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    of: HeadComponents | None = None,
 ) -> Study:
     """Find a head's components, name them by the labels there are, and swap them: the whole of it.
 
-    Arguments as in `components`; progress(done, total) after each of STEPS steps. Raises what `components` does.
+    Arguments as in `components`; progress(done, total) after each of STEPS steps. of: what `components` gives for them,
+    where it is at hand. Raises what `components` does.
     """
 
     def step(done: int) -> None:
         if progress:
             progress(done, STEPS)
 
-    of = components(run, layer, head, where, n, seed=seed)
+    of = components(run, layer, head, where, n, seed=seed) if of is None else of
     step(1)
     named = names(Scored.of_head(of), seed=seed)
     step(2)
@@ -224,12 +226,13 @@ def kept_study(
     n: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    of: HeadComponents | None = None,
 ) -> Study:
     """What `study` gives, computed once for all who use the store: its catalogue keeps it."""
     key = asked(run, layer, head, where, n, seed)
     if found := built(Study.from_dict, store.catalog.result(key)):
         return found
-    found = study(run, layer, head, where, n, seed, progress)
+    found = study(run, layer, head, where, n, seed, progress, of)
     with suppress(StoreError):  # a store that one may only read still answers
         made = {"content": run.digest, "code": code_key()[:16]}
         store.catalog.keep_result(key, "components", run.name, head_name(layer, head), found.to_dict(), **made)
