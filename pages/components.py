@@ -37,7 +37,10 @@ else:
     with main:
         st.subheader("How many", anchor=False)
         rows.elbow(study)
-        line("Correlations on prompts that they were not fitted on; red: what pairing queries anew reaches.")
+        line(
+            "Correlations on prompts that they were not fitted on. Solid line: what pairing queries anew reaches; dashed: "
+            "from where a component counts."
+        )
         st.subheader("Components", anchor=False)
         table = st.container()
         line(f"{study.sentences[2]}. A click on a row chooses it.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import polars as pl
@@ -66,7 +67,7 @@ def table(study: Study) -> pl.DataFrame:
                 "rho_interval": estimate(None, row["rho_ci"], 2).partition(" ")[2],
                 "share": row["share"],
                 "moved": row["moved"],
-                "moved_interval": estimate(None, row["moved_ci"], 2).partition(" ")[2] if row["moved_ci"] else None,
+                "moved_interval": _percents(row["moved_ci"]) if row["moved_ci"] else None,
                 "gap": row["gap"],
                 "explained": row["explained"],
                 "label": row["label"],
@@ -87,6 +88,12 @@ def choose(study: Study) -> dict:
 
 def _forget() -> None:
     state.put(q=None, k=None)
+
+
+def _percents(interval: Sequence[float]) -> str:
+    """An interval of shares, as the column beside it tells them."""
+    low, high = (number(100 * end, 2) for end in interval)
+    return f"{low} to {high} %"
 
 
 def listed(view: View, study: Study, chosen: int) -> None:
