@@ -38,8 +38,8 @@ else:
         st.subheader("How many", anchor=False)
         rows.elbow(study)
         line(
-            "Correlations on prompts that they were not fitted on. Solid line: what pairing queries anew gives; dashed: "
-            "from where a component counts."
+            "Correlations on prompts that they were not fitted on. Solid line: what pairing queries anew gives; "
+            "dashed: from where a component counts."
         )
         st.subheader("Components", anchor=False)
         table = st.container()
