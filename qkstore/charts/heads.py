@@ -9,7 +9,7 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from qkstore.analysis.decomposition.counted import COUNTED
+from qkstore.analysis.decomposition import COUNTED
 from qkstore.analysis.heads import MEASURES
 from qkstore.analysis.heads.measure import WITH_INTERVAL, reference
 from qkstore.charts import palette
@@ -24,6 +24,7 @@ FORMATS = {
     "p_value": ".2~g",
     "rank": "d",
     "number": "d",
+    "clear": "d",
     "carried": ".0%",
     "explained": ".0%",
     "unnamed": ".0%",

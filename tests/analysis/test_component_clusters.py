@@ -10,8 +10,12 @@ import synthetic
 
 import qkstore
 from qkstore.analysis.decomposition import Clusters, HeadCount, clusters, counts, kept_clusters
+from qkstore.analysis.decomposition.across import called, cluster_table, clusters_statement, known_clusters
+from qkstore.analysis.decomposition.across.called import UNASKED
+from qkstore.analysis.decomposition.across.counted import Named
+from qkstore.analysis.decomposition.across.shared import Member, Sample
 from qkstore.analysis.decomposition.found import sights
-from qkstore.analysis.decomposition.shared import Sample
+from qkstore.analysis.decomposition.names import UNNAMED
 from qkstore.errors import ContrastError
 
 REPAIRS = 5
@@ -63,7 +67,7 @@ def test_only_components_that_the_judged_split_confirms_have_a_part(found, rows)
 
 
 def test_where_there_is_no_room_the_weakest_are_left_out_and_counted(store, rows, found, monkeypatch):
-    monkeypatch.setattr("qkstore.analysis.decomposition.shared.MOST", 4)
+    monkeypatch.setattr("qkstore.analysis.decomposition.across.shared.MOST", 4)
     few = clusters(store.run("r"), rows)
     assert len(few.members) == 4
     assert few.left_out == len(found.members) - 4
@@ -97,6 +101,67 @@ def test_they_are_kept_and_come_back(store, rows, found):
     with_components = len({(m.layer, m.head) for m in found.members})
     assert told == [(n + 1, with_components) for n in range(with_components)]
     assert Clusters.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+def named(of: dict[tuple[int, int], list[tuple[str, str, float]]]) -> list[HeadCount]:
+    """Rows of heads whose components have these (name, label, explained); '' of one that no label explains."""
+    rows = []
+    for (layer, head), names in of.items():
+        told = tuple(Named(name or "unnamed", label, explained, bool(name)) for name, label, explained in names)
+        n = len(told)
+        rows.append(HeadCount(layer, head, number=n, rho=(0.9,) * n, share=(1 / n,) * n, names=told))
+    return rows
+
+
+def gathered(*clusters: list[tuple[int, int, int]]) -> Clusters:
+    members = tuple(Member(i, *at, 0.9) for i, those in enumerate(clusters) for at in those)
+    return Clusters(members, (0.8,) * len(clusters), 0.7, 0.1, 19, 0, 100, 400, "test")
+
+
+ORDER = "q.queried_order = k.order_id"
+
+
+def test_a_cluster_has_the_name_of_most_of_its_members():
+    rows = named(
+        {
+            (0, 0): [("order (both)", ORDER, 0.8), ("", "q.entity", 0.1)],
+            (0, 1): [("order alone", "q.queried_order", 0.95), ("", "q.entity", 0.2)],
+            (0, 2): [("entity", "q.queried_entity", 0.99)],
+        }
+    )
+    found = gathered([(0, 0, 0), (0, 1, 0), (0, 2, 0)], [(0, 0, 1), (0, 1, 1)])
+    first, second = called(found, rows)
+    assert (first.name, first.label, first.n_named) == ("order alone", "q.queried_order", 2)
+    assert first.others == ("q.queried_entity",), "what is not of the same columns is told apart"
+    assert first.names == ("order (both)", "order alone", "entity")
+    assert (second.name, second.n_named, second.label) == (UNNAMED, 0, "")
+    assert "2 are shared by several heads, 1 of these without a name (5 components)" in clusters_statement(
+        found, [first, second]
+    )
+    told = cluster_table([first, second])
+    assert told["members"].to_list() == ["L0H0:0, L0H1:0, L0H2:0", "L0H0:1, L0H1:1"]
+    assert told["heads"].to_list() == [3, 2]
+
+
+def test_where_nobody_asked_for_names_a_cluster_is_not_called_unnamed(store, rows, found):
+    plain = counts(store.run("r"), repairs=REPAIRS, named=False)
+    told = called(found, plain)
+    assert {c.name for c in told} == {UNASKED}
+    assert "name" not in clusters_statement(found, told)
+    real = called(found, rows)
+    shared = [c for c in real if len(c.heads) > 1]
+    assert any("order" in c.name for c in shared), "the heads that share it read the order of boxes"
+    assert all(c.n_named <= len(c.members) for c in real)
+    json.dumps([c.to_dict() for c in real])
+
+
+def test_names_do_not_make_clusters_anew(store, rows, found):
+    run, told = store.run("r"), []
+    kept_clusters(store, run, rows)
+    plain = counts(run, repairs=REPAIRS, named=False)
+    assert kept_clusters(store, run, plain, progress=lambda *at: told.append(at)) == found
+    assert told == []
+    assert known_clusters(store, run, rows, seed=1) is None
 
 
 def test_a_run_without_components_is_one_line(store):

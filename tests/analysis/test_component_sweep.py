@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 
+import polars as pl
 import pytest
 import synthetic
 
 import qkstore
 from qkstore.analysis.decomposition import HeadCount, Scored, components, counts, kept_counts, names, statement, table
-from qkstore.analysis.decomposition.counted import Named
-from qkstore.analysis.decomposition.sweep import DEALS, Sweep, key
+from qkstore.analysis.decomposition.across import refusals
+from qkstore.analysis.decomposition.across.counted import Named
+from qkstore.analysis.decomposition.across.sweep import DEALS, Sweep, key
 from qkstore.errors import ContrastError, StoreError
 
 REPAIRS = 5
@@ -192,5 +194,22 @@ def test_the_table_has_most_components_first_and_those_without_last(store):
     assert told["why"][-1].startswith("queries of this head are all the same")
     said, has = statement(rows), [r for r in rows if r.number]
     assert said.startswith(f"{len(has)} of 8 heads have components, {sum(r.number for r in has)} together")
-    assert said.endswith("1 heads have nothing to choose.")
-    assert statement(rows[2:3]) == "None of 1 heads has a component; 1 have nothing to choose."
+    assert said.endswith("Of the other heads 1 has nothing to choose.")
+    assert statement(rows[2:3]) == "None of 1 heads has a component; 1 has nothing to choose."
+    assert refusals(rows) == {"queries of this head are all the same, so they choose nothing": 1}
+
+
+def test_without_names_it_says_nothing_of_names_and_names_that_are_kept_are_given(store, layers):
+    run = store.run("r")
+    plain = kept_counts(store, run, repairs=REPAIRS, named=False)
+    assert all(r.names == () for r in plain)
+    assert [r.number for r in plain] == [r.number for r in counts(run, repairs=REPAIRS)]
+    assert {(r.explained, r.unnamed, r.label) for r in plain} == {(None, None, "")}
+    assert set(table(plain).filter(pl.col("number") > 0)["n_unnamed"]) == {None}
+    assert "no name" not in statement(plain)
+    layers.clear()
+    named = kept_counts(store, run, repairs=REPAIRS)
+    assert layers == [0, 1], "what has no names does not stand for what has"
+    assert "no name" in statement(named)
+    assert kept_counts(store, run, repairs=REPAIRS, named=False) == named
+    assert layers == [0, 1]

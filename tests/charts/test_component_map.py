@@ -7,7 +7,7 @@ from test_charts import svg
 
 from qkstore import charts
 from qkstore.analysis.decomposition import COUNTED, HeadCount, table
-from qkstore.analysis.decomposition.counted import Named
+from qkstore.analysis.decomposition.across.counted import Named
 from qkstore.charts.heads import STROKE
 
 

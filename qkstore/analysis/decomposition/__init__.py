@@ -1,16 +1,24 @@
 """Components of a head of a run: found without labels, named by labels afterwards, swapped, and set beside others."""
 
-from qkstore.analysis.decomposition.counted import COUNTED, HeadCount, statement, table
+from qkstore.analysis.decomposition.across import (
+    COUNTED,
+    Clusters,
+    HeadCount,
+    clusters,
+    counts,
+    kept_clusters,
+    kept_counts,
+    statement,
+    table,
+)
 from qkstore.analysis.decomposition.found import HeadComponents, components
 from qkstore.analysis.decomposition.labels import Untried
 from qkstore.analysis.decomposition.names import UNNAMED, Best, Name, Names, names
 from qkstore.analysis.decomposition.prompts import Prompts, prompts
 from qkstore.analysis.decomposition.scored import Scored
-from qkstore.analysis.decomposition.shared import Clusters, clusters, kept_clusters
 from qkstore.analysis.decomposition.sight import LeftOut, Sight, default_where
 from qkstore.analysis.decomposition.study import Study, kept_study, study
 from qkstore.analysis.decomposition.swaps import ComponentSwaps, swaps
-from qkstore.analysis.decomposition.sweep import counts, kept_counts
 
 __all__ = [
     "COUNTED",

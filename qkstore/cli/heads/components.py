@@ -1,22 +1,31 @@
-"""The command that decomposes one head without labels: its components, their names, and the prompts at their ends."""
+"""The command that decomposes heads without labels: one, with names and the prompts at its ends, or all in short."""
 
 from __future__ import annotations
 
-from qkstore.cli.arguments import Add, store, with_head, with_json, with_run, with_seed
-from qkstore.cli.terminal import Progress, count, positive, print_json, print_table
+from qkstore.cli.arguments import Add, store, with_json, with_run, with_seed
+from qkstore.cli.heads import across
+from qkstore.cli.terminal import Progress, count, positive, print_json, print_table, whole
 from qkstore.errors import ContrastError
+
+PROMPTS = 5  # at each end
 
 
 def components(add: Add) -> None:
     told = (
         "what a head tells keys apart by, found without labels: components, named by the labels there are, and swapped"
     )
-    sub = with_seed(with_json(with_head(with_run(add("components", _components, told)))))
+    sub = with_seed(with_json(with_run(add("components", _components, told))))
+    sub.add_argument("--layer", type=whole)
+    sub.add_argument("--head", type=whole)
+    sub.add_argument("--all", action="store_true", help="every head instead of one: how many components each one has")
+    sub.add_argument("--names", action="store_true", help="with --all: name them by labels, which takes as long again")
+    told = "with --all: the components that heads have in common instead, named (--names)"
+    sub.add_argument("--clusters", action="store_true", help=told)
     sub.add_argument("--where", help="SQL over q: which queries (default: those of whole questions)")
     sub.add_argument("--n", type=count, metavar="N", help="components to keep (default: as many as there are)")
     sub.add_argument("--group", nargs="+", type=group, metavar="0,3,5", help="swap the components of a group together")
     sub.add_argument("--prompts", type=count, metavar="J", help="the prompts at both ends of component J instead")
-    sub.add_argument("--top", type=positive, default=5, metavar="N", help="prompts at each end (default 5)")
+    sub.add_argument("--top", type=positive, metavar="N", help="prompts at each end (default 5), or rows (default 20)")
     sub.add_argument("--left-out", action="store_true", help="print each label that was not tried, and why")
 
 
@@ -34,8 +43,12 @@ def group(text: str) -> list[int]:
 def _components(options) -> None:
     from qkstore.analysis.decomposition import kept_study
 
+    across.check(options)
     there = store(options)
     run = there.run(options.run)
+    if options.all:
+        across.across(options, there, run)
+        return
     if options.prompts is not None:
         _prompts(options, run)
         return
@@ -108,7 +121,7 @@ def _prompts(options, run) -> None:
     from qkstore.text import head_name, split_name
 
     of = find(run, options.layer, options.head, options.where, options.n, seed=options.seed)
-    found = prompts(Scored.of_head(of), options.prompts, options.top)
+    found = prompts(Scored.of_head(of), options.prompts, options.top or PROMPTS)
     if options.json:
         print_json(found.to_dict())
         return

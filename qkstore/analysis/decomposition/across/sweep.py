@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from qkstore.analysis.decomposition.counted import HeadCount
+from qkstore.analysis.decomposition.across.counted import HeadCount
 from qkstore.analysis.decomposition.found import REPAIRS, of_head, sights
 from qkstore.analysis.decomposition.names import names
 from qkstore.analysis.decomposition.scored import Scored
@@ -28,22 +28,28 @@ Progress = Callable[[int, int], None]  # called with (heads done, heads in all)
 
 
 def counts(
-    run: Run, where: str | None = None, repairs: int = REPAIRS, seed: int = 0, progress: Progress | None = None
+    run: Run,
+    where: str | None = None,
+    repairs: int = REPAIRS,
+    seed: int = 0,
+    progress: Progress | None = None,
+    named: bool = True,
 ) -> list[HeadCount]:
     """How many components each head of a run has: `components` of all heads, in one pass over the vectors.
 
     A head that has nothing to choose has a row which says why. Vectors are read once a KV head, so memory is that of
-    its keys and of one head's choices. progress: called with (heads done, heads in all). Raises GuardError for SQL that
-    is not allowed, ContrastError where no query fits.
+    its keys and of one head's choices. progress: called with (heads done, heads in all). named: whether labels are
+    tried too, which takes about as long again. Raises GuardError for SQL that is not allowed, ContrastError where no
+    query fits.
     """
-    return [row for layer in Sweep(run, where, repairs, seed).layers({}, progress) for row in layer]
+    return [row for layer in Sweep(run, where, repairs, seed, named).layers({}, progress) for row in layer]
 
 
 class Sweep:
     """The components of all heads of a run on the same queries."""
 
-    def __init__(self, run: Run, where: str | None, repairs: int, seed: int):
-        self.run, self.where, self.repairs, self.seed = run, where, repairs, seed
+    def __init__(self, run: Run, where: str | None, repairs: int, seed: int, named: bool = True):
+        self.run, self.where, self.repairs, self.seed, self.named = run, where, repairs, seed, named
         self.built, self.judged = sights(run, where)
 
     def layers(self, known: Table, progress: Progress | None = None) -> Iterator[list[HeadCount]]:
@@ -72,7 +78,7 @@ class Sweep:
             found = of_head(head, self.built, self.judged, self.where, None, self.repairs, self.seed, k)
         except ContrastError as error:
             return HeadCount(head.layer, head.head, why=str(error))
-        told = names(Scored.of_head(found, k), DEALS, self.seed).names if len(found) else []
+        told = names(Scored.of_head(found, k), DEALS, self.seed).names if len(found) and self.named else []
         return HeadCount.of(found, told)
 
 
@@ -83,18 +89,20 @@ def kept_counts(
     repairs: int = REPAIRS,
     seed: int = 0,
     progress: Progress | None = None,
+    named: bool = True,
 ) -> list[HeadCount]:
     """The same as `counts`, computed once for all who use a store: its catalogue keeps it, and layers as they are done.
 
-    Work that was interrupted or killed is gone on with by whoever asks next.
+    Work that was interrupted or killed is gone on with by whoever asks next. Who asks for no names gets them where they
+    are kept.
     """
-    asked = key(run, where, repairs, seed)
-    if found := built(_rows, store.catalog.result(asked)):
+    if found := known_counts(store, run, where, repairs, seed, named):
         return found
+    asked = key(run, where, repairs, seed, named)
     parts = (built(_rows, part) for part in store.catalog.parts(asked))
     known = {rows[0].layer: rows for rows in filter(None, parts) if len(rows) == run.n_heads}
     every, may = [], True
-    for rows in Sweep(run, where, repairs, seed).layers(known, progress):
+    for rows in Sweep(run, where, repairs, seed, named).layers(known, progress):
         every += rows
         may = may and (rows[0].layer in known or _keep(store, run, asked, rows, str(rows[0].layer)))
     if may:
@@ -102,9 +110,17 @@ def kept_counts(
     return every
 
 
-def key(run: Run, where: str | None = None, repairs: int = REPAIRS, seed: int = 0) -> str:
+def known_counts(
+    store: Store, run: Run, where: str | None = None, repairs: int = REPAIRS, seed: int = 0, named: bool = True
+) -> list[HeadCount] | None:
+    """What a catalogue keeps of `counts`; None where it was not computed to its end."""
+    keys = [key(run, where, repairs, seed, True), *([] if named else [key(run, where, repairs, seed, False)])]
+    return next(filter(None, (built(_rows, store.catalog.result(asked)) for asked in keys)), None)
+
+
+def key(run: Run, where: str | None = None, repairs: int = REPAIRS, seed: int = 0, named: bool = True) -> str:
     """What the counts are kept under: a hash of all that decides them."""
-    decided = (KIND, run.identity, where or default_where(run), repairs, seed, code_key())
+    decided = (KIND, run.identity, where or default_where(run), repairs, seed, named, code_key())
     return hashlib.sha256(repr(decided).encode()).hexdigest()
 
 

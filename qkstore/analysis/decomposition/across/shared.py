@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qkstore.analysis.decomposition.counted import HeadCount
+from qkstore.analysis.decomposition.across.counted import HeadCount
 from qkstore.analysis.decomposition.found import sights
 from qkstore.analysis.decomposition.sight import Sight, default_where
 from qkstore.analysis.head import Head
@@ -134,14 +134,34 @@ def kept_clusters(
     progress: Progress | None = None,
 ) -> Clusters:
     """The same as `clusters`, computed once for all who use a store: its catalogue keeps it."""
-    decided = (KIND, run.identity, where or default_where(run), [row.to_dict() for row in rows], repairs, seed)
-    asked = hashlib.sha256(repr((*decided, code_key())).encode()).hexdigest()
-    if found := built(Clusters.from_dict, store.catalog.result(asked)):
+    if found := known_clusters(store, run, rows, where, repairs, seed):
         return found
+    asked = clusters_key(run, rows, where, repairs, seed)
     made = clusters(run, rows, where, repairs, seed, progress)
     with suppress(StoreError):  # a store that one may only read still answers
         store.catalog.keep_result(asked, KIND, run.name, "", made.to_dict(), content=run.digest, code=code_key()[:16])
     return made
+
+
+def known_clusters(
+    store: Store,
+    run: Run,
+    rows: Sequence[HeadCount],
+    where: str | None = None,
+    repairs: int = REPAIRS,
+    seed: int = 0,
+) -> Clusters | None:
+    """What a catalogue keeps of `clusters`, or None."""
+    return built(Clusters.from_dict, store.catalog.result(clusters_key(run, rows, where, repairs, seed)))
+
+
+def clusters_key(
+    run: Run, rows: Sequence[HeadCount], where: str | None = None, repairs: int = REPAIRS, seed: int = 0
+) -> str:
+    """What the clusters are kept under: a hash of all that decides them, which names do not."""
+    of = [(row.layer, row.head, row.number, row.rho) for row in rows]
+    decided = (KIND, run.identity, where or default_where(run), of, repairs, seed, code_key())
+    return hashlib.sha256(repr(decided).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
@@ -11,6 +12,7 @@ import polars as pl
 from qkstore.analysis.decomposition.found import HeadComponents
 from qkstore.analysis.decomposition.names import Name
 from qkstore.components import STRONG
+from qkstore.text import head_name
 
 # {column of `table`: (title, what it is)}
 COUNTED = {
@@ -18,6 +20,7 @@ COUNTED = {
     "explained": ("Explained by labels", "variance of components that their names explain, weighed by logit gap"),
     "unnamed": ("Unnamed", "the part of its components' logit gap that components without a name carry"),
     "carried": ("Logit gap carried", "the part of the head's centred logit gap that its components carry"),
+    "clear": ("Above chance", "leading components with a held-out correlation above chance, weak ones too"),
 }
 DERIVED = ("confirmed", "carried", "explained", "unnamed", "label")  # properties of a HeadCount
 
@@ -43,8 +46,8 @@ class HeadCount:
 
     number, interval, clear, chance, p_value: see qkstore.components.Number; None where there is a `why`. rho: (number,)
     correlations on the judged split, rho_ci their 95 % intervals. share: (number,) parts of the centred logit gap, by
-    which components are ordered. names: (number,) in the same order. mean_share: part of the whole gap that the mean
-    query makes. n_built, n_judged: queries with a choice.
+    which components are ordered. names: (number,) in the same order, or none where nobody asked for them. mean_share:
+    part of the whole gap that the mean query makes. n_built, n_judged: queries with a choice.
     """
 
     layer: int
@@ -95,6 +98,16 @@ class HeadCount:
         return None if self.number is None else sum(rho > STRONG for rho in self.rho)
 
     @property
+    def was_named(self) -> bool:
+        """Whether its components were named, each one or as unnamed."""
+        return len(self.names) == len(self.share)
+
+    @property
+    def n_unnamed(self) -> int | None:
+        """How many components no label explains; None where nobody asked."""
+        return sum(not name.named for name in self.names) if self.was_named else None
+
+    @property
     def explained(self) -> float | None:
         """The variance of its components that their names explain, weighed by what each carries; None without any."""
         return self._weighed([name.explained * name.named for name in self.names])
@@ -108,7 +121,7 @@ class HeadCount:
     def label(self) -> str:
         """The label whose components carry most; '' where none is named."""
         carry: dict[str, float] = {}
-        for name, weight in zip(self.names, self._weights, strict=True):
+        for name, weight in zip(self.names, self._weights if self.was_named else (), strict=True):
             if name.named:
                 carry[name.label] = carry.get(name.label, 0.0) + weight
         return max(carry, key=lambda label: carry[label], default="")
@@ -119,7 +132,7 @@ class HeadCount:
         return [max(share, 0.0) for share in self.share]
 
     def _weighed(self, values: Sequence[float]) -> float | None:
-        total = sum(self._weights)
+        total = sum(self._weights) if self.was_named else 0.0
         return sum(v * w for v, w in zip(values, self._weights, strict=True)) / total if total else None
 
     def to_dict(self) -> dict:
@@ -153,7 +166,7 @@ def table(rows: Sequence[HeadCount]) -> pl.DataFrame:
             "explained": r.explained,
             "label": r.label,
             "unnamed": r.unnamed,
-            "n_unnamed": sum(not n.named for n in r.names),
+            "n_unnamed": r.n_unnamed,
             "n_built": r.n_built,
             "n_judged": r.n_judged,
             "why": r.why,
@@ -166,15 +179,22 @@ def table(rows: Sequence[HeadCount]) -> pl.DataFrame:
 
 
 def statement(rows: Sequence[HeadCount]) -> str:
-    """What the table says, in a sentence."""
-    has, none = [r for r in rows if r.number], [r for r in rows if r.why]
+    """What the table says, in a sentence or two."""
+    has, none = [r for r in rows if r.number], sum(bool(r.why) for r in rows)
+    nothing = f"{none:,} {'has' if none == 1 else 'have'} nothing to choose"
     if not has:
-        return f"None of {len(rows):,} heads has a component; {len(none):,} have nothing to choose."
+        return f"None of {len(rows):,} heads has a component; {nothing}."
     most = max(has, key=lambda r: r.number or 0)
     found, confirmed = (sum(values) for values in zip(*((r.number or 0, r.confirmed or 0) for r in has), strict=True))
-    unnamed = sum(not n.named for r in has for n in r.names)
+    unnamed = f"; {sum(r.n_unnamed or 0 for r in has):,} have no name" if all(r.was_named for r in has) else ""
     return (
         f"{len(has):,} of {len(rows):,} heads have components, {found:,} together, at most {most.number} "
-        f"(layer {most.layer}, head {most.head}); {confirmed:,} are above {STRONG} on the judged split too, and "
-        f"{unnamed:,} have no name. {len(none):,} heads have nothing to choose."
+        f"({head_name(most.layer, most.head)}); {confirmed:,} are above {STRONG} on the judged split too{unnamed}. "
+        f"Of the other heads {nothing}."
     )
+
+
+def refusals(rows: Sequence[HeadCount]) -> dict[str, int]:
+    """{why a head has nothing to choose: how many heads}; the head's own name is left out."""
+    whys = [re.sub(r"^layer \d+ head \d+:? ", "", r.why) for r in rows if r.why]
+    return {why: whys.count(why) for why in dict.fromkeys(whys)}
