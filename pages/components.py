@@ -24,6 +24,8 @@ try:
 except ContrastError as error:
     found = None
     st.info(shell.told(error))
+if found and found.study.warning:
+    st.warning(plain(f"{found.study.warning}."))
 if found and not found.study.rows:
     rows.figures(found.study)
     rows.elbow(found.study)

@@ -110,3 +110,14 @@ def bare(n: int = 600) -> synthetic.Synthetic:
     data.tokens = data.tokens.drop("entity", "order_id", "box")
     data.prompts = data.prompts.drop("queried_entity", "queried_order", "answer")
     return data
+
+
+def said_before(n: int) -> synthetic.Synthetic:
+    """A run whose first n whole questions of the test split have the text of one of the train split."""
+    data = synthetic.synthetic(600)
+    at = np.flatnonzero((data.prompts["split"] == "test") & (data.prompts["variant"] == "base"))[:n]
+    text = data.prompts["text"].to_list()
+    for row in at.tolist():
+        text[row] = text[row - at[0]]
+    data.prompts = data.prompts.with_columns(text=pl.Series(text))
+    return data

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+import stores
 import synthetic
 
 import qkstore
@@ -178,6 +179,30 @@ def test_extreme_prompts_are_those_of_the_extreme_scores_in_context(order):
 def test_a_component_that_is_not_there(order):
     with pytest.raises(ContrastError, match="layer 1 head 0 has no component 3; its components are 0 to 2"):
         prompts(Scored.of_head(order), 3)
+
+
+# -- texts of both splits ---------------------------------------------------------------------------------------------
+
+
+def test_a_text_of_both_splits_judges_nothing_and_is_told(store, told):
+    path = store.path
+    synthetic.write(path, "copies", stores.said_before(30))
+    run = qkstore.open(path).run("copies")
+    found = study(run, 1, 0)
+    assert found.warning.startswith("30 of 75 prompts of the test split have the text of a prompt that components were")
+    assert (found.n_built, found.n_judged) == (told.n_built, told.n_judged - 30)
+    by_hand = study(run, 1, 0, where="q.variant = 'base' and not (q.split = 'test' and q.prompt_id < 510)")
+    assert [row["rho"] for row in found.rows] == [row["rho"] for row in by_hand.rows]
+    assert found.swaps == by_hand.swaps
+    assert (told.warning, by_hand.warning) == ("", ""), "control: nothing is in both"
+
+
+def test_where_all_texts_are_of_both_splits_they_stay_and_the_study_says_that_nothing_is_held_out(store, told):
+    synthetic.write(store.path, "same", stores.said_before(75))
+    found = study(qkstore.open(store.path).run("same"), 1, 0)
+    assert found.warning.startswith("All 75 prompts of the test split have the text")
+    assert "nothing is held out" in found.warning
+    assert [row["rho"] for row in found.rows] == pytest.approx([row["rho"] for row in told.rows])
 
 
 # -- the study -------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+import stores
 import synthetic
 
 import qkstore
@@ -92,6 +93,12 @@ def test_json_is_the_study_of_the_library(cli, store):
     groups = json.loads(cli(*HEAD, "--group", "0,2", "--json"))["groups"]
     assert [g["name"] for g in groups] == ["group 0,2", "random 2"]
     assert groups[0]["rank"] == 2
+
+
+def test_texts_of_both_splits_are_told_behind_the_headline(cli, store):
+    synthetic.write(store, "copies", stores.said_before(30))
+    assert cli(*HEAD, run="copies").splitlines()[1].startswith("warning: 30 of 75 prompts of the test split have the")
+    assert "warning" not in cli(*HEAD)
 
 
 def test_fewer_components_than_there_are(cli):

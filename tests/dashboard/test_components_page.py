@@ -85,6 +85,13 @@ def test_a_head_with_nothing_to_choose_is_one_line_and_a_link(show, store):
     assert not app.dataframe
 
 
+def test_texts_of_both_splits_are_told(show, store, tmp_path):
+    synthetic.write(tmp_path / "store", "boxes", stores.said_before(30))
+    (told,) = show(tmp_path / "store", "components", **HEAD).warning
+    assert told.value.startswith("30 of 75 prompts of the test split have the text")
+    assert not show(store, "components", **HEAD).warning
+
+
 def test_token_text_is_no_markup(show, tmp_path):
     data = stores.hostile({0: SCRIPT, 4: "<b>&</b>"})
     synthetic.write(tmp_path / "store", "boxes", data)

@@ -67,14 +67,16 @@ def components(
 def sights(run: Run, where: str | None = None) -> tuple[Sight, Sight]:
     """The queries that components are found on, and those that they are judged on; one and the same without a split.
 
-    Where the default condition fits no query of the built split, as in toy runs, whose whole questions are all of the
-    test split, prompts of even numbers are for finding and those of odd ones for judging.
+    Prompts whose text stands in both are for finding alone (Sight.apart). Where the default condition fits no query of
+    the built split, as in toy runs, whose whole questions are all of the test split, prompts of even numbers are for
+    finding and those of odd ones for judging.
     """
     split, there = (build_split(run), judge_split(run)), where or default_where(run)
     if where is None and split[0] != split[1] and not count(run, split[0], there):
-        return tuple(Sight.of(run, split[1], f"({there}) AND q.prompt_id % 2 = {half}") for half in (0, 1))
+        built, judged = (Sight.of(run, split[1], f"({there}) AND q.prompt_id % 2 = {half}") for half in (0, 1))
+        return built, judged.apart(built)
     built = Sight.of(run, split[0], where)
-    return built, built if split[0] == split[1] else Sight.of(run, split[1], where)
+    return built, built if split[0] == split[1] else Sight.of(run, split[1], where).apart(built)
 
 
 def of_head(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -46,18 +46,39 @@ class LeftOut(NamedTuple):
     first: int
 
 
+class Copies(NamedTuple):
+    """Prompts that have the text of one that components were found on: n `of` so many."""
+
+    n: int
+    of: int
+
+    def told(self, split: str | None) -> str:
+        """In a sentence, what became of them; '' where there are none. split: the one that they stand in."""
+        if not self.n:
+            return ""
+        same = f"prompts of the {split_name(split)} split have the text of a prompt that components were found on"
+        if self.n == self.of:
+            return f"All {self.of:,} {same}: nothing is held out, so correlations, names and swaps are no test"
+        return f"{self.n:,} of {self.of:,} {same}, and were left out: they would be no test"
+
+
+NO_COPIES = Copies(0, 0)
+
+
 @dataclass(frozen=True)
 class Sight:
     """The queries of one split that fit a condition, with all stored keys of their prompts, in blocks of one shape.
 
     A query chooses among the keys that its layer lets it see, without the key of its own token and without that of the
-    prompt's first token where nobody gave it a role: such keys take attention that goes nowhere (sinks).
+    prompt's first token where nobody gave it a role: such keys take attention that goes nowhere (sinks). copies: what
+    `apart` left out.
     """
 
     run: Run
     split: str | None
     where: str | None
     blocks: tuple[Block, ...]
+    copies: Copies = NO_COPIES
 
     @classmethod
     def of(cls, run: Run, split: str | None, where: str | None = None) -> Sight:
@@ -71,6 +92,17 @@ class Sight:
                 f"no query of the {split_name(split)} split of run {run.name!r} fits {where or default_where(run)!r}"
             )
         return cls(run, split, where, tuple(_blocks(run, rows)))
+
+    def apart(self, other: Sight) -> Sight:
+        """Those of prompts whose text no prompt of `other` has, so that what is found there is judged on what is new.
+
+        Where all have, they stay: `copies` says it.
+        """
+        seen = np.concatenate([other.alike[block.group] for block in other.blocks])
+        new = [~np.isin(other.alike[block.group], seen) for block in self.blocks]
+        copies = Copies(sum(int((~at).sum()) for at in new), sum(map(len, new)))
+        blocks = (Block(*(rows[at] for rows in block)) for block, at in zip(self.blocks, new, strict=True) if at.any())
+        return replace(self, blocks=tuple(blocks) or self.blocks, copies=copies)
 
     @cached_property
     def queries(self) -> np.ndarray:

@@ -38,6 +38,7 @@ class Study:
     and gap_ci (logits that its swap turns beyond random ones), moved and moved_ci (attention, so). swaps: of
     ComponentSwaps; None where nothing can be swapped, as not_swapped says. left_out: own and first (pairs), few and
     elsewhere (queries), on the built split. tried: labels; untried: {label: why}. n_named: queries that names rest on.
+    warning: what the judged split has in common with the built one, in a sentence; '' where that is nothing.
     """
 
     run: str
@@ -61,6 +62,7 @@ class Study:
     judged_on: str | None
     mean_share: float
     rotated: bool
+    warning: str
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name."""
@@ -214,6 +216,7 @@ def told(
         judged_on=of.judged.split,
         mean_share=of.found.mean_share,
         rotated=of.found.rotated,
+        warning=of.judged.copies.told(of.judged.split),
     )
 
 

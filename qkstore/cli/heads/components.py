@@ -62,6 +62,8 @@ def _components(options) -> None:
         print_json(found.to_dict() | ({"groups": groups} if groups else {}))
         return
     print(found.headline)
+    if found.warning:
+        print(f"warning: {found.warning}.")
     if found.rows:
         print_table([_row(row) for row in found.rows])
     for sentence in found.sentences:
