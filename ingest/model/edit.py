@@ -7,17 +7,19 @@ instead would, under grouped queries, change every head of the group.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from ingest.model.attention import LOGITS_BYTES, Kernel, kernel_of, mask_rows, with_sinks
 from ingest.model.batch import Batch, Padding
 from ingest.model.capture import Capture
+from ingest.model.forward import same
 from ingest.model.layer import Layer
 from qkstore.errors import ModelError, PromptError, near
 
@@ -25,6 +27,7 @@ Rows = Literal["last", "all"]
 ROWS: tuple[Rows, ...] = get_args(Rows)
 Head = tuple[int, int]  # layer, query head
 Edits = Mapping[Head, np.ndarray]  # {head: P (d_head, d_head)}, k̃ = k + P (k' − k); of a subspace V Vᵀ
+Read = dict[int, tuple[list[int], Tensor]]  # {layer: heads that are edited there, and their projectors}
 
 
 @dataclass(frozen=True)
@@ -92,19 +95,46 @@ class Editor:
 
         padding: 'right' or 'left'. kernel: another than the model's own ('eager'), for a pass that ought to be equal.
         """
-        edits = edits or {}
+        batch = self.batch(cases, padding)
+        editing = _Editing(self, batch, self.read(edits or {}), kernel)
+        output = self.forward.run(batch, editing, **self.few(batch)[0])
+        return Pass(editing.attention, self.logits(output, batch))
+
+    def batch(self, cases: Sequence[Case], padding: Padding = "right") -> Batch:
+        """The cases side by side, with their queries and keys."""
         places = [[c.query] for c in cases], [[c.original, c.target] for c in cases]
-        batch = self.forward.batch([c.ids for c in cases], *places, padding)
-        editing = _Editing(
-            self, batch, {number: self._of(number, edits) for number in {layer for layer, _ in edits}}, kernel
-        )
+        return self.forward.batch([c.ids for c in cases], *places, padding)
+
+    def few(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+        """What has a model give the queries' logits alone, where it can, and where each query's are among them."""
         wanted, at = batch.columns[:, 0].unique(return_inverse=True)
-        few = "logits_to_keep" in self.forward.accepts
-        output = self.forward.run(batch, editing, **({"logits_to_keep": wanted} if few else {}))
+        there = "logits_to_keep" in self.forward.accepts
+        return ({"logits_to_keep": wanted}, at) if there else ({}, batch.columns[:, 0])
+
+    def logits(self, output, batch: Batch) -> Tensor | None:
+        """(n, vocabulary) of the token after each query; None without an LM head."""
         logits = getattr(output, "logits", None)
-        if logits is not None:
-            logits = logits[torch.arange(len(cases), device=logits.device), at if few else batch.columns[:, 0]]
-        return Pass(editing.attention, logits)
+        return None if logits is None else logits[torch.arange(len(logits), device=logits.device), self.few(batch)[1]]
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the queries' tokens may be run alone, behind what was computed of the others."""
+        plain = all(layer.causal and layer.window is None for layer in self.layers.values())
+        takes = {"past_key_values", "position_ids", "use_cache"} <= set(self.forward.accepts)
+        return self.rows == "last" and plain and takes and not self.forward.sides.ruled
+
+    def passes(self, cases: Sequence[Case], each: Sequence[Edits]) -> Iterator[Pass]:
+        """A pass for each of several sets of edits, of the same cases.
+
+        Where only the queries' rows are edited, what stands before them is run once, if the model can go on from it.
+        """
+        behind = Behind.of(self, cases) if len(each) > 1 else None
+        for edits in each:
+            yield self(cases, edits) if behind is None else behind(edits)
+
+    def read(self, edits: Edits) -> Read:
+        """{layer: the heads that are edited there, and their projectors}."""
+        return {number: self._of(number, edits) for number in {layer for layer, _ in edits}}
 
     def _of(self, number: int, edits: Edits) -> tuple[list[int], Tensor]:
         """The heads that are edited in a layer, and their projectors (E, d_head, d_head)."""
@@ -121,16 +151,71 @@ class Editor:
         return heads, torch.from_numpy(projectors).double().to(self.forward.net.device)
 
 
+class Behind:
+    """What stands before the queries' tokens of a few prompts, run once: `behind(edits) -> Pass` runs these alone.
+
+    In a model that reads from left to right an edit of the query's row changes nothing before it, in any layer.
+    """
+
+    def __init__(self, editor: Editor, batch: Batch, cache: DynamicCache):
+        self.editor, self.cache = editor, cache
+        self.kept = [(layer.keys, layer.values) for layer in cache.layers]
+        column, T = batch.columns, batch.ids.shape[1]
+        before = batch.real & (torch.arange(T, device=column.device) < column)  # the query's own token comes once more
+        end = torch.full_like(column, T)
+        self.batch = replace(
+            batch,
+            ids=torch.cat([batch.ids, batch.ids.gather(1, column)], dim=1),
+            real=torch.cat([before, torch.ones_like(before[:, :1])], dim=1),
+            place=torch.cat([batch.place, batch.place.gather(1, column)], dim=1),
+            columns=end,
+        )
+
+    @classmethod
+    def of(cls, editor: Editor, cases: Sequence[Case]) -> Behind | None:
+        """None where the model cannot go on from what it computed, or computes another thing when it does."""
+        if not editor.goes_on:
+            return None
+        batch = editor.batch(cases)
+        editing = _Editing(editor, batch, {}, None)
+        output = editor.forward.run(batch, editing, use_cache=True, **editor.few(batch)[0])
+        cache = getattr(output, "past_key_values", None)
+        if type(cache) is not DynamicCache or any(type(layer) is not DynamicLayer for layer in cache.layers):
+            return None
+        made, whole = cls(editor, batch, cache), Pass(editing.attention, editor.logits(output, batch))
+        return made if made._equals(whole) else None
+
+    def __call__(self, edits: Edits) -> Pass:
+        editing = _Editing(self.editor, self.batch, self.editor.read(edits), None, alone=True)
+        for layer, (keys, values) in zip(self.cache.layers, self.kept, strict=True):
+            layer.keys, layer.values = keys, values
+        given = {"input_ids": self.batch.ids[:, -1:], "position_ids": self.batch.place[:, -1:]}
+        output = self.editor.forward.run(self.batch, editing, past_key_values=self.cache, use_cache=True, **given)
+        logits = getattr(output, "logits", None)
+        return Pass(editing.attention, None if logits is None else logits[:, -1])
+
+    def _equals(self, whole: Pass) -> bool:
+        """Whether the tokens alone, unedited, have the attention and the logits that they have in a whole pass."""
+        alone, dtype = self({}), self.editor.forward.net.dtype
+        pairs = [(alone.attention[n], whole.attention[n]) for n in whole.attention]
+        pairs += [] if whole.logits is None or alone.logits is None else [(alone.logits, whole.logits)]
+        return all(same(one, other, dtype) for one, other in pairs)
+
+
 class _Editing:
     """One pass: answers every attention call with the model's own kernel, and edits those that are to be edited."""
 
-    def __init__(self, editor: Editor, batch: Batch, edits: dict[int, tuple[list[int], Tensor]], kernel: Kernel | None):
+    def __init__(self, editor: Editor, batch: Batch, edits: Read, kernel: Kernel | None, alone: bool = False):
+        """alone: the pass runs the queries' tokens alone, and all others are behind them in a cache."""
         self.kernel, self.depth = kernel or editor.forward.kernel, editor.forward.depth
         self.layers, self.first = editor.layers, editor.first
         self.batch, self.edits, self.attention = batch, edits, {}
         self.keys = batch.keys[1].reshape(-1, 2)  # (B, 2), the columns of original and target
         every = torch.arange(batch.ids.shape[1], device=batch.ids.device).expand(len(batch.ids), -1)
         self.rows = batch if editor.rows == "last" else replace(batch, columns=every)
+        # where these rows are among the ones that the pass runs
+        self.query_at = torch.zeros_like(batch.columns) if alone else batch.columns
+        self.rows_at = self.query_at if editor.rows == "last" else every
         self.slot = (
             torch.zeros_like(batch.columns[:, 0]) if editor.rows == "last" else batch.columns[:, 0]
         )  # the query's among the rows
@@ -142,7 +227,7 @@ class _Editing:
             return output, weights
         layer, sinks = self.layers[number], options.get("s_aux")
         seen = mask_rows(self.kernel, module, self.batch, mask, options)
-        attention = self._pair(_weights(layer, _rows(query, self.batch.columns), key, seen, sinks)[:, :, 0])
+        attention = self._pair(_weights(layer, _rows(query, self.query_at), key, seen, sinks)[:, :, 0])
         if number in self.edits:
             heads, P = self.edits[number]
             seen = mask_rows(self.kernel, module, self.rows, mask, options)
@@ -159,7 +244,7 @@ class _Editing:
         Shapes (B, E, Q, d_value) and (B, E, 2).
         """
         group = [head // (layer.n_heads // layer.n_kv_heads) for head in heads]
-        q, k, v = _rows(query, self.rows.columns)[:, heads], key[:, group], value[:, group]
+        q, k, v = _rows(query, self.rows_at)[:, heads], key[:, group], value[:, group]
         seen = seen if seen.shape[1] == 1 else seen[:, heads]
         sinks = None if sinks is None else sinks[heads]
         swapped = self._swap(k.double(), P)
@@ -193,7 +278,7 @@ class _Editing:
         B, _, _, d = change.shape  # (B, E, Q, d_value)
         edited = output.reshape(B, -1, output.shape[2:].numel() // d, d).clone()  # (B, T, H, d_value)
         prompt = torch.arange(B, device=output.device)[:, None, None]
-        at = prompt, self.rows.columns[:, :, None], torch.tensor(heads, device=output.device)
+        at = prompt, self.rows_at[:, :, None], torch.tensor(heads, device=output.device)
         edited[at] = (edited[at].double() + change.transpose(1, 2)).to(output.dtype)
         return edited.reshape(output.shape)
 

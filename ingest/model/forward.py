@@ -106,7 +106,7 @@ class Forward:
             given |= self._positions(batch)
         accepts = inspect.signature(net.forward).parameters
         if "use_cache" in accepts:
-            given["use_cache"] = False
+            given.setdefault("use_cache", False)
         forget(net)
         with routed(self.net, reader), self.depth.watched(), torch.inference_mode():
             try:
@@ -190,7 +190,7 @@ class Forward:
         """
         read = self._states(ids, _Look(self.kernel)) if read is None else read
         for row, mine, own in zip(ids, read, self._states(ids, None), strict=True):
-            if not _same(mine[: len(row)], own[: len(row)]):
+            if not same(mine[: len(row)], own[: len(row)]):
                 raise ModelError(
                     f"{type(self.net).__name__} runs otherwise when its attention is read (on {len(row)} tokens its "
                     "last hidden states differ), so what is read would not be its attention"
@@ -202,7 +202,7 @@ class Forward:
         alone = [self._states([row], look)[0] for row in ids]
         together = self._states(ids, look, padding)
         real = self._plain(ids, padding).real
-        return all(_same(state[there], one) for one, state, there in zip(alone, together, real, strict=True))
+        return all(same(state[there], one) for one, state, there in zip(alone, together, real, strict=True))
 
     def _states(self, ids: list[list[int]], reader, padding: Padding = "right") -> Tensor:
         """The last hidden states (prompts, T, width) of a pass without the LM head."""
@@ -219,9 +219,12 @@ class _Look:
         return kernel_of(self.kernel, module)(module, query, key, value, mask, **options)
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
-    """Whether hidden states are equal but for rounding; NaN is equal to NaN, and is told when vectors are stored."""
-    limit, there = EQUAL.get(one.dtype, EQUAL_COARSE), other.isfinite()
+def same(one: Tensor, other: Tensor, dtype: torch.dtype | None = None) -> bool:
+    """Whether hidden states are equal but for rounding; NaN is equal to NaN, and is told when vectors are stored.
+
+    dtype: the model's, of what was computed from its states in another one.
+    """
+    limit, there = EQUAL.get(dtype or one.dtype, EQUAL_COARSE), other.isfinite()
     if not torch.equal(one.isfinite(), there):
         return False
     one, other = one[there].double(), other[there].double()

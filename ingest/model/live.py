@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -146,10 +146,10 @@ class _Work:
         passes = [{}, *(edits for plan in self.plans for edits in plan.edits)]
         seen = [Effect(len(self.cases), self.heads, self.later) for _ in passes]
         for chosen in batches:
-            for edits, into in zip(passes, seen, strict=True):
-                self.progress("intervene", done, len(batches) * len(passes))
-                into.put(chosen, self.pass_over(chosen, edits), None if self.unanswered else self.ids)
+            for shown, into in zip(self.passes_over(chosen, passes), seen, strict=True):
+                into.put(chosen, shown, None if self.unanswered else self.ids)
                 done += 1
+                self.progress("intervene", done, len(batches) * len(passes))
         self.progress("intervene", done, done)
         before, rest = seen[0], iter(seen[1:])
         after = [[next(rest) for _ in plan.edits] for plan in self.plans]
@@ -169,10 +169,10 @@ class _Work:
             conditions=conditions,
         )
 
-    def pass_over(self, chosen: Sequence[int], edits: Edits) -> Pass:
+    def passes_over(self, chosen: Sequence[int], each: Sequence[Edits]) -> Iterator[Pass]:
         cases = [self.cases[i] for i in chosen]
         try:
-            return self.editor(cases, edits)
+            yield from self.editor.passes(cases, each)
         except torch.OutOfMemoryError:
             size = f"{len(cases)} prompts of up to {max(len(c.ids) for c in cases)} tokens"
             raise ModelError(f"{size} need more memory than there is; use a smaller --batch-size") from None

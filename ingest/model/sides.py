@@ -19,6 +19,11 @@ class Sides:
         self.equal = False
         self._rules = sorted(set(_rules(config)))
 
+    @property
+    def ruled(self) -> bool:
+        """Whether the length of a text decides its rotary factors."""
+        return bool(self._rules)
+
     def __call__(self, length: int) -> Hashable:
         return length if self.equal else tuple(_side(kind, limit, length) for kind, limit in self._rules)
 
