@@ -1,177 +1,156 @@
-"""Runs on S3-compatible storage: fetched whole into a folder of this machine when they are first read, and sent there.
+"""Runs on S3-compatible storage: their files fetched whole when they are first read, their shards read by ranges.
 
-A run file is immutable, so that a copy is good for as long as the bucket names the same content. Both ways go in
-pieces, go on where they stopped, are checked by a sha256, and are seen only when they are whole.
+A run file and its shards are immutable, so that a copy is good for as long as the bucket names the same content. Both
+ways go in pieces, go on where they stopped, and are checked by a sha256. A run is seen only when it is whole: its
+shards come first and go last.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote
 
 from qkstore.errors import RunError, StoreError, near
 from qkstore.files import whole
-from qkstore.store.arrival import Progress, arrived, digest_of, held, pieces
+from qkstore.sql.distant import Distant, Room, hollow
+from qkstore.store.arrival import Progress, arrived, digest_of, held
+from qkstore.store.objects import Found, Objects
 
 SCHEME = "s3"
-ENDING = ".duckdb"
+ENDING, SHARDS = ".duckdb", ".shards"
 KNOWN = ".known"  # the folder beside the fetched runs that says what each one is of
-SHA = "sha256"  # an object's own label
+MOST_BYTES = 20 << 30  # of this machine's disk
 
 
 @dataclass(frozen=True)
 class Bucket:
     """Runs under s3://bucket/prefix, and the folder of their copies, whose runs/ a Store reads.
 
-    endpoint: of a server that is not Amazon's. Keys come from where boto3 looks for them: the environment, ~/.aws.
-    Raises StoreError, in one line, where the server is away, or refuses.
+    endpoint: of a server that is not Amazon's. most: bytes that the shards' parts may take on this machine. Raises
+    StoreError, in one line, where the server is away, or refuses.
     """
 
     url: str
     cache: Path
     endpoint: str | None = None
+    most: int = MOST_BYTES
 
     def names(self) -> list[str]:
         """The runs that are there, by name."""
-        with self._told():
-            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
-            keys = [item["Key"].removeprefix(self._prefix) for page in pages for item in page.get("Contents", ())]
-        return sorted(key.removesuffix(ENDING) for key in keys if key.endswith(ENDING) and "/" not in key)
+        return [key.removesuffix(ENDING) for key in self.objects.listed() if key.endswith(ENDING) and "/" not in key]
 
     def file(self, name: str, progress: Progress | None = None) -> Path:
-        """The copy of a run on this machine, fetched where it is not there; raises RunError with near names."""
-        there = self._there(name)
+        """The copy of a run file on this machine, fetched where it is not there; raises RunError with near names."""
+        there = self.objects.found(_key(name))
         if there is None:
             raise RunError(f"no run {name!r} in {self.url}; {near(name, self.names())}")
         path, mark = self._copy(name), _mark(there)
         if self._known(name) == mark:
             return path
         with held(path, name):
-            arrived(
-                path,
-                self._parts(name, mark["bytes"]),
-                mark["bytes"],
-                there.get("Metadata", {}).get(SHA),
-                progress,
-                replace=True,
-                word=there["ETag"].strip('"'),
-            )
+            read = self.objects.reader(_key(name), there.etag, f"run {name!r}")
+            word = there.etag.strip('"')
+            arrived(path, read, there.bytes, there.sha256, progress, replace=True, word=word)
             self._know(name, mark)
         return path
 
+    def shard(self, name: str, number: int) -> Distant:
+        """A shard of a run, of which only the blocks come that are read; those that came are kept on this machine.
+
+        While the server is away, what came before is read. Raises StoreError where there is none; while it is read,
+        where it cannot be fetched, and RunError where it has changed since.
+        """
+        key, what = _key(name, number), f"shard {number} of run {name!r}"
+        copies = self._copy(name, number)
+        try:
+            there = self.objects.found(key)
+        except StoreError:
+            kept = list(copies.parent.glob(f".{copies.stem}-*{ENDING}"))
+            if len(kept) != 1:
+                raise
+            [copy], etag = kept, unquote(kept[0].stem.partition("-")[2])
+        else:
+            if there is None:
+                raise StoreError(f"{what} is not in {self.url}")
+            etag, copy = there.etag, copies.with_name(f".{copies.stem}-{quote(there.etag, safe='')}{ENDING}")
+            hollow(copy, there.bytes, self.objects.reader(key, etag, what))
+            for older in set(copy.parent.glob(f".{copies.stem}-*{ENDING}")) - {copy}:
+                older.unlink(missing_ok=True)
+        read = self.objects.reader(key, etag, what)
+
+        def bring(start: int, end: int) -> bytes:
+            self._room.take(copy, end - start)
+            return read(start, end)
+
+        return Distant(copy, bring, f"{name}{SHARDS}/{copies.name}")
+
     def send(self, path: Path, progress: Progress | None = None) -> None:
-        """Put a run file there, under its name, unless it is; raises RunError where another of its name is."""
+        """Put a run file there, under its name, and its shards before it, unless they are.
+
+        Raises RunError where another run of its name is there.
+        """
         name, digest = path.stem, digest_of(path)
-        there = self._there(name)
+        there = self.objects.found(_key(name))
         if there is not None:
-            if there.get("Metadata", {}).get(SHA) != digest:
+            if there.sha256 != digest:
                 raise RunError(f"run {name!r} is in {self.url} already, and is another one; rename one of the two")
             return
-        with self._told(f"run {name!r} was not sent to {self.url}"):
-            upload = self._upload(name, digest)
-            parts = self._sent(name, upload, path, progress or (lambda done, total: None))
-            self._client.complete_multipart_upload(
-                **self._key(name), UploadId=upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
-            )
-        self._noted(name).unlink(missing_ok=True)
+        shards = sorted(path.with_name(f"{name}{SHARDS}").glob(f"[0-9]*{ENDING}"))
+        tell = _Sum([*shards, path], progress)
+        for number, shard in enumerate(shards):
+            self._send_shard(name, number, shard, tell.of(shard))
+        for left in set(self.objects.listed(f"{name}{SHARDS}/")) - {_key(name, i) for i in range(len(shards))}:
+            self.objects.remove(left, f"what is left of a run {name!r}")
+        self.objects.put(_key(name), path, digest, self._note(name), f"run {name!r}", tell.of(path), new=True)
+
+    def _send_shard(self, name: str, number: int, path: Path, progress: Progress) -> None:
+        key, what, digest = _key(name, number), f"shard {number} of run {name!r}", digest_of(path)
+        there = self.objects.found(key)
+        if there is None or there.sha256 != digest:  # one that a given up sending of another run has left
+            self.objects.put(key, path, digest, self._note(name, number), what, progress, new=False)
+        progress(path.stat().st_size, path.stat().st_size)
 
     def same(self, old: str, new: str) -> bool:
         """Whether two runs that are there have the same content."""
-        one, other = ((self._there(name) or {}).get("Metadata", {}).get(SHA) for name in (old, new))
-        return one is not None and one == other
+        one, other = (self.objects.found(_key(name)) for name in (old, new))
+        return bool(one and other and one.sha256 and one.sha256 == other.sha256)
 
     def copy(self, old: str, new: str) -> None:
         """Give a run there a second name, and its copy on this machine too; one that has it already is left so."""
-        with self._told(f"run {old!r} was not copied to {new!r}"):
-            there = self._there(old) or {}
-            if not self._there(new):
-                more = {"Metadata": there.get("Metadata", {}), "MetadataDirective": "REPLACE"}
-                self._client.copy(self._key(old), **self._key(new), ExtraArgs=more)
-            made = self._there(new) or {}
-        if self._known(old) == _mark(there) and not self._copy(new).exists():
+        for key in self.objects.listed(f"{old}{SHARDS}/"):
+            self.objects.copy(key, f"{new}{SHARDS}/{key.partition('/')[2]}", f"run {old!r}")
+        self.objects.copy(_key(old), _key(new), f"run {old!r}")
+        there, made = (self.objects.found(_key(name)) for name in (old, new))
+        if there and made and self._known(old) == _mark(there) and not self._copy(new).exists():
             os.link(self._copy(old), self._copy(new))
             self._know(new, _mark(made))
 
     def remove(self, name: str) -> None:
         """Remove a run there, and its copy on this machine."""
-        with self._told(f"run {name!r} was not removed from {self.url}"):
-            self._client.delete_object(**self._key(name))
-        for left in (self._copy(name), self._mark_of(name), self._noted(name)):
+        for key in (_key(name), *self.objects.listed(f"{name}{SHARDS}/")):
+            self.objects.remove(key, f"run {name!r}")
+        for left in (self._copy(name), self._mark_of(name), self._note(name)):
             left.unlink(missing_ok=True)
-
-    # -- what is there -------------------------------------------------------------------------------------------------
+        for folder in (self._copy(name, 0).parent, self._note(name, 0).parent):
+            shutil.rmtree(folder, ignore_errors=True)
 
     @cached_property
-    def _client(self) -> Any:
-        try:
-            import boto3
-            from botocore.config import Config
-        except ImportError:
-            raise StoreError("runs on S3 need boto3: pip install 'qkstore[team]'") from None
-        config = Config(connect_timeout=5, read_timeout=60, retries={"max_attempts": 3, "mode": "standard"})
-        return boto3.session.Session().client("s3", endpoint_url=self.endpoint, config=config)
-
-    @property
-    def _bucket(self) -> str:
-        return urlsplit(self.url).netloc
-
-    @property
-    def _prefix(self) -> str:
-        path = urlsplit(self.url).path.strip("/")
-        return f"{path}/" if path else ""
-
-    def _key(self, name: str) -> dict[str, str]:
-        return {"Bucket": self._bucket, "Key": f"{self._prefix}{name}{ENDING}"}
-
-    def _there(self, name: str) -> dict | None:
-        """What the server says of a run; None where it has none of that name."""
-        with self._told():
-            try:
-                return self._client.head_object(**self._key(name))
-            except self._client.exceptions.ClientError as error:
-                if error.response["Error"]["Code"] in ("404", "NoSuchKey"):
-                    return None
-                raise
-
-    def _parts(self, name: str, size: int) -> Callable[[int, int], bytes]:
-        """(from, to) -> these bytes of the object."""
-
-        def read(start: int, end: int) -> bytes:
-            with self._told(f"run {name!r} was not fetched from {self.url}"):
-                return self._client.get_object(**self._key(name), Range=f"bytes={start}-{end - 1}")["Body"].read()
-
-        return read
-
-    @contextmanager
-    def _told(self, what: str = "") -> Iterator[None]:
-        """The server's complaints in one line."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
-            yield
-        except ClientError as error:
-            said = error.response["Error"]
-            if said["Code"] in ("PreconditionFailed", "412"):
-                raise RunError(f"{what}: another of its name has come there meanwhile") from None
-            why = f"{said.get('Message') or said['Code']}".splitlines()[0]
-            raise StoreError(f"{what or f'runs in {self.url} cannot be read'}: {why} ({said['Code']})") from None
-        except BotoCoreError as error:
-            why = str(error).splitlines()[0]
-            raise StoreError(f"{what or f'runs in {self.url} cannot be read'}: {why}") from None
+    def objects(self) -> Objects:
+        return Objects(self.url, self.endpoint)
 
     # -- copies of this machine ----------------------------------------------------------------------------------------
 
-    def _copy(self, name: str) -> Path:
-        return self.cache / "runs" / f"{name}{ENDING}"
+    def _copy(self, name: str, number: int | None = None) -> Path:
+        return self.cache / "runs" / _key(name, number)
+
+    @cached_property
+    def _room(self) -> Room:
+        return Room(lambda: (self.cache / "runs").glob(f"*{SHARDS}/.*-*{ENDING}"), self.most)
 
     def _mark_of(self, name: str) -> Path:
         return self.cache / "runs" / KNOWN / f"{name}.json"
@@ -186,53 +165,33 @@ class Bucket:
         with whole(self._mark_of(name)) as part:
             part.write_text(json.dumps(mark))
 
-    # -- an upload that may be interrupted -----------------------------------------------------------------------------
-
-    def _noted(self, name: str) -> Path:
-        return self.cache / "runs" / KNOWN / f"{name}.sending.json"
-
-    def _upload(self, name: str, digest: str) -> str:
-        """The upload that was begun for this content from here, if the server still knows it; else a new one."""
-        note = self._noted(name)
-        if note.exists():
-            begun = json.loads(note.read_text())
-            if begun["sha256"] == digest and self._open(name, begun["upload"]):
-                return begun["upload"]
-        upload = self._client.create_multipart_upload(**self._key(name), Metadata={SHA: digest})["UploadId"]
-        note.parent.mkdir(parents=True, exist_ok=True)
-        with whole(note) as part:
-            part.write_text(json.dumps({"sha256": digest, "upload": upload}))
-        return upload
-
-    def _open(self, name: str, upload: str) -> bool:
-        try:
-            self._client.list_parts(**self._key(name), UploadId=upload)
-        except self._client.exceptions.ClientError:
-            return False
-        return True
-
-    def _sent(self, name: str, upload: str, path: Path, progress: Progress) -> list[dict]:
-        """The parts of an upload, those sent that were missing; each is checked by its MD5 on arrival."""
-        pages = self._client.get_paginator("list_parts").paginate(**self._key(name), UploadId=upload)
-        there = {part["PartNumber"]: part["ETag"].strip('"') for page in pages for part in page.get("Parts", ())}
-        parts, done, total = [], 0, path.stat().st_size
-        with open(path, "rb") as file:
-            for number, piece in enumerate(pieces(file), start=1):
-                checked = hashlib.md5(piece, usedforsecurity=False)
-                if there.get(number) != checked.hexdigest():
-                    self._client.upload_part(
-                        **self._key(name),
-                        UploadId=upload,
-                        PartNumber=number,
-                        Body=piece,
-                        ContentMD5=base64.b64encode(checked.digest()).decode(),
-                    )
-                parts.append({"PartNumber": number, "ETag": f'"{checked.hexdigest()}"'})
-                done += len(piece)
-                progress(done, total)
-        return parts
+    def _note(self, name: str, number: int | None = None) -> Path:
+        """What remembers an upload that was begun from here."""
+        return self.cache / "runs" / KNOWN / f"{_key(name, number).removesuffix(ENDING)}.sending.json"
 
 
-def _mark(there: dict) -> dict:
+class _Sum:
+    """The progress of several files, told as that of one."""
+
+    def __init__(self, files: list[Path], progress: Progress | None):
+        self.before, self.total, self.progress = {}, 0, progress
+        for file in files:
+            self.before[file] = self.total
+            self.total += file.stat().st_size
+
+    def of(self, file: Path) -> Progress:
+        def tell(done: int, total: int) -> None:
+            if self.progress:
+                self.progress(self.before[file] + done, self.total)
+
+        return tell
+
+
+def _key(name: str, number: int | None = None) -> str:
+    """The key of a run file, or of one of its shards."""
+    return f"{name}{ENDING}" if number is None else f"{name}{SHARDS}/{number:04d}{ENDING}"
+
+
+def _mark(there: Found) -> dict:
     """What tells the content of an object from another's, of what the server says of it."""
-    return {"etag": there.get("ETag"), "bytes": there.get("ContentLength")}
+    return {"etag": there.etag, "bytes": there.bytes}

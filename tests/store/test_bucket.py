@@ -68,7 +68,7 @@ def test_a_sending_that_was_interrupted_is_not_seen_and_goes_on_at_the_missing_p
     with pytest.raises(Stop):
         bucket.send(path, stop)
     assert bucket.names() == []
-    client = bucket._client
+    client = bucket.objects.client
     real = client.upload_part
     monkeypatch.setattr(client, "upload_part", lambda **given: (times.append(given["PartNumber"]), real(**given))[1])
     bucket.send(path)
@@ -80,8 +80,10 @@ def test_a_fetching_that_was_interrupted_goes_on_at_the_missing_piece(bucket, se
     bucket.send(sent.run("a").path)
     monkeypatch.setattr(arrival, "PIECE", 1 << 20)
     ranges = []
-    real = bucket._client.get_object
-    monkeypatch.setattr(bucket._client, "get_object", lambda **given: (ranges.append(given["Range"]), real(**given))[1])
+    real = bucket.objects.client.get_object
+    monkeypatch.setattr(
+        bucket.objects.client, "get_object", lambda **given: (ranges.append(given["Range"]), real(**given))[1]
+    )
 
     def stop(done: int, total: int) -> None:
         if done >= 3 << 20:
@@ -98,7 +100,7 @@ def test_a_fetching_that_was_interrupted_goes_on_at_the_missing_piece(bucket, se
 
 def test_what_was_spoilt_on_the_way_is_not_shown(bucket, sent, server):
     bucket.send(sent.run("a").path)
-    key = bucket._key("a")
+    key = bucket.objects.at("a.duckdb")
     body = bytearray(sent.run("a").path.read_bytes())
     body[len(body) // 2] ^= 1
     server.client().put_object(**key, Body=bytes(body), Metadata=server.client().head_object(**key)["Metadata"])
@@ -109,7 +111,7 @@ def test_what_was_spoilt_on_the_way_is_not_shown(bucket, sent, server):
 
 def test_a_file_that_is_no_run_is_one_line_and_the_others_are_there(bucket, sent, server):
     bucket.send(sent.run("a").path)
-    server.client().put_object(**bucket._key("b"), Body=b"no database" * 1000)
+    server.client().put_object(**bucket.objects.at("b.duckdb"), Body=b"no database" * 1000)
     (bucket.cache / "runs").mkdir(parents=True, exist_ok=True)
     store = qkstore.store.Store(bucket.cache, bucket=bucket)
     runs, errors = store.scan()
@@ -131,7 +133,7 @@ def test_a_copy_follows_what_the_bucket_names(bucket, sent, server, tmp_path):
     """Somebody deleted a run and sent another of its name: the copy is fetched anew."""
     bucket.send(sent.run("a").path)
     bucket.file("a")
-    server.client().delete_object(**bucket._key("a"))
+    server.client().delete_object(**bucket.objects.at("a.duckdb"))
     with pytest.raises(RunError, match="no run 'a' in s3://lab"):
         bucket.file("a")
     stores.write(tmp_path / "other", "a", stores.boxes(n=16))

@@ -75,7 +75,7 @@ def wipe(pg, database, team: Path) -> None:
         shutil.rmtree(team.parent / folder, ignore_errors=True)
     if bucket := qkstore.store.bucket(team):
         for name in bucket.names():
-            bucket._client.delete_object(**bucket._key(name))
+            bucket.objects.client.delete_object(**bucket.objects.at(f"{name}.duckdb"))
         assert bucket.names() == []
 
 
