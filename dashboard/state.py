@@ -34,7 +34,7 @@ TO_LEXICAL = ("order-centred", "order-elsewhere", "reflexive")
 PARTNERS = {**dict(BOTH), **{b: a for a, b in BOTH}, **dict.fromkeys(TO_LEXICAL, "lexical")}
 NONE = "none"
 DRAFT = "draft"  # what is being written on the Contrasts page, in the address
-OF_A_RUN = "prompt q k order label value skip query from component group against".split()
+OF_A_RUN = "prompt q k order label value skip query from component group against cluster".split()
 NOTES = "notes"  # the place for lines about bad choices: above the filters, which are too narrow for a line
 CHECKED = "checked"  # the place for what the check found about the contrasts shown: beneath the filters
 
@@ -128,10 +128,10 @@ def segments(label: str, name: str, options: Sequence, default: Any, **more) -> 
 
 
 def put(**values) -> None:
-    """Write choices into the URL; None removes one. Called from callbacks, and before the page is shown anew."""
-    st.query_params.update({name: str(value) for name, value in values.items() if value is not None})
-    for name in (name for name, value in values.items() if value is None):
-        st.query_params.pop(name, None)
+    """Write choices into the URL, in one entry of the browser's history; None removes one."""
+    there = st.query_params.to_dict()
+    if (wanted := {name: str(value) for name, value in {**there, **values}.items() if value is not None}) != there:
+        st.query_params.from_dict(wanted)
 
 
 def changed(act: Callable[[], object], said: str) -> None:

@@ -7,7 +7,7 @@ import shlex
 import streamlit as st
 
 from dashboard import notes, panel, shell, state
-from dashboard.components import chosen, group, rows, scores
+from dashboard.components import across, chosen, group, rows, scores
 from dashboard.components import found as decomposed
 from dashboard.components import head as heads
 from dashboard.text import line, plain
@@ -18,6 +18,9 @@ shell.enter()
 panel.title(
     "Components", "What does this head match on, before anyone says what to look for? Unnamed ones stand first."
 )
+if across.asked():
+    across.show()
+    st.stop()
 view = heads.view()
 try:
     found = decomposed.found(view)

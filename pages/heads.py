@@ -63,6 +63,7 @@ with main:
         line(f"{heads.MEASURES[by][0]}: {heads.MEASURES[by][1]}.")
         line(heads.clear_told(scores, by))
         line(maps.MARKS)
+    shell.link("components", "Components of all heads, found without a contrast", run=view.run.name, heads="all")
     line(
         f"ΔC, its null and rank are built on the {split_name(scores[0].built_on)} split; "
         f"accuracy and attention are judged on the {split_name(scores[0].judged_on)} split."

@@ -59,6 +59,7 @@ with right:
         "Heads shows which heads carry a contrast. Click one, then look at its subspace, its points, "
         "what a swap does, and where its logits come from."
     )
+    shell.link("components", "See what every head matches on, without labels", **state.carried() | {"heads": "all"})
     shell.link("contrasts", "Write a contrast of your own", **state.carried())
     shell.link("interventions", "Swap a feature and see attention move", **state.carried())
 panel.reproduce(

@@ -16,6 +16,7 @@ MARKS = (
     "An edge marks heads that are clear of chance, a diamond those selected, a stroke those without a value. "
     "Arrow keys move over the cells of a map that has the focus, Enter chooses."
 )
+Choose = Callable[[int, int], None]
 SVG = {"embedOptions": {"renderer": "svg"}}  # also of many cells: a canvas has none that could take the focus
 
 
@@ -24,10 +25,17 @@ def key(view: View, what: str, by: str) -> str:
     return f"{what.replace(' ', '-')}-{view.layer}-{view.head}-{by}"
 
 
-def draw(view: View, chart: Callable[..., alt.LayerChart], what: str, by: str, chosen: bool = True) -> None:
+def choose(layer: int, head: int) -> None:
+    """One entry of the browser's history; the table goes to the page that has the head."""
+    state.put(layer=layer, head=head, sheet=None)
+
+
+def draw(
+    view: View, chart: Callable[..., alt.LayerChart], what: str, by: str, chosen: bool = True, choose: Choose = choose
+) -> None:
     """A map, drawn by chart(dark=…) and called `what` among the charts of the page.
 
-    chosen: whether its heads are the view's, to be chosen.
+    chosen: whether its heads are the view's, to be chosen. choose: called with the layer and head of a click.
     """
     name = key(view, what, by)
 
@@ -44,12 +52,7 @@ def draw(view: View, chart: Callable[..., alt.LayerChart], what: str, by: str, c
         panel.chart(drawn, what, key=name)
 
 
-def choose(layer: int, head: int) -> None:
-    """One entry of the browser's history; the table goes to the page that has the head."""
-    state.put(layer=layer, head=head, sheet=None)
-
-
-def keyboard(view: View, maps: Sequence[str]) -> None:
+def keyboard(view: View, maps: Sequence[str], choose: Choose = choose) -> None:
     """Let the keyboard reach the cells of the maps, given by their keys: Tab, arrows, Enter."""
 
     def pick() -> None:
