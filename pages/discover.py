@@ -13,7 +13,7 @@ from qkstore.analysis import discovery
 
 shell.enter()
 LEVELS = (0.01, 0.05, 0.1, 0.2)
-EACH = {"all": "Every match", "best": "Best of each head"}
+EACH = {"all": "Every match", "best": "Best of each head", "beyond": "Beyond known types"}
 
 panel.title("Discover", "What do the heads match on? Every pair of labels that can match is tried on every head.")
 store = shell.store()
@@ -32,7 +32,10 @@ with each_place:
     each = state.segments("Shown", "each", list(EACH), "all", shown=EACH.get)
 
 found = search.search(run)
+known = discovery.types(found, level)
 table = discovery.table(found, level, each == "best")
+if each == "beyond":
+    table = table.filter(table["type"] == "") if len(table) else table
 kinds = len(set(table["name"])) if len(table) else 0
 panel.figures(
     [
@@ -42,6 +45,9 @@ panel.figures(
         ("ΔC beyond its null", f"{found.n_delta:,}", "of these tests; it alone is no find"),
     ]
 )
+if len(known):
+    st.subheader("Known types", anchor=False)
+    listing.known(known)
 if len(table):
     st.subheader("Found", anchor=False)
     listing.listing(run, table)

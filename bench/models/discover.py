@@ -1,13 +1,20 @@
 """Labelled discovery: what it finds in the demo model, in random weights and in null heads, and what it takes.
 
     python bench/models/discover.py demo [--store store] [--seeds 3]
+    python bench/models/discover.py text [--store store]
     python bench/models/discover.py tail [--heads 4000]
     python bench/models/discover.py size [--layers 32] [--heads 32]
+
+--write: the tables of docs/discovery.md anew.
 
 demo: every match on every head of the four demo runs, which the store lacks are made; then of models of the demo's
 architecture with random weights, as Hugging Face draws them and as the demo's training begins, --seeds of each. Exit
 code 1 unless order, entity and category are found in all heads of layer 1 of the runs that ask by them and nowhere
 else, and nothing is found in layer 0 or in random weights.
+
+text: the familiar head types of SmolLM2-135M-Instruct on plain English and on words said twice, beside the textbook's
+scores, and of the same architecture with random weights (bench/models/familiar.py). Exit code 1 where one of the
+textbook's heads with a score of 0.3 or more is not found, or anything in random weights.
 
 tail: heads without a feature, of bench/null.py; the share of p-values of ‖ΔC‖ below each level. Exit code 1 where one
 is above twice its level; the rows of few queries, and of queries of uneven size, are there to show where the tail
@@ -35,7 +42,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import qkstore
+from bench.discovery.page import markdown
+from bench.models import familiar
 from bench.null import planted
+from bench.page import write
 from bench.speed import synthetic
 from qkstore.analysis import discovery
 from qkstore.analysis.discovery.tail import p_norm
@@ -46,6 +56,7 @@ ASKED = {  # what the heads of layer 1 go by, by run
     "demo-boxes-both": {"k.entity = q.queried_entity", "k.order_id = q.queried_order"},
     "demo-lists": {"k.category = q.queried_category"},
 }
+KINDS = {"usual": "random weights", "begun": "weights as training begins"}
 N, N_TEST = 1500, 1000  # prompts of a run of random weights
 LEVELS = (0.5, 0.05, 0.01, 0.001, 0.0001)
 SHAPE = synthetic.Shape(2500, d_head=64, layers=32, heads=32, kv_heads=8, test=0.2, raw=0)
@@ -56,33 +67,45 @@ EXTRA = ("colour", "form", "kind", "size")
 # -- the demo model and random weights ---------------------------------------------------------------------------
 
 
-def demo(store: Path, seeds: int) -> list[str]:
-    """Print what is found, and return what does not hold."""
+def demo(store: Path, seeds: int) -> tuple[str, list[str]]:
+    """The table of what is found, and what does not hold."""
     from ingest import demo as runs
 
     failed = []
     runs.build(store, lambda *_, **__: None)
-    print("| run | tests | ΔC beyond its null | found | in |\n|---|---|---|---|---|")
+    rows = [["run", "tests", "ΔC beyond its null", "found", "heads of layer 1", "heads of layer 0"]]
     for name, words in ASKED.items():
-        run = qkstore.open(store).run(name)
-        there = _row(name, discovery.discover(run))
+        found = _kept(store, name)
+        there, run = _places(found), qkstore.open(store).run(name)
+        for word in sorted({w for *_, w in there}) or ["–"]:
+            heads = [sum(w == word and at == layer for at, _, w in there) for layer in (1, 0)]
+            rows.append([name, str(found.n), str(found.n_delta), word, *(f"{n} of {run.n_heads}" for n in heads)])
         wanted = {(1, head, word) for head in range(run.n_heads) for word in words}
         failed += [f"{name}: {sorted(wanted ^ there)} differ"] if wanted != there else []
+    drawn: dict[tuple[str, str], list[discovery.Discovery]] = {}
     for seed in range(seeds):
         for kind, model in _random(seed).items():
             for name in ASKED:
                 called = f"{kind}-{seed}-{name.removeprefix('demo-')}"
-                found = discovery.discover(_ingested(store, called, name, model))
-                there = _row(called, found)
-                failed += [f"{called}: {len(there)} found"] if there else []
-    return failed
+                _ingested(store, called, name, model)
+                found = _kept(store, called)
+                drawn.setdefault((kind, name), []).append(found)
+                failed += [f"{called}: {len(found.found())} found"] if found.found() else []
+    for (kind, name), each in drawn.items():
+        delta = [found.n_delta for found in each]
+        told = f"{KINDS[kind]}, prompts of {name}, {len(each)} seeds"
+        many = sum(len(found.found()) for found in each)
+        rows.append([told, f"{each[0].n} each", f"{min(delta)}–{max(delta)}", f"{many} in all", "–", "–"])
+    return markdown(rows), failed
 
 
-def _row(name: str, found: discovery.Discovery) -> set[tuple[int, int, str]]:
-    there = {(f.layer, f.head, found.match(f).words) for f in found.found()}
-    told = "; ".join(sorted({f"{words} (layer {layer})" for layer, _, words in there})) or "–"
-    print(f"| {name} | {found.n} | {found.n_delta} | {len(there)} | {told} |", flush=True)
-    return there
+def _kept(store: Path, name: str) -> discovery.Discovery:
+    there = qkstore.open(store)
+    return discovery.kept(there, there.run(name))
+
+
+def _places(found: discovery.Discovery) -> set[tuple[int, int, str]]:
+    return {(f.layer, f.head, found.match(f).words) for f in found.found()}
 
 
 def _random(seed: int) -> dict:
@@ -99,7 +122,7 @@ def _random(seed: int) -> dict:
         return {"usual": untrained(loaded, seed), "begun": begun}
 
 
-def _ingested(store: Path, called: str, name: str, model) -> qkstore.run.Run:
+def _ingested(store: Path, called: str, name: str, model) -> None:
     from ingest import demo as runs
     from ingest import job
     from ingest.prompts import task
@@ -109,13 +132,12 @@ def _ingested(store: Path, called: str, name: str, model) -> qkstore.run.Run:
         made = task.of(kind, N, N_TEST, question, runs.SEED)
         options = replace(runs.OPTIONS, answers=False)
         job.ingest(store, called, model, made.prompts, options, task=made.name, seed=0)
-    return qkstore.open(store).run(called)
 
 
 # -- the tail of the null ----------------------------------------------------------------------------------------
 
 
-def tail(heads: int) -> list[str]:
+def tail(heads: int) -> tuple[str, list[str]]:
     rows = [
         ("300 queries, nine keys", 300, {"kind": "several"}, True),
         ("300 queries, two keys", 300, {"kind": "pair"}, True),
@@ -125,16 +147,16 @@ def tail(heads: int) -> list[str]:
         ("300 queries of uneven size", 300, {"kind": "several", "uneven": 1.0}, False),
     ]
     failed = []
-    print(f"| heads without a feature | n | {' | '.join(f'p ≤ {level:g}' for level in LEVELS)} | least p |")
-    print(f"|---|---|{'---|' * len(LEVELS)}---|")
+    table = [["heads without a feature", "n", *(f"p ≤ {level:g}" for level in LEVELS), "least p"]]
     for row, (title, n, options, counted) in enumerate(rows):
         many = heads if n < 1000 else heads // 4
         p = np.array([_p(np.random.default_rng([row, i]), n, options) for i in range(many)])
         shares = [float((p <= level).mean()) for level in LEVELS]
-        print(f"| {title} | {many:,} | {' | '.join(f'{s:.4f}' for s in shares)} | {p.min():.1e} |", flush=True)
+        table.append([title, f"{many:,}", *(f"{s:.4f}" for s in shares), f"{p.min():.1e}"])
+        print(*table[-1], sep="; ", flush=True)
         most = [2 * level + 3 * (level / many) ** 0.5 for level in LEVELS]
         failed += [f"{title}: {s} at {level}" for s, level, m in zip(shares, LEVELS, most) if counted and s > m]
-    return failed
+    return markdown(table), failed
 
 
 def _p(rng: np.random.Generator, n: int, options: dict) -> float:
@@ -165,7 +187,7 @@ def labelled(shape: synthetic.Shape, asked: np.ndarray) -> tuple[pl.DataFrame, .
 TABLES = synthetic.tables
 
 
-def size(folder: Path, shape: synthetic.Shape) -> list[str]:
+def size(folder: Path, shape: synthetic.Shape) -> tuple[str, list[str]]:
     import subprocess
 
     if not (folder / "whole").exists():
@@ -176,26 +198,30 @@ def size(folder: Path, shape: synthetic.Shape) -> list[str]:
     found = discovery.discover(run, most=PAIRS)
     seconds, used = time.perf_counter() - start, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(
-        f"{found.n_heads:,} heads × {len(found.tried.matches)} label pairs, {shape.prompts:,} prompts of {shape.keys} "
-        f"keys, d_head {shape.d_head}: {seconds:.0f} s, {used:.0f} CPU s, {1000 * used / found.n:.1f} CPU ms a test; "
-        f"peak {peak / 1024:,.0f} MiB, {before / 1024:,.0f} MiB before; run file {run.path.stat().st_size / 1e9:.1f} GB"
-    )
+    rows = [
+        ["heads × label pairs", f"{found.n_heads:,} × {len(found.tried.matches)} = {found.n:,} tests"],
+        ["prompts", f"{shape.prompts:,} of {shape.keys} keys, d_head {shape.d_head}"],
+        ["run file", f"{run.path.stat().st_size / 1e9:.1f} GB"],
+        ["seconds", f"{seconds:.0f}, of one CPU {used:.0f}: {1000 * used / found.n:.1f} ms a test"],
+        ["peak memory", f"{peak / 1024:,.0f} MiB, {before / 1024:,.0f} MiB before"],
+    ]
     alone = discovery.discover(run, labels=("order_id", "queried_order"), most=1)
     wanted = {(layer, synthetic.PLANTED) for layer in run.layers}
     for told, one in (("of all pairs", found), ("of the planted pair alone", alone)):
         there = {(f.layer, f.head) for f in one.found()}
-        print(f"planted in {len(wanted)} heads; found {told}: {len(wanted & there)}, elsewhere {len(there - wanted)}")
+        rows.append([f"found {told}", f"{len(wanted & there)} of {len(wanted)} heads, {len(there - wanted)} elsewhere"])
     there = {(f.layer, f.head) for f in alone.found()}
-    return [] if there == wanted else [f"of the planted pair alone {sorted(wanted ^ there)} differ"]
+    differ = [] if there == wanted else [f"of the planted pair alone {sorted(wanted ^ there)} differ"]
+    return markdown([["what", "figure"], *rows]), differ
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("what", choices=("demo", "tail", "size", "made"))
+    options.add_argument("what", choices=("demo", "text", "tail", "size", "made"))
     options.add_argument("--store")
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--heads", type=int)
+    options.add_argument("--write", action="store_true", help="docs/discovery.md anew")
     options.add_argument("--layers", type=int, default=SHAPE.layers)
     o = options.parse_args(arguments)
     shape, start = replace(SHAPE, layers=o.layers, heads=o.heads or SHAPE.heads), time.perf_counter()
@@ -205,11 +231,15 @@ def main(arguments: list[str] | None = None) -> int:
             synthetic.tables = labelled
             synthetic.write(store, shape)
             return 0
-        failed = {
+        table, failed = {
             "demo": lambda: demo(store, o.seeds),
+            "text": lambda: familiar.study(store, print),
             "tail": lambda: tail(o.heads or 4000),
             "size": lambda: size(store, shape),
         }[o.what]()
+    print(table)
+    if o.write:
+        write(ROOT / "docs" / "discovery.md", f"labelled {o.what}", table.splitlines())
     print(*failed or ["all as it must be"], f"{time.perf_counter() - start:.0f} s", sep="\n")
     return int(bool(failed))
 

@@ -169,28 +169,46 @@ def rows(run: qkstore.Run) -> list[Row]:
 # -- the runs ----------------------------------------------------------------------------------------------------------
 
 
-def build(store: str) -> None:
-    """Ingest what the store lacks of RUNS."""
-    from ingest import job, real
+def build(store: str, controls: dict[str, tuple[str, int]] | None = None) -> None:
+    """Ingest what the store lacks of RUNS, or of controls: {run of random weights: (whose text it reads, seed)}."""
+    from bench.encoder import untrained
+    from ingest import real
     from ingest.cli.model import prepare
+
+    prepare()
+    for run in controls or RUNS:
+        if (Path(store) / "runs" / f"{run}.duckdb").exists():
+            continue
+        if controls:
+            text, seed = controls[run]
+            _ingested(store, run, untrained(real.load(), seed), text)
+        else:
+            _ingested(store, run, real.load(control=run == CONTROL), run)
+
+
+def _ingested(store: str, run: str, loaded, text: str) -> None:
+    """A run of every token's keys and a sample of its queries, on plain English or on words that are said twice."""
+    from ingest import job
     from ingest.prompts import task
     from ingest.prompts.corpus import EVERY, Sample
     from qkstore.cli.terminal import Progress
 
     chosen = job.Options(positions="all", queries=(EVERY,), sample=Sample(32, 0), answers=False)
-    prepare()
-    for run in RUNS:
-        if job.run_path(store, run).exists():
-            continue
-        loaded = real.load(control=run == CONTROL)
-        with tempfile.TemporaryDirectory() as folder, Progress() as progress:
-            text = Path(folder) / "docs.txt"
-            text.write_text("".join((ROOT / "docs" / f"{page}.md").read_text() for page in PAGES))
-            made = task.for_tokenizer(
-                task.of(str(text) if run == DOCS else "repeats", 75, 25, None, 0), loaded.tokenizer
-            )
-            job.ingest(store, run, loaded, made.prompts, chosen, task=made.name, template=made.template, seed=made.seed,
-                       progress=progress)  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder, Progress() as progress:
+        pages = Path(folder) / "docs.txt"
+        pages.write_text("".join((ROOT / "docs" / f"{page}.md").read_text() for page in PAGES))
+        made = task.for_tokenizer(task.of(str(pages) if text == DOCS else "repeats", 75, 25, None, 0), loaded.tokenizer)
+        job.ingest(
+            store,
+            run,
+            loaded,
+            made.prompts,
+            chosen,
+            task=made.name,
+            template=made.template,
+            seed=made.seed,
+            progress=progress,
+        )
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -58,6 +58,23 @@ def listing(run: Run, table: pl.DataFrame) -> None:
         shell.link("head", told, **_choices(run, row))
 
 
+def known(table: pl.DataFrame) -> None:
+    """The head types that are known: how many heads are of each, and the strongest of them."""
+    number = st.column_config.NumberColumn
+    strong = "Whose swap moves 5 % of the attention or more; of the first token, those that give it half or more."
+    st.dataframe(
+        table,
+        hide_index=True,
+        placeholder=panel.MISSING,
+        column_config={
+            "type": "Head type",
+            "heads": number("Heads found", format="localized"),
+            "strong": number("Strong", format="localized", help=strong),
+            "strongest": st.column_config.TextColumn("The strongest, and what their swaps move", width="large"),
+        },
+    )
+
+
 def _choices(run: Run, row: dict) -> dict[str, str]:
     """What the address of the head's page holds."""
     chosen = {"run": run.name, "contrast": row["name"], "layer": row["layer"], "head": row["head"]}

@@ -4,6 +4,7 @@ from qkstore.analysis.discovery.found import LEVEL, Discovery, Found, statement,
 from qkstore.analysis.discovery.kept import discover, kept, key, save
 from qkstore.analysis.discovery.label import MOST, Tried, contrast, tried
 from qkstore.analysis.discovery.match import Match
+from qkstore.analysis.discovery.types import types
 
 __all__ = [
     "LEVEL",
@@ -20,4 +21,5 @@ __all__ = [
     "statement",
     "table",
     "tried",
+    "types",
 ]

@@ -22,15 +22,16 @@ from qkstore.text import number, percent, split_name
 LEVEL = 0.05  # of false discoveries
 HIGHEST = 0.2  # at which first tests pass: what is asked for may be no higher
 MUCH = 0.05  # of the attention; with many queries, less than anybody cares for is clear of 0
+AS_THEY_ARE = ("n", "n_heads", "n_delta", "left", "built_on", "judged_on", "resting")  # in JSON
 MOST_SWAPS = 4000  # heads and matches that are swapped, the smallest p-values and largest gaps first
 
 
 @dataclass(frozen=True)
 class Found:
-    """One head under one match that passed the first two tests.
+    """One head under one match that passed the first three tests.
 
     p_swap: that the swap moves the logit gap, or attention, no more than swaps in random subspaces of its rank do; 1
-    where there is nothing to swap, as `missing` then says. p: the largest of the three; q: its q-value over every head
+    where there is nothing to swap, as `missing` then says. p: the largest of the four; q: its q-value over every head
     and match that were tried. gap_beyond, beyond: by how much the swap moves the gap in logits, and attention, more
     than random ones, with 95 % intervals. accuracy: the share of judged queries whose largest logit is on a positive
     key, beside chance.
@@ -43,6 +44,7 @@ class Found:
     p_delta: float
     gap: float
     p_gap: float
+    p_aligned: float
     p_swap: float
     p: float
     q: float
@@ -66,11 +68,11 @@ class Found:
 
 @dataclass(frozen=True)
 class Discovery:
-    """What was tried and what was found. passed: heads and matches that passed the first two tests, best first.
+    """What was tried and what was found. passed: heads and matches that passed the first three tests, best first.
 
     n: heads times matches, over which q-values are taken. n_delta: of these, how many have a ΔC beyond its null at
     LEVEL by q-value, whatever the head does with it. left: how many passed and were not swapped, the limit being
-    reached.
+    reached. resting: (layer, head, share of attention on the first token) of all heads, where every token has a key.
     """
 
     tried: Tried
@@ -81,9 +83,10 @@ class Discovery:
     left: int
     built_on: str | None
     judged_on: str | None
+    resting: tuple[tuple[int, int, float], ...] = ()
 
     def found(self, level: float = LEVEL, best: bool = False) -> list[Found]:
-        """Those with a q-value of at most `level`, those whose swap moves most attention first.
+        """Those with a q-value of at most `level`: known types first, and of each part those whose swap moves most.
 
         best: of each head only the first, as a head that reads the token before also prefers what goes with it.
         Raises ContrastError for a level above HIGHEST: heads that might be found at it were not swapped.
@@ -94,7 +97,8 @@ class Discovery:
         first: dict[tuple[int, int], Found] = {}
         for one in found:
             first.setdefault((one.layer, one.head), one)
-        return list(first.values()) if best else found
+        kept = list(first.values()) if best else found
+        return sorted(kept, key=lambda f: not self.match(f).type)
 
     def match(self, found: Found) -> Match:
         return self.tried.matches[found.match]
@@ -108,13 +112,13 @@ class Discovery:
             "matches": [m.to_dict() for m in self.tried.matches],
             "refused": [list(r) for r in self.tried.refused],
             "passed": [f.to_dict() for f in self.passed],
-        } | {name: getattr(self, name) for name in ("n", "n_heads", "n_delta", "left", "built_on", "judged_on")}
+        } | {name: getattr(self, name) for name in AS_THEY_ARE}
 
     @classmethod
     def of(cls, row: dict) -> Discovery:
         """From to_dict, also after a way through JSON."""
         tried = Tried(tuple(map(Match.of, row["matches"])), tuple((what, why) for what, why in row["refused"]))
-        rest = {name: row[name] for name in ("n", "n_heads", "n_delta", "left", "built_on", "judged_on")}
+        rest = {name: row[name] for name in AS_THEY_ARE} | {"resting": tuple(map(tuple, row["resting"]))}
         return cls(tried, tuple(map(Found.of, row["passed"])), **rest)
 
 
@@ -132,9 +136,10 @@ def verified(
 ) -> Discovery:
     """The discovery that the tests of all heads make: those that pass are swapped, and all q-values taken at the end.
 
-    A head is one that has the feature where three things hold: ΔC of centred queries is beyond its null on the built
-    split, the judged queries' logits prefer what matches, and on judged prompts the swap moves the gap and attention
-    more than random subspaces do. The p-value of all three is the largest one; who fails the first two needs no swap.
+    A head is one that has the feature where four things hold: ΔC of centred queries is beyond its null on the built
+    split, the judged queries' logits prefer what matches, by more than random weights would, and on judged prompts the
+    swap moves the gap and attention more than random subspaces do. The p-value of all is the largest one; who fails
+    one of the first three needs no swap.
     """
     p, gap = (np.array([getattr(t, name) for t in tests]) for name in ("p", "gap"))
     passing = np.flatnonzero(false_discovery(p) <= HIGHEST)
@@ -168,6 +173,7 @@ def table(discovery: Discovery, level: float = LEVEL, best: bool = False) -> pl.
     """A row for each of what is found, those whose swap moves most first; best: of each head only the first."""
     rows = [
         {
+            "type": discovery.match(f).type,
             "feature": discovery.match(f).told,
             "layer": f.layer,
             "head": f.head,
@@ -201,11 +207,13 @@ def statement(discovery: Discovery, level: float = LEVEL) -> str:
         f"false discoveries of {number(level, 2)} (Benjamini–Hochberg over all tests; it allows p-values that depend "
         "on each other positively).",
         f"Each has a ΔC beyond its null on the {split_name(d.built_on)} split, logits that prefer what matches on the "
-        f"{whose} split, where queries that look for one value count as one, and a swap that moves more than random "
-        "subspaces of its rank; p is the largest of the three.",
+        f"{whose} split, where queries that look for one value count as one, by more than random weights would, and a "
+        "swap that moves more than random subspaces of its rank; p is the largest of the four.",
         f"{d.n_delta:,} tests have a ΔC beyond its null, which alone says that queries and keys both carry the labels, "
         "as they do in random weights too.",
     ]
+    if any(m.beyond for m in d.tried.matches):
+        told.append("What is beyond known types is tried on keys that none of these types selects.")
     if d.left:
         told.append(f"{d.left:,} more passed the first two and were not swapped: the first {MOST_SWAPS:,} are.")
     if d.built_on == d.judged_on:

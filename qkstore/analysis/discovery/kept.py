@@ -6,12 +6,14 @@ import hashlib
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 from qkstore.analysis.discovery.found import LEVEL, Discovery, verified
 from qkstore.analysis.discovery.label import MOST, Tried, tried
 from qkstore.analysis.discovery.prepared import prepared
 from qkstore.analysis.discovery.sweep import Sweep, Test
+from qkstore.analysis.discovery.types import resting
 from qkstore.analysis.head import build_split, judge_split
 from qkstore.contrast import Contrast
 from qkstore.contrast.check import told
@@ -49,7 +51,8 @@ def _discover(
         return Discovery(kept, (), 0, len(run.layers) * run.n_heads, 0, 0, build_split(run), judge_split(run))
     heads, swaps = (partial(progress, stage) if progress else None for stage in ("heads", "swaps"))
     sweep = Sweep(run, sides, seed)
-    return verified(run, kept, sweep, sweep.table(known, heads, finished), seed, swaps)
+    found = verified(run, kept, sweep, sweep.table(known, heads, finished), seed, swaps)
+    return replace(found, resting=resting(run, seed))
 
 
 def kept(

@@ -20,6 +20,7 @@ PLACES = {"prompt_id", "span", "span_last", "role", "id", "split", "variant", "c
 ROWS = {"query_row", "key_row"}
 TWINS = {"token": "token_id", "text_before": "token_before", "text_after": "token_after"}  # the same in other words
 OF_TEXT = ("token_id", "token_before", "token_after", "pos", "occurred_before", "word_start", "punctuation")
+TYPES = (Match("pos", "pos", "before"), Match("token_id", "token_id"), Match("token_id", "token_before"))  # known
 COPIES = ("counterfactual", "reflexive")  # variants of prompts that are base prompts but for a word
 WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 ALL_DIFFERENT = 20  # rows from which labels that never repeat are names of rows
@@ -76,10 +77,23 @@ def tried(run: Run, labels: Collection[str] = (), most: int = MOST) -> Tried:
     sides = [_usable(run, side, variant, labels, refused) for side in ("q", "k")]
     known = {c.positive: c.name for c in reversed(builtin.contrasts(run)) if c.positive}
     found = [m for q in sides[0] for k in sides[1] for m in _matches(run, q, k, variant, refused)]
-    found = [replace(m, known=known.get(m.words, "")) for m in found]
+    found = [_beyond(replace(m, known=known.get(m.words, "")), known) for m in found]
     found.sort(key=lambda m: (not m.known, m.relation != "equal", m.query != f"queried_{m.key}", m.key in OF_TEXT))
     refused += [(m.told, f"{most:,} pairs are tried at most, the likeliest first") for m in found[most:]]
     return Tried(tuple(found[:most]), tuple(refused))
+
+
+def _beyond(match: Match, known: Collection[str]) -> Match:
+    """A match of a text's own columns without the keys that known head types select, so that it says what is new.
+
+    known: what the contrasts that can be asked of the run say of positive keys.
+    """
+    types = [m.negative for m in TYPES if m.words in known]
+    if match.type or match.query not in OF_TEXT or not types:
+        return match
+    if (match.query, match.key) == ("token_before", "token_after"):
+        types.append("k.pos < q.pos - 2")  # what follows the token before that is the token before, whatever it says
+    return replace(match, between=(*match.between, *types), beyond=True)
 
 
 def _variant(run: Run) -> str | None:
@@ -179,7 +193,7 @@ def _relations(q: Label, k: Label) -> tuple[Relation, ...]:
     if q.of_text != k.of_text:
         return ()
     if "pos" in (q.name, k.name):
-        return ("before", "after") if q.name == k.name else ()
+        return ("before", "after", "two-before") if q.name == k.name else ()
     if "BOOLEAN" in (q.kind, k.kind):
         return ("equal",) if q.name == k.name else ()
     if "VARCHAR" in (q.kind, k.kind) or q.of_text:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qkstore.contrast import Contrast
+from qkstore.contrast.known import KNOWN
 from qkstore.run.schema import quoted
 
-Relation = Literal["equal", "below", "above", "before", "after"]
+Relation = Literal["equal", "below", "above", "before", "after", "two-before"]
 AUTHOR = "qkstore discover"
 WORDS: dict[Relation, str] = {
     "equal": "k.{key} = q.{query}",
@@ -16,6 +17,7 @@ WORDS: dict[Relation, str] = {
     "above": "k.{key} > q.{query}",
     "before": "k.{key} = q.{query} - 1",
     "after": "k.{key} = q.{query} + 1",
+    "two-before": "k.{key} = q.{query} - 2",
 }
 OTHERWISE: dict[Relation, str] = {
     "equal": "k.{key} <> q.{query}",
@@ -23,8 +25,10 @@ OTHERWISE: dict[Relation, str] = {
     "above": "k.{key} <= q.{query}",
     "before": "k.{key} <> q.{query} - 1",
     "after": "k.{key} <> q.{query} + 1",
+    "two-before": "k.{key} <> q.{query} - 2",
 }
 FOUND, USUAL = "found", "answer_slot"  # how names begin; the role of queries that goes without saying
+OF_TYPES = {contrast.name for contrast in KNOWN}  # head types that need no labels
 OWN = "k.prompt_id = q.prompt_id"
 
 
@@ -36,7 +40,7 @@ class Match:
     conditions on both, such as that the key comes first. apart: for labels that come together in each prompt, so that
     its own keys cannot tell which of them a head goes by: ΔC is built on keys of the next prompt, where they come
     together by chance alone. also: other matches that no pairs tell from this one. known: the built-in contrast that
-    says the same of positive keys.
+    says the same of positive keys. beyond: keys that a known head type selects are left out, as `between` says.
     """
 
     query: str
@@ -50,6 +54,7 @@ class Match:
     apart: bool = False
     also: tuple[str, ...] = ()
     known: str = ""
+    beyond: bool = False
 
     @property
     def words(self) -> str:
@@ -62,15 +67,21 @@ class Match:
         role = f" ({self.role} keys)" if self.role else ""
         known = f"{self.known}: " if self.known else ""
         also = f", the same pairs as {', '.join(self.also)}" if self.also else ""
-        return f"{known}{self.words}{role}{also}"
+        beyond = " beyond known types" if self.beyond else ""
+        return f"{known}{self.words}{role}{beyond}{also}"
+
+    @property
+    def type(self) -> str:
+        """The name of the known head type that it is; empty for all else."""
+        return self.known if self.known in OF_TYPES else ""
 
     @property
     def name(self) -> str:
         """What it is saved as: found-order_id-queried_order-box-apart, of its labels, their relation, and the roles."""
         relation = "" if self.relation == "equal" else self.relation
         asked = "" if self.asked == USUAL else self.asked
-        parts = (FOUND, self.key, relation, self.query, self.role, asked, "apart" if self.apart else "")
-        return "-".join(part for part in parts if part)
+        parts = (FOUND, self.key, relation, self.query, self.role, asked)
+        return "-".join([*filter(None, parts), *["apart"] * self.apart, *["beyond"] * self.beyond])
 
     @property
     def positive(self) -> str:
@@ -125,7 +136,7 @@ class Match:
         k = f"SELECT *, {place} FROM k WHERE {' AND '.join([of, *map(_bare, (*self.k_where, there))])}"
         held = f"SELECT DISTINCT place, {_name(self.key)} AS held FROM ({k}) AS own"
         found = WORDS[self.relation].replace("k.{key}", "h.held").format(query=_name(self.query))
-        once = self.relation in ("equal", "before", "after")
+        once = self.relation not in ("below", "above")
         return (
             f"SELECT q.query_row, k.key_row, {self._sign}\n"
             f"FROM ({q}) AS q\n"

@@ -20,6 +20,7 @@ from qkstore.errors import ContrastError
 from qkstore.run import Run
 from qkstore.text import split_name
 
+FEW = 20  # values: Student's t of fewer has tails that few effects reach among many tests
 MOST_QUERIES = 2000  # of a match on a split
 
 
@@ -44,9 +45,19 @@ class Sides:
     def groups(self) -> list[np.ndarray]:
         """(n,) groups of judged queries that count as one: those that look for one value, and those of one prompt."""
         rows = self.test.rows
-        asked = np.unique(rows.told("q", self.match.query), return_inverse=True)[1]
+        asked = [] if self.closed else [np.unique(rows.told("q", self.match.query), return_inverse=True)[1]]
         prompts = _repeated(rows)
-        return [asked] if prompts is None else [asked, prompts]
+        return asked if prompts is None else [*asked, prompts]
+
+    @cached_property
+    def closed(self) -> bool:
+        """Whether what queries look for is one of a few values that ΔC was built on, as places and categories are.
+
+        Such values are all that there are: queries are a sample, they are not. Words of a test split are a sample, too,
+        and each counts once.
+        """
+        judged, built = (np.unique(reader.rows.told("q", self.match.query)) for reader in (self.test, self.train))
+        return len(judged) < FEW and bool(np.isin(judged, built).all())
 
 
 def _repeated(rows: Rows) -> np.ndarray | None:

@@ -122,6 +122,8 @@ def _swapped(read: _Read, match: int, aimed: tuple[Targets, np.ndarray] | None, 
     moved, *drawn = swapper(read.at, targets).each([space.V, *bases])
     more = [getattr(moved, n) - np.mean([getattr(r, n) for r in drawn], axis=0) for n in ("gap_gain", "delta_p")]
     prompts = read.at.run.query_places[0][targets.query]
-    p = max(p_gap(rows, [asked, prompts] if len(np.unique(prompts)) < len(prompts) else [asked]) for rows in more)
+    groups = [] if read.sweep.sides[match].closed else [asked]
+    groups += [prompts] if len(np.unique(prompts)) < len(prompts) else []
+    p = max(p_gap(rows, groups) for rows in more)
     told = beyond(moved, drawn, seed)
     return Swapped(p, **accuracy, rank=space.rank, gap_beyond=told["gap_gain"], beyond=told["delta_p"])

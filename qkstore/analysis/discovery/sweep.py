@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from qkstore.analysis.discovery.aligned import agreement, p_aligned
 from qkstore.analysis.discovery.prepared import Sides
 from qkstore.analysis.discovery.tail import p_norm
 from qkstore.analysis.heads.group import Group, Reader, groups
@@ -23,7 +24,7 @@ class Test:
     norm: ‖ΔC‖ of centred queries, and p_delta its p-value on the built split. gap: what a judged query adds to the
     logits of its positive keys beyond those of its negative ones, less what the mean query adds, as a head may favour
     late keys whatever is asked; p_gap: that it is 0 or less, where queries that look for one value, or stand in one
-    prompt, count as one.
+    prompt, count as one. p_aligned: that it is no larger than random weights make it.
     """
 
     layer: int
@@ -33,11 +34,12 @@ class Test:
     p_delta: float
     gap: float
     p_gap: float
+    p_aligned: float
 
     @property
     def p(self) -> float:
-        """Of either being absent: the larger one."""
-        return max(self.p_delta, self.p_gap)
+        """Of any being absent: the largest one."""
+        return max(self.p_delta, self.p_gap, self.p_aligned)
 
     def to_list(self) -> list:
         return list(asdict(self).values())
@@ -116,6 +118,7 @@ class Sweep:
             first, second = (u.group(i, layer, heads, *v) for u, v in ((self.train, built), (self.test, judged)))
             units, gaps = first.units, scaling * _gaps(second)
             d = first.q.shape[2]
+            aligned = p_aligned(*agreement(second.units.x.reshape(-1, len(heads), d), second.units.c))
             for j, head in enumerate(heads):
                 x = units.x[:, j * d : (j + 1) * d]
                 p = p_norm(first.q[j], x, units.c, sides.prompts, self.seed)
@@ -128,6 +131,7 @@ class Sweep:
                         p,
                         float(gaps[j].mean()),
                         p_gap(gaps[j], sides.groups),
+                        float(aligned[j]),
                     )
                 )
         return out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qkstore.cli.arguments import Add, store, with_json, with_run, with_seed
 from qkstore.cli.terminal import Progress, number, positive, print_json, print_table
-from qkstore.errors import ContrastError
+from qkstore.errors import ContrastError, near
 
 
 def discover(add: Add) -> None:
@@ -15,12 +15,13 @@ def discover(add: Add) -> None:
     sub.add_argument("--most", type=positive, default=40, metavar="N", help="label pairs that are tried (default 40)")
     sub.add_argument("--top", type=positive, default=20, metavar="N", help="rows that are printed (default 20)")
     sub.add_argument("--best", action="store_true", help="of each head only the match whose swap moves most")
+    sub.add_argument("--type", metavar="TYPE", help="print the heads of one known type, such as induction")
     sub.add_argument("--save", nargs="+", metavar="NAME", default=(), help="save contrasts that were found, by name")
     sub.add_argument("--refused", action="store_true", help="print each label or pair that is left out, and why")
 
 
 def _discover(options) -> None:
-    from qkstore.analysis.discovery import kept, save, statement, table
+    from qkstore.analysis.discovery import kept, save, statement, table, types
 
     there = store(options)
     run = there.run(options.run)
@@ -37,10 +38,19 @@ def _discover(options) -> None:
         why = "; ".join(f"{what}: {reason}" for what, reason in found.tried.refused[:6])
         raise ContrastError(f"run {run.name!r} has no two labels that can match ({why})")
     rows = table(found, options.fdr, options.best).to_dicts()
+    known = types(found, options.fdr).to_dicts()
+    if options.type and options.type not in (names := [row["type"] for row in known]):
+        raise ContrastError(
+            f"no match of run {run.name!r} is of a known type {options.type!r}; {near(options.type, names)}"
+        )
     saved = [save(there, run, found, name, options.fdr) for name in options.save]
     if options.json:
-        print_json(found.to_dict() | {"found": rows, "saved": [c.to_dict() for c in saved]})
+        print_json(found.to_dict() | {"types": known, "found": rows, "saved": [c.to_dict() for c in saved]})
         return
+    if known and not options.type:
+        print_table([row | {"strongest": row["strongest"].replace("\xa0", " ")} for row in known])
+        print("\nBeyond known types:")
+    rows = [row for row in rows if row["type"] == (options.type or "")] if known else rows
     print_table([_row(row) for row in rows[: options.top]])
     if more := rows[options.top :]:
         print(f"and {len(more):,} more (--top)")
