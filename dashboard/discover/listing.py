@@ -14,6 +14,7 @@ from qkstore.run import Run
 from qkstore.text import head_name
 
 GO = "discover-go"  # of the session: the row that was clicked
+SAVED = "discover-saved"  # of the session: the run and the name that it saved last
 ROWS, LINKED = 20, 5
 ACCURACY = (
     "The share of judged queries whose largest logit is on a key that matches. For labels that come together in each "
@@ -89,14 +90,17 @@ def _shown(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def saving(run: Run, found: Discovery, names: list[str], level: float) -> None:
-    """A choice among the contrasts found, and the button that saves it for all."""
+    """A choice among the contrasts found, the button that saves it for all, and then a link to its heads."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = state.select("Contrast that was found", "found", names, names[0], width=420)
         if st.button("Save it as a contrast"):
             try:
                 search.save(run, found, name, level)
+                st.session_state[SAVED] = run.name, name
             except QKStoreError as error:
                 st.error(shell.told(error))
+    if st.session_state.get(SAVED) == (run.name, name):
+        shell.link("heads", f"All heads under {name}", run=run.name, contrast=name)
 
 
 def left_out(found: Discovery) -> None:

@@ -255,3 +255,14 @@ def test_a_label_in_other_words_is_no_second_find(tmp_path, found):
     assert match.also == ("k.order_id = q.queried_place",)
     assert match.told.endswith("the same pairs as k.order_id = q.queried_place")
     assert {(f.layer, f.head) for f in again.found()} == {(1, 0), (1, 1)}
+
+
+def test_few_values_that_delta_was_built_on_are_no_sample(store, run):
+    """Places are all there are, and queries count; words of the test split are a sample, and each counts once."""
+    sides, _ = prepared(run, discovery.tried(run))
+    of = {one.match.words: one for one in sides}
+    assert of["k.order_id = q.queried_order"].closed
+    assert of["k.order_id = q.queried_order"].groups == []
+    word = of["k.entity = q.queried_entity"]
+    assert not word.closed
+    assert len(word.groups) == 1

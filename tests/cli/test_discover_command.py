@@ -6,6 +6,8 @@ import json
 
 import pytest
 import stores
+import synthetic
+from planted import PLANTED, planted
 
 import qkstore
 from qkstore.__main__ import main
@@ -15,13 +17,15 @@ NAME = "found-order_id-queried_order-box-apart"
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    return stores.write(tmp_path_factory.mktemp("found") / "store", n=600)
+    path = stores.write(tmp_path_factory.mktemp("found") / "store", n=600)
+    synthetic.write(path, "text", data=planted(80))
+    return path
 
 
 @pytest.fixture
 def cli(store, capsys):
-    def call(*arguments, code=0):
-        assert main(["discover", "--store", str(store), "--run", "boxes", *map(str, arguments)]) == code
+    def call(*arguments, code=0, run="boxes"):
+        assert main(["discover", "--store", str(store), "--run", run, *map(str, arguments)]) == code
         out = capsys.readouterr()
         return out.err if code else out.out
 
@@ -60,6 +64,7 @@ def test_a_contrast_is_saved_by_its_name(cli, store):
         (["--save", "found-nothing"], "nothing of the name 'found-nothing' was found"),
         (["--labels", "oder_id"], "did you mean 'order_id'"),
         (["--fdr", "0.9"], "a rate of false discoveries is above 0 and 0.2 at most, not 0.9"),
+        (["--type", "induction"], "no match of run 'boxes' is of a known type 'induction'; there are none"),
         (["--fdr", "many"], "'many' is no number"),
         (["--labels", "pos", "token_id"], "has no two labels that can match"),
     ],
@@ -72,3 +77,22 @@ def test_mistakes_are_one_line(cli, given, says):
 
 def test_rows_beyond_the_top_are_counted(cli):
     assert "and 1 more (--top)" in cli("--top", 1)
+
+
+def test_known_types_stand_first_with_their_heads_and_what_is_beyond_them_apart(cli):
+    lines = cli(run="text").splitlines()
+    assert lines[0].split() == ["type", "heads", "strong", "strongest"]
+    rows = {line.split()[0]: line for line in lines[1 : lines.index("")]}
+    assert set(rows) == {*PLANTED, "first-token"}
+    assert all(f"L0 H{head} " in rows[name] and rows[name].split()[1] == "1" for name, head in PLANTED.items())
+    assert lines[lines.index("") + 1 :][:2] == ["Beyond known types:", "none"]
+
+
+def test_the_heads_of_one_type_are_asked_for_by_its_name(cli):
+    lines = cli("--type", "induction", run="text").splitlines()
+    assert lines[1].startswith("induction: k.token_before = q.token_id")
+    assert "label pairs × 4 heads" in lines[2]
+    told = json.loads(cli("--json", run="text"))
+    assert {(row["type"], row["head"]) for row in told["found"]} == set(PLANTED.items())
+    assert [row["type"] for row in told["types"]][-1] == "first-token"
+    assert "did you mean 'induction'" in cli("--type", "inducton", run="text", code=2)
