@@ -9,7 +9,9 @@ import altair as alt
 import polars as pl
 import vl_convert
 
-PARTS = ("numbers", "controls", "coordinates", "meter", "peers", "demo", "demo peers")  # of the page, by its markers
+PARTS = (  # of the page, by its markers
+    "numbers", "controls", "coordinates", "meter", "peers", "demo", "demo peers", "claims", "claims by prompts",
+)  # fmt: skip
 PICTURE = "superposition.svg"
 LINES = {
     "lost": "without a component of its own (0.8)",
@@ -37,10 +39,11 @@ def inserted(text: str, parts: dict[str, str]) -> str:
 
 
 def write(docs: Path, parts: dict[str, str], meter: Sequence[dict]) -> None:
-    """Put the parts into docs/discovery.md, and draw the meter beside it."""
+    """Put the parts into docs/discovery.md, and draw the meter, where there is one, beside it."""
     page = docs / "discovery.md"
     page.write_text(inserted(page.read_text(), parts))
-    (docs / PICTURE).write_text(picture(meter))
+    if meter:
+        (docs / PICTURE).write_text(picture(meter))
 
 
 def picture(meter: Sequence[dict]) -> str:
