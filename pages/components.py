@@ -11,6 +11,7 @@ from dashboard.components import across, chosen, group, rows, scores
 from dashboard.components import found as decomposed
 from dashboard.components import head as heads
 from dashboard.text import line, plain
+from qkstore.analysis.decomposition.claim import called
 from qkstore.errors import ContrastError
 
 shell.enter()
@@ -48,11 +49,11 @@ else:
         )
         st.subheader("Components", anchor=False)
         table = st.container()
-        line(f"{study.sentences[2]}. A click on a row chooses it.")
+        line(f"{study.naming}. A click on a row chooses it.")
         pictures = st.container()
     with detail:
         row = rows.choose(study)
-        st.subheader(f"Component {row['component']}: {plain(row['name'])}", anchor=False)
+        st.subheader(f"Component {row['component']}: {plain(called(row))}", anchor=False)
         chosen.facts(found, row)
         with shell.optional():
             chosen.ends(view, found, row["component"])

@@ -21,15 +21,17 @@ ENDS = {"high": "Highest scores", "low": "Lowest scores"}
 
 def facts(found: Found, row: dict) -> None:
     """What is known of it, in a few lines."""
-    deals = found.study.deals
+    deals, said = found.study.deals, found.study.claims[row["component"]]
     told = [
+        ("Claim", said.short, said.why or "the lower ends of its correlation and of its swap are above the rule's"),
         ("Correlation", number(row["rho"], 2), f"{estimate(row['rho'], row['rho_ci'], 2)} on the judged split"),
         ("Share", percent(row["share"], 1), "of the centred logit gap"),
     ]
     if row["label"]:
         how = "names it" if row["named"] else "comes nearest, and does not name it"
-        said = f"{row['label']}, of {row['side']}, {how}; {p_value(row['p'], deals)}"
-        told.append(("Explained", percent(row["explained"]), visible(said)))
+        how += "" if said.clear or not row["named"] else ", as labels name components of random weights, too"
+        by = f"{row['label']}, of {row['side']}, {how}; {p_value(row['p'], deals)}"
+        told.append(("Explained", percent(row["explained"]), visible(by)))
     if row["moved"] is not None:
         told.append(("Swap moves", percent(row["moved"], 1), "of attention beyond random dimensions"))
     for end in ("high", "low"):

@@ -17,6 +17,7 @@ from dashboard.text import line, plain
 from qkstore import charts
 from qkstore.analysis import build_split
 from qkstore.analysis.decomposition import ComponentSwaps, swaps
+from qkstore.analysis.decomposition.claim import called
 from qkstore.analysis.decomposition.group import common, contrast
 from qkstore.analysis.swaps import table
 from qkstore.contrast import check
@@ -62,7 +63,7 @@ def _choose(found: Found, row: dict) -> list[int]:
         "Components of the group",
         list(rows),
         key=key,
-        format_func=lambda j: visible(f"{j}: {rows[j]['name']}"),
+        format_func=lambda j: visible(f"{j}: {called(rows[j])}"),
         on_change=lambda: state.put(**{GROUP: _written(st.session_state[key])}),
     )
     made.now().choices[GROUP] = _written(chosen)

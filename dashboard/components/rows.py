@@ -12,6 +12,7 @@ from dashboard import panel, state
 from dashboard.state import View
 from qkstore import charts
 from qkstore.analysis.decomposition import Study
+from qkstore.analysis.decomposition.claim import called
 from qkstore.text import estimate, head_name, number, percent, split_name, visible
 
 CHOSEN = "component"  # in the address
@@ -42,9 +43,10 @@ def figures(study: Study) -> None:
                 else study.not_swapped,
             ),
             (
-                "Above chance, weak ones too",
-                f"{of['clear']}",
-                "attention picks keys that fit, so most heads have weak ones",
+                "Clear of chance",
+                f"{sum(one.clear for one in study.claims.values())}",
+                f"of {len(study.rows)}; {of['clear']} directions are above re-paired queries, as attention picks keys "
+                "that fit in any head",
             ),
         ]
     )
@@ -63,6 +65,7 @@ def table(study: Study) -> pl.DataFrame:
             {
                 "component": row["component"],
                 "name": visible(row["name"]),
+                "claim": study.claims[row["component"]].short,
                 "rho": row["rho"],
                 "rho_interval": estimate(None, row["rho_ci"], 2).partition(" ")[2],
                 "share": row["share"],
@@ -82,7 +85,7 @@ def choose(study: Study) -> dict:
     rows = {row["component"]: row for row in study.rows}
     first = next(iter(rows))
     others = {str(i): first for i in range(max(rows) + 1, 1000)}  # another head had more
-    shown = lambda j: f"{j}: {rows[j]['name']}"  # noqa: E731
+    shown = lambda j: f"{j}: {called(rows[j])}"  # noqa: E731
     return rows[state.select("Component", CHOSEN, list(rows), first, shown=shown, also=others, changed=_forget)]
 
 
@@ -118,6 +121,7 @@ def listed(view: View, study: Study, chosen: int) -> None:
         column_order=[
             "component",
             "name",
+            "claim",
             "rho",
             "rho_interval",
             "share",
@@ -129,6 +133,7 @@ def listed(view: View, study: Study, chosen: int) -> None:
         column_config={
             "component": number_column("No."),
             "name": text("Name", width="medium"),
+            "claim": text("Claim", help="Whether it is told from what random weights give, which labels name, too."),
             "rho": number_column("ρ", format="%.2f", help="Correlation of the two sides' scores on the judged split."),
             "rho_interval": text("95 %", help="Of ρ: a jackknife over folds of prompts."),
             "share": number_column("Of the gap", format="percent", help="Share of the centred logit gap."),

@@ -13,8 +13,10 @@ import synthetic
 
 import qkstore
 from qkstore import analysis
-from qkstore.analysis.decomposition import UNNAMED, Scored, Study, kept_study, names, prompts, study
+from qkstore.analysis.decomposition import UNNAMED, Scored, Study, kept_study, names, prompts, study, swaps
+from qkstore.analysis.decomposition.claim import called
 from qkstore.analysis.decomposition.labels import Label, labels, pairs
+from qkstore.analysis.decomposition.study import told as made
 from qkstore.errors import ContrastError
 
 
@@ -224,7 +226,36 @@ def test_a_study_says_what_tells_features_from_chance(told):
     for row in told.rows:
         low, high = row["gap_ci"]
         assert 0 < low < row["gap"] < high
-    assert told.headline.endswith("3 components [3, 3], all named by a label")
+    assert told.headline.endswith("3 components [3, 3], 3 clear of chance, all named by a label")
+
+
+def test_a_name_of_chance_is_never_told_without_saying_so(store, told):
+    """Head 3 of layer 1 is noise: its components have names, of the key alone."""
+    noise = study(store.run("synthetic"), 1, 3)
+    assert {row["name"] for row in noise.rows} == {"entity of the key"}
+    assert noise.headline.endswith("], none clear of chance, all named by a label")
+    for row in noise.rows:
+        assert (row["clear"], row["matches"]) == (False, False)
+        assert row["claim"].startswith("not told from chance: its correlation on the judged split may be ")
+        assert called(row) == "entity of the key, not told from chance"
+        assert noise.claims[row["component"]].short == "not told from chance"
+    assert f"Clear of what random weights give are 0 of {len(noise.rows)}" in noise.naming
+    assert noise.naming.endswith(
+        f"Of the others {len(noise.rows)} have a name, as components of random weights have, too"
+    )
+    for row in told.rows:
+        assert (row["clear"], row["matches"], row["claim"]) == (True, True, "clear"), "the control"
+        assert called(row) == row["name"]
+    assert "Of the others" not in told.naming
+
+
+def test_clear_ones_stand_first_among_those_without_a_name(order):
+    scored = Scored.of_head(order)
+    unnamed = names(replace(scored, x=scored.x[::-1], y=scored.y[::-1]))
+    weak = replace(order, rho_ci=order.rho_ci * np.array([[0], [1], [0]]))
+    rows = made(weak, unnamed, swaps(order), "", None, 0).rows
+    assert [(row["component"], row["clear"]) for row in rows] == [(1, True), (0, False), (2, False)]
+    assert not any(row["named"] for row in rows)
 
 
 def test_a_kept_study_is_that_of_the_head_and_is_not_computed_anew(store, told, monkeypatch):

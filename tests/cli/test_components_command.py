@@ -78,13 +78,24 @@ def cli(store, capsys):
 
 def test_the_table_has_names_figures_and_what_tells_a_feature_from_chance(cli):
     lines = cli(*HEAD, "--group", "0,1", "2").splitlines()
-    assert lines[0].endswith("3 components [3, 3], all named by a label")
+    assert lines[0].endswith("3 components [3, 3], 3 clear of chance, all named by a label")
     assert lines[1].split()[:2] == ["component", "correlation"]
-    assert all(line.endswith("order (queried_order = order_id)") for line in lines[2:5])
+    assert all(line.endswith("  clear  order (queried_order = order_id)") for line in lines[2:5]), lines[2]
     assert "pairing queries anew gives" in lines[5]
     assert lines[11].split()[:2] == ["name", "rank"]
     names = [line.split("  ")[0] for line in lines[12:]]
     assert names == ["group 0,1", "group 2", "random 1", "random 2", "all", "all others", "random 3", "random 5"]
+
+
+def test_names_of_noise_stand_beside_that_they_are_not_told_from_chance(cli):
+    lines = cli("--layer", 1, "--head", 3).splitlines()
+    assert lines[0].endswith(", none clear of chance, all named by a label")
+    rows = [line for line in lines if line.endswith("of the key")]
+    assert rows
+    assert all("not told from chance" in line for line in rows)
+    assert any("have a name, as components of random weights have, too." in line for line in lines)
+    told = json.loads(cli("--layer", 1, "--head", 3, "--json"))["rows"]
+    assert [(row["clear"], row["named"]) for row in told] == [(False, True)] * len(rows)
 
 
 def test_json_is_the_study_of_the_library(cli, store):

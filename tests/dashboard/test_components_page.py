@@ -52,6 +52,24 @@ def test_a_run_without_labels_needs_no_contrast_and_its_components_are_unnamed(s
     assert html(app).count("qk-key") >= 6
 
 
+def test_a_name_of_noise_is_never_shown_without_that_it_is_not_told_from_chance(show, store):
+    """Head 3 is noise; labels of the key name its components, with a p of .01, as they do in any head."""
+    app = well(show(store, "components", run="boxes", layer=1, head=3))
+    rows = table(app)
+    assert set(rows["name"]) == {"entity of the key"}
+    assert set(rows["claim"]) == {"not told from chance"}
+    assert (app.metric[3].label, app.metric[3].value) == ("Clear of chance", "0")
+    shown = [app.selectbox(key="url-component").options, app.multiselect(key="url-group").options]
+    assert all(option.endswith("entity of the key, not told from chance") for options in shown for option in options)
+    assert any(h.value.endswith("entity of the key, not told from chance") for h in app.subheader)
+    assert "as labels name components of random weights, too" in html(app)
+    assert f"Of the others {len(rows)} have a name" in html(app)
+    told = well(show(store, "components", **HEAD))
+    assert set(table(told)["claim"]) == {"clear"}, "the control"
+    assert told.metric[3].value == "3"
+    assert "not told from chance" not in html(told)
+
+
 def test_unnamed_ones_stand_first(show, store, monkeypatch):
     from dashboard.components import rows
 

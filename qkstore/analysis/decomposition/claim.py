@@ -12,6 +12,7 @@ from typing import Any
 
 RHO = 0.5  # the whole interval of a component's correlation on the judged split lies above it
 GAP = 0.02  # logits that its swap moves the gap beyond random dimensions: the whole interval lies above it
+NOT_TOLD = "not told from chance"
 AGREES = 0.35  # share that a label explains in agreement; names of one side alone are found at random weights too
 
 
@@ -30,8 +31,15 @@ class Claim:
 
     @property
     def told(self) -> str:
-        """In a few words, for a table."""
-        return "clear" if self.clear else f"not told from chance: {self.why}"
+        """In a few words, with what it lacks."""
+        return f"{self.short}: {self.why}" if self.why else self.short
+
+    @property
+    def short(self) -> str:
+        """In a few words, for a table: beside a name, so that nobody takes a name for evidence."""
+        if not self.clear:
+            return NOT_TOLD
+        return "clear" if self.matches else "clear, but no label tells what it matches"
 
 
 def claim(row: Mapping[str, Any]) -> Claim:
@@ -53,13 +61,20 @@ def claims(rows: Sequence[Mapping[str, Any]]) -> dict[int, Claim]:
     return {row["component"]: claim(row) for row in rows}
 
 
+def called(row: Mapping[str, Any]) -> str:
+    """What a component is called, and that it is not told from chance where it is not: labels name those too."""
+    return row["name"] if claim(row).clear else f"{row['name']}, {NOT_TOLD}"
+
+
 def sentence(rows: Sequence[Mapping[str, Any]]) -> str:
     """How many components of a head are clear of chance, and how many of these a label says the match of."""
     each = claims(rows).values()
     clear = [one for one in each if one.clear]
-    matched = sum(one.matches for one in clear)
-    return (
+    matched, named = sum(one.matches for one in clear), sum(row["named"] for row in rows if not claim(row).clear)
+    said = [
         f"Clear of what random weights give are {len(clear)} of {len(each)}: the intervals of the correlation on the "
-        f"judged split above {RHO}, of the logits that a swap moves beyond random dimensions above {GAP}; of {matched} "
-        f"of them a label tells what is matched"
-    )
+        f"judged split above {RHO}, of the logits that a swap moves beyond random dimensions above {GAP}"
+        + (f"; of {matched} of them a label tells what is matched" if clear else "")
+    ]
+    said += [f"Of the others {named} have a name, as components of random weights have, too"] if named else []
+    return ". ".join(said)

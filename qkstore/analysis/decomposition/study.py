@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from qkstore.analysis.decomposition.claim import Claim, claims, sentence
+from qkstore.analysis.decomposition.claim import Claim, claim, claims, sentence
 from qkstore.analysis.decomposition.found import HeadComponents, components
 from qkstore.analysis.decomposition.names import Names, names
 from qkstore.analysis.decomposition.scored import Scored
@@ -35,10 +35,11 @@ class Study:
     number: value, interval, clear, held, chance, p_value and n, as qkstore.components.Number has them. rows: one for
     each component, unnamed ones first: component, rho and rho_ci on the judged split, share of the logit gap, name,
     label, side, explained, p, named, mixed, second, the best label of each side (query, key, agreement), high, low, gap
-    and gap_ci (logits that its swap turns beyond random ones), moved and moved_ci (attention, so). swaps: of
-    ComponentSwaps; None where nothing can be swapped, as not_swapped says. left_out: own and first (pairs), few and
-    elsewhere (queries), on the built split. tried: labels; untried: {label: why}. n_named: queries that names rest on.
-    warning: what the judged split has in common with the built one, in a sentence; '' where that is nothing.
+    and gap_ci (logits that its swap turns beyond random ones), moved and moved_ci (attention, so), clear, matches and
+    claim (of decomposition.claim; clear ones first among those without a name). swaps: of ComponentSwaps; None where
+    nothing can be swapped, as not_swapped says. left_out: own and first (pairs), few and elsewhere (queries), on the
+    built split. tried: labels; untried: {label: why}. n_named: queries that names rest on. warning: what the judged
+    split has in common with the built one, in a sentence; '' where that is nothing.
     """
 
     run: str
@@ -89,7 +90,7 @@ class Study:
 
     @property
     def headline(self) -> str:
-        """How many components, how sure, and how many of them have a name."""
+        """How many components, how sure, how many are told from chance, and how many have a name."""
         low, high = self.number["interval"]
         many, unnamed = len(self.rows), len(self.unnamed)
         told = f"{head_name(self.layer, self.head)}: {many} component{'' if many == 1 else 's'}"
@@ -97,7 +98,8 @@ class Study:
             return f"{told} ({self.number['n']:,} queries)"
         named = "all named by a label" if not unnamed else f"{unnamed} that no label explains"
         asked = f" asked for, of {self.number['value']}" if self.asked is not None else ""
-        return f"{told}{asked} [{low}, {high}], {named}"
+        clear = sum(one.clear for one in self.claims.values())
+        return f"{told}{asked} [{low}, {high}], {clear or 'none'} clear of chance, {named}"
 
     @property
     def sentences(self) -> list[str]:
@@ -108,6 +110,11 @@ class Study:
     def claims(self) -> dict[int, Claim]:
         """{component: whether it is told from what random weights give}, by a rule; see decomposition.claim."""
         return claims(self.rows)
+
+    @property
+    def naming(self) -> str:
+        """What labels explain, and of how many components that is told from chance: the two belong together."""
+        return f"{self._named()}. {sentence(self.rows)}"
 
     def _of_rows(self) -> list[str]:
         return [self._judged(), self._named(), self._swapped(), sentence(self.rows)]
@@ -134,7 +141,10 @@ class Study:
             return "There is no label to try, so that none has a name: read their extreme prompts"
         named = [row["explained"] for row in self.rows if row["named"]]
         told = f"labels explain {spread(named, 2)} of the variance of {len(named)}" if named else "labels explain none"
-        return f"Of {len(self.tried)} labels tried on {self.n_named:,} queries, {told}, beyond chance"
+        return (
+            f"Of {len(self.tried)} labels tried on {self.n_named:,} queries, {told}, "
+            "beyond what labels dealt anew explain"
+        )
 
     def _swapped(self) -> str:
         moved = self.condition(ALL)
@@ -202,7 +212,7 @@ def told(
         asked=asked,
         seed=seed,
         number=_number(of.found.number),
-        rows=sorted(rows, key=lambda row: (row["named"], row["component"])),
+        rows=sorted(rows, key=lambda row: (row["named"], not (row["named"] or row["clear"]), row["component"])),
         swaps=json.loads(json.dumps(swapped.to_dict())) if swapped else None,  # as it comes back when it was kept
         not_swapped=why,
         left_out={**of.left_out._asdict(), "few": of.train.few, "elsewhere": of.train.elsewhere},
@@ -273,7 +283,7 @@ def _row(of: HeadComponents, named: Names, swapped: Condition | None, j: int) ->
     best = name.pop("best")
     beyond = (swapped and swapped.beyond) or {}
     gap, moved = beyond.get("gap_gain"), beyond.get("delta_p")
-    return {
+    row = {
         "component": j,
         "rho": float(of.rho[j]),
         "rho_ci": of.rho_ci[j].tolist(),
@@ -288,3 +298,5 @@ def _row(of: HeadComponents, named: Names, swapped: Condition | None, j: int) ->
         "moved": moved and moved[0],
         "moved_ci": moved and list(moved[1:]),
     }
+    said = claim(row)
+    return row | {"clear": said.clear, "matches": said.matches, "claim": said.told}

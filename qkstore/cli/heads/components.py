@@ -77,6 +77,7 @@ def _components(options) -> None:
 
 def _row(row: dict) -> dict:
     """A row as it is printed: figures, and the name last, which is the longest."""
+    from qkstore.analysis.decomposition.claim import claim
     from qkstore.text import estimate, number, visible
 
     gap = None if row["gap"] is None else estimate(row["gap"], row["gap_ci"], 2)
@@ -88,6 +89,7 @@ def _row(row: dict) -> dict:
         "explained": None if row["explained"] is None else number(row["explained"], 2),
         "p": row["p"],
         "best label": row["label"],
+        "claim": claim(row).short,
         "name": visible(row["name"]),
     }
 
