@@ -14,6 +14,7 @@ from qkstore.analysis.decomposition.across import called, cluster_table, cluster
 from qkstore.analysis.decomposition.across.called import UNASKED
 from qkstore.analysis.decomposition.across.counted import Named
 from qkstore.analysis.decomposition.across.shared import Member, Sample
+from qkstore.analysis.decomposition.claim import UNSWAPPED
 from qkstore.analysis.decomposition.found import sights
 from qkstore.analysis.decomposition.names import UNNAMED
 from qkstore.errors import ContrastError
@@ -148,6 +149,7 @@ def test_where_nobody_asked_for_names_a_cluster_is_not_called_unnamed(store, row
     told = called(found, plain)
     assert {c.name for c in told} == {UNASKED}
     assert "name" not in clusters_statement(found, told)
+    assert UNSWAPPED in clusters_statement(found, called(found, rows)), "the control: where names stand"
     real = called(found, rows)
     shared = [c for c in real if len(c.heads) > 1]
     assert any("order" in c.name for c in shared), "the heads that share it read the order of boxes"

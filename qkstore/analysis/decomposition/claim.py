@@ -13,6 +13,10 @@ from typing import Any
 RHO = 0.5  # the whole interval of a component's correlation on the judged split lies above it
 GAP = 0.02  # logits that its swap moves the gap beyond random dimensions: the whole interval lies above it
 NOT_TOLD = "not told from chance"
+UNSWAPPED = (  # where names stand that no swap judged
+    "A name alone tells nothing from chance: labels name components of random weights, too. Only the study of one head "
+    "swaps its components, and says of each whether it is told from chance."
+)
 AGREES = 0.35  # share that a label explains in agreement; names of one side alone are found at random weights too
 
 

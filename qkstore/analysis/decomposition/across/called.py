@@ -9,6 +9,7 @@ import polars as pl
 
 from qkstore.analysis.decomposition.across.counted import HeadCount, Named
 from qkstore.analysis.decomposition.across.shared import Clusters, Member
+from qkstore.analysis.decomposition.claim import UNSWAPPED
 from qkstore.analysis.decomposition.names import UNNAMED
 from qkstore.text import number
 
@@ -116,4 +117,5 @@ def clusters_statement(found: Clusters, clusters: Sequence[Cluster]) -> str:
         f"{named} ({in_shared:,} components). Clusters join components of likeness {number(found.threshold, 2)} and "
         f"more on average; of different heads the two most alike reach {number(found.chance, 2)} by chance "
         f"({found.n_queries:,} queries, {found.n_keys:,} keys, prompts paired anew {found.repairs:,} times).{left}"
+        f"{f' {UNSWAPPED}' if any(c.n_named for c in clusters) else ''}"
     )

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from qkstore.analysis.decomposition.claim import UNSWAPPED
 from qkstore.analysis.decomposition.found import HeadComponents
 from qkstore.analysis.decomposition.names import Name
 from qkstore.components import STRONG
@@ -190,7 +191,7 @@ def statement(rows: Sequence[HeadCount]) -> str:
     return (
         f"{len(has):,} of {len(rows):,} heads have components, {found:,} together, at most {most.number} "
         f"({head_name(most.layer, most.head)}); {confirmed:,} are above {STRONG} on the judged split too{unnamed}. "
-        f"Of the other heads {nothing}."
+        f"Of the other heads {nothing}.{f' {UNSWAPPED}' if unnamed else ''}"
     )
 
 
