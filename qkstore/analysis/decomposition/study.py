@@ -104,7 +104,8 @@ class Study:
     @property
     def sentences(self) -> list[str]:
         """What tells features from chance, beside each other: held-out correlations, labels, and swaps."""
-        return [self._number(), *(self._of_rows() if self.rows else []), self._left()]
+        of_rows = [self._judged(), self._named(), self._swapped(), sentence(self.rows)] if self.rows else []
+        return [self._number(), *of_rows, self._left()]
 
     @property
     def claims(self) -> dict[int, Claim]:
@@ -115,9 +116,6 @@ class Study:
     def naming(self) -> str:
         """What labels explain, and of how many components that is told from chance: the two belong together."""
         return f"{self._named()}. {sentence(self.rows)}"
-
-    def _of_rows(self) -> list[str]:
-        return [self._judged(), self._named(), self._swapped(), sentence(self.rows)]
 
     def _number(self) -> str:
         of = self.number
@@ -142,8 +140,7 @@ class Study:
         named = [row["explained"] for row in self.rows if row["named"]]
         told = f"labels explain {spread(named, 2)} of the variance of {len(named)}" if named else "labels explain none"
         return (
-            f"Of {len(self.tried)} labels tried on {self.n_named:,} queries, {told}, "
-            "beyond what labels dealt anew explain"
+            f"Of {len(self.tried)} labels tried on {self.n_named:,} queries, {told}, beyond what labels dealt anew do"
         )
 
     def _swapped(self) -> str:
