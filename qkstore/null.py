@@ -120,12 +120,13 @@ class SignNull:
         d = c.shape[1]
         found = [np.empty((0, x.shape[1] // d))]
         for deals in self._held or Deals.of(self.n, self.n_q, self.seed):
-            totals = np.zeros((len(deals.signs), x.shape[1] * d), np.float32)
-            for part in deals.parts(x.shape[1], d):
-                totals += deals.signs[:, part] @ _pattern_sums(x, c, deals, part)
-            squares = np.square(totals, dtype=np.float64).reshape(len(totals), -1, d * d).sum(axis=2)
-            found.append(np.sqrt(squares / (self.n_q * max(self.n_q - 1, 1))))
+            found.append(self.sized(deals.totals(x, c).reshape(len(deals.signs), -1, d, d)))
         return np.concatenate(found)
+
+    def sized(self, totals: np.ndarray) -> np.ndarray:
+        """Return (deals, heads) norms of the sums of all queries under each deal, totals: (deals, heads, d, d)."""
+        squares = np.square(totals, dtype=np.float64).reshape(*totals.shape[:2], -1).sum(axis=2)
+        return np.sqrt(squares / (self.n_q * max(self.n_q - 1, 1)))
 
     @cached_property
     def _held(self) -> list[Deals]:
@@ -148,22 +149,35 @@ class Deals:
     signs: np.ndarray
 
     @classmethod
-    def of(cls, n: int, n_q: int, seed: int) -> Iterator[Deals]:
-        """n deals to n_q queries, as many together as leave FEWEST queries a pattern. One seed gives the same deals."""
-        rng = np.random.default_rng(seed)
-        together = 1 + int(np.clip((n_q // FEWEST).bit_length() - 1, *BITS))
+    def of(cls, n: int, n_q: int, seed: int, some: np.ndarray | None = None) -> Iterator[Deals]:
+        """n deals to n_q queries, as many together as leave FEWEST queries a pattern. One seed gives the same deals.
+
+        some: only these queries, in their order, with the signs that they have in deals to all n_q.
+        """
+        rng, some = np.random.default_rng(seed), slice(None) if some is None else some
+        mine = n_q if isinstance(some, slice) else len(some)
+        together = 1 + int(np.clip((mine // FEWEST).bit_length() - 1, *BITS))
         for deals in np.array_split(np.arange(n), -(-n // together)) if n else ():
-            yield cls._dealt(rng, len(deals), n_q)
+            yield cls._dealt(rng, len(deals), n_q, some)
 
     @classmethod
-    def _dealt(cls, rng: np.random.Generator, n: int, n_q: int) -> Deals:
-        first, pattern = rng.integers(0, 2, n_q) > 0, np.zeros(n_q, np.uint16)  # 16 bits are sorted by counting
+    def _dealt(cls, rng: np.random.Generator, n: int, n_q: int, some: slice | np.ndarray) -> Deals:
+        first = rng.integers(0, 2, n_q)[some] > 0
+        pattern = np.zeros(len(first), np.uint16)  # 16 bits are sorted by counting
         for bit in range(n - 1):
-            pattern |= ((rng.integers(0, 2, n_q) > 0) != first).astype(np.uint16) << np.uint16(bit)
+            pattern |= ((rng.integers(0, 2, n_q)[some] > 0) != first).astype(np.uint16) << np.uint16(bit)
         starts = np.concatenate([[0], np.cumsum(np.bincount(pattern, minlength=1 << (n - 1)))])
         bits = np.arange(len(starts) - 1) >> np.arange(n - 1)[:, None] & 1
         signs = np.concatenate([np.ones((1, len(starts) - 1)), 1 - 2 * bits]).astype(np.float32)
         return cls(np.argsort(pattern, kind="stable"), starts, np.where(first, 1, -1).astype(np.int8), signs)
+
+    def totals(self, x: np.ndarray, c: np.ndarray) -> np.ndarray:
+        """Return (deals, width · d) float32: Σ ± x cᵀ over the queries, x: (n, width) and c: (n, d) float32."""
+        width, d = x.shape[1], c.shape[1]
+        totals = np.zeros((len(self.signs), width * d), np.float32)
+        for part in self.parts(width, d):
+            totals += self.signs[:, part] @ _pattern_sums(x, c, self, part)
+        return totals
 
     def parts(self, width: int, d: int) -> Iterator[slice]:
         """Patterns whose rows of width values and whose sums of width · d each stay below AT_ONCE values."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -87,6 +87,15 @@ class Queries:
     both: np.ndarray
     right: np.ndarray
     sums: np.ndarray
+
+    @classmethod
+    def joined(cls, parts: Sequence[Queries]) -> Queries:
+        """Those of several, which have no query in common, together in the order of the queries."""
+        if len(parts) == 1:
+            return parts[0]
+        order = np.argsort(np.concatenate([part.query for part in parts]), kind="stable")
+        names = (each.name for each in fields(cls))
+        return cls(*(np.concatenate([getattr(part, name) for part in parts])[order] for name in names))
 
 
 class Ordered:

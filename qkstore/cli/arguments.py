@@ -14,6 +14,7 @@ from qkstore.errors import ContrastError, QKStoreError
 
 if TYPE_CHECKING:
     from qkstore import Contrast, Run, Store
+    from qkstore.pool import Pool
 
 PARTS = ("where", "positive", "negative", "pairs", "weighting", "centring")
 Sub = argparse.ArgumentParser  # the parser of one command
@@ -66,6 +67,14 @@ def with_seed(sub: Sub) -> Sub:
     return sub
 
 
+def with_workers(sub: Sub) -> Sub:
+    told = "processes of this machine that share the work (default 1)"
+    sub.add_argument("--workers", type=positive, default=1, metavar="N", help=told)
+    told = "give the work to the Ray cluster at this address, or `auto`: the one that runs on this machine"
+    sub.add_argument("--ray", metavar="ADDRESS", help=told)
+    return sub
+
+
 def with_most(sub: Sub) -> Sub:
     sub.add_argument("--most", type=positive, default=1000, help="queries at most (default 1000)")
     return with_seed(sub)
@@ -82,6 +91,15 @@ def with_swaps(sub: Sub) -> Sub:
 def store(options: argparse.Namespace) -> Store:
     options.opened = qkstore.open(options.store)
     return options.opened
+
+
+def workers(options: argparse.Namespace) -> Pool:
+    """Who does the work: this process, others, or a cluster. Raises QKStoreError without Ray, and for two of these."""
+    from qkstore.pool import opened
+
+    if options.ray is not None and options.workers != 1:
+        raise QKStoreError("--workers are processes of this machine and --ray is a cluster: give one of them")
+    return opened(options.workers, options.ray)
 
 
 def held(options: argparse.Namespace) -> str | None:

@@ -13,7 +13,7 @@ from synthetic import synthetic, write
 from test_analysis import ORDER
 
 import qkstore
-from qkstore.analysis.heads import HeadScore, heads, kept, key, sweep
+from qkstore.analysis.heads import HeadScore, heads, kept, key, task
 from qkstore.errors import StoreError
 from qkstore.store.catalog import catalog as results
 
@@ -34,14 +34,15 @@ def store(tmp_path):
 def computed(monkeypatch):
     """The layers that are computed: (pass, layer) each time."""
     found = []
-    for name in ("_scores", "_nulls"):
-        plain = getattr(sweep.Sweep, name)
+    for name in ("scored", "dealt"):
+        plain = getattr(task.Work, name)
 
-        def counted(self, layer, *more, plain=plain, name=name):
-            found.append((name, layer))
-            return plain(self, layer, *more)
+        def counted(self, of, plain=plain, name=name):
+            if not of.heads.start:
+                found.append((name, of.layer))
+            return plain(self, of)
 
-        monkeypatch.setattr(sweep.Sweep, name, counted)
+        monkeypatch.setattr(task.Work, name, counted)
     return found
 
 
@@ -95,9 +96,9 @@ def test_a_store_that_may_only_be_read_still_scores(store, monkeypatch):
 @pytest.mark.parametrize(
     ("call", "left"),
     [
-        (1, [("_scores", i) for i in range(4)] + [("_nulls", i) for i in range(4)]),
-        (5, [("_scores", i) for i in (2, 3)] + [("_nulls", i) for i in range(4)]),
-        (13, [("_nulls", i) for i in (2, 3)]),
+        (1, [("scored", i) for i in range(4)] + [("dealt", i) for i in range(4)]),
+        (5, [("scored", i) for i in (2, 3)] + [("dealt", i) for i in range(4)]),
+        (13, [("dealt", i) for i in (2, 3)]),
     ],
 )
 def test_work_that_was_left_is_gone_on_with(store, computed, call, left):
@@ -124,7 +125,7 @@ def test_what_was_left_twice_is_gone_on_with_from_there(store, computed):
     for call in (3, 3, 3):
         with pytest.raises(Left):
             kept(store, run, ORDER, progress=after(call))
-    assert computed == [("_scores", i) for i in (0, 1, 1, 2, 2, 3)]
+    assert computed == [("scored", i) for i in (0, 1, 1, 2, 2, 3)]
     assert len(kept(store, run, ORDER)) == LAYERS * HEADS
 
 
@@ -134,7 +135,7 @@ def test_other_work_does_not_go_on_with_it(store, computed):
         kept(store, run, ORDER, progress=after(13))
     computed.clear()
     assert kept(store, run, ORDER.replace(weighting="sum")) == heads(run, ORDER.replace(weighting="sum"))
-    assert computed[:8] == [("_scores", i) for i in range(4)] + [("_nulls", i) for i in range(4)]
+    assert computed[:8] == [("scored", i) for i in range(4)] + [("dealt", i) for i in range(4)]
     assert parts(store, run) != [], "they wait for their own"
 
 
@@ -175,7 +176,7 @@ def test_work_that_was_killed_is_gone_on_with(store, tmp_path, computed):
     assert found.returncode == -9
     run = store.run("r")
     assert kept(store, run, ORDER) == heads(run, ORDER)
-    assert computed[:2] == [("_nulls", 2), ("_nulls", 3)]
+    assert computed[:2] == [("dealt", 2), ("dealt", 3)]
     assert parts(store, run) == []
 
 

@@ -22,7 +22,7 @@ ORDER = (
     (*FRONT, "sql"),
     ("run",),
     ("contrast",),
-    ("store",),
+    ("store", "pool"),
     ("analysis",),
     ("toy",),
     ("charts",),

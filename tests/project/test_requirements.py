@@ -32,7 +32,7 @@ def test_versions_stand_in_the_constraints_alone_and_all_of_them_do():
 
 def test_the_requirements_are_the_extras_of_the_project():
     assert requirements("requirements.txt") == ["-e .[ingest]"]
-    assert requirements("requirements-test.txt") == ["-e .[ingest,team,dev]"]
+    assert requirements("requirements-test.txt") == ["-e .[ingest,team,cluster,dev]"]
     (encoder,) = requirements("requirements-encoder.txt")
     assert pins()[encoder.split("==")[0]] == encoder.split("==")[1]
 
@@ -73,7 +73,8 @@ def test_what_shows_a_store_needs_no_torch_and_no_server():
     assert not {"torch", "transformers", "tokenizers", "safetensors"} & set(CORE)
     assert set(EXTRAS["ingest"]) == {"torch", "transformers", "tokenizers", "safetensors", "accelerate", "gguf"}
     assert set(EXTRAS["team"]) == {"authlib", "boto3", "httpx", "psycopg", "psycopg-binary"}
-    assert not {"boto3", "psycopg"} & set(CORE)
+    assert set(EXTRAS["cluster"]) == {"accelerate", "ray"}
+    assert not {"boto3", "psycopg", "ray"} & set(CORE)
 
 
 def imported(folders: tuple[str, ...]) -> set[str]:
@@ -87,12 +88,12 @@ def imported(folders: tuple[str, ...]) -> set[str]:
 
 
 NAMES = {"sklearn": "scikit-learn", "umap": "umap-learn", "vl_convert": "vl-convert-python"}
-BESIDE = {"ray", "huggingface_hub", "botocore"}  # only where it is there already; parts of transformers and boto3
+BESIDE = {"huggingface_hub", "botocore"}  # only where it is there already; parts of transformers and boto3
 
 
 def test_everything_imported_is_named_in_the_project():
     shown = {NAMES.get(name, name) for name in imported(("qkstore", "dashboard", "pages"))} - BESIDE
-    assert shown <= {*CORE, *EXTRAS["team"]}
+    assert shown <= {*CORE, *EXTRAS["team"], *EXTRAS["cluster"]}
     run = {NAMES.get(name, name) for name in imported(("ingest",))} - BESIDE
     assert run <= {*CORE, *EXTRAS["ingest"]}
     assert "streamlit" in shown

@@ -11,8 +11,10 @@ from qkstore.analysis.heads.measure import MEASURES, WITH_INTERVAL
 from qkstore.analysis.heads.pairing import Asked, Pairing, kept_pairing, unmatched
 from qkstore.analysis.heads.parts import kept
 from qkstore.analysis.heads.score import HeadScore
+from qkstore.analysis.heads.sweep import Progress
 from qkstore.errors import ContrastError, RunError, near
 from qkstore.interval import Estimate
+from qkstore.pool import Pool
 from qkstore.run import Run
 from qkstore.store import Store
 from qkstore.text import number, percent, signed, split_name
@@ -193,8 +195,18 @@ def _difference(s: HeadScore, other: HeadScore, by: str, paired: Pairing, n_head
     return row | {"low": less.low, "high": less.high, "clear": not low <= 0 <= high}
 
 
-def compared(store: Store, first: Asked, second: Asked, by: str = "accuracy", nulls: int = 19) -> Comparison:
+def compared(
+    store: Store,
+    first: Asked,
+    second: Asked,
+    by: str = "accuracy",
+    nulls: int = 19,
+    pool: Pool | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
     """Score both, see what they have in common, and compare: what the page shows and the command prints."""
     _check(first, second, by)
-    scores, others = (kept(store, run, contrast, nulls) for run, contrast in (first, second))
+    scores, others = (
+        kept(store, run, contrast, nulls, progress=progress, pool=pool) for run, contrast in (first, second)
+    )
     return compare(first, second, scores, others, kept_pairing(store, first, second), by)

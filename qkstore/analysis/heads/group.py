@@ -19,8 +19,20 @@ class Reader:
     """Reads what the heads of a run have of a contrast's pairs, the heads that share keys together."""
 
     def __init__(self, rows: Rows):
-        self.rows, self.ordered = rows, Ordered(rows.local)
+        self.rows = rows
         self._seen: tuple[int, np.ndarray] | None = None
+
+    def part(self, kept: np.ndarray) -> Reader:
+        """A reader of some of the queries, kept: (n,) bool; its pairs have the coefficients that they have in all."""
+        mine, rows = kept[self.rows.local.query], self.rows
+        part = Reader(Rows.these(rows.run, rows.contrast, rows.split, rows.stored.where(mine)))
+        part.coefficient = self.coefficient[mine]
+        return part
+
+    @cached_property
+    def ordered(self) -> Ordered:
+        """The pairs in the order in which they are read."""
+        return Ordered(self.rows.local)
 
     def by_query(self, layer: int) -> Iterator[Queries]:
         """What each head of a layer attends to, of these pairs, query by query."""
@@ -107,20 +119,51 @@ class Units:
         return cls(x.reshape(n, -1), (c - c_mean).astype(np.float32), means, c_mean)
 
     @cached_property
-    def centred(self) -> np.ndarray:
-        """(heads, d, d) float64 ΔC of centred queries."""
+    def sums(self) -> Sums:
+        """What ΔC of these heads is made of."""
         n, d = self.c.shape
         total = np.zeros((self.x.shape[1], d))
         for i in range(0, n, BLOCK):
             total += self.x[i : i + BLOCK].T @ self.c[i : i + BLOCK]
-        return total.reshape(-1, d, d) / n
+        return Sums(n, self.q_mean, self.c_mean, total.reshape(-1, d, d))
 
     @property
-    def delta(self) -> np.ndarray:
-        """(heads, d, d) float64 ΔC of queries as they are: the mean query's part, which may be most of it, is exact."""
-        return self.centred + self.q_mean[:, :, None] * self.c_mean
+    def centred(self) -> np.ndarray:
+        """(heads, d, d) float64 ΔC of centred queries."""
+        return self.sums.centred
 
     @property
     def size(self) -> int:
         """Bytes."""
         return self.x.nbytes + self.c.nbytes
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Of n queries of heads that share keys, what merges with that of other queries of the same heads.
+
+    q_mean: (heads, d) and c_mean: (d,) float64. product: (heads, d, d) float64, Σ (q − q̄)(c − c̄)ᵀ.
+    """
+
+    n: int
+    q_mean: np.ndarray
+    c_mean: np.ndarray
+    product: np.ndarray
+
+    def merge(self, other: Sums) -> Sums:
+        """The sums of both together: products about two means are made one about the mean of both."""
+        n = self.n + other.n
+        q, c = other.q_mean - self.q_mean, other.c_mean - self.c_mean
+        apart = self.n * other.n / n * q[:, :, None] * c
+        share = other.n / n
+        return Sums(n, self.q_mean + share * q, self.c_mean + share * c, self.product + other.product + apart)
+
+    @property
+    def centred(self) -> np.ndarray:
+        """(heads, d, d) float64 ΔC of centred queries."""
+        return self.product / self.n
+
+    @property
+    def delta(self) -> np.ndarray:
+        """(heads, d, d) float64 ΔC of queries as they are: the mean query's part, which may be most of it, is exact."""
+        return self.centred + self.q_mean[:, :, None] * self.c_mean

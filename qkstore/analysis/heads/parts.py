@@ -11,6 +11,7 @@ from qkstore.analysis.heads.score import HeadScore
 from qkstore.analysis.heads.sweep import Arrived, Progress, Sweep, Table, flat
 from qkstore.contrast import Contrast
 from qkstore.errors import StoreError
+from qkstore.pool import Pool
 from qkstore.run import Run
 from qkstore.store import Store
 from qkstore.store.catalog.rows import built
@@ -27,12 +28,13 @@ def kept(
     seed: int = 0,
     progress: Progress | None = None,
     arrived: Arrived | None = None,
+    pool: Pool | None = None,
 ) -> list[HeadScore]:
     """The scores that `heads` gives, computed once for all who use the store: its catalogue keeps them.
 
     They are computed anew for other vectors, other pairs, other nulls, another seed and another version of the code.
     Layers are kept as they are finished: work that was interrupted or killed is gone on with by whoever asks next.
-    progress, arrived: as in `heads`; neither is called where the scores are kept.
+    progress, arrived, pool: as in `heads`; none is called where the scores are kept.
     """
     asked = key(run, contrast, nulls, seed)
     if found := built(_scores, store.catalog.result(asked)):
@@ -47,7 +49,7 @@ def kept(
             if arrived:
                 arrived(flat(table))
 
-        scores = flat(Sweep(run, contrast, nulls, seed).table(known, progress, finished))
+        scores = flat(Sweep(run, contrast, nulls, seed, pool).table(known, progress, finished))
     with suppress(StoreError):  # a store that one may only read still answers
         keep(store, run, contrast, scores, asked)
     return scores

@@ -1,28 +1,34 @@
-"""Two passes over all heads of a run: what each of them does under a contrast, and then the null of its ΔC."""
+"""Two passes over all heads of a run: what each of them does under a contrast, and then the null of its ΔC.
+
+A layer is done in tasks, of some of its heads on one shard of the queries, which a pool gives to whoever is free.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
+from itertools import product
 
 import numpy as np
 
-from qkstore.analysis.choice import Choice, Chooser
-from qkstore.analysis.head import Rows, build_split, judge_split
-from qkstore.analysis.heads.group import Group, Reader, Units, groups
+from qkstore.analysis.choice import Choice
+from qkstore.analysis.heads.group import Sums, groups
 from qkstore.analysis.heads.score import HeadScore
+from qkstore.analysis.heads.task import Asked, Dealt, Task, Work, dealt, joined, merged, scored, totals
 from qkstore.contrast import Contrast
 from qkstore.null import Tested
+from qkstore.pool import Pool
 from qkstore.run import Run
 from qkstore.score import Score, scores
 from qkstore.subspace import rank
 
 Progress = Callable[[int, int], None]  # called with (heads done, heads in all)
 Arrived = Callable[[list[HeadScore]], None]  # called with the table so far
-Count = Callable[[int], None]  # called with how many heads are done more
 Table = dict[int, list[HeadScore]]  # by layer
+Parts = dict[tuple[int, int], object]  # what tasks of a layer made, by their first head and their shard
 
-HELD = 64 << 20  # bytes of vectors that the second pass has from the first one
+AT_ONCE = 32 << 20  # bytes of vectors that a task reads, where more than one group of heads is that small
 
 
 def heads(
@@ -32,16 +38,23 @@ def heads(
     seed: int = 0,
     progress: Progress | None = None,
     arrived: Arrived | None = None,
+    pool: Pool | None = None,
+    shards: int | None = None,
 ) -> list[HeadScore]:
     """Scores of every stored head: in a first pass over the vectors all but their nulls, in a second one these.
 
     `nulls` deals of signs give ‖ΔC‖ of centred queries its null (qkstore.null.SignNull); delta_null is its 95 %
     quantile. progress: called with (heads done, heads in all), in each pass from the start. arrived: called after each
     layer of each pass with the table so far: it grows in the first; in the second it is whole, and ever fewer heads are
-    `pending`. Memory is that of the vectors of one KV head, its query heads' and HELD more.
+    `pending`. Memory is that of the vectors of one KV head on one shard, its query heads' and HELD more.
+
+    pool: who does it (qkstore.pool), by default this process; the scores are the same to the bit. shards: take the
+    prompts as if they lay in so many, by default in as many as they do; the scores are those of one, to rounding.
     """
     return flat(
-        Sweep(run, contrast, nulls, seed).table({}, progress, lambda _, table: arrived and arrived(flat(table)))
+        Sweep(run, contrast, nulls, seed, pool, shards).table(
+            {}, progress, lambda _, table: arrived and arrived(flat(table))
+        )
     )
 
 
@@ -53,14 +66,19 @@ def flat(table: Mapping[int, list[HeadScore]]) -> list[HeadScore]:
 class Sweep:
     """All heads of a run under one contrast, with `nulls` deals of signs by `seed`."""
 
-    def __init__(self, run: Run, contrast: Contrast, nulls: int, seed: int):
-        built, judged = build_split(run), judge_split(run)
-        self.run, self.nulls = run, nulls
-        self.train, self.chooser = Reader(Rows.of(run, contrast, built)), Chooser(run, contrast, built)
-        self.test = self.train if judged == built else Reader(Rows.of(run, contrast, judged))
-        self.choosing = self.train if self.chooser.rows.contrast is contrast else Reader(self.chooser.rows)
-        self.null = contrast.null(self.train.rows.local, nulls, seed)
-        self._held: dict[tuple[int, int], Units] = {}
+    def __init__(
+        self,
+        run: Run,
+        contrast: Contrast,
+        nulls: int,
+        seed: int,
+        pool: Pool | None = None,
+        shards: int | None = None,
+    ):
+        self.run, self.nulls, self.pool = run, nulls, pool or Pool()
+        self.shards = shards or 1
+        self.work = Work(run, contrast, nulls, seed, self.shards)
+        self.asked = Asked.of(run, contrast, nulls, seed, self.shards)
 
     def table(self, known: Table, progress: Progress | None, finished: Callable[[int, Table], object]) -> Table:
         """Every head's score, by layer.
@@ -74,35 +92,64 @@ class Sweep:
             return self._table(known, progress, finished)
 
     def _table(self, known: Table, progress: Progress | None, finished: Callable[[int, Table], object]) -> Table:
-        table, n = dict(known), self.run.n_heads
-        passes = [(self._scores, lambda layer: layer not in table)]
-        passes += [(self._nulls, lambda layer: any(s.pending for s in table[layer]))] if self.nulls else []
-        for computed, due in passes:
+        table, here = dict(known), self.pool.here
+        passes = [(self.work.scored if here else scored, self._scores, lambda layer: layer not in table)]
+        if self.nulls:
+            due = lambda layer: any(s.pending for s in table[layer])  # noqa: E731
+            passes.append((self.work.dealt if here else dealt, self._nulls, due))
+        for work, made, due in passes:
             left = [layer for layer in self.run.layers if due(layer)]
-            count = _counter(progress, n * (len(self.run.layers) - len(left)), n * len(self.run.layers))
-            for layer in left:
-                table[layer] = computed(layer, table.get(layer, []), count)
+            for layer, parts in self._parts(work, left, progress):
+                table[layer] = made(layer, parts, table.get(layer, []))
                 finished(layer, table)
         return table
 
-    def _scores(self, layer: int, _: list[HeadScore], count: Count) -> list[HeadScore]:
-        """A layer in the first pass. The resamples of selectivity's interval are one for the layer."""
+    def _parts(self, work: Callable, left: list[int], progress: Progress | None) -> Iterator[tuple[int, Parts]]:
+        """Each layer that is left with what its tasks made, as they are all finished."""
+        n, of = self.run.n_heads * (len(self.run.layers) - len(left)), self.run.n_heads * len(self.run.layers)
+        chunks, done = self._chunks, 0
+        tasks = (Task(self.asked, *at) for at in product(left, chunks, range(self.shards)))
+        there: dict[int, Parts] = {}
+        for task, made in self.pool.map(work, tasks, self._place):
+            parts = there.setdefault(task.layer, {})
+            parts[task.heads.start, task.shard] = made
+            done += len(task.heads)
+            if progress:
+                progress(n + done // self.shards, of)
+            if len(parts) == len(chunks) * self.shards:
+                yield task.layer, there.pop(task.layer)
+
+    def _place(self, task: Task) -> int:
+        """What a worker had before: the shard, or where there is one, the layer, whose vectors it may hold."""
+        return task.shard if self.shards > 1 else task.layer
+
+    @cached_property
+    def _chunks(self) -> list[range]:
+        """The heads of a task: of one group, or of as many as are read together."""
+        each, run = list(groups(self.run)), self.run
+        rows = [reader.rows for reader in {self.work.train, self.work.test, self.work.choosing}]
+        values = sum(len(each[0]) * len(r.query) + len(r.key) for r in rows) * run.d_head
+        many = 1 if self.pool.here else max(1, AT_ONCE * self.shards // (4 * max(values, 1)))
+        return [range(part[0].start, part[-1].stop) for part in (each[i : i + many] for i in range(0, len(each), many))]
+
+    def _by_chunk(self, parts: Parts) -> Iterator[tuple[range, list]]:
+        """The heads of each chunk with what was made of them, shard by shard."""
+        return ((heads, [parts[heads.start, shard] for shard in range(self.shards)]) for heads in self._chunks)
+
+    def _scores(self, layer: int, parts: Parts, _: list[HeadScore]) -> list[HeadScore]:
+        """A layer after the first pass. The resamples of selectivity's interval are one for the layer."""
         made, judged = [], []
-        for heads in groups(self.run):
-            read = {reader: Group(reader, layer, heads) for reader in (self.train, self.test, self.choosing)}
-            judged += read[self.test].by_query
-            choices = self.chooser.choices(read[self.choosing].by_query)
-            made += zip(heads, choices, *self._covariance(read[self.train]), strict=True)
-            count(len(heads))
+        for heads, made_of in self._by_chunk(parts):
+            each, chosen, sums = zip(*made_of, strict=True)
+            judged += joined(each)
+            made += zip(heads, self.work.chooser.choices(joined(chosen)), *self._covariance(merged(sums)), strict=True)
         return [self._score(layer, *one, score) for one, score in zip(made, scores(judged), strict=True)]
 
-    def _covariance(self, group: Group) -> tuple[list[float], list[int], list[float]]:
-        """‖ΔC‖ of each head of a group, its rank, and ‖ΔC‖ of centred queries."""
-        units = group.units
-        if self.nulls and sum(held.size for held in self._held.values()) + units.size <= HELD:
-            self._held[group.layer, group.heads[0]] = units
-        centred = units.centred
-        delta = centred if self.train.rows.contrast.centring == "queries" else units.delta
+    def _covariance(self, sums: list[Sums]) -> tuple[list[float], list[int], list[float]]:
+        """‖ΔC‖ of each head of some groups, its rank, and ‖ΔC‖ of centred queries."""
+        centred = np.concatenate([each.centred for each in sums])
+        own = self.asked.contrast.centring == "queries"
+        delta = centred if own else np.concatenate([each.delta for each in sums])
         return _norms(delta), [rank(S) for S in np.linalg.svd(delta, compute_uv=False)], _norms(centred)
 
     def _score(
@@ -121,8 +168,8 @@ class Sweep:
             p_value=None,
             rank=size,
             n_queries=judged.n,
-            built_on=self.train.rows.split,
-            judged_on=self.test.rows.split,
+            built_on=self.work.train.rows.split,
+            judged_on=self.work.test.rows.split,
             selectivity_ci=judged.selectivity_ci,
             chance=judged.chance,
             choice=choice,
@@ -132,35 +179,29 @@ class Sweep:
             pending=self.nulls > 0,
         )
 
-    def _nulls(self, layer: int, scored: list[HeadScore], count: Count) -> list[HeadScore]:
-        """A layer in the second pass: the same scores with their nulls."""
+    def _nulls(self, layer: int, parts: Parts, known: list[HeadScore]) -> list[HeadScore]:
+        """A layer after the second pass: the same scores with their nulls."""
         made = []
-        for heads in groups(self.run):
-            units = self._held.pop((layer, heads[0]), None) or Group(self.train, layer, heads).units
-            for head, norms in zip(heads, self.null.norms(units.x, units.c).T, strict=True):
-                tested = Tested(scored[head].centred, tuple(norms.tolist()))
+        for heads, made_of in self._by_chunk(parts):
+            norms = [self._norms(each) for each in zip(*filter(None, made_of), strict=True)]
+            for head, null in zip(heads, np.concatenate(norms, axis=1).T, strict=True):
+                tested = Tested(known[head].centred, tuple(null.tolist()))
                 made.append(
                     replace(
-                        scored[head],
+                        known[head],
                         delta_null=tested.high,
                         p_value=tested.p_value,
                         deals=len(tested.null),
                         pending=False,
                     )
                 )
-            count(len(heads))
         return made
+
+    def _norms(self, parts: Sequence[Dealt]) -> np.ndarray:
+        """(deals, heads) norms of a group, from what its shards made."""
+        [first, *_] = parts
+        return self.work.null.sized(totals(parts)) if first.norms is None else first.norms
 
 
 def _norms(matrices: np.ndarray) -> list[float]:
     return np.linalg.norm(matrices, axis=(1, 2)).tolist()
-
-
-def _counter(progress: Progress | None, done: int, of: int) -> Count:
-    def count(more: int) -> None:
-        nonlocal done
-        done += more
-        if progress:
-            progress(done, of)
-
-    return count

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from qkstore.cli.arguments import Add, completed_by, contrasts, one, runs, store, with_contrast, with_json
-from qkstore.cli.terminal import count, print_json, print_table
+from qkstore.cli.arguments import (
+    Add,
+    completed_by,
+    contrasts,
+    one,
+    runs,
+    store,
+    with_contrast,
+    with_json,
+    with_workers,
+    workers,
+)
+from qkstore.cli.terminal import Progress, count, print_json, print_table
 from qkstore.errors import ContrastError
 
 if TYPE_CHECKING:
     from qkstore import Contrast, Run, Store
+    from qkstore.pool import Pool
 
 SCORED = (
     "layer",
@@ -28,7 +41,8 @@ SCORED = (
 
 
 def heads(add: Add) -> None:
-    sub = with_json(with_contrast(add("heads", _heads, "score every head of a run under a contrast, or compare two")))
+    told = "score every head of a run under a contrast, or compare two"
+    sub = with_workers(with_json(with_contrast(add("heads", _heads, told))))
     sub.add_argument(
         "--nulls", type=count, default=19, help="deals of signs for the null of ‖ΔC‖ (default 19, 0 for none)"
     )
@@ -43,17 +57,24 @@ def heads(add: Add) -> None:
 
 
 def _heads(options) -> None:
+    with workers(options) as pool:
+        there = store(options)
+        run = there.run(options.run)
+        contrast = one(there, run, options)
+        if options.compare_with or options.compare_run:
+            _compare(options, there, run, contrast, pool)
+        else:
+            _score(options, there, run, contrast, pool)
+
+
+def _score(options, there: Store, run: Run, contrast: Contrast, pool: Pool) -> None:
     from qkstore.analysis.heads import by_evidence, clear_told, kept, statement, table
 
-    there = store(options)
-    run = there.run(options.run)
-    contrast = one(there, run, options)
-    if options.compare_with or options.compare_run:
-        _compare(options, there, run, contrast)
-        return
     if options.by:
         raise ContrastError("--by names what to compare: give --compare-with or --compare-run too, or leave it out")
-    scores = by_evidence(kept(there, run, contrast, options.nulls))
+    with Progress() as progress:
+        found = kept(there, run, contrast, options.nulls, progress=partial(progress, "heads"), pool=pool)
+    scores = by_evidence(found)
     rows = {(row["layer"], row["head"]): row for row in table(scores).to_dicts()}
     told = [(s, rows[s.layer, s.head]) for s in scores[: options.top]]
     if options.json:
@@ -64,7 +85,7 @@ def _heads(options) -> None:
     print("\n".join(filter(None, (clear_told(scores, by) for by in ("accuracy", "p_value")))))
 
 
-def _compare(options, there: Store, run: Run, contrast: Contrast) -> None:
+def _compare(options, there: Store, run: Run, contrast: Contrast, pool: Pool) -> None:
     from qkstore.analysis.heads import compared
 
     other_run = there.run(options.compare_run or options.run)
@@ -72,7 +93,9 @@ def _compare(options, there: Store, run: Run, contrast: Contrast) -> None:
     members = there.feature(other_run, name) if name else (contrast,)
     if len(members) > 1:
         raise ContrastError(f"{name!r} is the span of {len(members)} contrasts; compare with one, {members[0].name!r}")
-    found = compared(there, (run, contrast), (other_run, members[0]), options.by or "accuracy", options.nulls)
+    asked, by = ((run, contrast), (other_run, members[0])), options.by or "accuracy"
+    with Progress() as progress:
+        found = compared(there, *asked, by, options.nulls, pool, partial(progress, "heads"))
     if options.json:
         print_json(found.to_dict())
         return

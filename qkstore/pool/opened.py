@@ -1,0 +1,26 @@
+"""Which pool: this process, others of this machine, or a cluster."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from qkstore.errors import QKStoreError
+from qkstore.pool.pool import Pool
+
+
+def opened(workers: int = 1, ray: str | None = None) -> Pool:
+    """A pool of `workers` processes of this machine (1: this process), or of the Ray cluster at an address, or `auto`.
+
+    Raises QKStoreError where Ray is not installed; `map` does where there is no such cluster.
+    """
+    if ray is not None:
+        if find_spec("ray") is None:
+            raise QKStoreError("--ray needs Ray, which is not installed: pip install 'qkstore[cluster]'")
+        from qkstore.pool.cluster import Cluster
+
+        return Pool(lambda: Cluster(ray))
+    if workers == 1:
+        return Pool()
+    from qkstore.pool.local import Local
+
+    return Pool(lambda: Local(workers))
