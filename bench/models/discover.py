@@ -18,7 +18,8 @@ textbook's heads with a score of 0.3 or more is not found, or anything in random
 
 tail: heads without a feature, of bench/null.py; the share of p-values of ‖ΔC‖ below each level. Exit code 1 where one
 is above twice its level; the rows of few queries, and of queries of uneven size, are there to show where the tail
-fails, and are not counted.
+fails, and are not counted. Then heads of random weights, and the p-values of their logits beside those of agreement
+beyond random weights (bench/models/turned.py).
 
 size: seconds and peak memory for all heads of a synthetic run under 20 label pairs. The planted label has nine values,
 which count once each: t of eight degrees of freedom gives no p small enough among 20,480 tests, so it is looked for
@@ -43,7 +44,7 @@ sys.path.insert(0, str(ROOT))
 
 import qkstore
 from bench.discovery.page import markdown
-from bench.models import familiar
+from bench.models import familiar, turned
 from bench.null import planted
 from bench.page import write
 from bench.speed import synthetic
@@ -156,7 +157,8 @@ def tail(heads: int) -> tuple[str, list[str]]:
         print(*table[-1], sep="; ", flush=True)
         most = [2 * level + 3 * (level / many) ** 0.5 for level in LEVELS]
         failed += [f"{title}: {s} at {level}" for s, level, m in zip(shares, LEVELS, most) if counted and s > m]
-    return markdown(table), failed
+    turns, more = turned.study(heads)
+    return f"{markdown(table)}\n\n{markdown(turns)}", failed + more
 
 
 def _p(rng: np.random.Generator, n: int, options: dict) -> float:

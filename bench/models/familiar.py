@@ -26,6 +26,7 @@ from qkstore.text import head_name
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMITS = (0.1, 0.3)  # of the textbook's score
+TOOK = "{}-discovered.json"  # of a store: what a search of the run took
 TRUE = 0.05  # below it a head gives the type's keys next to nothing
 CONTROLS = {known.CONTROL: (known.REPEATS, 0), "smollm2-random-docs": (known.DOCS, 1)}  # what they read, and a seed
 TITLES = {
@@ -104,7 +105,7 @@ def _named(heads: list[tuple[int, int]], by: dict[tuple[int, int], float]) -> st
 
 @dataclass(frozen=True)
 class Searched:
-    """A run as the command searched it: what it found, and what that took; no seconds where it was kept before."""
+    """A run as the command searched it: what it found, and CPU seconds and MiB, where these were taken."""
 
     run: str
     found: dict
@@ -144,15 +145,23 @@ SEARCHED = (
 
 
 def searched(store: Path, run: str) -> Searched:
-    """What `qkstore discover` says of a run: the command itself, in a process of its own; its catalogue keeps it."""
+    """What `qkstore discover` says of a run: the command itself, in a process of its own.
+
+    The store's catalogue keeps what it says, and TOOK what it took; nothing is told of that where it was kept before.
+    """
     there = qkstore.open(store)
-    was = there.catalog.made(discovery.key(there.run(run))) is not None
+    key, spent = discovery.key(there.run(run)), store / TOOK.format(run)
+    was = there.catalog.made(key) is not None
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "qkstore", "discover", "--store", str(store), "--run", run, "--json"]
     told = json.loads(subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Searched(run, told, None if was else used, None if was else after.ru_maxrss / 1024)
+    if not was:
+        spent.write_text(json.dumps({"key": key, "seconds": used, "peak": after.ru_maxrss / 1024}))
+    kept = json.loads(spent.read_text()) if spent.exists() else {}
+    same = kept.get("key") == key
+    return Searched(run, told, kept["seconds"] if same else None, kept["peak"] if same else None)
 
 
 def types(store: Path, one: Searched) -> list[Type]:
