@@ -87,14 +87,12 @@ class Type:
         """Of the strong ones, how many give the type's keys attention."""
         return sum(self.scores[head] >= TRUE for head in self.strong)
 
+    @property
     def told(self) -> list[str]:
         cells = [TITLES.get(self.run, self.run), self.name, f"{len(self.swaps)} of {len(self.scores)}"]
-        if not self.swaps:
-            best = _named(self.best(self.scores), self.scores)
-            return [*cells, "0", "–", best, "–", "–", *["–"] * len(LIMITS), "–"]
         cells += [str(len(self.strong))]
-        cells += [_named(self.best(by), by) for by in (self.swaps, self.scores)]
-        cells += [f"{self.common} of {known.TOP}", f"{self.correlation:.2f}"]
+        cells += [_named(self.best(by), by) or "none" for by in (self.swaps, self.scores)]
+        cells += [f"{self.common} of {known.TOP}", f"{self.correlation:.2f}" if len(self.swaps) > 2 else "–"]
         cells += ["{} of {}".format(*self.recalled(limit)) for limit in LIMITS]
         return [*cells, f"{self.true} of {len(self.strong)}"]
 
@@ -112,7 +110,8 @@ class Searched:
     seconds: float | None
     peak: float | None
 
-    def told(self, n_known: int) -> list[str]:
+    @property
+    def told(self) -> list[str]:
         d, rows = self.found, self.found["found"]
         beyond = [row for row in rows if not row["type"]]
         strong = [row for row in beyond if row["swap"] >= MUCH]
@@ -123,7 +122,7 @@ class Searched:
             f"{len(d['matches'])} × {d['n_heads']}",
             f"{d['n_delta']:,}",
             f"{len(rows):,}",
-            str(n_known),
+            f"{len(rows) - len(beyond):,}",
             f"{len(beyond):,}",
             f"{len(strong)}",
             f"{sum(share >= 0.5 for share in rests)} of {len(rests)}",
@@ -181,14 +180,13 @@ def study(store: Path, tell: Callable[[str], None]) -> tuple[str, list[str]]:
     ran, rows, failed = [list(SEARCHED)], [list(HEAD)], []
     for run in TITLES:
         one = searched(store, run)
-        made = types(store, one)
-        ran.append(one.told(sum(len(t.swaps) for t in made)))
-        rows += [t.told() for t in made]
         tell(f"{run}: {len(one.found['found'])} found")
+        ran.append(one.told)
         if run in CONTROLS:
             failed += [f"{run}: {len(one.found['found'])} found in random weights"] if one.found["found"] else []
             continue
-        for t in made:
+        for t in types(store, one):
+            rows.append(t.told)
             there, of = t.recalled(LIMITS[-1])
             if there < of or not of:
                 failed.append(f"{run}: {there} of the textbook's {of} {t.name} heads are found")

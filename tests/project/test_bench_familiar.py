@@ -27,20 +27,20 @@ def test_the_command_and_the_textbook_name_the_same_heads(path, one):
         assert set(row.swaps) == {head}
         assert row.best(row.scores)[0] == head
         assert row.recalled(0.3) == (1, 1)
-        assert row.told()[2] == "1 of 4"
+        assert row.told[2] == "1 of 4"
 
 
 def test_it_says_what_the_search_took_while_that_is_known(path, one):
-    assert one.told(3)[-1].endswith("MiB")
-    assert one.told(3)[3:6] == ["3", "3", "0"]
+    assert one.told[-1].endswith("MiB")
+    assert one.told[3:6] == ["3", "3", "0"]
     again = familiar.searched(path, "planted")
     assert again == one
     (path / familiar.TOOK.format("planted")).unlink()
-    assert familiar.searched(path, "planted").told(3)[-1] == "kept"
+    assert familiar.searched(path, "planted").told[-1] == "kept"
 
 
 def test_a_head_of_the_textbook_that_is_not_found_is_counted_as_missed(path, one):
     (row, *_) = familiar.types(path, one)
     none = familiar.Type(row.run, row.name, row.scores, {})
     assert none.recalled(0.3) == (0, 1)
-    assert none.told()[3] == "0"
+    assert none.told[3] == "0"
