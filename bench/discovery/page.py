@@ -9,7 +9,9 @@ import altair as alt
 import polars as pl
 import vl_convert
 
-PARTS = ("numbers", "controls", "coordinates", "meter", "peers", "demo", "demo peers")  # of the page, by its markers
+PARTS = (  # of the page, by its markers
+    "numbers", "controls", "coordinates", "meter", "peers", "demo", "demo peers", "claims", "claims by prompts",
+)  # fmt: skip
 PICTURE = "superposition.svg"
 LINES = {
     "lost": "without a component of its own (0.8)",

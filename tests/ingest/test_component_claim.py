@@ -5,7 +5,9 @@ Seeds here are among those that the rule's limits were set by; `python -m bench.
 
 from __future__ import annotations
 
+import planted
 import pytest
+import synthetic
 import torch
 
 import qkstore
@@ -55,6 +57,16 @@ def test_components_of_random_weights_have_names_and_none_is_clear(store):
     moved, at_random = found.condition("all"), found.condition(f"random {len(found.rows)}")
     assert moved["gap_gain"] > 0
     assert at_random["gap_gain"] > 0, "a swap of random dimensions moves the gap, too: it is what is beyond that counts"
+
+
+def test_what_is_not_told_from_chance_need_not_be_chance(tmp_path):
+    """A planted head that attends to its own token: of eleven dimensions one by itself moves little."""
+    synthetic.write(tmp_path / "store", "planted", planted.planted(200))
+    found = study(qkstore.open(tmp_path / "store").run("planted"), 0, planted.PLANTED["same-token"])
+    assert len(found.rows) == planted.WORDS - 1
+    assert all(row["matches"] and row["rho"] > 0.9 for row in found.rows)
+    assert not any(row["clear"] for row in found.rows), "an open end of the rule, which docs/discovery.md tells"
+    assert found.condition("all")["beyond"]["gap_gain"][1] > 0, "together they do"
 
 
 def test_each_limit_is_asked_for():

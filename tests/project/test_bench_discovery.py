@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from bench.discovery import page, peers, toys
+from bench.discovery import chance, claims, page, peers, toys
 from bench.discovery.__main__ import main, small
 from bench.discovery.demo import between
 from bench.discovery.methods import METHODS
@@ -142,3 +142,77 @@ def test_parts_go_between_their_markers_and_a_missing_one_is_told():
     assert page.inserted(text, {"x": "new"}) == "a\n<!-- x: begin -->\nnew\n<!-- x: end -->\nb"
     with pytest.raises(ValueError, match="no <!-- y: begin -->"):
         page.inserted(text, {"y": "new"})
+
+
+CLEAR = {
+    "component": 0,
+    "name": "order",
+    "named": True,
+    "rho": 0.8,
+    "rho_ci": [0.7, 0.9],
+    "gap": 0.5,
+    "gap_ci": [0.4, 0.6],
+}
+CLEAR |= {"agreement": {"explained": 0.9}}
+WEAK = CLEAR | {"rho_ci": [0.3, 0.6], "agreement": {"explained": 0.2}}
+
+
+def heads_of(weights: str, seeds: range, *rows: dict) -> list[chance.Head]:
+    return [chance.Head(weights, seed, "both", head, 100, rows) for seed in seeds for head in range(2)]
+
+
+def test_claims_are_counted_by_components_by_models_and_by_heads():
+    trained, weak = heads_of(chance.TRAINED, range(1), CLEAR, CLEAR), heads_of(chance.DRAWN, range(10, 14), WEAK, WEAK)
+    one = chance.Head(chance.DRAWN, 14, "lists", 0, 100, (CLEAR, WEAK))
+    header, *rows = claims.table([*trained, *weak, one, chance.Head(chance.DRAWN, 14, "lists", 1, refused="nothing")])
+    told = {row[0]: dict(zip(header, row)) for row in rows}
+    assert told[chance.TRAINED]["clear"] == "4 of 4"
+    assert told[chance.TRAINED]["the same by models"] == "–", "all are clear: resampling shows nothing"
+    drawn = told[chance.DRAWN]
+    assert (drawn["models"], drawn["heads with components"], drawn["components"]) == ("5", "9 of 10", "18, 2 a head")
+    assert (drawn["named by a label"], drawn["clear"], drawn["clear and matching"]) == (
+        "18 of 18",
+        "1 of 18",
+        "1 of 18",
+    )
+    assert drawn["heads with a clear one"].startswith("1 of 9, ")
+    low, high = (float(end) for end in drawn["the same by models"].split("–"))
+    assert low == 0 < 1 / 18 < high
+    assert told[claims.CHANCE]["clear"] == "1 of 18"
+    (line,) = claims.exceptions([*trained, *weak, one])
+    assert line.startswith("random, seed 14, lists, head 0, component 0: ρ 0.80")
+    forms = {row[0]: row[1:] for row in claims.by_form([*trained, *weak, one])}
+    assert forms["both"] == ["4", "4", "4", "4", "4", "8 of 8", "16", "0", "16", "0", "0"]
+
+
+def test_claims_that_do_not_hold_are_told():
+    trained, weak = heads_of(chance.TRAINED, range(1), *[CLEAR] * 10), heads_of(chance.DRAWN, range(10, 12), WEAK)
+    assert claims.failures([*trained, *weak]) == []
+    clear = heads_of(chance.DRAWN, range(10, 12), CLEAR)
+    assert claims.failures([*trained, *clear]) == ["claims: 4 of 4 components without training are clear"]
+    assert "no model without training has a component" in claims.failures(trained)[0]
+    lame = heads_of(chance.TRAINED, range(1), *[CLEAR] * 3, WEAK)
+    assert claims.failures([*lame, *weak]) == ["claims: 6 of 8 components of the trained model are clear"]
+
+
+def test_judged_seeds_and_prompts_are_not_those_that_limits_were_set_by():
+    there = chance.sides()
+    assert {side.form for side in there if side.weights == chance.TRAINED} == set(chance.FORMS)
+    assert min(side.seed for side in there if side.weights != chance.TRAINED) == 10
+    assert chance.PROMPTS != 0
+    assert len({side.key for side in there}) == len(there)
+    with_fixed = chance.FORMS["ent, 6 pairs"](3, 2)
+    assert {len([s for s in p.spans if s.role == "entity"]) for p in with_fixed} == {6}
+
+
+def test_what_was_studied_is_kept_until_the_source_changes(tmp_path):
+    side, told = chance.Side(chance.SHUFFLED, 5, "both", 60, 40), []
+    first = chance.study(tmp_path, told.append, [side])
+    assert [(head.weights, head.head) for head in first[0]] == [(chance.SHUFFLED, h) for h in range(4)]
+    assert chance.study(tmp_path, told.append, [side]) == first
+    assert told == [f"claims of {side.key}"]
+    assert [path.name for path in tmp_path.iterdir()] == ["claims.json"], "no model's run is left"
+    kept = json.loads((tmp_path / "claims.json").read_text())
+    (tmp_path / "claims.json").write_text(json.dumps(kept | {"made_by": "another source"}))
+    assert chance.study(tmp_path, told.append, [side])[0] == first[0]
+    assert len(told) == 2
