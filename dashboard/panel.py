@@ -15,6 +15,7 @@ import streamlit as st
 from dashboard.share import foot, made
 from dashboard.state import View
 from dashboard.text import line, plain
+from qkstore.contrast.builtin import FOUND
 from qkstore.text import percent as percent  # pages show shares with it
 from qkstore.text import visible
 
@@ -84,18 +85,28 @@ def python(view: View, use: str, *lines: str, features: Iterable[str] = (), one:
 
     `lines` come after what they use: the store, the run, and its contrast, contrasts or features.
     """
-    named = ", ".join(f"{name!r}: store.feature(run, {name!r})" for name in features)
-    contrast = (
-        f"(contrast,) = store.feature(run, {view.one!r})" if one else f"contrasts = store.feature(run, {view.name!r})"
-    )
+    features = list(features)
+    named = ", ".join(f"{name!r}: {_feature(name)}" for name in features)
+    contrast = f"(contrast,) = {_feature(view.one)}" if one else f"contrasts = {_feature(view.name)}"
     start = [
         "import qkstore",
+        *(["from qkstore.analysis import discovery"] if any(map(_unsaved, features or [view.one])) else []),
         use,
         "",
         f"store = qkstore.open({str(view.store.where)!r})",
         f"run = store.run({view.run.name!r})",
     ]
     return "\n".join([*start, f"features = {{{named}}}" if named else contrast, *lines, ""])
+
+
+def _unsaved(name: str) -> bool:
+    """Whether a name is of what discovery found and nobody has saved, which has no version."""
+    return name.startswith(FOUND) and "@" not in name
+
+
+def _feature(name: str) -> str:
+    """The Python that gives the contrasts of a name."""
+    return f"{'discovery.named(store, ' if _unsaved(name) else 'store.feature('}run, {name!r})"
 
 
 def reproduce(cli: str, code: str, view: View | None = None, draw: str = "") -> None:

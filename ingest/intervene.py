@@ -13,6 +13,7 @@ import qkstore
 from ingest import demo, model
 from ingest.model import live
 from qkstore import analysis
+from qkstore.analysis import discovery
 from qkstore.analysis import heads as analysis_heads
 from qkstore.analysis.live import SHARES, Answers, Features, Live, Outcome, kept
 from qkstore.analysis.plans import ComponentGroups
@@ -56,7 +57,7 @@ def features(store: Store, run: Run, name: str | None, other: str | None = None,
         raise ContrastError(f"--and {other} without --contrast; name that first")
     if name and name == other:
         raise ContrastError(f"--and {other} is the contrast itself; name another one, or leave --and out")
-    return {n: store.feature(run, n) for n in (name, other) if n}
+    return {n: discovery.named(store, run, n) for n in (name, other) if n}
 
 
 def chosen(store: Store, run: Run, named: Features, heads: str | None, layer: int | None) -> list[live.Head]:
@@ -68,7 +69,9 @@ def chosen(store: Store, run: Run, named: Features, heads: str | None, layer: in
     if not named:
         return []
     name = next(iter(named))
-    best = analysis_heads.best(analysis_heads.kept(store, run, analysis_heads.scored_by(store.features(run), name)))
+    best = analysis_heads.best(
+        analysis_heads.kept(store, run, analysis_heads.scored_by(store.features(run) | named, name))
+    )
     return [(best.layer, best.head)]
 
 

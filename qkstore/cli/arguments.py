@@ -131,13 +131,20 @@ def features(store: Store, run: Run, options: argparse.Namespace) -> dict[str, t
     """{name: contrasts} of --contrast, or of the predicates given, and of --and."""
     if options.contrast:
         _alone(options)
-        named = {options.contrast: store.feature(run, options.contrast)}
+        named = {options.contrast: called(store, run, options.contrast)}
     else:
         named = {"inline": (inline(options),)}
     other = getattr(options, "other", None)
     if other and other in named:
         raise ContrastError(f"--and {other} is the contrast itself; name another one, or leave --and out")
-    return named | ({other: store.feature(run, other)} if other else {})
+    return named | ({other: called(store, run, other)} if other else {})
+
+
+def called(store: Store, run: Run, name: str) -> tuple[Contrast, ...]:
+    """The contrasts of a name, also of one that `discover` lists and nobody has saved. Raises ContrastError."""
+    from qkstore.analysis.discovery import named
+
+    return named(store, run, name)
 
 
 def feature(store: Store, run: Run, options: argparse.Namespace) -> tuple[str, tuple[Contrast, ...]]:

@@ -94,7 +94,7 @@ def _base(there, run, options: argparse.Namespace):
         if taken(options.fork):
             raise ContrastError(f"{options.fork!r} is built in for some runs; name one of them with --run")
         return there.catalog.contrast(options.fork)
-    members = there.feature(run, options.fork)
+    members = arguments.called(there, run, options.fork)
     if len(members) > 1:
         raise ContrastError(f"{options.fork!r} is the span of {len(members)} contrasts; fork one of them")
     return members[0]

@@ -11,6 +11,7 @@ from qkstore.errors import ContrastError, near
 from qkstore.run import Run
 
 AUTHOR = "qkstore"
+FOUND = "found-"  # how the names begin that labelled discovery gives; they are asked for, or saved, by that
 SLOT_AND_BOX = "q.role = 'answer_slot' and q.span_last and k.role = 'box' and k.span_last"
 ITEMS = "k.prompt_id = q.prompt_id and q.role = 'answer_slot' and q.span_last and k.role = 'item' and k.span_last"
 
@@ -235,4 +236,6 @@ def feature(run: Run, name: str, saved: Sequence[Contrast] = ()) -> tuple[Contra
         return named[name]
     if reason := name in known.BY_NAME and known.lacking(run, known.BY_NAME[name]):
         raise ContrastError(f"contrast {name!r} does not fit run {run.name!r}: {reason}")
-    raise ContrastError(f"no contrast {name!r} for run {run.name!r}; {near(name, named)}")
+    unsaved = f"; python -m qkstore discover --run {run.name} --save {name} saves it, if it was found"
+    told = unsaved if name.startswith(FOUND) else ""
+    raise ContrastError(f"no contrast {name!r} for run {run.name!r}; {near(name, named)}{told}")

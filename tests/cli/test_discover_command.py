@@ -11,6 +11,8 @@ from planted import PLANTED, planted
 
 import qkstore
 from qkstore.__main__ import main
+from qkstore.analysis import discovery
+from qkstore.errors import ContrastError
 
 NAME = "found-order_id-queried_order-box-apart"
 
@@ -50,6 +52,38 @@ def test_json_has_what_was_tried_refused_and_found(cli):
 def test_what_is_left_out_is_printed_where_it_is_asked_for(cli):
     assert "left out: q.pos: it has one value" in cli("--refused")
     assert "left out: " not in cli()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["heads"],
+        ["rank", "--layer", "1", "--head", "0"],
+        ["intervene", "--layer", "1", "--head", "0", "--and", "lexical"],
+        ["intervene", "--layer", "1", "--head", "0", "--contrast", "lexical", "--and", NAME],
+    ],
+)
+def test_a_name_that_nobody_has_saved_is_a_contrast_of_every_command(tmp_path, capsys, command):
+    store = stores.write(tmp_path / "store", n=600)
+    asked = [command[0], "--store", str(store), "--run", "boxes", "--contrast", NAME, *command[1:]]
+    assert main(asked) == 0
+    assert capsys.readouterr().out
+    assert [c.name for c in qkstore.open(store).catalog.contrasts()] == [], "and stays so"
+    asked[asked.index(NAME)] = "found-order_id-nothing"  # the control
+    if "--contrast" not in command:
+        assert main(asked) == 2
+        told = capsys.readouterr().err
+        assert "discover --run boxes --save found-order_id-nothing saves it, if it was found" in told
+        assert told.count("\n") == 1
+
+
+def test_the_python_of_an_unsaved_name_says_how_it_is_saved(tmp_path):
+    made = qkstore.open(stores.write(tmp_path / "store", n=600))
+    with pytest.raises(ContrastError, match=f"no contrast '{NAME}'.*discover --run boxes --save {NAME} saves it"):
+        made.feature(made.run("boxes"), NAME)
+    (found,) = discovery.named(made, made.run("boxes"), NAME)
+    assert found.name == NAME
+    assert discovery.named(made, made.run("boxes"), "order") == made.feature(made.run("boxes"), "order")
 
 
 def test_a_contrast_is_saved_by_its_name(cli, store):

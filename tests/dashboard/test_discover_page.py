@@ -53,6 +53,16 @@ def test_a_link_leads_to_the_head_under_the_contrast_that_nobody_has_saved(show,
     assert not app.warning
 
 
+@pytest.mark.parametrize("page", ["subspaces", "interventions"])
+def test_the_python_of_a_page_finds_the_contrast_that_nobody_has_saved(show, store, page, monkeypatch, capsys):
+    app = show(store, page, run="boxes", contrast=NAME, layer=1, head=0)
+    code = next(c.value for c in app.code if c.language == "python")
+    assert f"discovery.named(store, run, {NAME!r})" in code
+    monkeypatch.chdir(store.parent)
+    exec(code, {})
+    assert capsys.readouterr().out
+
+
 def test_a_name_that_no_match_has_is_told(show, store):
     app = show(store, "head", run="boxes", contrast="found-nothing")
     assert any("nothing" in w.value and "is not here" in w.value for w in app.warning)

@@ -1,7 +1,7 @@
 """Labelled discovery: every head under every pair of label columns that can match, in one list."""
 
 from qkstore.analysis.discovery.found import LEVEL, Discovery, Found, statement, table
-from qkstore.analysis.discovery.kept import discover, kept, key, save
+from qkstore.analysis.discovery.kept import discover, kept, key, named, save
 from qkstore.analysis.discovery.label import MOST, Tried, contrast, tried
 from qkstore.analysis.discovery.match import Match
 from qkstore.analysis.discovery.types import types
@@ -17,6 +17,7 @@ __all__ = [
     "discover",
     "kept",
     "key",
+    "named",
     "save",
     "statement",
     "table",

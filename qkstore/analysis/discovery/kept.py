@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from qkstore.analysis.discovery.found import LEVEL, Discovery, verified
-from qkstore.analysis.discovery.label import MOST, Tried, tried
+from qkstore.analysis.discovery.label import MOST, Tried, contrast, tried
 from qkstore.analysis.discovery.prepared import prepared
 from qkstore.analysis.discovery.sweep import Sweep, Test
 from qkstore.analysis.discovery.types import resting
@@ -86,11 +86,24 @@ def save(store: Store, run: Run, discovery: Discovery, name: str, level: float =
     names = {discovery.match(f).name: f for f in discovery.found(level)}
     if name not in names:
         raise ContrastError(f"nothing of the name {name!r} was found on run {run.name!r}; {near(name, names)}")
-    contrast = discovery.contrast(names[name])
+    one = discovery.contrast(names[name])
     there = [c for c in store.catalog.contrasts() if c.name == name]
-    if there and there[0].key == contrast.key:
+    if there and there[0].key == one.key:
         return there[0]
-    return store.catalog.save(contrast, told(run, contrast, build_split(run)))
+    return store.catalog.save(one, told(run, one, build_split(run)))
+
+
+def named(store: Store, run: Run, name: str) -> tuple[Contrast, ...]:
+    """The contrasts of a name: saved, built in, or one that discovery makes of a run and nobody has saved.
+
+    Raises ContrastError for any other.
+    """
+    try:
+        return store.feature(run, name)
+    except ContrastError:
+        if found := contrast(run, name):
+            return (found,)
+        raise
 
 
 def key(run: Run, labels: Collection[str] = (), most: int = MOST, seed: int = 0) -> str:

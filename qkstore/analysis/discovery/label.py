@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
-from qkstore.analysis.discovery.match import FOUND, Match, Relation
+from qkstore.analysis.discovery.match import Match, Relation
 from qkstore.analysis.head import build_split, judge_split
 from qkstore.contrast import Contrast, builtin
 from qkstore.errors import ContrastError, near
@@ -236,7 +236,7 @@ def _shared(run: Run, q: Label, k: Label) -> int:
 
 def contrast(run: Run, name: str) -> Contrast | None:
     """The contrast that a match of this name makes on a run, saved or not; None of a name that no match has."""
-    if not name.startswith(f"{FOUND}-"):
+    if not name.startswith(builtin.FOUND):
         return None
     own, built, judged = tried(run, most=MOST_NAMED).matches, build_split(run), judge_split(run)
     matches = [*own, *(replace(m, apart=True) for m in own if judged != built)]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qkstore.contrast import Contrast
+from qkstore.contrast.builtin import FOUND
 from qkstore.contrast.known import KNOWN
 from qkstore.run.schema import quoted
 
@@ -27,7 +28,7 @@ OTHERWISE: dict[Relation, str] = {
     "after": "k.{key} <> q.{query} + 1",
     "two-before": "k.{key} <> q.{query} - 2",
 }
-FOUND, USUAL = "found", "answer_slot"  # how names begin; the role of queries that goes without saying
+USUAL = "answer_slot"  # the role of queries that goes without saying
 OF_TYPES = {contrast.name for contrast in KNOWN}  # head types that need no labels
 OWN = "k.prompt_id = q.prompt_id"
 
@@ -80,8 +81,8 @@ class Match:
         """What it is saved as: found-order_id-queried_order-box-apart, of its labels, their relation, and the roles."""
         relation = "" if self.relation == "equal" else self.relation
         asked = "" if self.asked == USUAL else self.asked
-        parts = (FOUND, self.key, relation, self.query, self.role, asked)
-        return "-".join([*filter(None, parts), *["apart"] * self.apart, *["beyond"] * self.beyond])
+        parts = (self.key, relation, self.query, self.role, asked)
+        return FOUND + "-".join([*filter(None, parts), *["apart"] * self.apart, *["beyond"] * self.beyond])
 
     @property
     def positive(self) -> str:
