@@ -75,13 +75,15 @@ def alike(x: np.ndarray, x_code: np.ndarray, y: np.ndarray, y_code: np.ndarray, 
     x_code, y_code: (n,) codes ≥ 0, or NONE: such rows have no part, nor have values that one prompt alone has. group:
     (n,) prompts of the rows, whole numbers.
     """
-    told = _Pairs(x_code, y_code, group).told
-    x_code, y_code = (np.where((c >= 0) & told[c], c, NONE) for c in (x_code, y_code))
+    pairs = _Pairs(x_code, y_code, group)
+    if not pairs.all_told:
+        one = np.where(pairs.told[x_code], x_code, NONE)
+        x_code, y_code = one, one if x_code is y_code else np.where(pairs.told[y_code], y_code, NONE)
+        pairs = _Pairs(x_code, y_code, group)
     x_in, y_in = x_code >= 0, y_code >= 0
     if x_in.sum() < 2 or y_in.sum() < 2:
         return np.zeros(x.shape[1])
-    x, y = _centred(x, x_in), _centred(y, y_in)
-    pairs = _Pairs(x_code, y_code, group)
+    x, y = (_centred(x, x_in), _centred(y, y_in)) if x is not y or x_code is not y_code else 2 * (_centred(x, x_in),)
     of_value = (pairs.n / x_in.sum()) @ pairs.products(x, y)
     of_any = _Pairs(np.where(x_in, 0, NONE), np.where(y_in, 0, NONE), group).products(x, y)[0]
     size = np.sqrt((x**2).sum(axis=0) / (x_in.sum() - 1) * (y**2).sum(axis=0) / (y_in.sum() - 1))
@@ -123,30 +125,50 @@ class _Pairs:
 
     def __init__(self, x_code: np.ndarray, y_code: np.ndarray, group: np.ndarray):
         self.values = int(max(x_code.max(initial=NONE), y_code.max(initial=NONE))) + 1
-        self.at = [np.flatnonzero(c >= 0) for c in (x_code, y_code)]
-        self.code = [c[at] for c, at in zip((x_code, y_code), self.at, strict=True)]
-        wide = int(group.max(initial=0)) + 1
-        cells = [c * wide + group[at] for c, at in zip(self.code, self.at, strict=True)]
-        if x_code is y_code:
-            there, one = np.unique(cells[0], return_inverse=True)
-            self.cell = [one, one]
+        self.one = x_code is y_code  # of one side
+        self.at = [np.flatnonzero(c >= 0) for c in ((x_code,) if self.one else (x_code, y_code))]
+        self.code = [c[at] for c, at in zip((x_code, y_code), self.at, strict=False)]
+        self.both: np.ndarray | None  # rows of one value on both sides
+        self.n, m = (np.bincount(c, minlength=self.values).astype(float) for c in (self.code[0], self.code[-1]))
+        if np.bincount(group, minlength=1).max() <= 1:  # a prompt has one row, so that no cell need be counted
+            self.both: np.ndarray | None = (
+                self.at[0] if self.one else np.flatnonzero((x_code >= 0) & (x_code == y_code))
+            )
+            inside = np.bincount(x_code[self.both], minlength=self.values)
+            self.value_of = x_code[self.both]
         else:
-            there, each = np.unique(np.concatenate(cells), return_inverse=True)
-            self.cell = np.split(each, [len(cells[0])])
+            self.both, inside = None, self._cells(group)
+        self.pairs = self.n * m - inside
+        self.told = np.append(self.pairs > 0, False)
+
+    def _cells(self, group: np.ndarray) -> np.ndarray:
+        """(values,) pairs of one prompt; of each row the value of its prompt that it is in becomes its cell."""
+        wide = int(group.max(initial=0)) + 1
+        of = [c * wide + group[at] for c, at in zip(self.code, self.at, strict=True)]
+        there, each = np.unique(np.concatenate(of), return_inverse=True)
+        self.cell = np.split(each, [len(of[0])])[: len(of)]
         self.value_of = there // wide  # (cells,) of a value in a prompt
         counts = [np.bincount(c, minlength=len(there)).astype(float) for c in self.cell]
-        self.n, m = (np.bincount(c, minlength=self.values).astype(float) for c in self.code)
-        self.pairs = self.n * m - np.bincount(self.value_of, counts[0] * counts[1], self.values)
-        self.told = np.append(self.pairs > 0, False)
+        return np.bincount(self.value_of, counts[0] * counts[-1], self.values)
+
+    @property
+    def all_told(self) -> bool:
+        """Whether each value that a row has is one of some pair."""
+        return all(self.told[code].all() for code in self.code)
 
     def products(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """(values, r) the mean product over the pairs of each value; 0 where there are none."""
-        same = [s[at] for s, at in zip((x, y), self.at, strict=True)]
-        whole = [_sums(s, c, self.values) for s, c in zip(same, self.code, strict=True)]
-        cells = [_sums(s, c, len(self.value_of)) for s, c in zip(same, self.cell, strict=True)]
-        inside = _sums(cells[0] * cells[1], self.value_of, self.values)
+        sides = [(x, 0)] if self.one and x is y else [(x, 0), (y, -1)]
+        rows = [scores[self.at[i]] for scores, i in sides]
+        whole = [_sums(part, self.code[i], self.values) for part, (_, i) in zip(rows, sides, strict=True)]
+        if self.both is not None:
+            inside = _sums(x[self.both] * y[self.both], self.value_of, self.values)
+        else:
+            many = len(self.value_of)
+            cells = [_sums(part, self.cell[i], many) for part, (_, i) in zip(rows, sides, strict=True)]
+            inside = _sums(cells[0] * cells[-1], self.value_of, self.values)
         out = np.zeros_like(inside)
-        return np.divide(whole[0] * whole[1] - inside, self.pairs[:, None], out=out, where=self.pairs[:, None] > 0)
+        return np.divide(whole[0] * whole[-1] - inside, self.pairs[:, None], out=out, where=self.pairs[:, None] > 0)
 
 
 def _sums(rows: np.ndarray, code: np.ndarray, values: int) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from qkstore.errors import ContrastError, RunError
 from qkstore.report.attribution import attributions
+from qkstore.report.components import components
 from qkstore.report.document import Chapter, Document, Section
 from qkstore.report.heads import heads
 from qkstore.report.leak import leak
@@ -40,6 +41,11 @@ VARIATIONS = (
     Planned("dosed", "Attention as the keys' coordinates are exchanged little by little, at the best head", dosed),
     Planned("varied", "The text's definitions beside those of the authors' scripts", varied),
 )
+COMPONENTS = Planned(
+    "components",
+    "What the heads match on, found without labels: components, their names, their swaps",
+    components,
+)
 SECTIONS: dict[str, tuple[Planned, ...]] = {
     LISTS: (
         HEADS,
@@ -47,6 +53,7 @@ SECTIONS: dict[str, tuple[Planned, ...]] = {
         Planned("pictures", "L3", category_pictures),
         *SWAPS,
         *VARIATIONS,
+        COMPONENTS,
     ),
     BOXES: (
         HEADS,
@@ -62,6 +69,7 @@ SECTIONS: dict[str, tuple[Planned, ...]] = {
             attributions,
         ),
         *VARIATIONS,
+        COMPONENTS,
     ),
 }
 MAKE = "The command python -m ingest paper makes such a run."

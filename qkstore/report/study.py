@@ -6,7 +6,7 @@ from contextlib import suppress
 from functools import cached_property
 
 from qkstore import analysis
-from qkstore.analysis import Contrasts, heads, live
+from qkstore.analysis import Contrasts, decomposition, heads, live
 from qkstore.analysis.evidence import Evidence, evidence
 from qkstore.analysis.heads import HeadScore, binding_heads, filter_heads
 from qkstore.analysis.live import Live
@@ -40,6 +40,7 @@ class Study:
             )
         self._evidence: dict[tuple, Evidence] = {}
         self._variants: dict[tuple, list[Variant]] = {}
+        self._components: dict[tuple, decomposition.Study] = {}
 
     def one(self, name: str) -> Contrast:
         """The contrast of a name."""
@@ -102,6 +103,13 @@ class Study:
             with suppress(ContrastError):
                 self._variants[at] = variants(self.run, self.named, *at)
         return self._variants.get(at, [])
+
+    def components(self, head: HeadScore) -> decomposition.Study:
+        """What a head matches on, found without labels. Raises ContrastError where it has nothing to choose."""
+        at = head.layer, head.head
+        if at not in self._components:
+            self._components[at] = decomposition.kept_study(self.store, self.run, *at)
+        return self._components[at]
 
     def live(self) -> Live | None:
         """The kept live result of this run's features that is of the best head, and of the most queries."""

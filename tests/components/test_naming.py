@@ -69,6 +69,28 @@ def test_rows_without_a_value_and_values_of_one_prompt_have_no_part():
     assert alike(np.ones((N, 1)), code, np.ones((N, 1)), code, group)[0] == 0
 
 
+def by_pairs(x, x_code, y, y_code, group) -> float:
+    """What `alike` says, by a loop over all pairs of rows, of one component and of values that all have pairs."""
+    x, y = (np.where(c >= 0, s - s[c >= 0].mean(), 0.0) for s, c in ((x, x_code), (y, y_code)))
+    pairs = [(i, j) for i in range(len(x)) for j in range(len(y)) if group[i] != group[j]]
+    pairs = [(i, j) for i, j in pairs if x_code[i] >= 0 and y_code[j] >= 0]
+    mean = {v: np.mean([x[i] * y[j] for i, j in pairs if x_code[i] == y_code[j] == v]) for v in range(3)}
+    of_value = np.mean([mean[c] for c in x_code[x_code >= 0]])
+    size = [np.sum(s**2) / ((c >= 0).sum() - 1) for s, c in ((x, x_code), (y, y_code))]
+    return (of_value - np.mean([x[i] * y[j] for i, j in pairs])) / np.sqrt(size[0] * size[1])
+
+
+@pytest.mark.parametrize("group", [np.arange(60), np.repeat(np.arange(12), 5)], ids=["one a prompt", "five a prompt"])
+@pytest.mark.parametrize("least", [0, NONE], ids=["all", "some without a value"])
+def test_it_is_what_a_loop_over_all_pairs_gives(group, least):
+    rng = np.random.default_rng(0)
+    x, y, x_code, y_code = *rng.standard_normal((2, 60, 1)), *rng.integers(least, 3, (2, 60))
+    for of in ((x, x_code, y, y_code), (x, x_code, x, x_code), (x, x_code, y, x_code)):
+        loop = by_pairs(of[0][:, 0], of[1], of[2][:, 0], of[3], group)
+        assert alike(*of, group)[0] == pytest.approx(loop, abs=1e-12)
+        assert alike(*of, group % 7)[0] != pytest.approx(loop, abs=1e-6), "control: other prompts"
+
+
 def test_a_deal_gives_the_labels_of_a_prompt_to_another():
     group = np.repeat(np.arange(50), 4)
     turn = dealt(group, np.random.default_rng(0))

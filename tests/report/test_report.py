@@ -81,6 +81,7 @@ def test_every_figure_of_the_language_model_part_has_its_counterpart(document):
         "leak",
         "growth",
         "attribution",
+        "components",
     }
 
 
@@ -95,10 +96,12 @@ def test_no_section_is_absent_where_the_runs_have_everything(document):
 
 def test_every_claim_of_the_programme_is_in_the_closing_table(document):
     kinds = {
-        word for c in document.claims for word in re.findall(r"^(L\d+|Leak|Answers|Query-side|Closed form)", c.claim)
+        word
+        for c in document.claims
+        for word in re.findall(r"^(L\d+|Leak|Answers|Query-side|Closed form|Components)", c.claim)
     }
     numbered = {f"L{number}" for number in range(1, 12)}
-    assert kinds == numbered | {"Leak", "Answers", "Query-side", "Closed form"}
+    assert kinds == numbered | {"Leak", "Answers", "Query-side", "Closed form", "Components"}
     assert {c.claim for c in document.claims if c.claim.startswith("Leak")} == {
         "Leak: order",
         "Leak: order-centred",
@@ -117,8 +120,8 @@ def test_the_head_of_a_chapter_names_model_run_prompts_splits_query_and_dtype(do
 
 
 def test_progress_goes_through_every_section(document, told):
-    assert [done for done, _, _ in told] == list(range(19))
-    assert {total for _, total, _ in told} == {19}
+    assert [done for done, _, _ in told] == list(range(21))
+    assert {total for _, total, _ in told} == {21}
 
 
 # -- n and intervals ---------------------------------------------------------------------------------------------
