@@ -23,8 +23,13 @@ if across.asked():
     across.show()
     st.stop()
 view = heads.view()
+first = st.empty()
 try:
+    if counted := decomposed.number(view):
+        with first.container():
+            rows.counted(view, counted)
     found = decomposed.found(view)
+    first.empty()
 except ContrastError as error:
     found = None
     st.info(shell.told(error))

@@ -52,6 +52,14 @@ def figures(study: Study) -> None:
     )
 
 
+def counted(view: View, of: dict) -> None:
+    """The number and its chart, before there are names and swaps."""
+    low, high = of["interval"]
+    told = f"{of['n']:,} queries; chance reaches {number(of['chance'], 2)}. Names and swaps follow."
+    panel.figures([(f"Components of {head_name(view.layer, view.head)}", f"{of['value']} [{low}, {high}]", told)])
+    panel.chart(partial(charts.elbow, of["held"], of["value"], of["chance"]), "elbow")
+
+
 def elbow(study: Study) -> None:
     """The chart of the number."""
     of = study.number

@@ -70,6 +70,32 @@ def test_a_name_of_noise_is_never_shown_without_that_it_is_not_told_from_chance(
     assert "not told from chance" not in html(told)
 
 
+def test_the_number_and_its_picture_come_before_names_and_swaps(show, store, monkeypatch):
+    from dashboard.components import found, rows
+
+    told, later = [], found.found
+
+    def all_of_it(view):
+        told.append("found")
+        return later(view)
+
+    def first(view, of):
+        told.append((of["value"], of["interval"]))
+
+    found._kept().clear()
+    found._counted().clear()
+    monkeypatch.setattr(rows, "counted", first)
+    monkeypatch.setattr(found, "found", all_of_it)
+    app = well(show(store, "components", **HEAD))
+    assert told == [(3, (3, 3)), "found"]
+    well(show(store, "components", **HEAD))
+    assert told[2:] == ["found"], "what is found already is shown whole"
+    monkeypatch.undo()
+    found._kept().clear()
+    app = well(show(store, "components", **HEAD))
+    assert [m.label for m in app.metric if m.label.startswith("Components of")] == [f"Components of {head_name(1, 0)}"]
+
+
 def test_unnamed_ones_stand_first(show, store, monkeypatch):
     from dashboard.components import rows
 
