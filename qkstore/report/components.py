@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from qkstore import charts
 from qkstore.analysis.claim import Claim
 from qkstore.analysis.decomposition import Study as HeadStudy
-from qkstore.analysis.decomposition.claim import GAP, RHO
+from qkstore.analysis.decomposition.claim import GAP, RHO, called
 from qkstore.analysis.decomposition.swaps import ALL, REST
 from qkstore.analysis.heads import HeadScore
 from qkstore.components import STRONG
@@ -65,7 +65,8 @@ def _found(study: Study) -> tuple[list[tuple[HeadScore, HeadStudy]], list[str]]:
 def _elbow(study: Study, h: HeadScore, of: HeadStudy) -> Figure:
     """Held-out correlations in their order beside what chance gives."""
     told, named = of.number, [row for row in of.rows if row["named"]]
-    unnamed = f"{len(of.unnamed)} of them without a name" if of.unnamed else "all named by a label"
+    clear = sum(claim.clear for claim in of.claims.values())
+    unnamed = f"{clear or 'none'} clear of chance, {len(of.unnamed) or 'none'} without a name"
     explained = f"; names explain {spread([row['explained'] for row in named], 2)} of their variance" if named else ""
     seen = (
         f"{_count(of)} have a held-out correlation above {STRONG} (dashed) and above chance (red; "
@@ -100,7 +101,7 @@ def _row(of: HeadStudy, row: dict) -> dict[str, str]:
     claim = of.claims[row["component"]]
     return {
         "component": str(row["component"]),
-        "name": visible(row["name"]),
+        "name": visible(called(row)),
         "ρ": estimate(row["rho"], row["rho_ci"], 2),
         "of the gap": percent(row["share"], 1),
         "best label": visible(row["label"] or "–"),

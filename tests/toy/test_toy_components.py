@@ -11,7 +11,11 @@ import toys
 
 import qkstore
 from ingest.toy import Sizes
+from ingest.toy.payload import Payload
+from ingest.toy.sample import Sample
 from qkstore import analysis, toy
+from qkstore.components import AttentionContrast, Choices, choices, correlations
+from qkstore.components import components as front
 from qkstore.errors import ContrastError
 from qkstore.toy.components import CLEAN, claims, found, match, of_family
 
@@ -91,3 +95,50 @@ def test_contexts_are_halved_only_where_nobody_says_which_queries(store):
     assert (even.tolist(), odd.tolist()) == ([0], [1])
     with pytest.raises(ContrastError, match="no query of the train split"):
         analysis.components(run, 0, 0, "q.variant = 'context'", repairs=0)
+
+
+def drawn(one: toy.Toy) -> tuple[np.ndarray, ...]:
+    """(q, k, log-sum-exps, prompt_ids) of a run's contexts, from the sampler itself and by no file."""
+    run, size = one.run, one.run.settings
+    task = Payload(one.variant, one.d_head, one.r1, one.r2, seed=run.manifest.seed)
+    sample = Sample(task, run.weights, np.random.default_rng([task.seed, 4, task.d_head, task.r1, task.r2]))
+    for exact, n in ((False, size["n"]), (True, size["n_exact"])):
+        for factor in (1, 2):
+            sample.triplets(factor, n, exact)
+    sample.contexts(size["n_test"])
+    q, k = sample.q[-1][:, None], sample.k[-1].reshape(size["n_test"], task.n_keys, -1)
+    prompts = sample.prompts[-1]["prompt_id"].to_numpy()
+    return q, k, sample.logsumexp[-1][:, None], prompts
+
+
+def decomposed(q, k, logsumexp, prompts, half: np.ndarray):
+    """(components, their correlations on the other half, and intervals) by the front room alone."""
+    seen, scaling = np.ones((len(q), 1, k.shape[1]), bool), q.shape[2] ** -0.5
+
+    def chose(at: np.ndarray) -> Choices:
+        return choices(q[at], k[at], seen[at], prompts[at], scaling, logsumexp=logsumexp[at])
+
+    train, test = chose(half), chose(~half)
+    found = front(AttentionContrast(q.shape[2], 99, 0).update(train), train)
+    return found, *correlations(found, AttentionContrast(q.shape[2], 0).update(test))
+
+
+def test_a_published_run_gives_what_the_samplers_own_arrays_give(store):
+    for one in toy.toys(store):
+        arrays = drawn(one)
+        half = arrays[3] % 2 == 0
+        own, rho, interval = decomposed(*arrays, half)
+        of = analysis.components(one.run, 0, 0)
+        assert (of.found.number.value, of.found.number.interval) == (own.number.value, own.number.interval)
+        assert of.found.number.held == pytest.approx(own.number.held, abs=1e-9)
+        assert of.found.number.chance == pytest.approx(own.number.chance, abs=1e-9)
+        for there, here in ((own.key_projector(), of.found.key_projector()), (own.q_mean, of.found.q_mean)):
+            assert here == pytest.approx(there, abs=1e-6 * np.abs(there).max())
+        if one.discrete:  # Gaussian latents have no axes of their own, so that rounding may turn the components
+            assert of.rho == pytest.approx(rho, abs=1e-6)
+            assert of.rho_ci == pytest.approx(interval, abs=1e-6)
+            for name in ("a", "b", "a_onto", "b_onto"):
+                there, here = getattr(own, name), getattr(of.found, name)
+                assert here == pytest.approx(there, abs=1e-6 * np.abs(there).max()), name
+        other, *_ = decomposed(*arrays, ~half)
+        assert other.number.held != pytest.approx(own.number.held, abs=1e-6), "control: of the other half"

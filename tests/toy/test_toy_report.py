@@ -119,6 +119,8 @@ TABLE = "| claim | heads | paper | measured | n |\n|---|---|---|---|---|\n| T9 c
 
 def test_a_row_is_a_line_of_the_table():
     assert markdown(ROWS) == TABLE
+    *_, bar = markdown([Claim("T9", "all", "said", "|r| 1", "3")]).splitlines()
+    assert bar == r"| T9 | all | said | \|r\| 1 | 3 |", "a bar is no cell's end"
 
 
 def test_only_what_is_between_the_markers_changes_and_once_more_nothing(tmp_path):
