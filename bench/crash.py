@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     from ingest import job
     from ingest.model import model
     from ingest.prompts import boxes
-    from qkstore.run import spool
+    from qkstore.run.incoming import spool
 
     torch.set_num_threads(1)  # a forked process has no other threads to wait for
     small, prompts = model.load(o.model), boxes.build(o.n, "ent", 0, o.n // 3)

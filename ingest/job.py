@@ -25,9 +25,8 @@ from ingest.prompts.clock import Clock
 from ingest.prompts.corpus import ANSWER_SLOT, Corpus, Positions, Sample
 from ingest.prompts.slot import Slot, placed
 from qkstore.errors import ModelError, PromptError, RunError
-from qkstore.run import space, spool
-from qkstore.run.behind import Behind
-from qkstore.run.incoming import Incoming
+from qkstore.run.incoming import Incoming, space, spool
+from qkstore.run.incoming.behind import Behind
 from qkstore.run.schema import StoreDtype, check_run_name, check_store_dtype
 from qkstore.sql.memory import bytes_of
 from qkstore.store.source import code_key

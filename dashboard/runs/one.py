@@ -10,7 +10,7 @@ import streamlit as st
 from dashboard import panel, results, shell, state
 from dashboard.text import line, plain
 from qkstore.run import Run
-from qkstore.run.space import told
+from qkstore.run.incoming.space import told
 from qkstore.store import Store
 from qkstore.store.inventory import Entry
 from qkstore.store.overview import answers

@@ -10,7 +10,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-LABELS = ("layer", "prompt", "token", "query_row", "key_row", "q", "k", "weight", "measure")
+LABELS = ("layer", "prompt", "token", "query_row", "key_row", "q", "k", "weight", "measure", "shard")
 VECTORS = {
     "query_vector": "head",
     "key_vector": "kv_head",
@@ -31,10 +31,15 @@ def digests(cursor: duckdb.DuckDBPyConnection) -> dict[str, str]:
     Rows are taken in their order in the file for labels, by head and row number for vectors.
     """
     numbers = [n for (n,) in cursor.execute("SELECT layer FROM layer ORDER BY layer").fetchall()]
-    return {"labels": _labels(cursor), **{f"layer {n}": _layer(cursor, n) for n in numbers}}
+    return {"labels": labels(cursor), **layers(cursor, numbers)}
 
 
-def _labels(cursor: duckdb.DuckDBPyConnection) -> str:
+def layers(cursor: duckdb.DuckDBPyConnection, numbers: Iterable[int]) -> dict[str, str]:
+    """{'layer 0': SHA-256, …} of the vectors of these layers, in a run file or in a shard."""
+    return {f"layer {n}": _layer(cursor, n) for n in numbers}
+
+
+def labels(cursor: duckdb.DuckDBPyConnection) -> str:
     there = {name for (name,) in cursor.execute(TABLES).fetchall()}
     digest = hashlib.sha256()
     for table in (name for name in LABELS if name in there):
@@ -96,9 +101,8 @@ class Digests:
             rows[i].add(table, [column[start:end] for column in values])
 
     def told(self, cursor: duckdb.DuckDBPyConnection) -> dict[str, str]:
-        """The same as `digests`."""
-        taken = {f"layer {n}": rows.digest() or _layer(cursor, n) for n, rows in self._layers.items()}
-        return {"labels": _labels(cursor), **taken}
+        """The same as `layers`, of all of them."""
+        return {f"layer {n}": rows.digest() or _layer(cursor, n) for n, rows in self._layers.items()}
 
 
 class _Rows:

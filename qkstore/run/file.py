@@ -13,10 +13,11 @@ import duckdb
 import pyarrow as pa
 
 from qkstore.errors import QKStoreError, RunError, StoreError
-from qkstore.run import schema, shape
+from qkstore.run import schema, shape, shard
 from qkstore.run.layer import Layer
 from qkstore.run.manifest import Manifest, check_version
 from qkstore.run.shape import Tables
+from qkstore.run.shard import Shard
 from qkstore.sql import memory, trust
 from qkstore.sql.instance import RAISED, Attachment, Instance
 from qkstore.sql.trust import Listing
@@ -39,6 +40,7 @@ class Opened(NamedTuple):
     manifest: Manifest
     tables: Tables  # {table: {column: its DuckDB type}}
     layers: list[Layer]
+    shards: list[Shard]  # none where the run file itself has the vectors
 
 
 def opened(path: Path) -> Opened:
@@ -122,7 +124,7 @@ def _opened(attachment: Attachment, listing: Listing | Exception) -> Opened | St
         return error.with_traceback(None) if isinstance(error, StoreError) else _why(path.name, str(error))
 
 
-def _checked(cursor: duckdb.DuckDBPyConnection, tables: Tables, path: Path) -> tuple[Manifest, Tables, list[Layer]]:
+def _checked(cursor: duckdb.DuckDBPyConnection, tables: Tables, path: Path) -> tuple:
     what = f"run file {path.name}"
     if "run" not in tables:
         raise StoreError(f"{what} is damaged or unfinished: it has no manifest (table run)")
@@ -131,7 +133,8 @@ def _checked(cursor: duckdb.DuckDBPyConnection, tables: Tables, path: Path) -> t
     manifest = Manifest.of(_row(cursor, tables["run"], what), path.name)
     shape.check_numbers(manifest, what)
     shape.check_tables(tables, manifest, what)
-    return manifest, tables, shape.check_rows(cursor, tables, manifest, path)
+    layers = shape.check_rows(cursor, tables, manifest, path)
+    return manifest, tables, layers, shard.read(cursor, manifest, what) if "shard" in tables else []
 
 
 def _why(file: str, said: str) -> StoreError:

@@ -6,7 +6,7 @@ from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
 
 from qkstore.errors import StoreError
-from qkstore.run.schema import RUN_VERSION, made
+from qkstore.run.schema import NEWEST_VERSION, made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +47,7 @@ class Manifest:
     content: str | None = None
     quantisation: str | None = None
     store_dtype: str = "float32"
+    origin: str | None = None
 
     @property
     def rounding(self) -> str:
@@ -77,7 +78,7 @@ def check_version(version: object, what: str) -> None:
     """Raise StoreError for a version that this qkstore does not read, and where there is none."""
     if not isinstance(version, int):
         raise StoreError(f"{what} was not made by qkstore: its manifest has no version")
-    if version > RUN_VERSION:
-        raise StoreError(f"{what} is of version {version}, this qkstore reads up to {RUN_VERSION}: upgrade qkstore")
+    if version > NEWEST_VERSION:
+        raise StoreError(f"{what} is of version {version}, this qkstore reads up to {NEWEST_VERSION}: upgrade qkstore")
     if version < 1:
-        raise StoreError(f"{what} is damaged: its version is {version}; possible is 1 to {RUN_VERSION}")
+        raise StoreError(f"{what} is damaged: its version is {version}; possible is 1 to {NEWEST_VERSION}")

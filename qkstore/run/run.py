@@ -16,13 +16,14 @@ import pyarrow as pa
 from qkstore.errors import RunError, StoreError, near
 from qkstore.run import content, file, vectors
 from qkstore.run.layer import Layer
+from qkstore.run.reader import Reader
 from qkstore.run.schema import quoted
+from qkstore.run.shards import Shards
 
 T = TypeVar("T")
 Side = Literal["q", "k"]
 LONGEST_ID = 18  # digits of a number of 64 bits
 FEW = 64  # values of a label that are kept, of so many labels
-READ_ROWS = 8192  # rows an Arrow batch; a large batch reserves its memory at once
 
 
 class Run:
@@ -63,11 +64,14 @@ class Run:
     content: str | None
     quantisation: str | None
     store_dtype: str
+    origin: str | None
 
     def __init__(self, path: str | Path, found: file.Opened | None = None):
         self.path = Path(path)
         self.name = self.path.name.removesuffix(".duckdb")
-        self._file, self.manifest, self.types, layers = found or file.opened(self.path)
+        self._file, self.manifest, self.types, layers, shards = found or file.opened(self.path)
+        self.shards = Shards(self.path, self.manifest, shards, self._prompts_of) if shards else None
+        self._reader = Reader(self.name, self._file, self.manifest, self.shards)
         self.layers = {layer.layer: layer for layer in layers}  # those that were stored, by number
         self._values: dict[tuple[str, Side, int], tuple] = {}
         vars(self).update(vars(self.manifest))
@@ -81,7 +85,7 @@ class Run:
     @property
     def identity(self) -> tuple:
         """What a result of this run depends on: how and when it was made and what it holds, wherever its file lies."""
-        return self.run, self.plan, str(self.created), *([self.content] if self.content else [])
+        return self.run, self.plan, str(self.created), *([self.origin or self.content] if self.content else [])
 
     @property
     def digest(self) -> str:
@@ -89,8 +93,10 @@ class Run:
         return content.short(self.identity)
 
     def close(self) -> None:
-        """Let the file go; whatever is asked of this Run later fails."""
+        """Let its files go; whatever is asked of this Run later fails."""
         self._file.close()
+        if self.shards:
+            self.shards.close()
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A cursor of its own: one DuckDB connection shared by threads gives wrong rows without an error."""
@@ -151,38 +157,29 @@ class Run:
     def queries(self, layer: int, head: int, rows: np.ndarray | None = None) -> np.ndarray:
         """q (n, d_head) float32 of one head, as its softmax saw them, for `rows` (all query rows by default)."""
         self.layer(layer, head)
-        return self._vectors("query_vector", "head", layer, head, rows, self.n_queries)
+        return self._reader.vectors("query_vector", layer, head, rows)
 
     def keys(self, layer: int, head: int, rows: np.ndarray | None = None) -> np.ndarray:
         """k (m, d_head) float32 that query head `head` reads, for `rows` (all key rows by default)."""
         self.layer(layer, head)
-        return self._vectors("key_vector", "kv_head", layer, self.kv_head(head), rows, self.n_keys)
+        return self._reader.vectors("key_vector", layer, self.kv_head(head), rows)
 
     def logsumexp(self, layer: int, head: int, rows: np.ndarray) -> np.ndarray:
         """Log-sum-exp (n,) float64 of the logits of query rows over every key they saw, stored or not."""
         self.layer(layer, head)
-        sql = "SELECT row, logsumexp FROM row_stat WHERE layer = ? AND head = ? AND row BETWEEN 0 AND ?"
-        table = self.table(sql, [layer, head, self.n_queries - 1])
-        return vectors.scattered(table, self.n_queries, rows, self._head(layer, head))
+        return self._reader.logsumexp(layer, head, rows)
 
-    def _vectors(
-        self, table: str, heads: str, layer: int, head: int, rows: np.ndarray | None, total: int
-    ) -> np.ndarray:
-        first, last = (0, total - 1) if rows is None else (int(rows.min()), int(rows.max())) if len(rows) else (0, -1)
-        sql = f"SELECT * EXCLUDE (layer, {heads}) FROM {table} WHERE layer = ? AND {heads} = ? AND row BETWEEN ? AND ?"
-        what, n = self._head(layer, head), last - first + 1
+    @property
+    def n_shards(self) -> int:
+        """In how many files the vectors lie; 1 where the run file itself has them."""
+        return len(self.shards) if self.shards else 1
 
-        def ask(cursor: duckdb.DuckDBPyConnection) -> np.ndarray:
-            batches = cursor.execute(sql, [layer, head, first, last]).to_arrow_reader(READ_ROWS)
-            return vectors.stacked(batches, first, n, self.d_head, what)
+    def shard_of(self, side: Literal["query", "key"], rows: np.ndarray) -> np.ndarray:
+        """(n,) the shard in which each of these rows lies; 0 for each where there are none."""
+        return self.shards.of(side, rows) if self.shards else np.zeros(len(rows), np.int32)
 
-        out = self._asked(ask)
-        if rows is None or (len(rows) == len(out) and (rows == np.arange(first, last + 1)).all()):
-            return out
-        return out[rows - first]
-
-    def _head(self, layer: int, head: int) -> str:
-        return f"run {self.name!r}: layer {layer} head {head}"
+    def _prompts_of(self, side: str) -> np.ndarray:
+        return (self.query_places if side == "query" else self.key_places)[0]
 
     # -- what else was kept --------------------------------------------------------------------------------------
 
@@ -213,7 +210,12 @@ class Run:
         A run made before digests were kept has none to compare with, and gives none.
         """
         published = json.loads(self.content or "{}")
-        found = self._asked(content.digests) if published else {}
+        if not published:
+            return []
+        if self.shards:
+            labels = self._asked(content.labels)
+            return (["labels"] if labels != published.get("labels") else []) + self.shards.changed()
+        found = self._asked(content.digests)
         return [name for name in published.keys() | found.keys() if published.get(name) != found.get(name)]
 
     def _extra(self, table: str) -> list[dict]:

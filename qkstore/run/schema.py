@@ -11,8 +11,9 @@ import polars as pl
 
 from qkstore.errors import PromptError, RunError, near
 
-# 1: float32 alone; 2: vectors may be int16; 3: q and k have the columns MADE. What is older is read too.
-RUN_VERSION = 3
+# 1: float32 alone; 2: vectors may be int16; 3: q and k have the columns MADE; 4: vectors lie in shards. What is
+# older is read too. A run whose vectors lie in its own file is written as 3, so that an older qkstore reads it.
+RUN_VERSION, NEWEST_VERSION = 3, 4
 StoreDtype = Literal["float32", "int16"]
 STORE_DTYPES: tuple[StoreDtype, ...] = get_args(StoreDtype)
 DUCKDB_TYPE = {  # of labels
@@ -57,7 +58,29 @@ MANIFEST = {
     "content": "VARCHAR",
     "quantisation": "VARCHAR",
     "store_dtype": "VARCHAR",
+    "origin": "VARCHAR",
 }
+
+# Of a run whose vectors lie in files of their own, in the folder SHARDS beside its file: a row for each of them.
+SHARD = {
+    "shard": "INTEGER",
+    "prompts": "INTEGER[]",
+    "n_queries": "BIGINT",
+    "n_keys": "BIGINT",
+    "bytes": "BIGINT",
+    "content": "VARCHAR",
+}
+# The one row of a shard's own table of that name, written last: which it is of which run's.
+SHARD_SELF = {
+    "schema_version": "INTEGER",
+    "made": "VARCHAR",
+    "shard": "INTEGER",
+    "n_shards": "INTEGER",
+    "n_queries": "BIGINT",
+    "n_keys": "BIGINT",
+    "content": "VARCHAR",
+}
+SHARDS = ".shards"  # what ends the name of that folder, in the place of .duckdb
 
 LAYER = {"layer": "INTEGER", "scaling": "DOUBLE", "softcap": "DOUBLE", "window": "INTEGER", "causal": "BOOLEAN"}
 
@@ -212,19 +235,31 @@ def run_columns(
     d_head: int, token_labels: dict[str, str], prompt_labels: dict[str, str], store_dtype: str = "float32"
 ) -> dict[str, dict[str, str]]:
     """{table: {column: DuckDB type}} of a run file's tables but `run`, `q` and `k`; labels are {name: DuckDB type}."""
-    layer, row, vector = {"layer": "INTEGER"}, {"row": "INTEGER"}, vector_columns(d_head, store_dtype)
     return {
         "layer": LAYER,
         "prompt": PROMPT | prompt_labels,
         "token": TOKEN | token_labels,
         "query_row": {"query_row": "INTEGER"} | ROW,
         "key_row": {"key_row": "INTEGER"} | ROW,
-        "query_vector": layer | {"head": "INTEGER"} | row | vector,
-        "key_vector": layer | {"kv_head": "INTEGER"} | row | vector,
-        "row_stat": layer | {"head": "INTEGER"} | row | {"logsumexp": "DOUBLE"},
+        **vector_tables(d_head, store_dtype),
         "weight": {"name": "VARCHAR", "shape": "INTEGER[]", "v": "FLOAT[]"},
         "measure": {"name": "VARCHAR", "value": "DOUBLE"},
     }
+
+
+def vector_tables(d_head: int, store_dtype: str) -> dict[str, dict[str, str]]:
+    """{table: {column: DuckDB type}} of the vectors, of a run file or of a shard."""
+    layer, row, vector = {"layer": "INTEGER"}, {"row": "INTEGER"}, vector_columns(d_head, store_dtype)
+    return {
+        "query_vector": layer | {"head": "INTEGER"} | row | vector,
+        "key_vector": layer | {"kv_head": "INTEGER"} | row | vector,
+        "row_stat": layer | {"head": "INTEGER"} | row | {"logsumexp": "DOUBLE"},
+    }
+
+
+def shard_tables(d_head: int, store_dtype: str) -> dict[str, dict[str, str]]:
+    """{table: {column: DuckDB type}} of a shard: vectors, by the row numbers of the whole run, and its one row."""
+    return vector_tables(d_head, store_dtype) | {"shard": SHARD_SELF}
 
 
 def run_tables(

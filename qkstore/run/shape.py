@@ -33,7 +33,7 @@ SLACK_BYTES, SLACK_ROWS, ROWS_A_BYTE = 64 << 20, 1_000_000, 16
 FIRST, LAST = datetime(1970, 1, 1), datetime(2200, 1, 1)  # a manifest's date; polars and plotly know no year 290000
 
 PLAIN = re.compile(r"(INTEGER|BIGINT|DOUBLE|FLOAT|BOOLEAN|VARCHAR|TIMESTAMP)(\[\])?")  # what the manifest may hold
-SINCE = ("weight", "measure")  # tables that older runs lack
+SINCE = ("weight", "measure", "shard")  # tables that older runs, or runs without shards, lack
 ANSWERS = {"answer_rank": "BIGINT", "answer_probability": "DOUBLE", "answered": "BOOLEAN", "answer_chance": "DOUBLE"}
 # What DuckDB says of a column, read from its end: the first and the last text stand in it as the file has them.
 NULLS = r"\[Has Null: (?P<nulls>true|false), Has No Null: (?:true|false)\](?:\[Approx Unique: \d+\])?"
@@ -94,7 +94,7 @@ def check_tables(tables: Tables, manifest: Manifest, what: str) -> None:
     token = _labels(tables, "token", schema.TOKEN, manifest.token_labels, what)
     prompt = _labels(tables, "prompt", schema.PROMPT, manifest.prompt_labels, what)
     expected = schema.run_columns(manifest.d_head, token, prompt, manifest.store_dtype)
-    expected |= schema.side_columns(token, prompt, manifest.schema_version)
+    expected |= schema.side_columns(token, prompt, manifest.schema_version) | {"shard": schema.SHARD}
     for table, columns in expected.items():
         if table not in tables and table in SINCE:
             continue
@@ -137,7 +137,7 @@ def check_rows(cursor: duckdb.DuckDBPyConnection, tables: Tables, manifest: Mani
     number stands twice is looked at where rows are read.
     """
     what, ranges = f"run file {path.name}", _ranges(tables, manifest)
-    _check_size(manifest, what, path.stat().st_size)
+    _check_size(manifest, what, path.stat().st_size, "shard" in tables)
     counts = " UNION ALL ".join(f"SELECT '{table}', count(*) FROM {table}" for table in ranges)
     for table, there in cursor.execute(counts).fetchall():
         if there != ranges[table][0]:
@@ -204,12 +204,11 @@ def _check_length(cursor: duckdb.DuckDBPyConnection, table: str, name: str, said
         )
 
 
-def _check_size(manifest: Manifest, what: str, size: int) -> None:
-    rows = max(manifest.n_queries, manifest.n_keys)
-    if (
-        rows * schema.vector_bytes(manifest.d_head, manifest.store_dtype) > size + SLACK_BYTES
-        or max(rows, manifest.n_prompts, manifest.n_tokens) > ROWS_A_BYTE * size + SLACK_ROWS
-    ):
+def _check_size(manifest: Manifest, what: str, size: int, sharded: bool) -> None:
+    rows, vector = max(manifest.n_queries, manifest.n_keys), schema.vector_bytes(manifest.d_head, manifest.store_dtype)
+    if (not sharded and rows * vector > size + SLACK_BYTES) or max(
+        rows, manifest.n_prompts, manifest.n_tokens
+    ) > ROWS_A_BYTE * size + SLACK_ROWS:
         raise StoreError(
             f"{what} is damaged: {size:,} bytes cannot hold {manifest.n_tokens:,} tokens and "
             f"{rows:,} vectors of {manifest.d_head} a head"

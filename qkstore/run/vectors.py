@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -49,16 +49,17 @@ def _lists(v: np.ndarray) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(v.reshape(-1)), v.shape[1])
 
 
-def stacked(batches: Iterable[pa.RecordBatch], first: int, n: int, d_head: int, what: str) -> np.ndarray:
-    """The vectors (n, d_head) float32 of rows `first` to first + n - 1, from batches of (row, v) in any order.
+def stacked(batches: Iterable[pa.RecordBatch], there: Sequence[int] | np.ndarray, d_head: int, what: str) -> np.ndarray:
+    """The vectors (n, d_head) float32 of n ascending row numbers, from batches of (row, v) in any order.
 
     Batches of (row, scale, v) hold 16-bit values. Raises StoreError, which begins with `what`, unless each row has one
     vector of finite values.
     """
-    out, read = np.empty((n, d_head), np.float32), 0
+    n, read = len(there), 0
+    out: np.ndarray = np.empty((n, d_head), np.float32)
     seen = np.zeros(n, bool)
     for batch in batches:
-        ids, v = _within(batch.column("row"), first, n, what), batch.column("v")
+        ids, v = _within(batch.column("row"), there, what), batch.column("v")
         flat = v.flatten()
         if v.null_count or flat.null_count:
             raise StoreError(f"{what} has a vector with NULL; run `check`")
@@ -84,31 +85,40 @@ def _scales(batch: pa.RecordBatch, what: str) -> np.ndarray:
     return values[:, None]
 
 
-def scattered(table: pa.Table, n: int, rows: np.ndarray, what: str) -> np.ndarray:
-    """The log-sum-exps (len(rows),) float64 of `rows`, from a table of (row, logsumexp) of n rows.
+def scattered(table: pa.Table, there: Sequence[int] | np.ndarray, what: str) -> np.ndarray:
+    """The log-sum-exps (n,) float64 of n ascending row numbers, NaN where one has none, from (row, logsumexp).
 
-    Raises StoreError, which begins with `what`, where a row has two, or one of `rows` has none that is finite.
+    Raises StoreError, which begins with `what`, where a row has two.
     """
-    ids = _within(table["row"], 0, n, what)
-    out = np.full(n, np.nan)
+    ids = _within(table["row"], there, what)
+    out = np.full(len(there), np.nan)
     out[ids] = table["logsumexp"].to_numpy()
-    if not np.isfinite(out[rows]).all():
-        raise StoreError(f"{what} has query rows without a log-sum-exp; run `check`")
     if len(np.unique(ids)) < len(ids):
         raise StoreError(f"{what} has query rows with more than one log-sum-exp; run `check`")
-    return out[rows]
+    return out
 
 
-def _within(rows: pa.Array | pa.ChunkedArray, first: int, n: int, what: str) -> np.ndarray:
-    """Row numbers, counted from `first`.
+def filled(values: np.ndarray, what: str) -> np.ndarray:
+    """The log-sum-exps themselves; raises StoreError, which begins with `what`, unless all are finite."""
+    if not np.isfinite(values).all():
+        raise StoreError(f"{what} has query rows without a log-sum-exp; run `check`")
+    return values
 
-    Raises StoreError, which begins with `what`, for one that is not below n. SQL asked for no such row, but DuckDB does
+
+def _within(rows: pa.Array | pa.ChunkedArray, there: Sequence[int] | np.ndarray, what: str) -> np.ndarray:
+    """The places of row numbers among those that are there, ascending.
+
+    Raises StoreError, which begins with `what`, for one that is not. SQL asked for no such row, but DuckDB does
     not look at each: it trusts the least and the largest number that a file says of its blocks.
     """
     ids = rows.to_numpy(zero_copy_only=False) if isinstance(rows, pa.Array) else rows.to_numpy()
-    if rows.null_count or (len(ids) and not (first <= ids.min() and ids.max() < first + n)):
+    inside = not rows.null_count and (not len(ids) or (there[0] <= ids.min() and ids.max() <= there[-1]))
+    if inside and isinstance(there, range):
+        return ids - there.start
+    places = np.searchsorted(there, ids) if inside else ids
+    if not inside or not np.array_equal(there[places], ids):
         raise StoreError(f"{what} has vectors of rows that are not there; run `check`")
-    return ids - first
+    return places
 
 
 def matrix(v: list | None, shape: list | None, what: str) -> np.ndarray:

@@ -144,12 +144,14 @@ class _Place:
 class Attachment:
     """A run file, to be read: attached when that is needed, and always the very file that it was at first.
 
-    Raises OSError where it is not there. Threads may share one.
+    home: the folder whose files share a DuckDB with it, the file's own unless another above it is given. Raises OSError
+    where it is not there. Threads may share one.
     """
 
-    def __init__(self, path: Path, alone: bool = False):
+    def __init__(self, path: Path, alone: bool = False, home: Path | None = None):
         self.path, self.closed = path, False
         self.file = path.resolve()  # a link is followed first: DuckDB allows a file by the path it really has
+        self.home = home.resolve() if home else self.file.parent
         self.alone = alone or "?" in str(self.file)  # DuckDB looks for the log of such a file in another folder
         self.stamp = _stamp(self.file)
         self._place: list[_Place] = []  # the one where it was attached last
@@ -210,12 +212,12 @@ class Attachment:
             raise duckdb.ConnectionException(f"run file {self.path.name} was closed")
         alone = self.alone or self.stamp in _ending
         there = self._place and self._place[0].there
-        found = self._place[0].instance if there else _shared.get(self.file.parent)
+        found = self._place[0].instance if there else _shared.get(self.home)
         if found and found.bytes != memory.limit():  # which nobody changes once an instance is locked
             found.end()
         elif found and not (alone and found.folder):
             return found
-        return Instance(None if alone else self.file.parent, self.file)
+        return Instance(None if alone else self.home, self.file)
 
     def _attached(self, instance: Instance) -> _Place:
         place = _Place(instance)

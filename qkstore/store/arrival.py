@@ -14,7 +14,7 @@ from typing import IO, BinaryIO
 from qkstore.errors import RunError, StoreError
 from qkstore.files import rename, sync
 from qkstore.run import Run
-from qkstore.run.space import told
+from qkstore.run.incoming.space import told
 
 PIECE = 8 << 20  # bytes; S3 takes none under 5 MiB but the last
 LOCK = ".lock"

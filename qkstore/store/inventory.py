@@ -10,8 +10,8 @@ from itertools import groupby
 
 from qkstore.errors import StoreError
 from qkstore.run import Run
+from qkstore.run.incoming.space import told
 from qkstore.run.schema import PROMPT, TOKEN, quoted
-from qkstore.run.space import told
 from qkstore.run.task import task
 from qkstore.store.overview import TOY_TASKS
 from qkstore.store.store import Store

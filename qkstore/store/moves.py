@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from qkstore.errors import RunError, StoreError
 from qkstore.files import sync
-from qkstore.run import spool
+from qkstore.run.incoming import spool
 from qkstore.run.schema import check_run_name
 from qkstore.store.arrival import held
 

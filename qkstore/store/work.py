@@ -26,7 +26,7 @@ from typing import IO, TYPE_CHECKING, Self
 
 from qkstore.errors import RunError
 from qkstore.files import whole
-from qkstore.run import spool
+from qkstore.run.incoming import spool
 from qkstore.run.schema import RUN_NAME
 
 if TYPE_CHECKING:

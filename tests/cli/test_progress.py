@@ -10,7 +10,7 @@ import pytest
 from ingest import pace
 from qkstore.cli import terminal
 from qkstore.errors import StoreError
-from qkstore.run import space
+from qkstore.run.incoming import space
 
 
 def run(monkeypatch, seconds: float, *stages: str) -> None:

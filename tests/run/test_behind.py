@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from qkstore.run.behind import Behind
+from qkstore.run.incoming.behind import Behind
 
 
 def test_work_is_done_behind_its_caller_and_in_order():

@@ -15,8 +15,8 @@ from synthetic import synthetic, write
 
 import qkstore
 from qkstore.errors import ModelError, PromptError, RunError, StoreError
-from qkstore.run import spool as module
 from qkstore.run.incoming import Incoming
+from qkstore.run.incoming import spool as module
 
 
 @pytest.fixture
@@ -221,7 +221,7 @@ with Incoming(sys.argv[1], "r", data.plan) as incoming:
     incoming.publish(data.manifest, data.layers, data.prompts, data.tokens, data.query_rows, data.key_rows)
 """
 HELD = """
-from qkstore.run import spool as module
+from qkstore.run.incoming import spool as module
 write, held = module._write, []
 module._write = lambda path, *given, **options: held.append(open(path, "ab")) or write(path, *given, **options)
 """

@@ -13,7 +13,8 @@ import toys
 
 import qkstore
 from qkstore.errors import StoreError
-from qkstore.run import Run, manifest, publication, schema
+from qkstore.run import Run, manifest, schema
+from qkstore.run.incoming import labels
 
 # Tokens of a text as (text, start, end): of a tokenizer that keeps a blank with the word behind it, and of one that
 # cuts words anywhere, has a token for a byte, and adds special ones.
@@ -137,15 +138,15 @@ def test_neighbours_are_the_prompts_own_also_those_that_are_not_stored(tmp_path)
 def test_slices_of_prompts_give_the_same(tmp_path, monkeypatch):
     made = [synthetic.synthetic(24) for _ in range(2)]
     synthetic.write(tmp_path, "one", data=made[0])
-    monkeypatch.setattr(publication, "SLICE", 60)
-    assert len(list(publication._slices(made[1].tokens))) > 5
+    monkeypatch.setattr(labels, "SLICE", 60)
+    assert len(list(labels._slices(made[1].tokens))) > 5
     synthetic.write(tmp_path, "many", data=made[1])
     one, many = (qkstore.open(tmp_path).run(name) for name in ("one", "many"))
     for side in "qk":
         assert one.table(f"SELECT * FROM {side}").equals(many.table(f"SELECT * FROM {side}"))
     assert one.content == many.content
     assert len(one.table("SELECT * FROM k")) == one.n_keys  # the control: all that there are
-    monkeypatch.setattr(publication, "_slices", lambda tokens: [(0, 3)])
+    monkeypatch.setattr(labels, "_slices", lambda tokens: [(0, 3)])
     with pytest.raises(AssertionError, match="q has 4 rows of 24"):
         synthetic.write(tmp_path, "part", data=synthetic.synthetic(24))
 
@@ -251,6 +252,6 @@ def test_memory_does_not_grow_with_the_prompts(tmp_path):
                     con.execute(statement, {"first": first, "last": first + step - 1})
             return con.execute("SELECT count(*) FROM k").fetchall()[0][0]
 
-    assert filled("slices", publication.SLICE // 250) == 500_000
+    assert filled("slices", labels.SLICE // 250) == 500_000
     with pytest.raises(duckdb.OutOfMemoryException):
         filled("whole", 2000)

@@ -19,9 +19,8 @@ from synthetic import BOXES, synthetic, write
 import qkstore
 from qkstore.contrast import Contrast
 from qkstore.errors import PromptError, RunError, StoreError
-from qkstore.run import publication
-from qkstore.run import spool as module
-from qkstore.run.incoming import Incoming
+from qkstore.run.incoming import Incoming, publication
+from qkstore.run.incoming import spool as module
 from qkstore.store.archive import check
 
 ORDER = Contrast(

@@ -25,7 +25,7 @@ SCENE = """
 import json, os, signal, sys
 from pathlib import Path
 from synthetic import synthetic
-from qkstore.run import incoming as module, publication
+from qkstore.run.incoming import incoming as module, publication
 from qkstore.run.incoming import Incoming
 
 publication.GROUP = 100

@@ -19,7 +19,7 @@ import numpy as np
 import qkstore
 from synthetic import BOXES, synthetic
 from qkstore.run.incoming import Incoming
-from qkstore.run.spool import Spool
+from qkstore.run.incoming.spool import Spool
 {planted}
 
 

@@ -10,7 +10,7 @@ from synthetic import synthetic, write
 import qkstore
 from qkstore.contrast import Contrast, pairs
 from qkstore.errors import ContrastError, RunError, StoreError
-from qkstore.run.run import READ_ROWS
+from qkstore.run.reader import READ_ROWS
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from conftest import ROOT
 import qkstore
 from qkstore.__main__ import main
 from qkstore.errors import RunError, StoreError
-from qkstore.run import space
+from qkstore.run.incoming import space
 from qkstore.store import arrival as module
 from qkstore.store.arrival import ARRIVING
 from qkstore.store.transfer import transfer

@@ -17,7 +17,7 @@ from conftest import ROOT
 import qkstore
 from qkstore.__main__ import main
 from qkstore.errors import RunError
-from qkstore.run import spool
+from qkstore.run.incoming import spool
 from qkstore.store import work
 from qkstore.store.work import Work, at_work, discard
 

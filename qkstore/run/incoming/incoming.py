@@ -16,8 +16,9 @@ import polars as pl
 
 from qkstore.errors import ModelError, RunError, StoreError
 from qkstore.files import sync, whole
-from qkstore.run import schema, spool
-from qkstore.run.publication import MOST_MEMORY, Progress, Publication, Tables, clear
+from qkstore.run import schema
+from qkstore.run.incoming import spool
+from qkstore.run.incoming.publication import MOST_MEMORY, Progress, Publication, Tables, clear
 
 
 class Incoming:
@@ -32,7 +33,7 @@ class Incoming:
     def __init__(self, store: str | os.PathLike, run: str, plan: dict, layers: Sequence[int] | None = None):
         self.run, self.plan, self.layers = schema.check_run_name(run), plan, layers
         self.target = Path(store) / "runs" / f"{run}.duckdb"
-        self.folder = spool.folder(store, run)
+        self.folder = self._folder(store)
         self._lock: IO[str] | None = None
         try:
             self._refuse_existing()
@@ -55,6 +56,9 @@ class Incoming:
     def __exit__(self, *exc: object) -> None:
         self._release()
 
+    def _folder(self, store: str | os.PathLike) -> Path:
+        return spool.folder(store, self.run)
+
     def _release(self) -> None:
         if self._lock:
             self._lock.close()
@@ -76,18 +80,21 @@ class Incoming:
         return lock
 
     def _agree(self) -> None:
-        path, plan = self.folder / spool.PLAN, json.dumps(self.plan, sort_keys=True)
         if before := spool.begun(self.folder):
-            changed = sorted(k for k in before.keys() | self.plan.keys() if before.get(k) != json.loads(plan).get(k))
-            if changed:
-                what = ", ".join(f"{k} {_short(before.get(k))} → {_short(self.plan.get(k))}" for k in changed)
-                raise RunError(
-                    f"an unfinished ingest of {self.run!r} was begun differently ({what}); "
-                    f"repeat it as begun, or delete {self.folder}"
-                )
+            self._compare(before)
         else:
-            with whole(path) as part:
-                part.write_text(plan)
+            with whole(self.folder / spool.PLAN) as part:
+                part.write_text(json.dumps(self.plan, sort_keys=True))
+
+    def _compare(self, before: dict) -> None:
+        """Raise RunError unless it was begun with this plan."""
+        now = json.loads(json.dumps(self.plan))
+        if changed := sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k)):
+            what = ", ".join(f"{k} {_short(before.get(k))} → {_short(now.get(k))}" for k in changed)
+            raise RunError(
+                f"an unfinished ingest of {self.run!r} was begun differently ({what}); "
+                f"repeat it as begun, or delete {self.folder}"
+            )
 
     # -- batches -------------------------------------------------------------------------------------------------
 

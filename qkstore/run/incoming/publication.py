@@ -11,39 +11,24 @@ import os
 from collections.abc import Callable, Iterator
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 import duckdb
 import numpy as np
-import polars as pl
 import pyarrow as pa
 
-from qkstore.errors import PromptError, StoreError
+from qkstore.errors import StoreError
 from qkstore.run import content, schema, vectors
-from qkstore.run.spool import PARTS, Spool
+from qkstore.run.incoming import labels
+from qkstore.run.incoming.labels import Tables
+from qkstore.run.incoming.spool import PARTS, Spool
 
 Progress = Callable[[int, int], None]  # called with (rows written, rows in all)
 TABLES = {"query_vector": ("q", "head"), "key_vector": ("k", "kv_head"), "row_stat": ("logsumexp", "head")}
 GROUP = 122_880  # rows of a DuckDB row group: a record batch of as many is stored as it comes, by a thread of its own
 PARTS_OF_A_GROUP = 15  # record batches of which one thread alone makes a row group, in so much less memory
-SLICE = 250_000  # tokens, about, whose sides q and k are joined at once
 SHARE = 6  # the least number of commits in which vectors are written, if they fill as many row groups
 MOST_MEMORY = 400_000_000  # bytes for DuckDB: more would only keep blocks that nobody reads again
 MOST_THREADS = 4
-
-
-class Tables(NamedTuple):
-    """The rows of a run file's tables of the same names."""
-
-    prompt: pl.DataFrame
-    token: pl.DataFrame
-    query_row: pl.DataFrame
-    key_row: pl.DataFrame
-
-    @property
-    def labels(self) -> tuple[dict[str, str], dict[str, str]]:
-        """{label: DuckDB type} of tokens and of prompts."""
-        return schema.label_types(self.token, schema.TOKEN), schema.label_types(self.prompt, schema.PROMPT)
 
 
 class Publication:
@@ -86,42 +71,14 @@ class Publication:
         return con
 
     def _there(self) -> set[str]:
-        rows = self.con.execute("SELECT table_name FROM duckdb_tables() WHERE NOT internal").fetchall()
-        return {name for (name,) in rows}
+        return labels.there(self.con)
 
     # -- labels --------------------------------------------------------------------------------------------------
 
     def labels(self, tables: Tables) -> None:
         """The tables, and the rows of all but the vectors'."""
-        if self._there():
-            return
-        token_labels, prompt_labels = tables.labels
-        # SQL takes Box and box for one
-        both = sorted({n.lower() for n in token_labels} & {n.lower() for n in prompt_labels})
-        if both:
-            raise PromptError(f"label {both[0]!r} stands on tokens and on prompts; rename one of the two")
-        self.con.execute("BEGIN")
-        for statement in schema.run_tables(self.spool.shape.d_head, token_labels, prompt_labels, self.store_dtype):
-            self.con.execute(statement)
-        for layer in self.layers:
-            self.con.execute(schema.INSERT_LAYER, layer)
-        for table, frame in tables._asdict().items():
-            self._insert(table, frame.to_arrow())
-        for statement in schema.side_tables(token_labels, prompt_labels):
-            self.con.execute(statement)
-        for first, last in _slices(tables.token):
-            for statement in schema.side_rows(token_labels, prompt_labels):
-                self.con.execute(statement, {"first": first, "last": last})
-        for side, frame in (("q", tables.query_row), ("k", tables.key_row)):
-            [(n,)] = self.con.execute(f"SELECT count(*) FROM {side}").fetchall()
-            assert n == len(frame), f"{side} has {n} rows of {len(frame)}: a stored row has no token or no prompt"
-        self.con.execute("COMMIT")
-        self.con.execute("CHECKPOINT")
-
-    def _insert(self, table: str, rows: pa.Table | pa.RecordBatchReader) -> None:
-        self.con.register("chunk", rows)
-        self.con.execute(f"INSERT INTO {table} BY NAME SELECT * FROM chunk")
-        self.con.unregister("chunk")
+        if not self._there():
+            labels.write(self.con, tables, self.layers, self.spool.shape.d_head, self.store_dtype)
 
     # -- vectors -------------------------------------------------------------------------------------------------
 
@@ -162,7 +119,7 @@ class Publication:
         made = batches()
         one = next(made)
         try:
-            self._insert(table, pa.RecordBatchReader.from_batches(one.schema, chain([one], made)))
+            labels.insert(self.con, table, pa.RecordBatchReader.from_batches(one.schema, chain([one], made)))
         except duckdb.Error:
             if failed:
                 raise failed[0] from None
@@ -180,6 +137,7 @@ class Publication:
         starts = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), n]
         for start, end in pairwise(starts):
             self.spool.read(part, int(layer[start]), int(numbers[head][start]), int(row[start]), values[start:end])
+        numbers["row"] = self.spool.ids[side][row]
         columns = {name: pa.array(column, pa.int32()) for name, column in numbers.items()}
         columns |= {"logsumexp": pa.array(values)} if part == "logsumexp" else vectors.columns(values, self.store_dtype)
         self.digests.add(table, layer, list(columns.values()))
@@ -198,32 +156,9 @@ class Publication:
 
     def manifest(self, facts: dict, tables: Tables, weights: dict[str, np.ndarray], measures: dict[str, float]) -> None:
         """What is kept beside the vectors, and the manifest, which says that the run is whole."""
-        if "run" in self._there():
-            return
-        token_labels, prompt_labels = tables.labels
-        self.con.execute("BEGIN")
-        for name, matrix in weights.items():
-            kept = [name, list(matrix.shape), matrix.astype(np.float32).ravel().tolist()]
-            self.con.execute("INSERT INTO weight VALUES (?, ?, ?)", kept)
-        for name, value in measures.items():
-            self.con.execute("INSERT INTO measure VALUES (?, ?)", [name, float(value)])
-        facts = facts | {
-            "schema_version": schema.RUN_VERSION,
-            "n_prompts": len(tables.prompt),
-            "n_tokens": len(tables.token),
-            "n_queries": len(tables.query_row),
-            "n_keys": len(tables.key_row),
-            "token_labels": list(token_labels),
-            "prompt_labels": list(prompt_labels),
-            "content": json.dumps(self.digests.told(self.con)),
-        }
-        unknown = facts.keys() - schema.MANIFEST.keys()
-        assert not unknown, f"the manifest has no column for {unknown}"
-        self.con.execute(f"CREATE TABLE run ({schema.columns(schema.MANIFEST)})")
-        places = ", ".join("?" for _ in facts)
-        self.con.execute(f"INSERT INTO run ({', '.join(facts)}) VALUES ({places})", list(facts.values()))
-        self.con.execute("COMMIT")
-        self.con.execute("CHECKPOINT")  # closing would write it too, but says nothing where the disk is full
+        if "run" not in self._there():
+            digests = {"labels": content.labels(self.con), **self.digests.told(self.con)}
+            labels.manifest(self.con, facts, tables, json.dumps(digests), weights, measures)
 
 
 def clear(path: Path, spool: Spool) -> None:
@@ -233,11 +168,3 @@ def clear(path: Path, spool: Spool) -> None:
             left.unlink()
     elif path.exists():
         path.chmod(0o644)
-
-
-def _slices(tokens: pl.DataFrame) -> Iterator[tuple[int, int]]:
-    """(first, last) prompt of slices of whole prompts, of about SLICE tokens each, or of one prompt that has more."""
-    prompts, lengths = np.unique(tokens["prompt_id"].to_numpy(), return_counts=True)
-    _, starts = np.unique((lengths.cumsum() - 1) // SLICE, return_index=True)
-    for start, end in pairwise([*starts.tolist(), len(prompts)]):
-        yield int(prompts[start]), int(prompts[end - 1])

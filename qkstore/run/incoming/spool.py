@@ -18,6 +18,7 @@ import numpy as np
 from qkstore.errors import StoreError
 
 PLAN = "plan.json"
+SHARD = "shard-"  # begins the folder of a rank's batches, within the run's own
 LEDGER = "batches.jsonl"  # a line for each whole batch; what lies in other files behind the last one's is nothing
 ANSWERS = "answers"  # of the batches' prompts, where the model answered
 ROWS = {"query": "query_rows", "key": "key_rows"}  # {side: the file of its row ids}
@@ -95,9 +96,10 @@ def begun(folder: Path) -> dict:
 def batches(folder: Path) -> set[int]:
     """The numbers of the batches of an ingest that are whole, whatever else somebody wrote into its folder."""
     found = set()
-    for line in _ledger(folder):
-        with suppress(ValueError, TypeError, LookupError):
-            found.add(Batch.of(line).batch)
+    for place in [folder, *folder.glob(f"{SHARD}*")]:
+        for line in _ledger(place):
+            with suppress(ValueError, TypeError, LookupError):
+                found.add(Batch.of(line).batch)
     return found
 
 
@@ -224,11 +226,20 @@ class Spool:
 
     @cached_property
     def rows(self) -> dict[str, np.ndarray]:
-        """{side: (3, n)} where each row lies; to be asked when all batches are in."""
+        """{side: (3, n)} where each row lies, in the order of `ids`; to be asked when all batches are in."""
+        return {side: places for side, (_, places) in self._sorted.items()}
+
+    @cached_property
+    def ids(self) -> dict[str, np.ndarray]:
+        """{side: (n,)} the row numbers that are spooled, ascending."""
+        return {side: ids for side, (ids, _) in self._sorted.items()}
+
+    @cached_property
+    def _sorted(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         return {side: self._places(side) for side in ROWS}
 
-    def _places(self, side: str) -> np.ndarray:
-        """(3, n) of the rows 0 … n - 1: the rows before its batch, the rows of its batch, its place among them."""
+    def _places(self, side: str) -> tuple[np.ndarray, np.ndarray]:
+        """Row numbers (n,), and (3, n): the rows before a row's batch, the rows of its batch, its place among them."""
         counts = [getattr(batch, side) for batch in self.batches]
         ids = np.fromfile(self.folder / ROWS[side], np.int32)[: sum(counts)]
         last = {batch.batch: i for i, batch in enumerate(self.batches)}
@@ -237,8 +248,7 @@ class Spool:
         places = np.stack([np.repeat(before, counts), np.repeat(counts, counts), np.arange(len(ids))])[:, live]
         places[2] -= places[0]
         order = np.argsort(ids[live], kind="stable")
-        assert np.array_equal(ids[live][order], np.arange(len(order))), f"{side} rows of the spool have gaps"
-        return places[:, order].astype(np.int32)
+        return ids[live][order], places[:, order].astype(np.int32)
 
 
 def _write(path: Path, at: int, data: bytes | memoryview, last: bool = False) -> None:
