@@ -8,6 +8,7 @@ from ingest.cli.model import Add, prepare, with_dtype
 from qkstore.cli.terminal import Progress, count, names, number, positive, ranges, seed
 
 SAMPLE = 32  # queries a prompt, where they are at every token
+MOST_RANKS = 10_000
 
 
 def demo(add: Add) -> None:
@@ -76,11 +77,34 @@ def model(add: Add) -> None:
         help="of each prompt's tokens without one of these roles, as many queries at most, drawn by --seed (default 32 "
         "with --queries all, else all of them)",
     )
+    sub.add_argument(
+        "--shard",
+        type=share,
+        metavar="0/8",
+        help="make the run together with other processes, each with its own number of as many: this one captures every "
+        "8th batch, and the run is there when the last is ready. Under torchrun this is done by itself",
+    )
+    sub.add_argument(
+        "--write-behind",
+        type=positive,
+        default=1,
+        metavar="1",
+        help="batches that may wait for the disk while the model goes on (default %(default)s)",
+    )
     _with_passes(sub)
+
+
+def share(text: str) -> tuple[int, int]:
+    """NUMBER/OF, of one of several processes that make a run."""
+    number, mark, of = text.partition("/")
+    if not (mark and number.isdecimal() and of.isdecimal() and int(number) < int(of) <= MOST_RANKS):
+        raise argparse.ArgumentTypeError(f"{text[:30]!r}: write NUMBER/OF, such as 0/8 to 7/8 for eight processes")
+    return int(number), int(of)
 
 
 def _model(options: argparse.Namespace) -> None:
     from ingest import job
+    from ingest.job import ranks
     from ingest.model import model
     from ingest.prompts import slot, task
     from ingest.prompts.corpus import (  # after the options are checked: torch takes seconds to import
@@ -90,11 +114,12 @@ def _model(options: argparse.Namespace) -> None:
     )
 
     prepare(options.threads)
-    job.check_new(options.store, options.run)
+    mine = ranks.Share(*options.shard) if options.shard else ranks.of_environment()
+    job.check_new(options.store, options.run, mine)
     job.bytes_of(options.limit_memory)
     asked = options.question, options.seed, options.reflexive, options.form, options.tokens
     prompts = task.of(options.task, options.n, options.n_test, *asked)
-    loaded = model.load(options.model, options.dtype, options.device, answers=None)
+    loaded = model.load(options.model, options.dtype, ranks.device(options.device), answers=None)
     prompts = task.for_tokenizer(prompts, loaded.tokenizer, options.pieces)
     bare = prompts.cut is not None
     queries = ((EVERY,) if bare else (ANSWER_SLOT,)) if options.queries is None else options.queries
@@ -108,6 +133,7 @@ def _model(options: argparse.Namespace) -> None:
         options.limit_memory,
         slot.of(options.slot, prompts.slots, loaded.tokenizer),
         answers=options.answers == "auto" and not bare,
+        write_behind=options.write_behind,
         store_dtype=options.store_dtype,
     )
     with Progress() as progress:
@@ -121,8 +147,9 @@ def _model(options: argparse.Namespace) -> None:
             template=prompts.template,
             seed=prompts.seed,
             progress=progress,
+            share=mine,
         )
-    print(path)
+    print(path if path.exists() else f"{mine} of run {options.run!r} is whole; the run is there when all of them are")
 
 
 def real(add: Add) -> None:

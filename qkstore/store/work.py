@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from qkstore.store.store import Store
 
 FOLDER, ENDING, LOCK = ".work", ".json", ".lock"
+RANK = "~"  # between the name of a run, which has none, and the number of a rank
 EVERY_S = 0.5  # between two writings of one file
 MOST_LINES, MOST_LINE, MOST_READ = 12, 300, 1 << 16
+STAGES = ("answer slots", "tokenise", "capture", "publish")  # of an ingest, in their order
 TEXTS, NUMBERS = ("stage", "now", "host", "command"), ("done", "total", "pid", "begun", "heard")
 Progress = Callable[..., None]  # stage, done, total; now= what else is to be said
 
@@ -85,11 +87,13 @@ class Ingest:
 class Work:
     """What an ingest says of itself while it runs: a context manager, called as a Progress is.
 
-    A folder that cannot be written, or another ingest of that run, stops nothing: then it says nothing.
+    rank: which of several that make the run together. A folder that cannot be written, or another ingest of that run,
+    stops nothing: then it says nothing.
     """
 
-    def __init__(self, store: str | os.PathLike, run: str):
+    def __init__(self, store: str | os.PathLike, run: str, rank: int | None = None):
         self.folder, self.run = Path(store) / "runs" / FOLDER, run
+        self.name = run if rank is None else f"{run}{RANK}{rank:04d}"
         self._lock: IO[str] | None = None
         self._log = _Lines()
         self._said: dict = {"host": socket.gethostname(), "pid": os.getpid(), "begun": time.time()}
@@ -107,8 +111,8 @@ class Work:
                 self._log.add(str(error) or type(error).__name__)
                 self._write()
             else:
-                _path(self.folder, self.run).unlink(missing_ok=True)
-                _path(self.folder, self.run, LOCK).unlink(missing_ok=True)
+                _path(self.folder, self.name).unlink(missing_ok=True)
+                _path(self.folder, self.name, LOCK).unlink(missing_ok=True)
             self._lock.close()
             with suppress(OSError):  # others are at work
                 self.folder.rmdir()
@@ -135,7 +139,7 @@ class Work:
         if not self._held():
             return
         said = self._said | {"heard": time.time(), "log": list(self._log.lines)}
-        with suppress(OSError), whole(_path(self.folder, self.run)) as part:
+        with suppress(OSError), whole(_path(self.folder, self.name)) as part:
             part.write_text(json.dumps(said))
 
     def _held(self) -> bool:
@@ -144,7 +148,7 @@ class Work:
             self._tried = True
             with suppress(OSError):
                 self.folder.mkdir(exist_ok=True)
-                lock = open(_path(self.folder, self.run, LOCK), "w")  # noqa: SIM115
+                lock = open(_path(self.folder, self.name, LOCK), "w")  # noqa: SIM115
                 self._lock = lock if _locked(lock, fcntl.LOCK_EX) else None
         return self._lock is not None
 
@@ -169,30 +173,59 @@ class _Lines(logging.Handler):
 def at_work(store: Store) -> list[Ingest]:
     """The ingests that have not published their run, by name: at work, or stopped."""
     runs = store.path / "runs"
-    names = {path.name.removesuffix(ENDING) for path in (runs / FOLDER).glob(f"*{ENDING}")}
+    names = {path.name.removesuffix(ENDING).split(RANK)[0] for path in (runs / FOLDER).glob(f"*{ENDING}")}
     names |= {path.name for path in (runs / ".incoming").glob("*") if path.is_dir()}
-    found = [_ingest(runs, name) for name in sorted(names) if RUN_NAME.fullmatch(name)]
-    return [one for one in found if one.alive or not (runs / f"{one.run}.duckdb").exists()]
+    found = [one(runs, name) for name in sorted(names) if RUN_NAME.fullmatch(name)]
+    return [each for each in found if each.alive or not (runs / f"{each.run}.duckdb").exists()]
 
 
 def discard(store: Store, run: str) -> None:
     """Remove what a stopped ingest has kept. Raises RunError where there is none, or it is at work."""
     store.check_may_add()
-    there = {one.run: one for one in at_work(store)}
+    there = {each.run: each for each in at_work(store)}
     if run not in there:
         raise RunError(f"no unfinished ingest {run[:60]!r}; there are: {', '.join(there) or 'none'}")
     if there[run].alive:
         raise RunError(f"the ingest of {run!r} is at work; stop it first, by Ctrl-C where it runs")
     if kept := _spooled(store.path / "runs", run):
         shutil.rmtree(kept, ignore_errors=True)
-    for ending in (ENDING, LOCK):
-        _path(store.path / "runs" / FOLDER, run, ending).unlink(missing_ok=True)
+    for name in _names(store.path / "runs", run):
+        for ending in (ENDING, LOCK):
+            _path(store.path / "runs" / FOLDER, name, ending).unlink(missing_ok=True)
 
 
-def _ingest(runs: Path, run: str) -> Ingest:
-    kept = _spooled(runs, run)
-    alive = _alive(_path(runs / FOLDER, run, LOCK)) or bool(kept and _alive(kept / "lock"))
-    return Ingest(run, alive, len(spool.batches(kept)) if kept else 0, **_said(_path(runs / FOLDER, run)))
+def one(runs: Path, run: str) -> Ingest:
+    """How far the ingest of a run is, of all its ranks together; runs: the folder where the run will lie."""
+    kept, names = _spooled(runs, run), _names(runs, run)
+    locks = [_path(runs / FOLDER, name, LOCK) for name in names]
+    at_work = [_alive(lock) for lock in locks]
+    alive = any(at_work) or any(map(_alive, [*kept.glob("lock"), *kept.glob("*/lock")] if kept else []))
+    said = [_said(_path(runs / FOLDER, name)) for name in names]
+    batches = len(spool.batches(kept)) if kept else 0
+    return Ingest(run, alive, batches, **(_together(said, at_work) if len(said) > 1 else said[0]))
+
+
+def _names(runs: Path, run: str) -> list[str]:
+    """What the files of an ingest are called: its run, or that and a rank each."""
+    ranks = sorted(path.name.removesuffix(ENDING) for path in (runs / FOLDER).glob(f"{run}{RANK}*{ENDING}"))
+    return ranks or [run]
+
+
+def _together(said: list[dict], at_work: list[bool]) -> dict:
+    """What several ranks say, as one: the stage of those that are furthest behind, and how far these are together."""
+    stage = min((one.get("stage", "") for one in said), key=lambda one: STAGES.index(one) if one in STAGES else 0)
+    there = [one for one in said if one.get("stage", "") == stage]
+    lost = [number for number, alive in enumerate(at_work) if not alive]
+    now = [f"{len(said) - len(lost)} of {len(said)} ranks at work", next((str(one["now"]) for one in there), "")]
+    return said[0] | {
+        "stage": stage,
+        "done": sum(one.get("done", 0) for one in there),
+        "total": sum(one.get("total", 0) for one in there),
+        "now": ", ".join(filter(None, now)),
+        "begun": min(one.get("begun", 0) for one in said),
+        "heard": max(one.get("heard", 0) for one in said),
+        "log": tuple(sorted(line for one in said for line in one.get("log", ())))[-MOST_LINES:],
+    }
 
 
 def _said(path: Path) -> dict:

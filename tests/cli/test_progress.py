@@ -7,7 +7,7 @@ from collections import namedtuple
 
 import pytest
 
-from ingest import pace
+from ingest.job import pace
 from qkstore.cli import terminal
 from qkstore.errors import StoreError
 from qkstore.run.incoming import space

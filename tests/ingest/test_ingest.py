@@ -15,7 +15,7 @@ import torch
 
 import qkstore
 from ingest import batches, job, model
-from ingest.job import Options
+from ingest.job import Options, record
 from ingest.model.capture import Capture
 from ingest.prompts import Prompt, Span, boxes, lists
 from ingest.prompts.corpus import Corpus
@@ -274,7 +274,7 @@ def test_an_ingest_is_not_resumed_differently(tmp_path, small, change, says):
 def test_an_ingest_that_other_code_began_is_not_resumed(tmp_path, small, monkeypatch, began, says):
     """None: code from before plans named theirs."""
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(job, "code_version", lambda: began)
+        patch.setattr(record, "code_version", lambda: began)
         job.ingest(tmp_path, "a", small, BOXES, Options(batch_size=6), task="boxes", progress=stop_after(2))
     with pytest.raises(
         RunError, match=f"begun differently \\(code {says} → {job.code_version()}\\); repeat it as begun"

@@ -33,7 +33,8 @@ class Incoming:
     def __init__(self, store: str | os.PathLike, run: str, plan: dict, layers: Sequence[int] | None = None):
         self.run, self.plan, self.layers = schema.check_run_name(run), plan, layers
         self.target = Path(store) / "runs" / f"{run}.duckdb"
-        self.folder = self._folder(store)
+        self.whole = spool.folder(store, run)  # of all ranks
+        self.folder = self._folder()
         self._lock: IO[str] | None = None
         try:
             self._refuse_existing()
@@ -56,8 +57,8 @@ class Incoming:
     def __exit__(self, *exc: object) -> None:
         self._release()
 
-    def _folder(self, store: str | os.PathLike) -> Path:
-        return spool.folder(store, self.run)
+    def _folder(self) -> Path:
+        return self.whole
 
     def _release(self) -> None:
         if self._lock:

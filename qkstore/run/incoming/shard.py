@@ -52,8 +52,7 @@ class IncomingShard(Incoming):
         self.share = share
         super().__init__(store, run, plan | {"shards": share.of}, layers)
 
-    def _folder(self, store: str | os.PathLike) -> Path:
-        self.whole = spool.folder(store, self.run)  # of all shards
+    def _folder(self) -> Path:
         return self.whole / f"{spool.SHARD}{self.share.number:04d}"
 
     def _agree(self) -> None:

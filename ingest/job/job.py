@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +15,12 @@ import torch
 import qkstore
 from ingest import batches, rounded, trial
 from ingest.answers import Answers, frame
+from ingest.job import ranks, record
+from ingest.job.pace import Pace
+from ingest.job.ranks import Share
 from ingest.model import Model
-from ingest.model.capture import Capture, Captured, ranges
+from ingest.model.capture import Capture, Captured
 from ingest.model.model import most_tokens
-from ingest.pace import Pace
 from ingest.prompts import Prompt
 from ingest.prompts.clock import Clock
 from ingest.prompts.corpus import ANSWER_SLOT, Corpus, Positions, Sample
@@ -27,14 +28,14 @@ from ingest.prompts.slot import Slot, placed
 from qkstore.errors import ModelError, PromptError, RunError
 from qkstore.run.incoming import Incoming, space, spool
 from qkstore.run.incoming.behind import Behind
+from qkstore.run.incoming.labels import Tables
+from qkstore.run.incoming.shard import IncomingShard
 from qkstore.run.schema import StoreDtype, check_run_name, check_store_dtype
 from qkstore.sql.memory import bytes_of
-from qkstore.store.source import code_key
 from qkstore.store.work import Work
 
 Progress = Callable[..., None]  # stage ('tokenise', 'capture', 'publish'), done, total; now= what else is to be said
 LOG = logging.getLogger("qkstore")
-LIBRARIES = ("torch", "transformers", "tokenizers", "duckdb", "numpy")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Options:
     memory: str = "4GB"
     slots: tuple[Slot, ...] = ("plain",)  # of several the one at which the model answers best, see trial
     answers: bool = True  # what the model answers at each prompt, of a model with its LM head
+    write_behind: int = 1  # batches that may wait for the disk while the model goes on
     store_dtype: StoreDtype = "float32"  # of the stored vectors; int16 takes half the space, see docs/storage.md
 
 
@@ -63,18 +65,22 @@ def ingest(
     template: str = "",
     seed: int | None = None,
     progress: Progress | None = None,
+    share: Share | None = None,
 ) -> Path:
     """Capture `prompts` and publish them as a run; returns the run file.
 
     Interrupted, it goes on at the first batch that was not finished when called again with the same arguments, and
-    ends in the same vectors. task, template, seed: for the manifest only.
+    ends in the same vectors. task, template, seed: for the manifest only. share: this process is one of several ranks
+    that make the run: it captures every share.of-th batch, and the run is there when the last of them is ready. Its
+    vectors are those of one rank to the bit, since batches are the same.
     Raises PromptError, ModelError, RunError or StoreError; nothing is then published.
     """
-    check_new(store, run)
+    check_new(store, run, share)
     check_store_dtype(options.store_dtype)
-    with Work(qkstore.store.folder(store), run) as work:
-        told = work.beside(progress or (lambda stage, done, total, now="": None))
-        return _ingest(store, run, model, prompts, options, task, template, seed, told)
+    folder, shown = qkstore.store.folder(store), progress or (lambda stage, done, total, now="": None)
+    with Work(folder, run, share.number if share else None) as work:
+        told = work.beside(ranks.together(shown, folder, run, share) if share else shown)
+        return _ingest(store, run, model, prompts, options, task, template, seed, told, share)
 
 
 def _ingest(
@@ -87,6 +93,7 @@ def _ingest(
     template: str,
     seed: int | None,
     progress: Progress,
+    share: Share | None,
 ) -> Path:
     capture = Capture(model.net, list(options.layers) if options.layers is not None else None)
     begun, room = spool.begun(spool.folder(qkstore.store.folder(store), run)), bytes_of(options.memory) // 2
@@ -117,34 +124,39 @@ def _ingest(
     capture.forward.settle([tokens.ids for tokens in corpus.tokens])
     size, side = batches.token_bytes(model, capture), capture.forward.sides
     made = batches.of(corpus, options.batch_size, room, size, side)
-    plan = _plan(model, capture, corpus, options, tried) | {"answers": answers is not None}
+    plan = record.plan(model, capture, corpus, options, tried, answers is not None)
+    layers = [layer.layer for layer in capture.layers]
     opened = qkstore.open(store, create=True)
+    if share and ranks.is_there(opened, run, plan, share):
+        return run_path(store, run)
+    mine = ranks.batches_of(made, share)
     with (
-        Incoming(opened.path, run, plan, [layer.layer for layer in capture.layers]) as incoming,
-        Behind(partial(_put, incoming)) as put,
-    ):
-        done, pace = incoming.done(), Pace(len(corpus))
+        IncomingShard(opened.path, run, plan, layers, share) if share else Incoming(opened.path, run, plan, layers)
+    ) as incoming:
         fits = space.check(
-            incoming.folder, run, *(batches.run_bytes(corpus, capture, t) for t in (options.store_dtype, "float32"))
+            incoming.whole, run, *(batches.run_bytes(corpus, capture, t) for t in (options.store_dtype, "float32"))
         )
-        for i, number in enumerate(batches.order(made)):
-            progress("capture", i, len(made), now=pace.told() or fits)
-            if number not in done:
-                put(number, *_captured(number, capture, corpus, made[number], answers, options.store_dtype))
-            pace.add(len(made[number]), 0 if number in done else sum(len(corpus.tokens[p]) for p in made[number]))
-        put.wait()
-        progress("capture", len(made), len(made), now=pace.told())
-        incoming.publish(
-            _manifest(run, model, capture, corpus, options, tried.slot, task, template, seed),
-            [layer.facts() for layer in capture.layers],
-            _prompts(corpus, incoming.answers()),
-            corpus.token_frame(),
-            corpus.row_frame("query"),
-            corpus.row_frame("key"),
-            progress=lambda done, total: progress("publish", done, total),
-            memory=bytes_of(options.memory),
-            measures={"labelled words": words, "of them more than one token": pieces} | tried.measures(),
-        )
+        with Behind(partial(_put, incoming), options.write_behind) as put:
+            done, pace = incoming.done(), Pace(sum(len(made[number]) for number in mine))
+            for i, number in enumerate(mine):
+                progress("capture", i, len(mine), now=pace.told() or fits)
+                if number not in done:
+                    put(number, *_captured(number, capture, corpus, made[number], answers, options.store_dtype))
+                pace.add(len(made[number]), 0 if number in done else sum(len(corpus.tokens[p]) for p in made[number]))
+            put.wait()
+        progress("capture", len(mine), len(mine), now=pace.told())
+        manifest = record.manifest(run, model, capture, corpus, options, tried.slot, task, template, seed)
+        facts = [layer.facts() for layer in capture.layers]
+        measures = {"labelled words": words, "of them more than one token": pieces} | tried.measures()
+        told = {"progress": lambda done, total: progress("publish", done, total), "memory": bytes_of(options.memory)}
+        if isinstance(incoming, IncomingShard):
+            incoming.publish_shard(facts, options.store_dtype, **told)
+            if not incoming.complete:
+                return run_path(store, run)
+            prompts = [ranks.prompts_of(made, Share(i, incoming.share.of)) for i in range(incoming.share.of)]
+            incoming.assemble(manifest, facts, _tables(corpus, incoming.answers()), prompts, measures)
+        else:
+            incoming.publish(manifest, facts, *_tables(corpus, incoming.answers()), **told, measures=measures)
     return opened.publish(run)
 
 
@@ -152,9 +164,14 @@ def run_path(store: str | Path, run: str) -> Path:
     return qkstore.store.folder(store) / "runs" / f"{check_run_name(run)}.duckdb"
 
 
-def check_new(store: str | Path, run: str) -> None:
-    """Raises RunError if the run is there, RoleError where none may be added; to be asked before anything slow."""
+def check_new(store: str | Path, run: str, share: Share | None = None) -> None:
+    """Raises RunError if the run is there, RoleError where none may be added; to be asked before anything slow.
+
+    A rank may find the run that the others have finished: see ranks.is_there.
+    """
     qkstore.store.check_may_add(store)
+    if share:
+        return
     path, bucket = run_path(store, run), qkstore.store.bucket(store)
     if bucket and run in bucket.names():
         raise RunError(f"run {run!r} is in {bucket.url} already; choose another --run")
@@ -167,10 +184,12 @@ def check_new(store: str | Path, run: str) -> None:
         raise RunError(f"run {run!r} is in the store already; choose another --run, or delete {path} first")
 
 
-def _prompts(corpus: Corpus, answers: np.ndarray | None) -> pl.DataFrame:
-    """The table of prompts, with what the model answers."""
-    made = corpus.prompt_frame()
-    return made if answers is None else pl.concat([made, frame(answers, len(made))], how="horizontal")
+def _tables(corpus: Corpus, answers: np.ndarray | None) -> Tables:
+    """The labels of a run, with what the model answers at each prompt."""
+    prompts = corpus.prompt_frame()
+    if answers is not None:
+        prompts = pl.concat([prompts, frame(answers, len(prompts))], how="horizontal")
+    return Tables(prompts, corpus.token_frame(), corpus.row_frame("query"), corpus.row_frame("key"))
 
 
 def _captured(
@@ -213,75 +232,3 @@ def _check_sizes(model: Model, corpus: Corpus) -> None:
             f"the tokenizer of {model.name!r} gives token {highest}, its model knows {rows}: "
             "they do not belong together"
         )
-
-
-# -- what is recorded --------------------------------------------------------------------------------------------------
-
-
-def _plan(model: Model, capture: Capture, corpus: Corpus, options: Options, tried: trial.Trial) -> dict:
-    """Everything that decides the stored vectors, for Incoming to compare on resuming."""
-    return {
-        "weights": model.weights_hash,
-        "prompts": corpus.digest(),
-        "layers": ranges(layer.layer for layer in capture.layers),
-        "positions": options.positions,
-        "queries": list(options.queries),
-        "dtype": model.dtype,
-        "store_dtype": options.store_dtype,
-        "device": model.net.device.type,
-        "batch_size": options.batch_size,
-        "memory": options.memory,
-        "code": code_version(),
-        "libraries": libraries(),
-        "sample": options.sample and options.sample._asdict(),
-        **tried.plan(),
-        **({"clock": corpus.clock.told()} if corpus.clock.asked else {}),
-    }
-
-
-def _manifest(
-    run: str,
-    model: Model,
-    capture: Capture,
-    corpus: Corpus,
-    options: Options,
-    slot: Slot,
-    task: str,
-    template: str,
-    seed: int | None,
-) -> dict:
-    layer = capture.layers[0]
-    templated = slot != "plain" or any(p.messages for p in corpus.prompts)
-    return {
-        "run": run,
-        "model": model.name,
-        "revision": model.revision,
-        "weights_hash": model.weights_hash,
-        "quantisation": model.quantisation,
-        "architecture": model.architecture,
-        "n_layers": model.n_layers,
-        "n_heads": layer.n_heads,
-        "n_kv_heads": layer.n_kv_heads,
-        "d_head": layer.d_head,
-        "dtype": model.dtype,
-        "store_dtype": options.store_dtype,
-        "task": task,
-        "prompt_template": template or None,
-        "chat_template": str(model.tokenizer.chat_template) if templated else None,
-        "bos": corpus.bos,
-        "positions": options.positions,
-        "query_roles": list(options.queries),
-        "seed": seed,
-        "code_version": code_version(),
-        "libraries": libraries(),
-    }
-
-
-def code_version() -> str:
-    """The package's version and 12 digits of a hash of ingest's source: equal values, equal capture."""
-    return f"{qkstore.__version__} {code_key('ingest')[:12]}"
-
-
-def libraries() -> str:
-    """The versions of what decides vectors."""
-    return ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
