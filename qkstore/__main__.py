@@ -21,6 +21,7 @@ COMMANDS = (  # in the order of --help
     programs.serve,
     runs.runs,
     runs.rename,
+    runs.reshard,
     runs.remove,
     contrasts.contrasts,
     notes.notes,

@@ -1,4 +1,4 @@
-"""The commands of the runs of a store: list them, rename one, remove one."""
+"""The commands of the runs of a store: list them, rename one, deal one out to shards, remove one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 from qkstore.cli import arguments
 from qkstore.cli.arguments import Add, store, with_json, with_run
-from qkstore.cli.terminal import print_json, print_table
+from qkstore.cli.terminal import Progress, positive, print_json, print_table
 from qkstore.errors import QKStoreError, RunError
 
 
@@ -67,6 +67,23 @@ def rename(add: Add) -> None:
 def _rename(options: argparse.Namespace) -> None:
     store(options).rename(options.run, options.to)
     print(f"run {options.run} is {options.to} now")
+
+
+def reshard(add: Add) -> None:
+    told = "copy a run into so many shards, files of vectors beside its own, or back into one file"
+    sub = with_run(add("reshard", _reshard, told))
+    sub.add_argument("--into", type=positive, required=True, metavar="N", help="shards; 1: one file")
+    sub.add_argument("--to", required=True, metavar="NAME", help="name of the copy; kept results hold for it too")
+
+
+def _reshard(options: argparse.Namespace) -> None:
+    from qkstore.run.incoming.reshard import reshard as copied
+
+    there = store(options)
+    there.check_may_add()
+    with Progress() as progress:
+        copied(there.run(options.run), options.into, options.to, lambda done, of: progress("reshard", done, of))
+    print(there.publish(options.to))
 
 
 def remove(add: Add) -> None:

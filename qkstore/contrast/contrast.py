@@ -14,7 +14,7 @@ from qkstore.covariance import ContrastiveCovariance, Pairs
 from qkstore.errors import ContrastError, near
 from qkstore.null import SignNull
 from qkstore.run import Run
-from qkstore.run.schema import MADE
+from qkstore.run.sides import MADE
 from qkstore.sql import guard
 
 Weighting = Literal["pair", "query", "sum"]

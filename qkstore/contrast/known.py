@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from qkstore.contrast.contrast import Contrast
 from qkstore.run import Run
-from qkstore.run.schema import MADE, MADE_SINCE
+from qkstore.run.sides import MADE, MADE_SINCE
 from qkstore.sql import guard
 
 AUTHOR = "qkstore"

@@ -6,7 +6,8 @@ from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
 
 from qkstore.errors import StoreError
-from qkstore.run.schema import NEWEST_VERSION, made
+from qkstore.run.schema import NEWEST_VERSION
+from qkstore.run.sides import made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class Manifest:
 
     @property
     def made(self) -> tuple[str, ...]:
-        """The columns of q and k that publication made of the tokens: those of schema.MADE that this run has."""
+        """The columns of q and k that publication made of the tokens: those of sides.MADE that this run has."""
         return made([*self.token_labels, *self.prompt_labels], self.schema_version)
 
     @classmethod

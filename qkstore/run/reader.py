@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Literal, NamedTuple
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 
 from qkstore.run import file, vectors
 from qkstore.run.manifest import Manifest
@@ -64,8 +66,7 @@ class Reader:
         sql = "SELECT row, logsumexp FROM row_stat WHERE layer = ? AND head = ? AND row BETWEEN ? AND ?"
         out, what = np.empty(len(rows)), self._what(layer, head)
         for part in self._parts("row_stat", rows):
-            values = [layer, head, *_ends(part.there)]
-            table = file.read(part.file, lambda cursor, values=values: cursor.execute(sql, values).to_arrow_table())
+            table = file.read(part.file, partial(_table, sql, [layer, head, *_ends(part.there)]))
             found = vectors.scattered(table, part.there, what)
             out[part.wanted] = vectors.filled(_taken(found, part.there, rows[part.wanted]), what)
         return out
@@ -86,6 +87,10 @@ class Reader:
 
     def _what(self, layer: int, head: int) -> str:
         return f"run {self.name!r}: layer {layer} head {head}"
+
+
+def _table(sql: str, values: list, cursor: duckdb.DuckDBPyConnection) -> pa.Table:
+    return cursor.execute(sql, values).to_arrow_table()
 
 
 def _ends(rows: Sequence[int] | np.ndarray) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 
 from qkstore.errors import StoreError
-from qkstore.run import schema
+from qkstore.run import schema, sides
 from qkstore.run.layer import Layer
 from qkstore.run.manifest import Manifest
 from qkstore.sql.trust import short
@@ -94,7 +94,7 @@ def check_tables(tables: Tables, manifest: Manifest, what: str) -> None:
     token = _labels(tables, "token", schema.TOKEN, manifest.token_labels, what)
     prompt = _labels(tables, "prompt", schema.PROMPT, manifest.prompt_labels, what)
     expected = schema.run_columns(manifest.d_head, token, prompt, manifest.store_dtype)
-    expected |= schema.side_columns(token, prompt, manifest.schema_version) | {"shard": schema.SHARD}
+    expected |= sides.side_columns(token, prompt, manifest.schema_version) | {"shard": schema.SHARD}
     for table, columns in expected.items():
         if table not in tables and table in SINCE:
             continue

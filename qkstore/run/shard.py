@@ -96,7 +96,8 @@ def _shard(row: dict, what: str) -> Shard:
     numbers = [row[name] for name in ("shard", "n_queries", "n_keys", "bytes")]
     if not isinstance(digests, dict) or None in numbers or min(numbers) < 0 or None in (row["prompts"] or [None]):
         raise StoreError(f"{what} is damaged: what it says of shard {row['shard']} is no shard's")
-    return Shard(row["shard"], np.array(row["prompts"], np.int32), *numbers[1:3], row["bytes"], digests)
+    number, n_queries, n_keys, size = numbers
+    return Shard(number, np.array(row["prompts"], np.int32), n_queries, n_keys, size, digests)
 
 
 def _check_digests(found: Sequence[Shard], manifest: Manifest, what: str) -> None:

@@ -24,7 +24,6 @@ from qkstore.sql import memory, trust
 
 T = TypeVar("T")
 Stamp = tuple[int, ...]
-
 MOST_ATTACHED = 48  # files, in all instances; each takes a descriptor and a megabyte or two
 MOST_ENDING = 1000  # files that ended their instance
 FATAL = ("INTERNAL Error", "FATAL Error")  # how DuckDB's errors begin after which an instance answers nothing more
@@ -144,8 +143,7 @@ class _Place:
 class Attachment:
     """A run file, to be read: attached when that is needed, and always the very file that it was at first.
 
-    home: the folder whose files share a DuckDB with it, the file's own unless another above it is given. Raises OSError
-    where it is not there. Threads may share one.
+    home: the folder whose files share a DuckDB with it. Raises OSError where it is not there. Threads may share one.
     """
 
     def __init__(self, path: Path, alone: bool = False, home: Path | None = None):
@@ -283,7 +281,7 @@ def _drop(places: Sequence[_Place]) -> None:
 def _tidy() -> None:
     """Let go what nobody holds any more, and what is too many; what is still read is for later."""
     if not (_left or len(_places) > MOST_ATTACHED) or not _lock.acquire(blocking=False):
-        return  # whoever has the lock is about to do the same
+        return  # whoever has the lock does the same
     try:
         _make_room()
         for _ in range(len(_left)):

@@ -19,7 +19,7 @@ from qkstore import __main__ as cli
 from qkstore.contrast import Contrast, builtin, known
 from qkstore.contrast.fit import misfit
 from qkstore.errors import ContrastError, GuardError
-from qkstore.run import schema
+from qkstore.run import sides
 
 TEXTS = ("jam hat jam hat hat pen jam", "pen cup pen cup key", "hat jam jam jam", "cup")
 NAMES = ["previous-token", "same-token", "induction", "first-token"]
@@ -55,7 +55,7 @@ def older(path: Path) -> None:
     path.chmod(0o644)
     with duckdb.connect(str(path)) as con:
         for side in "qk":
-            for name in schema.MADE:
+            for name in sides.MADE:
                 con.execute(f"ALTER TABLE {side} DROP {name}")
         con.execute("UPDATE run SET schema_version = 1, content = NULL")
 

@@ -81,7 +81,7 @@ def test_a_whole_store_is_well(store):
         ("DELETE FROM key_row WHERE key_row = 3", "key_row has 63 rows of 64"),
         ("DROP TABLE row_stat", "cannot be read"),
         ("DROP TABLE layer", "cannot be read"),
-        (f"UPDATE run SET schema_version = {schema.RUN_VERSION + 1}", f"is of version {schema.RUN_VERSION + 1}"),
+        (f"UPDATE run SET schema_version = {schema.NEWEST_VERSION + 1}", f"is of version {schema.NEWEST_VERSION + 1}"),
         ("ALTER TABLE run DROP COLUMN schema_version", "was not made by qkstore"),
         ("DROP TABLE run", "damaged or unfinished"),
     ],

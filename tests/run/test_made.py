@@ -13,7 +13,7 @@ import toys
 
 import qkstore
 from qkstore.errors import StoreError
-from qkstore.run import Run, manifest, schema
+from qkstore.run import Run, manifest, schema, sides
 from qkstore.run.incoming import labels
 
 # Tokens of a text as (text, start, end): of a tokenizer that keeps a blank with the word behind it, and of one that
@@ -159,7 +159,7 @@ def test_a_label_of_such_a_name_is_kept(tmp_path, name):
     assert [column for column in found.columns if column.lower() == "punctuation"] == [name]
     run = qkstore.open(tmp_path).run("a")
     assert "punctuation" not in run.manifest.made
-    assert set(run.manifest.made) == set(schema.MADE) - {"punctuation"}  # the control: the others are there
+    assert set(run.manifest.made) == set(sides.MADE) - {"punctuation"}  # the control: the others are there
     assert not run.changed()
 
 
@@ -170,7 +170,7 @@ def older(path, version: int) -> None:
     """Make a run file what an older qkstore had made."""
     with duckdb.connect(str(path)) as con:
         for side in "qk":
-            for name in schema.MADE:
+            for name in sides.MADE:
                 con.execute(f"ALTER TABLE {side} DROP {name}")
         con.execute(f"UPDATE run SET schema_version = {version}, content = NULL")
 
@@ -188,7 +188,7 @@ def test_an_older_run_is_read(old, version):
         con.execute(f"UPDATE run SET schema_version = {version}")
     run = qkstore.open(old).run("old")
     assert run.manifest.made == ()
-    assert not set(schema.MADE) & set(run.columns["k"])
+    assert not set(sides.MADE) & set(run.columns["k"])
     assert run.keys(0, 0).shape == (32, synthetic.D)
     assert run.labels("k", ["token", "box"], np.arange(3)).num_rows == 3
 
@@ -210,7 +210,7 @@ def test_columns_and_version_belong_together(old, tmp_path):
 def test_an_older_qkstore_says_that_the_run_is_newer(tmp_path, monkeypatch):
     synthetic.write(tmp_path, "new", data=synthetic.synthetic(8))
     assert Run(tmp_path / "runs/new.duckdb").schema_version == 3
-    monkeypatch.setattr(manifest, "RUN_VERSION", 2)
+    monkeypatch.setattr(manifest, "NEWEST_VERSION", 2)
     with pytest.raises(StoreError, match="is of version 3, this qkstore reads up to 2: upgrade qkstore"):
         Run(tmp_path / "runs/new.duckdb")
 
@@ -233,7 +233,7 @@ def test_memory_does_not_grow_with_the_prompts(tmp_path):
     def filled(name: str, step: int) -> int:
         config = {"memory_limit": "60MB", "threads": "1", "temp_directory": str(tmp_path / f"{name}-tmp")}
         with duckdb.connect(str(tmp_path / name), config=config) as con:
-            for statement in [*schema.run_tables(4, {}, {}), *schema.side_tables({}, {})]:
+            for statement in [*schema.run_tables(4, {}, {}), *sides.side_tables({}, {})]:
                 con.execute(statement)
             con.execute(
                 "INSERT INTO prompt BY NAME SELECT i::INTEGER AS prompt_id, repeat('the jam ', 250) AS text, "
@@ -248,7 +248,7 @@ def test_memory_does_not_grow_with_the_prompts(tmp_path):
                 con.execute(f"INSERT INTO {side}_row SELECT i, i // 250, i % 250 FROM range(500000) AS t(i)")
             con.execute("CHECKPOINT")
             for first in range(0, 2000, step):
-                for statement in schema.side_rows([], []):
+                for statement in sides.side_rows([], []):
                     con.execute(statement, {"first": first, "last": first + step - 1})
             return con.execute("SELECT count(*) FROM k").fetchall()[0][0]
 

@@ -124,7 +124,7 @@ def test_newer_file_is_refused(tmp_path):
     write(tmp_path)
     path = tmp_path / "runs" / "synthetic.duckdb"
     with duckdb.connect(str(path)) as con:
-        con.execute(f"UPDATE run SET schema_version = {schema.RUN_VERSION + 1}")
+        con.execute(f"UPDATE run SET schema_version = {schema.NEWEST_VERSION + 1}")
     with pytest.raises(StoreError, match=r"version 4, this qkstore reads up to 3: upgrade"):
         qkstore.open(tmp_path).run("synthetic")
 

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 from conftest import ROOT
 
-from qkstore.run import Manifest, Run, schema
+from qkstore.run import Manifest, Run, schema, sides
 from qkstore.store.catalog import migrations
 
 DOC = (ROOT / "docs" / "storage.md").read_text()
@@ -23,7 +23,7 @@ def section(title: str) -> str:
 
 def tables() -> dict[str, list[str]]:
     con = duckdb.connect()
-    for statement in [*schema.run_tables(4, {}, {}), *schema.side_tables({}, {})]:
+    for statement in [*schema.run_tables(4, {}, {}), *sides.side_tables({}, {})]:
         con.execute(statement)
     con.execute(f"CREATE TABLE run ({schema.columns(schema.MANIFEST)})")
     rows = con.execute("SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal").fetchall()
@@ -57,7 +57,7 @@ def test_every_column_of_the_catalogue_is_described():
 def test_labels_become_typed_columns_of_the_views():
     con = duckdb.connect()
     labels = {"order_id": "BIGINT"}, {"queried_order": "BIGINT"}
-    for statement in [*schema.run_tables(4, *labels), *schema.side_tables(*labels)]:
+    for statement in [*schema.run_tables(4, *labels), *sides.side_tables(*labels)]:
         con.execute(statement)
     for side in "qk":
         kinds = dict(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -12,7 +13,8 @@ import polars as pl
 import pyarrow as pa
 
 from qkstore.errors import PromptError
-from qkstore.run import schema
+from qkstore.run import content, schema, sides
+from qkstore.run.shard import Shard, told
 
 SLICE = 250_000  # tokens, about, whose sides q and k are joined at once
 
@@ -60,10 +62,10 @@ def write(
         con.execute(schema.INSERT_LAYER, layer)
     for table, frame in tables._asdict().items():
         insert(con, table, frame.to_arrow())
-    for statement in schema.side_tables(token_labels, prompt_labels):
+    for statement in sides.side_tables(token_labels, prompt_labels):
         con.execute(statement)
     for first, last in _slices(tables.token):
-        for statement in schema.side_rows(token_labels, prompt_labels):
+        for statement in sides.side_rows(token_labels, prompt_labels):
             con.execute(statement, {"first": first, "last": last})
     for side, frame in (("q", tables.query_row), ("k", tables.key_row)):
         [(n,)] = con.execute(f"SELECT count(*) FROM {side}").fetchall()
@@ -72,17 +74,25 @@ def write(
     con.execute("CHECKPOINT")
 
 
+def shard_rows(con: duckdb.DuckDBPyConnection, shards: Sequence[Shard]) -> None:
+    """What the run file says of its shards."""
+    con.execute(f"CREATE TABLE shard ({schema.columns(schema.SHARD)})")
+    for one in shards:
+        kept = [one.number, one.prompts.tolist(), one.n_queries, one.n_keys, one.bytes, told(one.content)]
+        con.execute(f"INSERT INTO shard VALUES ({', '.join('?' for _ in kept)})", kept)
+
+
 def manifest(
     con: duckdb.DuckDBPyConnection,
     facts: dict,
     tables: Tables,
-    content: str,
+    layers: Mapping[str, str],
     weights: Mapping[str, np.ndarray],
     measures: Mapping[str, float],
 ) -> None:
     """What is kept beside the vectors, and the manifest, which says that the run is whole.
 
-    facts: more columns of it, which go before what is counted here. content: digests, as JSON.
+    facts: more columns of it, which go before what is counted here. layers: digests of their vectors.
     """
     token_labels, prompt_labels = tables.labels
     con.execute("BEGIN")
@@ -99,7 +109,7 @@ def manifest(
         "n_keys": len(tables.key_row),
         "token_labels": list(token_labels),
         "prompt_labels": list(prompt_labels),
-        "content": content,
+        "content": json.dumps({"labels": content.labels(con), **layers}),  # of what was inserted above, too
         **facts,
     }
     unknown = facts.keys() - schema.MANIFEST.keys()

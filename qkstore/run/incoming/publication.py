@@ -6,11 +6,11 @@ in the file: at any moment the two hold all that was captured. Killed, a publica
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from itertools import chain, pairwise
 from pathlib import Path
+from typing import Self
 
 import duckdb
 import numpy as np
@@ -49,7 +49,7 @@ class Publication:
         clear(path, spool)
         self.con = self._open({"threads": "1", "memory_limit": f"{limit}B"})
 
-    def __enter__(self) -> Publication:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -157,8 +157,7 @@ class Publication:
     def manifest(self, facts: dict, tables: Tables, weights: dict[str, np.ndarray], measures: dict[str, float]) -> None:
         """What is kept beside the vectors, and the manifest, which says that the run is whole."""
         if "run" not in self._there():
-            digests = {"labels": content.labels(self.con), **self.digests.told(self.con)}
-            labels.manifest(self.con, facts, tables, json.dumps(digests), weights, measures)
+            labels.manifest(self.con, facts, tables, self.digests.told(self.con), weights, measures)
 
 
 def clear(path: Path, spool: Spool) -> None:

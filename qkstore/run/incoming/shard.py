@@ -20,7 +20,7 @@ import numpy as np
 
 from qkstore.errors import RunError, StoreError
 from qkstore.files import sync
-from qkstore.run import content, schema, shard
+from qkstore.run import schema, shard
 from qkstore.run.incoming import labels, spool
 from qkstore.run.incoming.incoming import Incoming
 from qkstore.run.incoming.labels import Tables
@@ -170,12 +170,8 @@ class IncomingShard(Incoming):
         with duckdb.connect(str(part)) as con:
             con.execute(schema.NO_FLOAT_CODECS)
             labels.write(con, tables, layers, facts["d_head"], facts["store_dtype"])
-            con.execute(f"CREATE TABLE shard ({schema.columns(schema.SHARD)})")
-            for one in found:
-                kept = [one.number, one.prompts.tolist(), *one[2:5], shard.told(one.content)]
-                con.execute(f"INSERT INTO shard VALUES ({', '.join('?' for _ in kept)})", kept)
-            digests = {"labels": content.labels(con), **shard.together([one.content for one in found])}
-            labels.manifest(con, facts, tables, json.dumps(digests), {}, measures)
+            labels.shard_rows(con, found)
+            labels.manifest(con, facts, tables, shard.together([one.content for one in found]), {}, measures)
 
     def _looked_at(self, number: int, prompts: np.ndarray) -> shard.Shard:
         """What a shard says of itself. Raises RunError where it was made by another plan."""
