@@ -14,7 +14,7 @@ REFUSED = {  # when the file is opened
     "no column model": ("ALTER TABLE run DROP COLUMN model", "its manifest has no model"),
     "no labels": ("UPDATE run SET token_labels = NULL", "its manifest has no token_labels"),
     "a version of text": ("ALTER TABLE run ALTER COLUMN schema_version TYPE VARCHAR", "has no version"),
-    "version 0": ("UPDATE run SET schema_version = 0", "its version is 0; possible is 1 to 3"),
+    "version 0": ("UPDATE run SET schema_version = 0", "its version is 0; possible is 1 to 4"),
     "version -1": ("UPDATE run SET schema_version = -1", "its version is -1"),
     "sizes as text": ("ALTER TABLE run ALTER COLUMN n_heads TYPE VARCHAR", "column n_heads of its manifest is VARCHAR"),
     "labels as text": (
@@ -133,7 +133,7 @@ READ = {  # when its vectors or rows are read
     "vectors of another layer": ("UPDATE query_vector SET layer = 7", "has 0 vectors where 8 were expected"),
     "vectors of no head": ("UPDATE key_vector SET kv_head = NULL", "has 0 vectors where 32 were expected"),
     "a log-sum-exp twice": ("INSERT INTO row_stat SELECT * FROM row_stat", "with more than one log-sum-exp"),
-    "all log-sum-exps of one row": ("UPDATE row_stat SET row = 0", "has query rows without a log-sum-exp"),
+    "all log-sum-exps of one row": ("UPDATE row_stat SET row = 0", "with more than one log-sum-exp"),
     "a log-sum-exp beyond": ("UPDATE row_stat SET row = 1000000 WHERE row = 3", "rows without a log-sum-exp"),
     "a log-sum-exp -1": ("UPDATE row_stat SET row = -1 WHERE row = 3", "rows without a log-sum-exp"),
     "a log-sum-exp of row NULL": ("UPDATE row_stat SET row = NULL WHERE row = 3", "rows without a log-sum-exp"),

@@ -236,7 +236,7 @@ def test_a_plan_with_tuples_is_the_same_plan_when_it_resumes(tmp_path):
     for _ in range(2):
         with Incoming(qkstore.open(tmp_path, create=True).path, "r", plan) as ingest:
             assert ingest.done() == set()
-    with pytest.raises(RunError, match=r"layers \[1, 2\] → \(1, 3\)"):
+    with pytest.raises(RunError, match=r"layers \[1, 2\] → \[1, 3\]"):
         Incoming(tmp_path, "r", plan | {"layers": (1, 3)})
 
 

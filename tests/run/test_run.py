@@ -125,7 +125,7 @@ def test_newer_file_is_refused(tmp_path):
     path = tmp_path / "runs" / "synthetic.duckdb"
     with duckdb.connect(str(path)) as con:
         con.execute(f"UPDATE run SET schema_version = {schema.NEWEST_VERSION + 1}")
-    with pytest.raises(StoreError, match=r"version 4, this qkstore reads up to 3: upgrade"):
+    with pytest.raises(StoreError, match=r"version 5, this qkstore reads up to 4: upgrade"):
         qkstore.open(tmp_path).run("synthetic")
 
 
