@@ -1,6 +1,6 @@
 """Two ranks under torchrun make one run while either is killed, again and again at random moments.
 
-    python bench/ranks.py STORE MODEL_FOLDER [--kills 10] [--n 60] [--seed 0]
+    python bench/ranks.py STORE MODEL_FOLDER [--kills 10] [--n 120] [--seed 0]
 
 torchrun starts the ranks, and starts them anew when one is lost. A process of its own, in one piece, makes the same run
 beside it. Prints what each kill met; exit code 1 unless the two runs have the same vectors to the bit, the same labels
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("store", type=Path)
     parser.add_argument("model")
-    for name, default in (("--kills", 10), ("--n", 60), ("--seed", 0)):
+    for name, default in (("--kills", 10), ("--n", 120), ("--seed", 0)):
         parser.add_argument(name, type=int, default=default)
     o = parser.parse_args(arguments)
     sizes = ["--n", str(o.n), "--n-test", str(o.n // 2), "--batch-size", "2", "--threads", "1"]

@@ -75,6 +75,7 @@ def provenance(store: Store, run: Run) -> list[tuple[str, str, str]]:
         ("Weights", f"SHA-256 {run.weights_hash[:16]}…" if run.weights_hash else "", ""),
         ("Architecture", run.architecture, ", ".join(filter(None, (run.dtype, run.quantisation)))),
         ("Vectors", run.manifest.rounding, ""),
+        ("Shards", f"{run.n_shards:,}" if run.shards else "", "files of vectors beside the run's own"),
         ("Task", run.task, f"seed {run.seed}" if run.seed is not None else ""),
         ("Template", run.prompt_template or "", ""),
         ("Chat template", f"{len(run.chat_template):,} characters" if run.chat_template else "", ""),

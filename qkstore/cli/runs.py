@@ -42,6 +42,7 @@ def _runs(options: argparse.Namespace) -> None:
             continue
         row = {"run": r.name} | {f: getattr(r.manifest, f) for f in facts}
         row |= {"answers": answers(r), "query": query_tokens(r), "layers": list(r.layers), "created": str(r.created)}
+        row |= {"n_shards": r.n_shards}
         rows.append(row)
         rounding[r.name] = r.manifest.rounding
     if options.json:
@@ -54,7 +55,7 @@ def _runs(options: argparse.Namespace) -> None:
 
 def _table(rows: list[dict], rounding: dict[str, str]) -> list[dict]:
     """The rows without what a table has no room for; with how vectors are stored where some are rounded."""
-    left = ("layers", "dtype", "store_dtype")
+    left = ("layers", "dtype", "store_dtype", *(() if any(row["n_shards"] > 1 for row in rows) else ("n_shards",)))
     table = [{k: v for k, v in row.items() if k not in left} for row in rows]
     return [{**row, "stored": rounding[row["run"]]} for row in table] if any(rounding.values()) else table
 

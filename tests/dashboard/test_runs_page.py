@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import sharded
 import stores
 from synthetic import synthetic
 from test_pages import html
@@ -191,3 +192,19 @@ def test_three_hundred_runs_are_looked_up_once(show, tmp_path, monkeypatch):
     assert len(seen) == 21
     show(path, "runs")
     assert len(seen) == 21
+
+
+def test_a_run_in_shards_is_a_run_on_every_page(show, tmp_path):
+    data = stores.boxes(n=120)
+    stores.write(tmp_path, "one", data)
+    sharded.publish(tmp_path, "several", data)
+    app = show(tmp_path, "runs", run="several")
+    assert "Shards" in html(app)
+    assert "Shards" not in html(show(tmp_path, "runs", run="one"))
+    for page in ("heads", "head", "subspaces", "projections", "interventions", "attributions"):
+        one, several = (show(tmp_path, page, run=run) for run in ("one", "several"))
+        assert not several.exception
+        assert said(several).replace("several", "one") == said(one)
+        assert len(several.dataframe) == len(one.dataframe)
+        for mine, theirs in zip(several.dataframe, one.dataframe, strict=True):
+            assert mine.value.equals(theirs.value)
