@@ -221,7 +221,7 @@ def test_a_study_says_what_tells_features_from_chance(told):
     assert judged.startswith("On 75 queries of the test split")
     assert "labels explain" in named
     assert "random dimensions to" in swapped
-    assert "Clear of what random weights give are 3 of 3" in claimed
+    assert "Clear are 3 of 3" in claimed
     assert left.startswith("Left out: ")
     for row in told.rows:
         low, high = row["gap_ci"]
@@ -239,7 +239,7 @@ def test_a_name_of_chance_is_never_told_without_saying_so(store, told):
         assert row["claim"].startswith("not told from chance: its correlation on the judged split may be ")
         assert called(row) == "entity of the key, not told from chance"
         assert noise.claims[row["component"]].short == "not told from chance"
-    assert f"Clear of what random weights give are 0 of {len(noise.rows)}" in noise.naming
+    assert f"Clear are 0 of {len(noise.rows)}" in noise.naming
     assert noise.naming.endswith(
         f"Of the others {len(noise.rows)} have a name, as components of random weights have, too"
     )

@@ -90,7 +90,7 @@ def test_the_sentence_counts():
         ROW | {"component": 4, "agreement": None, "named": False},
         ROW | {"component": 5, "gap_ci": [-1.0, 1.0]},
     ]
-    assert sentence(rows).startswith("Clear of what random weights give are 2 of 3:")
+    assert sentence(rows).startswith("Clear are 2 of 3:")
     assert "; of 1 of them a label tells what is matched. Of the others 1 have a name" in sentence(rows)
     assert "matched" not in sentence(rows[2:]), "nothing is clear"
     assert sentence(rows[2:]).endswith("Of the others 1 have a name, as components of random weights have, too")

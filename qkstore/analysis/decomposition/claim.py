@@ -1,7 +1,9 @@
 """What tells a component of a trained head from one that any head has: a rule, and what it says of a study's rows.
 
 Attention picks keys that fit a query in every head, also in one of random weights, so that such heads have components
-too. What theirs lack is that they hold for words they were not fitted on, and that a swap moves what the head chooses.
+too. What theirs mostly lack is that they hold for words they were not fitted on, and that a swap moves what the head
+chooses. Where prompts differ in length some have both, by places (docs/discovery.md, "A real model"); what these lack
+is that a label of the query and one of the key agree.
 """
 
 from __future__ import annotations
@@ -76,7 +78,7 @@ def sentence(rows: Sequence[Mapping[str, Any]]) -> str:
     clear = [one for one in each if one.clear]
     matched, named = sum(one.matches for one in clear), sum(row["named"] for row in rows if not claim(row).clear)
     said = [
-        f"Clear of what random weights give are {len(clear)} of {len(each)}: the intervals of the correlation on the "
+        f"Clear are {len(clear)} of {len(each)}: the intervals of the correlation on the "
         f"judged split above {RHO}, of the logits that a swap moves beyond random dimensions above {GAP}"
         + (f"; of {matched} of them a label tells what is matched" if clear else "")
     ]

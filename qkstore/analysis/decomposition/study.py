@@ -109,7 +109,7 @@ class Study:
 
     @property
     def claims(self) -> dict[int, Claim]:
-        """{component: whether it is told from what random weights give}, by a rule; see decomposition.claim."""
+        """{component: what can be said of it}, by a rule; see decomposition.claim."""
         return claims(self.rows)
 
     @property
