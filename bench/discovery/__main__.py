@@ -1,14 +1,17 @@
 """Components without labels, against the truth and against their peers, where the truth is known.
 
-    python -m bench.discovery [--quick] [--only PART] [--store store] [--heads build/discovery] [--write] [--json FILE]
+    python -m bench.discovery [--quick] [--only PART] [--store store] [--real STORE] [--heads build/discovery] [--write]
+                              [--json FILE]
 
 Toys: all 212 heads of the paper's grids (d_head 8 with r1, r2 of 2–6, d_head 16 with 4–12, signs and Gaussian latents),
 by the fast recipe, trained where --heads lacks them: numbers of components, coordinates recovered, coordinates lost
 beyond d_head. Demo: every head of the four runs, which are ingested where --store lacks them: numbers, what labels
-explain, swaps. Peers: ten methods on eight toy heads, in two bases, and on one head of each demo run. Claims: the rule
-that tells components from chance, on the demo model and on models of its architecture that learned nothing; --heads
-keeps what was found. --quick: two heads and no demo, and claims of two small runs, a minute. --only: this part alone.
---write: the tables of docs/discovery.md and its picture anew. Exit code 1 when what the page promises does not hold.
+explain, swaps. Across: all heads of these runs side by side, and of SmolLM2's runs (bench/models/known.py makes them)
+in the store of --real, whose catalogue keeps layers as they are done. Peers: ten methods on eight toy heads, in two
+bases, and on one head of each demo run. Claims: the rule that tells components from chance, on the demo model and on
+models of its architecture that learned nothing; --heads keeps what was found. --quick: two heads and no demo, and
+claims of two small runs, a minute. --only: this part alone. --write: the tables of docs/discovery.md and its picture
+anew. Exit code 1 when what the page promises does not hold.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy: small products on
 
 import torch
 
-from bench.discovery import beside, chance, claims, demo, page, peers, toys
+import qkstore
+from bench.discovery import across, beside, chance, claims, demo, page, peers, toys
 from bench.discovery.heads import ToyHead, grid, heads, stack
 
 QUICK = {8: [(2, 3), (4, 5)]}  # heads, of signs
@@ -37,10 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="two toy heads, no demo, claims of two runs")
     parser.add_argument("--store", type=Path, default=ROOT / "store", help="of the demo runs")
-    parser.add_argument("--only", choices=("toys", "demo", "claims"), help="this part alone")
+    parser.add_argument("--only", choices=("toys", "demo", "across", "claims"), help="this part alone")
     parser.add_argument(
         "--heads", type=Path, default=ROOT / "build" / "discovery", help="where trained heads and claims are kept"
     )
+    parser.add_argument("--real", type=Path, help="the store of SmolLM2's runs, for their heads side by side")
     parser.add_argument("--write", action="store_true", help="docs/discovery.md anew")
     parser.add_argument("--json", type=Path)
     o = parser.parse_args(arguments)
@@ -50,6 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
         meter = of_toys(told, o)
     if o.only in (None, "demo") and not o.quick:
         of_demo(told, o)
+    if o.only in (None, "across") and not o.quick:
+        of_across(told, o)
     if o.only in (None, "claims"):
         of_claims(told, o)
     for name, part in told.parts.items():
@@ -106,6 +113,22 @@ def of_demo(told: Told, o: argparse.Namespace) -> None:
     }
     told.rows |= {"demo": found, "demo peers": scores}
     told.failed += demo.failures(found)
+
+
+def of_across(told: Told, o: argparse.Namespace) -> None:
+    """All heads of the demo runs side by side, and of SmolLM2's where --real has them."""
+    stores = {"across": (o.store, across.RUNS, True)} | (
+        {"across real": (o.real, across.REAL, False)} if o.real else {}
+    )
+    for name, (folder, runs, named) in stores.items():
+        store = demo.made(folder) if name == "across" else qkstore.open(folder)
+        rows = across.study(store, runs, named, tell)
+        lines = [f"- {line}" for line in across.refused(rows)]
+        told.parts[name] = "\n".join([page.markdown(across.table(rows)), *(["", *lines] if lines else [])])
+        told.rows[name] = rows
+        told.failed += across.failures(rows)
+        took = " and ".join(f"{sum(part):.0f}" for part in zip(*(r.seconds for r in rows), strict=True))
+        told.spent += f"; {name}: {took} CPU s to count and to cluster what was not kept"
 
 
 def of_claims(told: Told, o: argparse.Namespace) -> None:
