@@ -13,6 +13,7 @@ import pyarrow as pa
 from qkstore.run import file, vectors
 from qkstore.run.manifest import Manifest
 from qkstore.run.shards import Shards
+from qkstore.sql import distant
 from qkstore.sql.instance import Attachment
 
 Table = Literal["query_vector", "key_vector", "row_stat"]
@@ -39,16 +40,17 @@ class Reader:
     def vectors(self, table: Table, layer: int, head: int, rows: np.ndarray | None) -> np.ndarray:
         """(n, d_head) float32 of one head, for `rows`; of all rows where there are none given."""
         d_head, what = self.manifest.d_head, self._what(layer, head)
-        sql = (
-            f"SELECT * EXCLUDE (layer, {HEAD[table]}) FROM {table} "
-            f"WHERE layer = ? AND {HEAD[table]} = ? AND row BETWEEN ? AND ?"
-        )
+        where = f"layer = ? AND {HEAD[table]} = ? AND row BETWEEN ? AND ?"
+        sql = f"SELECT * EXCLUDE (layer, {HEAD[table]}) FROM {table} WHERE {where}"
 
         def read(part: Part) -> np.ndarray:
+            values = [layer, head, *_ends(part.there)]
+
             def ask(cursor: duckdb.DuckDBPyConnection) -> np.ndarray:
-                batches = cursor.execute(sql, [layer, head, *_ends(part.there)]).to_arrow_reader(READ_ROWS)
+                batches = cursor.execute(sql, values).to_arrow_reader(READ_ROWS)
                 return vectors.stacked(batches, part.there, d_head, what)
 
+            distant.ready(part.file, table, where, values)
             return file.read(part.file, ask)
 
         if rows is None:
@@ -63,10 +65,13 @@ class Reader:
 
     def logsumexp(self, layer: int, head: int, rows: np.ndarray) -> np.ndarray:
         """(n,) float64 of query rows."""
-        sql = "SELECT row, logsumexp FROM row_stat WHERE layer = ? AND head = ? AND row BETWEEN ? AND ?"
+        where = "layer = ? AND head = ? AND row BETWEEN ? AND ?"
+        sql = f"SELECT row, logsumexp FROM row_stat WHERE {where}"
         out, what = np.empty(len(rows)), self._what(layer, head)
         for part in self._parts("row_stat", rows):
-            table = file.read(part.file, partial(_table, sql, [layer, head, *_ends(part.there)]))
+            values = [layer, head, *_ends(part.there)]
+            distant.ready(part.file, "row_stat", where, values)
+            table = file.read(part.file, partial(_table, sql, values))
             found = vectors.scattered(table, part.there, what)
             out[part.wanted] = vectors.filled(_taken(found, part.there, rows[part.wanted]), what)
         return out

@@ -18,7 +18,7 @@ from qkstore.run import content, file, vectors
 from qkstore.run.layer import Layer
 from qkstore.run.reader import Reader
 from qkstore.run.schema import quoted
-from qkstore.run.shards import Shards
+from qkstore.run.shards import Elsewhere, Shards
 
 T = TypeVar("T")
 Side = Literal["q", "k"]
@@ -31,6 +31,7 @@ class Run:
 
     What its manifest says are attributes too (`run.model`, `run.d_head`, …). Raises RunError where there is no such
     file, StoreError where it is damaged, unfinished or of a newer version. found: what `file.opened` gave of it.
+    elsewhere: gives a shard that does not lie beside the file.
     """
 
     schema_version: int
@@ -66,11 +67,11 @@ class Run:
     store_dtype: str
     origin: str | None
 
-    def __init__(self, path: str | Path, found: file.Opened | None = None):
+    def __init__(self, path: str | Path, found: file.Opened | None = None, elsewhere: Elsewhere | None = None):
         self.path = Path(path)
         self.name = self.path.name.removesuffix(".duckdb")
         self._file, self.manifest, self.types, layers, shards = found or file.opened(self.path)
-        self.shards = Shards(self.path, self.manifest, shards, self._prompts_of) if shards else None
+        self.shards = Shards(self.path, self.manifest, shards, self._prompts_of, elsewhere) if shards else None
         self._reader = Reader(self.name, self._file, self.manifest, self.shards)
         self.layers = {layer.layer: layer for layer in layers}  # those that were stored, by number
         self._values: dict[tuple[str, Side, int], tuple] = {}

@@ -17,21 +17,30 @@ from qkstore.errors import StoreError
 from qkstore.run import content, file, schema
 from qkstore.run.manifest import Manifest, check_version
 from qkstore.run.shard import Shard, folder, made, name, row_of_self
-from qkstore.sql import trust
+from qkstore.sql import distant, trust
 from qkstore.sql.instance import Attachment
 
+Elsewhere = Callable[[str, int], Attachment]  # (name of a run, number) -> that shard, attached from where it lies
 Places = Callable[[str], np.ndarray]  # side → the prompt of each of its rows
 
 
 class Shards:
     """All shards of a run, of which those that are needed are attached; threads may share it.
 
-    places: called with 'query' or 'key', gives the prompt of each row of that side.
+    places: called with 'query' or 'key', gives the prompt of each row of that side. elsewhere: as Run has it.
     """
 
-    def __init__(self, run_file: Path, manifest: Manifest, shards: Sequence[Shard], places: Places):
+    def __init__(
+        self,
+        run_file: Path,
+        manifest: Manifest,
+        shards: Sequence[Shard],
+        places: Places,
+        elsewhere: Elsewhere | None = None,
+    ):
         self.folder, self.manifest, self.shards, self._places = folder(run_file), manifest, shards, places
-        self._what = f"run {run_file.name.removesuffix('.duckdb')!r}"
+        self._run, self._elsewhere = run_file.name.removesuffix(".duckdb"), elsewhere
+        self._what = f"run {self._run!r}"
         self._of = np.empty(manifest.n_prompts, np.int32)
         for shard in shards:
             self._of[shard.prompts] = shard.number
@@ -41,6 +50,10 @@ class Shards:
 
     def __len__(self) -> int:
         return len(self.shards)
+
+    @property
+    def bytes(self) -> int:
+        return sum(shard.bytes for shard in self.shards)
 
     def of(self, side: str, rows: np.ndarray) -> np.ndarray:
         """(n,) the shard of each row of a side, 'query' or 'key'."""
@@ -79,21 +92,28 @@ class Shards:
 
     def _digests(self, shard: Shard) -> dict[str, str]:
         layers = [int(layer.removeprefix("layer ")) for layer in shard.content]
-        return file.read(self.file(shard.number), lambda cursor: content.layers(cursor, layers))
+        own = self.file(shard.number)
+        distant.ready_all(own)
+        return file.read(own, lambda cursor: content.layers(cursor, layers))
 
     def _opened(self, shard: Shard) -> Attachment:
-        path = self.folder / name(shard.number)
-        if not path.is_file():
-            raise StoreError(
-                f"{self._what} lacks its shard {shard.number} of {len(self)}: no file {path.name} in {self.folder.name}"
-            )
-        attachment = Attachment(path, home=path.parent.parent)
+        attachment = self._found(shard.number)
         try:
             file.read(attachment, lambda cursor: self._check(cursor, attachment, shard))
         except BaseException:
             attachment.close()
             raise
         return attachment
+
+    def _found(self, number: int) -> Attachment:
+        path = self.folder / name(number)
+        if path.is_file():
+            return Attachment(path, home=path.parent.parent)
+        if self._elsewhere:
+            return self._elsewhere(self._run, number)
+        raise StoreError(
+            f"{self._what} lacks its shard {number} of {len(self)}: no file {path.name} in {self.folder.name}"
+        )
 
     def _check(self, cursor: duckdb.DuckDBPyConnection, attachment: Attachment, shard: Shard) -> None:
         """Raise StoreError unless it is a shard, and that one."""

@@ -53,11 +53,11 @@ class Distant(Attachment):
     """A file that lies elsewhere, attached by the `hollow` copy of it; threads and processes may share the copy.
 
     bring: its errors are the reader's, a StoreError where the file elsewhere is gone or has changed. name: the file's,
-    in errors.
+    in errors. home: as Attachment has it.
     """
 
-    def __init__(self, copy: Path, bring: Bring, name: str):
-        super().__init__(copy)
+    def __init__(self, copy: Path, bring: Bring, name: str, home: Path | None = None):
+        super().__init__(copy, home=home)
         self.path = copy.with_name(name)
         self._bring = bring
         self._blocks: dict[str, np.ndarray] = {}  # {table: (3, n), as BLOCKS gives them}
@@ -141,6 +141,12 @@ def ready(attachment: Attachment, table: str, where: str, values: Sequence[objec
     """Bring these rows of a table where they are not on this machine, before they are read."""
     if isinstance(attachment, Distant):
         attachment.ready(table, where, values)
+
+
+def ready_all(attachment: Attachment) -> None:
+    """Bring what is not on this machine of a file that is about to be read whole."""
+    if isinstance(attachment, Distant):
+        attachment.ready_all()
 
 
 def hollow(copy: Path, size: int, bring: Bring) -> Path:

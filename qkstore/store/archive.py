@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import tarfile
 import tempfile
@@ -17,7 +18,7 @@ from qkstore.errors import StoreError
 from qkstore.files import whole
 from qkstore.run import Run
 from qkstore.run.file import first_line
-from qkstore.run.schema import RUN_NAME
+from qkstore.run.schema import RUN_NAME, SHARDS
 from qkstore.sql import trust
 from qkstore.store.catalog import Catalog
 from qkstore.store.catalog.migrations import MIGRATION, MIGRATIONS
@@ -25,10 +26,11 @@ from qkstore.store.catalog.postgres import Postgres
 from qkstore.store.store import Store
 from qkstore.store.store import open as open_store
 from qkstore.store.team import SUFFIX
-from qkstore.store.transfer import transfer
+from qkstore.store.transfer import check_shards, shards_of, transfer
 
 CATALOG = "catalog.duckdb"
-MOST_MEMBERS = 10_000  # of an archive: the catalogue and so many runs
+MOST_MEMBERS = 10_000  # of an archive: the catalogue and so many runs and shards
+FILE = re.compile(rf"runs/([^/]+?)(?:\.duckdb|{re.escape(SHARDS)}/[0-9]{{4,}}\.duckdb)")
 MOST_READ = 1 << 20
 
 
@@ -44,7 +46,7 @@ def check(store: Store) -> tuple[list[str], list[str]]:
     for run in runs:
         try:
             wrong = _check_counts(run) + _check_content(run)
-            if wrong or not run.content:  # what is as it was published was whole and finite then
+            if not run.shards and (wrong or not run.content):  # what is as it was published was whole and finite then
                 wrong += _check_vectors(run)
         except StoreError as error:
             wrong = [str(error)]
@@ -134,30 +136,31 @@ def backup(store: Store, out: str | Path) -> Path:
         raise StoreError(
             f"backup {out} was not written: {errors[0]}; a backup holds whole runs, move this file away first"
         )
-    _check_names(out, [run.name for run in runs])
+    _check_names(out, [run.name for run in runs], sum(run.n_shards for run in runs if run.shards))
     try:
         with whole(out) as part, tempfile.TemporaryDirectory() as folder, tarfile.open(part, "w") as tar:
             if store.catalog.copy(Path(folder) / CATALOG):
                 tar.add(Path(folder) / CATALOG, CATALOG)
             for run in runs:
+                with shards_of(run, store) as shards:
+                    for path in shards:
+                        tar.add(path, f"runs/{run.name}{SHARDS}/{path.name}")
                 tar.add(run.path, f"runs/{run.path.name}")
     except OSError as error:
         raise StoreError(f"backup {out} was not written: {error.strerror}") from None
     return out
 
 
-def _check_names(out: Path, names: list[str]) -> None:
-    """Raise StoreError where `restore` would not take these runs together."""
+def _check_names(out: Path, names: list[str], n_shards: int) -> None:
+    """Raise StoreError where `restore` would not take these runs, of so many shards, together."""
     for first, second in pairwise(sorted(names, key=str.lower)):
         if first.lower() == second.lower():
             raise StoreError(
                 f"backup {out} was not written: runs {first!r} and {second!r} differ in capitals alone, "
                 "which some disks do not tell apart; rename one of the two files"
             )
-    if len(names) >= MOST_MEMBERS:
-        raise StoreError(
-            f"backup {out} was not written: {len(names):,} runs; a backup holds fewer than {MOST_MEMBERS:,}"
-        )
+    if (n := len(names) + n_shards) >= MOST_MEMBERS:
+        raise StoreError(f"backup {out} was not written: {n:,} files; a backup holds fewer than {MOST_MEMBERS:,}")
 
 
 def restore(where: str | Path, archive: str | Path) -> Path:
@@ -182,8 +185,7 @@ def restore(where: str | Path, archive: str | Path) -> Path:
             with open(archive, "rb") as file, tarfile.open(fileobj=_Guarded(file), mode="r:") as tar:
                 for member in _members(tar, where.parent):
                     _unpack(tar, member, part)
-            for path in (part / "runs").iterdir():
-                Run(path).close()
+            _check_runs(part / "runs")
             _check_catalog(part / CATALOG)
             part.chmod(0o755)
     except (OSError, tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
@@ -203,6 +205,18 @@ def _restore_shared(where: Path, archive: Path) -> Path:
         if (source.path / CATALOG).exists():
             target.catalog.database.load(source.path / CATALOG)
     return where
+
+
+def _check_runs(folder: Path) -> None:
+    """Raise an error unless all files are runs, and their shards."""
+    runs = [Run(path) for path in sorted(folder.glob("*.duckdb"))]
+    if stray := {path.name for path in folder.glob(f"*{SHARDS}")} - {
+        f"{run.name}{SHARDS}" for run in runs if run.shards
+    }:
+        raise StoreError(f"{min(stray)} has no run that it belongs to; nothing was restored")
+    for run in runs:
+        check_shards(run)
+        run.close()
 
 
 class _Guarded(io.BufferedReader):
@@ -236,22 +250,14 @@ def _members(tar: tarfile.TarFile, place: Path) -> list[tarfile.TarInfo]:
             raise StoreError(f"{member.name!r} stands twice in the backup; nothing was restored")
         if len(members) > MOST_MEMBERS:
             raise StoreError(f"the backup holds more than {MOST_MEMBERS:,} files; nothing was restored")
-    _check_end(tar)
+    assert tar.fileobj, "it was opened from a file"
+    tar.fileobj.seek(tar.offset)  # two empty blocks end it: cut between two members, it would read like a whole one
+    if tar.fileobj.read(2 * tarfile.BLOCKSIZE) != tarfile.NUL * 2 * tarfile.BLOCKSIZE:
+        raise tarfile.ReadError("it is cut short")
     needed, free = sum(member.size for member in members), shutil.disk_usage(place).free
     if needed > free:
         raise StoreError(f"the backup needs {needed:,} bytes where {free:,} are free; nothing was restored")
     return members
-
-
-def _check_end(tar: tarfile.TarFile) -> None:
-    """Raise tarfile.ReadError unless two empty blocks end the tar.
-
-    Cut between two members, it would otherwise read like a whole one.
-    """
-    assert tar.fileobj, "it was opened from a file"
-    tar.fileobj.seek(tar.offset)
-    if tar.fileobj.read(2 * tarfile.BLOCKSIZE) != tarfile.NUL * 2 * tarfile.BLOCKSIZE:
-        raise tarfile.ReadError("it is cut short")
 
 
 def _check_member(member: tarfile.TarInfo) -> None:
@@ -260,8 +266,8 @@ def _check_member(member: tarfile.TarInfo) -> None:
     Its name is matched against those that a backup may hold, never followed. A sparse member is larger than what the
     archive holds of it.
     """
-    run = member.name.removeprefix("runs/").removesuffix(".duckdb")
-    named = member.name == CATALOG or (member.name == f"runs/{run}.duckdb" and RUN_NAME.fullmatch(run))
+    file = FILE.fullmatch(member.name)
+    named = member.name == CATALOG or (file and RUN_NAME.fullmatch(file[1]))
     if not named or member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse() or member.size < 0:
         raise StoreError(f"{trust.short(member.name)} does not belong in a backup; nothing was restored")
 
@@ -270,6 +276,7 @@ def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None
     """Write one member, the catalogue or a run, into the folder."""
     source = tar.extractfile(member)
     assert source, "a plain file has bytes"
+    (folder / member.name).parent.mkdir(exist_ok=True)
     with source, open(folder / member.name, "xb") as target:
         shutil.copyfileobj(source, target)
         if member.name != CATALOG:

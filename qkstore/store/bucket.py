@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,12 +18,13 @@ from urllib.parse import quote, unquote
 
 from qkstore.errors import RunError, StoreError, near
 from qkstore.files import whole
+from qkstore.run.schema import SHARDS
 from qkstore.sql.distant import Distant, Room, hollow
-from qkstore.store.arrival import Progress, arrived, digest_of, held
+from qkstore.store.arrival import Coming, Progress, arrived, digest_of, held, in_all
 from qkstore.store.objects import Found, Objects
 
 SCHEME = "s3"
-ENDING, SHARDS = ".duckdb", ".shards"
+ENDING = ".duckdb"
 KNOWN = ".known"  # the folder beside the fetched runs that says what each one is of
 MOST_BYTES = 20 << 30  # of this machine's disk
 
@@ -53,9 +55,9 @@ class Bucket:
         if self._known(name) == mark:
             return path
         with held(path, name):
-            read = self.objects.reader(_key(name), there.etag, f"run {name!r}")
-            word = there.etag.strip('"')
-            arrived(path, read, there.bytes, there.sha256, progress, replace=True, word=word)
+            if not path.exists() or digest_of(path) != there.sha256:
+                shutil.rmtree(self._copy(name, 0).parent, ignore_errors=True)  # of another run of its name
+                arrived(path, self._coming(_key(name), there, f"run {name!r}"), progress, replace=True)
             self._know(name, mark)
         return path
 
@@ -63,7 +65,7 @@ class Bucket:
         """A shard of a run, of which only the blocks come that are read; those that came are kept on this machine.
 
         While the server is away, what came before is read. Raises StoreError where there is none; while it is read,
-        where it cannot be fetched, and RunError where it has changed since.
+        where it cannot be fetched or has changed since.
         """
         key, what = _key(name, number), f"shard {number} of run {name!r}"
         copies = self._copy(name, number)
@@ -87,9 +89,16 @@ class Bucket:
             self._room.take(copy, end - start)
             return read(start, end)
 
-        return Distant(copy, bring, f"{name}{SHARDS}/{copies.name}")
+        return Distant(copy, bring, copies.name, home=copies.parent.parent)
 
-    def send(self, path: Path, progress: Progress | None = None) -> None:
+    def coming(self, name: str, number: int) -> Coming:
+        """A shard of a run, to be fetched whole; raises StoreError where there is none."""
+        key, what = _key(name, number), f"shard {number} of run {name!r}"
+        if (there := self.objects.found(key)) is None:
+            raise StoreError(f"{what} is not in {self.url}")
+        return self._coming(key, there, what)
+
+    def send(self, path: Path, progress: Progress | None = None, shards: Sequence[Path] = ()) -> None:
         """Put a run file there, under its name, and its shards before it, unless they are.
 
         Raises RunError where another run of its name is there.
@@ -100,13 +109,12 @@ class Bucket:
             if there.sha256 != digest:
                 raise RunError(f"run {name!r} is in {self.url} already, and is another one; rename one of the two")
             return
-        shards = sorted(path.with_name(f"{name}{SHARDS}").glob(f"[0-9]*{ENDING}"))
-        tell = _Sum([*shards, path], progress)
+        *tell, tell_last = in_all([file.stat().st_size for file in (*shards, path)], progress)
         for number, shard in enumerate(shards):
-            self._send_shard(name, number, shard, tell.of(shard))
+            self._send_shard(name, number, shard, tell[number])
         for left in set(self.objects.listed(f"{name}{SHARDS}/")) - {_key(name, i) for i in range(len(shards))}:
             self.objects.remove(left, f"what is left of a run {name!r}")
-        self.objects.put(_key(name), path, digest, self._note(name), f"run {name!r}", tell.of(path), new=True)
+        self.objects.put(_key(name), path, digest, self._note(name), f"run {name!r}", tell_last, new=True)
 
     def _send_shard(self, name: str, number: int, path: Path, progress: Progress) -> None:
         key, what, digest = _key(name, number), f"shard {number} of run {name!r}", digest_of(path)
@@ -143,6 +151,10 @@ class Bucket:
     def objects(self) -> Objects:
         return Objects(self.url, self.endpoint)
 
+    def _coming(self, key: str, there: Found, what: str) -> Coming:
+        word = there.etag.strip('"')
+        return Coming(self.objects.reader(key, there.etag, what), there.bytes, there.sha256, word)
+
     # -- copies of this machine ----------------------------------------------------------------------------------------
 
     def _copy(self, name: str, number: int | None = None) -> Path:
@@ -168,23 +180,6 @@ class Bucket:
     def _note(self, name: str, number: int | None = None) -> Path:
         """What remembers an upload that was begun from here."""
         return self.cache / "runs" / KNOWN / f"{_key(name, number).removesuffix(ENDING)}.sending.json"
-
-
-class _Sum:
-    """The progress of several files, told as that of one."""
-
-    def __init__(self, files: list[Path], progress: Progress | None):
-        self.before, self.total, self.progress = {}, 0, progress
-        for file in files:
-            self.before[file] = self.total
-            self.total += file.stat().st_size
-
-    def of(self, file: Path) -> Progress:
-        def tell(done: int, total: int) -> None:
-            if self.progress:
-                self.progress(self.before[file] + done, self.total)
-
-        return tell
 
 
 def _key(name: str, number: int | None = None) -> str:

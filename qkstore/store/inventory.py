@@ -7,12 +7,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
+from pathlib import Path
+
+import duckdb
 
 from qkstore.errors import StoreError
-from qkstore.run import Run
+from qkstore.run import Run, file, shard
 from qkstore.run.incoming.space import told
-from qkstore.run.schema import PROMPT, TOKEN, quoted
+from qkstore.run.schema import PROMPT, TOKEN, quoted, vector_tables
 from qkstore.run.task import task
+from qkstore.store.moves import left
 from qkstore.store.overview import TOY_TASKS
 from qkstore.store.store import Store
 
@@ -60,7 +64,7 @@ class Label:
 def entry(run: Run) -> Entry:
     """What the list of runs shows of one. Raises StoreError where its file is damaged or gone."""
     try:
-        n_bytes = run.path.stat().st_size
+        n_bytes = run.path.stat().st_size + (run.shards.bytes if run.shards else 0)
     except OSError as error:
         raise StoreError(f"run file {run.path.name} cannot be read: {error.strerror}") from None
     return Entry(
@@ -119,15 +123,23 @@ def sizes(run: Run) -> list[tuple[str, int, int]]:
     A block that holds parts of several tables is shared out between them. What is left of the file is of no table:
     blocks that were used while it was written.
     """
+    found = _sizes(run.cursor(), run.columns)
+    vectors = vector_tables(run.d_head, run.store_dtype)
+    for number in range(run.n_shards if run.shards else 0):
+        for table, own in file.read(run.shards.file(number), lambda cursor: _sizes(cursor, vectors)).items():
+            found[table] = found[table][0] + own[0], found[table][1] + own[1]
+    return sorted(((table, *sums) for table, sums in found.items()), key=lambda row: (-row[2], row[0]))
+
+
+def _sizes(cursor: duckdb.DuckDBPyConnection, tables: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """{table: (rows, bytes)} of one file."""
     parts: dict[str, list[int]] = {}
-    for table in run.columns:
-        sql = f"SELECT block_id, additional_block_ids AS more FROM pragma_storage_info('{table}') WHERE persistent"
-        rows = run.table(sql).to_pylist()
-        parts[table] = [block for row in rows for block in (row["block_id"], *(row["more"] or ()))]
+    for table in tables:
+        sql = "SELECT block_id, additional_block_ids FROM pragma_storage_info(?) WHERE persistent"
+        parts[table] = [b for block, more in cursor.execute(sql, [table]).fetchall() for b in (block, *(more or ()))]
     shared = Counter(block for blocks in parts.values() for block in blocks)
-    counts = {table: run.table(f"SELECT count(*) AS n FROM {quoted(table)}").to_pylist()[0]["n"] for table in parts}
-    found = [(t, counts[t], round(sum(BLOCK / shared[b] for b in blocks))) for t, blocks in parts.items()]
-    return sorted(found, key=lambda row: (-row[2], row[0]))
+    counts = {table: cursor.execute(f"SELECT count(*) FROM {quoted(table)}").fetchall()[0][0] for table in parts}
+    return {t: (counts[t], round(sum(BLOCK / shared[b] for b in blocks))) for t, blocks in parts.items()}
 
 
 def labels(run: Run) -> list[Label]:
@@ -152,9 +164,15 @@ def _label(run: Run, table: str, name: str) -> Label:
 def lost(store: Store, name: str) -> str:
     """What removing a run loses, in words; raises RunError where there is nothing of it."""
     kept = store.catalog.runs.kept(name)
-    if name not in store.names() and not kept:
+    if name not in store.names() and not kept and not left(store, name):
         raise store.missing(name)
-    file = store.path / "runs" / f"{name}.duckdb"
-    size = told(file.stat().st_size) if file.is_file() else "not on this machine"
+    path = store.path / "runs" / f"{name}.duckdb"
+    size = told(_bytes(path)) if path.is_file() else "not on this machine"
     results = ", ".join(f"{n:,} {kind}" for kind, n in kept.results.items()) or "none"
     return f"run {name}: {size}; notes on it: {kept.notes:,}; kept results: {results}"
+
+
+def _bytes(path: Path) -> int:
+    """What a run file and its shards take of the disk, readable or not."""
+    shards = shard.folder(path)
+    return path.stat().st_size + sum(one.stat().st_blocks * 512 for one in shards.glob("*.duckdb"))

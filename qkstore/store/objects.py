@@ -6,14 +6,14 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from qkstore.errors import RunError, StoreError
+from qkstore.errors import QKStoreError, RunError, StoreError
 from qkstore.files import whole
 from qkstore.store.arrival import Progress, Read, pieces
 
@@ -65,8 +65,10 @@ class Objects:
 
         def read(start: int, end: int) -> bytes:
             failed = f"{what} was not fetched from {self.url}"
-            with self.told(failed):
-                found = self._body(self.at(key) | {"Range": f"bytes={start}-{end - 1}", "IfMatch": etag})
+            with self.told(failed, StoreError):
+                found, of = self._body(self.at(key) | {"Range": f"bytes={start}-{end - 1}", "IfMatch": etag})
+            if of != etag:  # from a server that knows no conditions
+                raise StoreError(f"{failed}: another of its name has come there meanwhile")
             if len(found) != end - start:
                 raise StoreError(f"{failed}: of {end - start:,} bytes that were asked for, {len(found):,} came")
             return found
@@ -114,8 +116,8 @@ class Objects:
         return {"Bucket": self._bucket, "Key": f"{self._prefix}{key}"}
 
     @contextmanager
-    def told(self, what: str = "") -> Iterator[None]:
-        """The server's complaints in one line."""
+    def told(self, what: str = "", another: type[QKStoreError] = RunError) -> Iterator[None]:
+        """The server's complaints in one line. another: the error where an object is not the one that was meant."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
@@ -123,7 +125,7 @@ class Objects:
         except ClientError as error:
             said = error.response["Error"]
             if said["Code"] in ("PreconditionFailed", "412"):
-                raise RunError(f"{what}: another of its name has come there meanwhile") from None
+                raise another(f"{what}: another of its name has come there meanwhile") from None
             why = f"{said.get('Message') or said['Code']}".splitlines()[0]
             raise StoreError(f"{what or f'runs in {self.url} cannot be read'}: {why} ({said['Code']})") from None
         except BotoCoreError as error:
@@ -139,15 +141,18 @@ class Objects:
         path = urlsplit(self.url).path.strip("/")
         return f"{path}/" if path else ""
 
-    def _body(self, asked: dict) -> bytes:
-        """The bytes of an answer; asked anew where the line breaks while they come, of which boto3 knows nothing."""
+    def _body(self, asked: dict) -> tuple[bytes, str]:
+        """The bytes of an answer, and of which object; asked anew where the line breaks, which boto3 does not do."""
         from botocore.exceptions import BotoCoreError
 
-        for _ in range(TRIES - 1):
+        for left in reversed(range(TRIES)):
             answer = self.client.get_object(**asked)
-            with suppress(BotoCoreError):
-                return answer["Body"].read()
-        return self.client.get_object(**asked)["Body"].read()
+            try:
+                return answer["Body"].read(), answer["ETag"]
+            except BotoCoreError:
+                if not left:
+                    raise
+        raise AssertionError("the last try returns or raises")
 
     # -- an upload that may be interrupted -----------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from qkstore.errors import QKStoreError, RunError, StoreError
 from qkstore.run import Run, file
+from qkstore.run.shards import Elsewhere
 
 MOST_ENDING = 1000  # files that ended what read them, and are not tried again
 
@@ -26,9 +27,10 @@ def _key(path: Path) -> Key | RunError:
 
 
 class OpenRuns:
-    """The runs that are open, for all sessions of a process."""
+    """The runs that are open, for all sessions of a process. elsewhere: as Run has it."""
 
-    def __init__(self) -> None:
+    def __init__(self, elsewhere: Elsewhere | None = None) -> None:
+        self._elsewhere = elsewhere
         self._open: dict[Key, Run] = {}
         self._ended: deque[Key] = deque(maxlen=MOST_ENDING)
         self._lock = threading.Lock()
@@ -56,7 +58,7 @@ class OpenRuns:
         found: dict[Key, Run | QKStoreError] = {key: StoreError(f"run file {key[0].name} {said}") for key in keys}
         paths = [key[0] for key in sound]
         for key, one in zip(sound, file.opened_each(paths), strict=True):
-            found[key] = one if isinstance(one, QKStoreError) else Run(key[0], one)
+            found[key] = one if isinstance(one, QKStoreError) else Run(key[0], one, self._elsewhere)
         self._open |= {key: one for key, one in found.items() if isinstance(one, Run)}
         return found
 

@@ -13,7 +13,7 @@ from qkstore.contrast.builtin import feature, features, taken
 from qkstore.contrast.fit import misfit
 from qkstore.contrast.known import BY_NAME
 from qkstore.errors import ContrastError, QKStoreError, RunError, StoreError, near
-from qkstore.run import Run, file
+from qkstore.run import Run, file, shard
 from qkstore.run.schema import RUN_NAME, check_run_name
 from qkstore.store import moves
 from qkstore.store.bucket import Bucket
@@ -88,7 +88,7 @@ class Store:
     ):
         self.path, self.where, self.bucket = path, where or path, bucket
         self.catalog = catalog or Catalog(path / "catalog.duckdb")
-        self._open = OpenRuns()
+        self._open = OpenRuns(bucket.shard if bucket else None)
 
     def __repr__(self) -> str:
         return f"Store({str(self.where)!r})"
@@ -157,7 +157,8 @@ class Store:
     def publish(self, name: str) -> Path:
         """Send a run that lies in `path` to where the team keeps its runs; returns its file there, or in `path`."""
         if self.bucket:
-            self.bucket.send(self._copy(name))
+            shards = shard.folder(self._copy(name))
+            self.bucket.send(self._copy(name), None, sorted(shards.glob("[0-9]*.duckdb")))
         self.announce(name)
         return self._copy(name)
 

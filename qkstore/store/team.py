@@ -8,6 +8,7 @@ or, with the runs on S3-compatible storage, of which each machine keeps copies:
     runs = "s3://lab/qkstore"
     endpoint = "https://s3.example.org"                       # of a server that is not Amazon's
     cache = "~/.cache/qkstore"                                # where copies are kept
+    cache_size = "20GB"                                       # of which parts of shards may take so much
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from qkstore.errors import StoreError, near
-from qkstore.store.bucket import SCHEME, Bucket
+from qkstore.errors import QKStoreError, StoreError, near
+from qkstore.sql.memory import bytes_of
+from qkstore.store.bucket import MOST_BYTES, SCHEME, Bucket
 
 SUFFIX = ".toml"
-NEEDED, MORE = ("catalogue", "runs"), ("endpoint", "cache")
+NEEDED, MORE = ("catalogue", "runs"), ("endpoint", "cache", "cache_size")
 CACHE = "~/.cache/qkstore"
 SCHEMES = ("postgresql", "postgres")
 EXAMPLES = {
@@ -30,6 +32,7 @@ EXAMPLES = {
     "runs": "such as /shared/lab/store, a folder that all see, or s3://lab/qkstore",
     "endpoint": "such as https://s3.example.org",
     "cache": f"such as {CACHE}",
+    "cache_size": "such as 20GB",
 }
 
 
@@ -56,7 +59,8 @@ class Team:
         if not urlsplit(runs).netloc:
             raise StoreError(f"store file {file.name}: runs {runs!r} names no bucket; {EXAMPLES['runs']}")
         copies = _place(file, given.get("cache", CACHE)) / hashlib.sha256(runs.encode()).hexdigest()[:12]
-        return cls(file, url, copies, Bucket(runs, copies, given.get("endpoint")))
+        most = _bytes(file, given["cache_size"]) if "cache_size" in given else MOST_BYTES
+        return cls(file, url, copies, Bucket(runs, copies, given.get("endpoint"), most))
 
 
 def _fields(file: Path) -> dict[str, str]:
@@ -78,6 +82,14 @@ def _fields(file: Path) -> dict[str, str]:
 def _place(file: Path, folder: str) -> Path:
     """A folder, as seen from the one of the file."""
     return (file.parent / Path(folder).expanduser()).resolve()
+
+
+def _bytes(file: Path, size: str) -> int:
+    try:
+        return bytes_of(size)
+    except QKStoreError:
+        said = f"cache_size {size!r} is no size; write one {EXAMPLES['cache_size']}"
+        raise StoreError(f"store file {file.name}: {said}") from None
 
 
 def _url(file: Path, url: str) -> str:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from qkstore.errors import RunError, StoreError
-from qkstore.run import Run
-from qkstore.store.arrival import Progress, arrived, clear, digest_of, held
+from qkstore.run import Run, shard
+from qkstore.store.arrival import (
+    Coming,
+    Progress,
+    arrived,
+    arrived_shards,
+    clear,
+    digest_of,
+    held,
+    in_all,
+    place_shards,
+)
 from qkstore.store.store import Store
 
 
@@ -24,28 +36,65 @@ def transfer(source: Store, name: str, target: Store, progress: Progress | None 
     final = target.path / "runs" / run.path.name
     if not target.bucket and final.exists():
         return _same(run, final, target)
-    there = _sent(run, target, progress) if target.bucket else _copied(run, final, target, progress)
+    check_shards(run)
+    there = _sent(run, source, target, progress) if target.bucket else _copied(run, source, final, target, progress)
     target.announce(name)
     return there
 
 
-def _sent(run: Run, target: Store, progress: Progress | None) -> Path:
-    target.bucket.send(run.path, progress)
+@contextmanager
+def shards_of(run: Run, store: Store) -> Iterator[list[Path]]:
+    """The shards of a run on this machine, whole: where they lie, or fetched for as long as it is needed."""
+    paths = [run.shards.folder / shard.name(number) for number in range(len(run.shards or ()))]
+    if not store.bucket or all(path.is_file() for path in paths):
+        yield paths
+        return
+    with held(run.path, run.name):
+        coming = [store.bucket.coming(run.name, number) for number in range(len(paths))]
+        folder = arrived_shards(run.path, coming, in_all([one.bytes for one in coming], None))
+        yield [folder / path.name for path in paths]
+        shutil.rmtree(folder)
+
+
+def check_shards(run: Run) -> None:
+    """Raise StoreError where a shard of a run is not there, or is another's."""
+    for number in range(len(run.shards or ())):
+        run.shards.file(number)
+
+
+def _sent(run: Run, source: Store, target: Store, progress: Progress | None) -> Path:
+    with shards_of(run, source) as shards:
+        target.bucket.send(run.path, progress, shards)
     return target.bucket.file(run.name)
 
 
-def _copied(run: Run, final: Path, target: Store, progress: Progress | None) -> Path:
+def _copied(run: Run, source: Store, final: Path, target: Store, progress: Progress | None) -> Path:
     try:
-        with held(final, run.name), open(run.path, "rb") as file:
-
-            def read(start: int, end: int) -> bytes:
-                file.seek(start)
-                return file.read(end - start)
-
-            digest = digest_of(run.path)
-            return arrived(final, read, run.path.stat().st_size, digest, progress, word=digest[:12])
+        with ExitStack() as opened, held(final, run.name):
+            coming = [_shard(run, number, source, opened) for number in range(len(run.shards or ()))]
+            coming.append(_file(run.path, opened))
+            *tell, tell_last = in_all([one.bytes for one in coming], progress)
+            if not run.shards:
+                return arrived(final, coming[-1], tell_last)
+            folder = arrived_shards(final, coming[:-1], tell)
+            return arrived(final, coming[-1], tell_last, before=lambda: place_shards(folder, final))
     except OSError as error:
         raise StoreError(f"run {run.name!r} cannot be copied to {target.where}: {error.strerror or error}") from None
+
+
+def _shard(run: Run, number: int, source: Store, opened: ExitStack) -> Coming:
+    path = run.shards.folder / shard.name(number)
+    return source.bucket.coming(run.name, number) if source.bucket and not path.exists() else _file(path, opened)
+
+
+def _file(path: Path, opened: ExitStack) -> Coming:
+    file, digest = opened.enter_context(path.open("rb")), digest_of(path)
+
+    def read(start: int, end: int) -> bytes:
+        file.seek(start)
+        return file.read(end - start)
+
+    return Coming(read, path.stat().st_size, digest, digest[:12])
 
 
 def _same(run: Run, final: Path, target: Store) -> Path:

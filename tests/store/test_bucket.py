@@ -215,6 +215,7 @@ BAD = {  # what is wrong: (text, what the line says)
     "a password": ('catalogue = "postgresql://ed:secret@db/qk"\nruns = "x"', "holds a password"),
     "another server": ('catalogue = "mysql://ed@db/qk"\nruns = "x"', "is no URL of PostgreSQL"),
     "no bucket": ('catalogue = "postgresql://ed@db/qk"\nruns = "s3:///x"', "names no bucket"),
+    "no size": (GOOD + 'cache_size = "some"', "cache_size 'some' is no size; write one such as 20GB"),
     "an empty endpoint": (GOOD.replace("http://127.0.0.1:1", " "), "has no endpoint"),
 }
 
@@ -242,3 +243,6 @@ def test_copies_of_two_buckets_do_not_meet(tmp_path):
     assert a.runs.parent == b.runs.parent == tmp_path / "here"
     assert a.runs != b.runs
     assert a.bucket.endpoint == "http://127.0.0.1:1"
+    assert a.bucket.most == 20 << 30
+    (tmp_path / "b.toml").write_text(GOOD + 'cache_size = "1.5 GB"\n')
+    assert team.Team.read(tmp_path / "b.toml").bucket.most == 1_500_000_000

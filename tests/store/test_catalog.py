@@ -204,3 +204,20 @@ def test_a_file_that_holds_more_than_a_catalogue_is_one_line(catalog, sql, says)
             act()
         assert says in str(error.value)
         assert "\n" not in str(error.value)
+
+
+KILLED = """
+import os, sys
+from qkstore.store.catalog.embedded import Embedded
+with Embedded(sys.argv[1]).transaction() as execute:
+    os._exit(9)
+"""
+
+
+def test_a_catalogue_whose_first_writer_was_killed_is_one(tmp_path):
+    """Its tables had been made, and were not in the file's own blocks yet."""
+    path = tmp_path / "catalog.duckdb"
+    assert subprocess.run([sys.executable, "-c", KILLED, str(path)], cwd=ROOT, timeout=60).returncode == 9
+    assert path.exists()
+    assert Catalog(path).contrasts() == []
+    assert Catalog(path).save(ORDER).version == 1

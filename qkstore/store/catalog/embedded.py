@@ -27,6 +27,9 @@ from qkstore.store.catalog.migrations import MIGRATION, MIGRATIONS, now
 from qkstore.store.catalog.person import Person, Role
 
 READ_S, WRITE_S = 1.0, 10.0  # how long an operation waits for the file; others of qkstore hold it for milliseconds
+# Each commit is a checkpoint, and whole without a log beside the file: DuckDB cannot read back a log in which a default
+# is set and a column added, which a killed migration would leave.
+CONFIG = {**trust.LOCKED, "checkpoint_threshold": "0KB"}
 MAKING_S = 2.0  # a file that is no catalogue, and younger than this, is one that another process is about to write
 _turns: dict[str, threading.RLock] = {}  # one turn a file: a process may not open it twice with different settings
 _turns_guard = threading.Lock()
@@ -161,7 +164,7 @@ class Embedded:
             for path in (self.path, self.path.with_name(self.path.name + ".wal")):
                 if path.exists() and not path.is_file():  # a pipe would be waited for
                     raise StoreError(f"catalogue {self.path.name} cannot be opened: {path.name} is no file")
-            con = duckdb.connect(str(self.path), read_only=not write, config=dict(trust.LOCKED))
+            con = duckdb.connect(str(self.path), read_only=not write, config=dict(CONFIG))
         except (duckdb.IOException, duckdb.ConnectionException, OSError) as error:
             if busy(error) or self._being_made(error):
                 return None, error
