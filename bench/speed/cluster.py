@@ -2,7 +2,7 @@
 
     python -m bench.speed.cluster FOLDER [--small] [--json FILE] [--write]
 
-A run of 1,024 heads is swept under four contrasts, as eight shards of its prompts: by one process, by NODES nodes of
+A run of 1,024 heads in eight shards is swept under four contrasts: by one process, by NODES nodes of
 one processor each, in processes of their own, and by these once more, while one of them is killed. Every score has to
 be within LIMIT of the one process's. FOLDER: where the run is made. --write: the table of docs/cluster.md anew.
 """
@@ -19,17 +19,27 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.speed.synthetic import ORDER, ROOT, Shape, made
+import qkstore
+from bench.speed.synthetic import ORDER, ROOT, Made, Shape, made
 from qkstore.analysis.heads import HeadScore, heads
 from qkstore.contrast import Contrast
 from qkstore.pool import Pool, opened
 from qkstore.run import Run
+from qkstore.run.incoming.reshard import reshard
 
 NODES, SHARDS, LIMIT = 3, 8, 1e-9
 KEYS = 6
 FULL = Shape(prompts=256, keys=KEYS, d_head=16, layers=32, heads=32, kv_heads=8, raw=0)
 SMALL = Shape(prompts=120, keys=KEYS, d_head=8, layers=4, heads=8, kv_heads=2, test=0.25, raw=0)
 BEGIN, END = "<!-- cluster: begin -->", "<!-- cluster: end -->"
+
+
+def sharded(there: Made) -> Run:
+    """The run in SHARDS shards, which are made once a folder."""
+    store = qkstore.open(there.folder)
+    if "sharded" not in store.runs:
+        reshard(store.run("bench"), SHARDS, "sharded")
+    return qkstore.open(there.folder).run("sharded")
 
 
 def shifted(by: int) -> Contrast:
@@ -68,7 +78,7 @@ def swept(run: Run, pool: Pool, told: Callable[[int], None] = lambda layers: Non
         told(done)
 
     for contrast in CONTRASTS:
-        out.append(heads(run, contrast, arrived=arrived, pool=pool, shards=SHARDS))
+        out.append(heads(run, contrast, arrived=arrived, pool=pool))
     return out
 
 
@@ -150,7 +160,7 @@ def table(run: Run, took: list[Took]) -> str:
     """The Markdown between the markers."""
     said = (
         f"{len(run.layers) * run.n_heads:,} heads of {run.d_head} dimensions × {len(CONTRASTS)} contrasts, "
-        f"{run.n_queries:,} queries with {KEYS} keys in {SHARDS} shards, {NODES} nodes of one processor each "
+        f"{run.n_queries:,} queries with {KEYS} keys each in {run.n_shards} shards, {NODES} nodes of one processor each "
         f"on a machine of {os.cpu_count()} processors (load {os.getloadavg()[2]:.0f} in the last quarter of an hour)."
     )
     head = "| | s | s of CPU | efficiency, clock | efficiency, CPU | largest difference |"
@@ -165,7 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--write", action="store_true", help="put the table into docs/cluster.md")
     o = parser.parse_args(arguments)
-    run = made(o.folder, SMALL if o.small else FULL).run()
+    run = sharded(made(o.folder, SMALL if o.small else FULL))
     took = measured(run)
     if o.json:
         o.json.write_text(json.dumps([asdict(each) for each in took], indent=1))

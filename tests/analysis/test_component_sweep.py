@@ -14,6 +14,7 @@ from qkstore.analysis.decomposition.across import refusals
 from qkstore.analysis.decomposition.across.counted import Named
 from qkstore.analysis.decomposition.across.sweep import DEALS, Sweep, key
 from qkstore.errors import ContrastError, StoreError
+from qkstore.pool import opened
 
 REPAIRS = 5
 
@@ -42,13 +43,14 @@ def store(folder, tmp_path):
 @pytest.fixture
 def layers(monkeypatch):
     """The layers that are computed, each time."""
-    found, plain = [], Sweep._layer
+    found, plain = [], Sweep.count
 
-    def counted(self, layer):
-        found.append(layer)
-        return plain(self, layer)
+    def counted(self, task):
+        if not task.head:
+            found.append(task.layer)
+        return plain(self, task)
 
-    monkeypatch.setattr(Sweep, "_layer", counted)
+    monkeypatch.setattr(Sweep, "count", counted)
     return found
 
 
@@ -99,6 +101,16 @@ def test_keys_are_read_once_a_kv_head(store, monkeypatch):
 def test_it_is_told_how_many_heads_are_done(store):
     told = []
     counts(store.run("r"), repairs=0, progress=lambda *at: told.append(at))
+    assert told == [(n, 8) for n in range(1, 9)]
+
+
+def test_workers_give_the_same(store):
+    run, told = store.run("r"), []
+    with opened(2) as pool:
+        found = kept_counts(store, run, repairs=REPAIRS, progress=lambda *at: told.append(at), pool=pool)
+        with pytest.raises(ContrastError):
+            counts(run, "q.variant = 'none of these'", pool=pool)
+    assert found == counts(run, repairs=REPAIRS)
     assert told == [(n, 8) for n in range(1, 9)]
 
 

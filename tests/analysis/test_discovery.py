@@ -20,6 +20,7 @@ from qkstore.analysis.heads import heads
 from qkstore.contrast import pairs
 from qkstore.errors import ContrastError
 from qkstore.interval import p_above
+from qkstore.pool import opened
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,14 @@ def test_what_is_planted_is_found_where_it_is_planted(found):
     order = "k.order_id = q.queried_order"
     assert places(found) == {(1, 0, order), (1, 1, order)}
     assert all(f.beyond[1] > 0 and f.accuracy > 2 * f.chance for f in found.found())
+
+
+def test_workers_find_the_same(run, found):
+    told = []
+    with opened(2) as pool:
+        shared = discovery.discover(run, progress=lambda *at: told.append(at), pool=pool)
+    assert shared == found
+    assert [at for at in told if at[0] == "heads"] == [("heads", n, 8) for n in (2, 4, 6, 8)]
 
 
 def test_a_category_is_found(store):

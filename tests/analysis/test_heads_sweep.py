@@ -13,6 +13,7 @@ from qkstore.analysis.choice import Chooser
 from qkstore.analysis.head import Head, Rows
 from qkstore.analysis.heads import heads, paired
 from qkstore.analysis.heads.task import Asked, Task, scored
+from qkstore.analysis.tasks import Place
 from qkstore.contrast import Contrast
 from qkstore.covariance import ContrastiveCovariance
 from qkstore.errors import ContrastError, StoreError
@@ -266,12 +267,9 @@ def test_workers_give_the_same_to_the_bit(tmp_path, shards):
 
 def test_a_worker_reads_the_run_that_was_asked_for(tmp_path):
     run = made(tmp_path, {})
-    asked = Asked.of(run, ORDER, 0, 0, 1)
-    task = Task(asked, 0, range(2), 0)
+    place = Place.of(run)
+    task = Task(Asked(place, ORDER, 0, 0, 1), 0, range(2), 0)
     assert len(scored(task).judged) == 2
-    for wrong, said in (
-        ({"digest": "else"}, "is another one where a worker reads it"),
-        ({"code": "else"}, "another version"),
-    ):
+    for wrong, said in (({"digest": "x"}, "another one where a worker reads it"), ({"code": "x"}, "another version")):
         with pytest.raises(StoreError, match=said):
-            scored(replace(task, asked=replace(asked, **wrong)))
+            scored(replace(task, asked=replace(task.asked, place=replace(place, **wrong))))

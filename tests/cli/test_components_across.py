@@ -63,7 +63,7 @@ def test_names_are_there_when_they_are_asked_for(cli):
 def test_json_is_what_the_library_gives_and_a_second_call_computes_nothing(cli, store, monkeypatch):
     told = [HeadCount.from_dict(row) for row in json.loads(cli("--all", "--names", "--json"))]
     assert told == counts(qkstore.open(store).run("synthetic"))
-    monkeypatch.setattr(sweep.Sweep, "_layer", lambda *_: pytest.fail("computed anew"))
+    monkeypatch.setattr(sweep.Sweep, "count", lambda *_: pytest.fail("computed anew"))
     assert len(json.loads(cli("--all", "--json"))) == 8
     assert cli("--all", "--names").splitlines()[0].split()[0] == "layer"
     with pytest.raises(pytest.fail.Exception):
@@ -106,6 +106,7 @@ def test_a_wide_models_map_has_numbers_alone(monkeypatch, cli):
         ("synthetic", ("--all", "--group", "0,1"), "leave out --group"),
         ("synthetic", ("--all", "--n", 2), "leave out --n"),
         ("synthetic", ("--all", "--left-out"), "leave out --left-out"),
+        ("synthetic", ("--layer", 1, "--head", 0, "--workers", 2), "--workers is of every head: give --all too"),
         ("synthetic", ("--layer", 1, "--head", 0, "--clusters"), "--clusters is of every head: give --all too"),
         ("synthetic", ("--layer", 1, "--head", 0, "--names"), "--names is of every head: give --all too"),
         ("synthetic", ("--all", "--where", "q.nonsense = 1"), "no column 'nonsense' in q"),

@@ -10,14 +10,16 @@ from dataclasses import replace
 from functools import partial
 
 from qkstore.analysis.discovery.found import LEVEL, Discovery, verified
-from qkstore.analysis.discovery.label import MOST, Tried, contrast, tried
+from qkstore.analysis.discovery.label import MOST, contrast, tried
 from qkstore.analysis.discovery.prepared import prepared
-from qkstore.analysis.discovery.sweep import Sweep, Test
+from qkstore.analysis.discovery.sweep import Asked, Sweep, Test
 from qkstore.analysis.discovery.types import resting
 from qkstore.analysis.head import build_split, judge_split
+from qkstore.analysis.tasks import Place
 from qkstore.contrast import Contrast
 from qkstore.contrast.check import told
 from qkstore.errors import ContrastError, StoreError, near
+from qkstore.pool import Pool
 from qkstore.run import Run
 from qkstore.store import Store
 from qkstore.store.catalog.rows import built
@@ -28,29 +30,37 @@ EVERY_S = 4.0  # between two writings of what is finished
 
 
 def discover(
-    run: Run, labels: Collection[str] = (), most: int = MOST, seed: int = 0, progress: Progress | None = None
+    run: Run,
+    labels: Collection[str] = (),
+    most: int = MOST,
+    seed: int = 0,
+    progress: Progress | None = None,
+    pool: Pool | None = None,
 ) -> Discovery:
     """Every head of a run under every pair of labels that can match: which heads match on what.
 
     labels: only pairs of these columns. most: label pairs at most. progress: see Progress; what it raises ends the
-    work. Where no pair can match, nothing is tried, and `tried.refused` says why.
+    work. pool: who tests heads (qkstore.pool), by default this process, which swaps in any case. Where no pair can
+    match, nothing is tried, and `tried.refused` says why.
     """
-    return _discover(run, tried(run, labels, most), seed, progress, {}, lambda layer, tests: None)
+    asked = Asked(Place.of(run), tuple(labels), most, seed)
+    return _discover(run, asked, progress, {}, lambda layer, tests: None, pool)
 
 
 def _discover(
     run: Run,
-    asked: Tried,
-    seed: int,
+    asked: Asked,
     progress: Progress | None,
     known: dict[int, list[Test]],
     finished: Callable[[int, list[Test]], object],
+    pool: Pool | None,
 ) -> Discovery:
-    sides, kept = prepared(run, asked, seed)
+    seed = asked.seed
+    sides, kept = prepared(run, tried(run, asked.labels, asked.most), seed)
     if not sides:
         return Discovery(kept, (), 0, len(run.layers) * run.n_heads, 0, 0, build_split(run), judge_split(run))
     heads, swaps = (partial(progress, stage) if progress else None for stage in ("heads", "swaps"))
-    sweep = Sweep(run, sides, seed)
+    sweep = Sweep(run, sides, seed, asked, pool)
     found = verified(run, kept, sweep, sweep.table(known, heads, finished), seed, swaps)
     return replace(found, resting=resting(run, seed))
 
@@ -62,6 +72,7 @@ def kept(
     most: int = MOST,
     seed: int = 0,
     progress: Progress | None = None,
+    pool: Pool | None = None,
 ) -> Discovery:
     """What `discover` gives, computed once for all who use the store: its catalogue keeps it, layer by layer."""
     asked = key(run, labels, most, seed)
@@ -71,7 +82,7 @@ def kept(
         layer: tests for part in store.catalog.parts(asked) for layer, tests in (built(_tests, part) or {}).items()
     }
     with _Parts(store, run, asked) as parts:
-        found = _discover(run, tried(run, labels, most), seed, progress, known, parts.add)
+        found = _discover(run, Asked(Place.of(run), tuple(labels), most, seed), progress, known, parts.add, pool)
     with suppress(StoreError):  # a store that one may only read still answers
         _keep(store, run, asked, found.to_dict())
     return found

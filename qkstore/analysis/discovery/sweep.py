@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from qkstore.analysis.discovery.aligned import agreement, p_aligned
-from qkstore.analysis.discovery.prepared import Sides
+from qkstore.analysis.discovery.label import tried
+from qkstore.analysis.discovery.prepared import Sides, prepared
 from qkstore.analysis.discovery.tail import p_norm
 from qkstore.analysis.heads.group import Group, Reader, groups
+from qkstore.analysis.tasks import Place, by_layer
 from qkstore.interval import p_above
+from qkstore.pool import Pool
 from qkstore.run import Run
 
 Progress = Callable[[int, int], None]
@@ -74,11 +78,49 @@ def _taken(values: np.ndarray, rows: np.ndarray, axis: int) -> np.ndarray:
     return values if len(rows) == values.shape[axis] else values.take(rows, axis)
 
 
-class Sweep:
-    """All heads of a run under several matches."""
+@dataclass(frozen=True)
+class Asked:
+    """What a sweep is of; see `discover`."""
 
-    def __init__(self, run: Run, sides: Sequence[Sides], seed: int = 0):
-        self.run, self.sides, self.seed = run, sides, seed
+    place: Place
+    labels: tuple[str, ...]
+    most: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """Heads of one layer that share keys. asked: None where they are tested in this process."""
+
+    asked: Asked | None
+    layer: int
+    heads: range
+
+
+def tested(task: Task) -> list[Test]:
+    """In a worker: the tests of some heads."""
+    assert task.asked, "a worker is told what is asked"
+    return _sweep(task.asked).tests(task)
+
+
+@lru_cache(maxsize=1)  # what a worker has at hand: the tasks of a sweep come together
+def _sweep(asked: Asked) -> Sweep:
+    run = asked.place.run()
+    return Sweep(run, prepared(run, tried(run, asked.labels, asked.most), asked.seed)[0], asked.seed)
+
+
+class Sweep:
+    """All heads of a run under several matches. asked: what they are, for a pool whose workers find them anew."""
+
+    def __init__(
+        self,
+        run: Run,
+        sides: Sequence[Sides],
+        seed: int = 0,
+        asked: Asked | None = None,
+        pool: Pool | None = None,
+    ):
+        self.run, self.sides, self.seed, self.asked, self.pool = run, sides, seed, asked, pool or Pool()
         self.train, self.test = Union([s.train for s in sides]), Union([s.test for s in sides])
 
     def table(
@@ -96,19 +138,25 @@ class Sweep:
 
         found, n = dict(known), self.run.n_heads
         done, of = n * len(known), n * len(self.run.layers)
+
+        def told(task: Task) -> None:
+            nonlocal done
+            done += len(task.heads)
+            if progress:
+                progress(done, of)
+
+        each = list(groups(self.run))
+        tasks = (Task(self.asked, layer, heads) for layer in self.run.layers if layer not in known for heads in each)
+        work = self.tests if self.pool.here else tested
         with threadpool_limits(1, "blas"):
-            for layer in self.run.layers:
-                if layer in found:
-                    continue
-                tests: list[Test] = []
-                for heads in groups(self.run):
-                    tests += self._group(layer, heads)
-                    done += len(heads)
-                    if progress:
-                        progress(done, of)
-                found[layer] = tests
-                finished(layer, tests)
+            for layer, made in by_layer(self.pool, work, tasks, len(each), lambda task: task.layer, told):
+                found[layer] = [test for heads in each for test in made[Task(self.asked, layer, heads)]]
+                finished(layer, found[layer])
         return [test for layer in sorted(found) for test in found[layer]]
+
+    def tests(self, task: Task) -> list[Test]:
+        """The tests of heads that share keys."""
+        return self._group(task.layer, task.heads)
 
     def _group(self, layer: int, heads: range) -> list[Test]:
         built, judged = self.train.read(layer, heads), self.test.read(layer, heads)

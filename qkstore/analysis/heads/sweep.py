@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from qkstore.analysis.choice import Choice
 from qkstore.analysis.heads.group import Sums, groups
 from qkstore.analysis.heads.score import HeadScore
 from qkstore.analysis.heads.task import Asked, Dealt, Task, Work, dealt, joined, merged, scored, totals
+from qkstore.analysis.tasks import Place, by_layer
 from qkstore.contrast import Contrast
 from qkstore.null import Tested
 from qkstore.pool import Pool
@@ -26,7 +28,7 @@ from qkstore.subspace import rank
 Progress = Callable[[int, int], None]  # called with (heads done, heads in all)
 Arrived = Callable[[list[HeadScore]], None]  # called with the table so far
 Table = dict[int, list[HeadScore]]  # by layer
-Parts = dict[tuple[int, int], object]  # what tasks of a layer made, by their first head and their shard
+Parts = dict[Task, Any]  # what each task of a layer made
 
 AT_ONCE = 32 << 20  # bytes of vectors that a task reads, where more than one group of heads is that small
 
@@ -76,9 +78,9 @@ class Sweep:
         shards: int | None = None,
     ):
         self.run, self.nulls, self.pool = run, nulls, pool or Pool()
-        self.shards = shards or 1
+        self.shards = shards or run.n_shards
         self.work = Work(run, contrast, nulls, seed, self.shards)
-        self.asked = Asked.of(run, contrast, nulls, seed, self.shards)
+        self.asked = Asked(Place.of(run), contrast, nulls, seed, self.shards)
 
     def table(self, known: Table, progress: Progress | None, finished: Callable[[int, Table], object]) -> Table:
         """Every head's score, by layer.
@@ -109,15 +111,14 @@ class Sweep:
         n, of = self.run.n_heads * (len(self.run.layers) - len(left)), self.run.n_heads * len(self.run.layers)
         chunks, done = self._chunks, 0
         tasks = (Task(self.asked, *at) for at in product(left, chunks, range(self.shards)))
-        there: dict[int, Parts] = {}
-        for task, made in self.pool.map(work, tasks, self._place):
-            parts = there.setdefault(task.layer, {})
-            parts[task.heads.start, task.shard] = made
+
+        def told(task: Task) -> None:
+            nonlocal done
             done += len(task.heads)
             if progress:
                 progress(n + done // self.shards, of)
-            if len(parts) == len(chunks) * self.shards:
-                yield task.layer, there.pop(task.layer)
+
+        return by_layer(self.pool, work, tasks, len(chunks) * self.shards, self._place, told)
 
     def _place(self, task: Task) -> int:
         """What a worker had before: the shard, or where there is one, the layer, whose vectors it may hold."""
@@ -132,14 +133,15 @@ class Sweep:
         many = 1 if self.pool.here else max(1, AT_ONCE * self.shards // (4 * max(values, 1)))
         return [range(part[0].start, part[-1].stop) for part in (each[i : i + many] for i in range(0, len(each), many))]
 
-    def _by_chunk(self, parts: Parts) -> Iterator[tuple[range, list]]:
+    def _by_chunk(self, layer: int, parts: Parts) -> Iterator[tuple[range, list]]:
         """The heads of each chunk with what was made of them, shard by shard."""
-        return ((heads, [parts[heads.start, shard] for shard in range(self.shards)]) for heads in self._chunks)
+        for heads in self._chunks:
+            yield heads, [parts[Task(self.asked, layer, heads, shard)] for shard in range(self.shards)]
 
     def _scores(self, layer: int, parts: Parts, _: list[HeadScore]) -> list[HeadScore]:
         """A layer after the first pass. The resamples of selectivity's interval are one for the layer."""
         made, judged = [], []
-        for heads, made_of in self._by_chunk(parts):
+        for heads, made_of in self._by_chunk(layer, parts):
             each, chosen, sums = zip(*made_of, strict=True)
             judged += joined(each)
             made += zip(heads, self.work.chooser.choices(joined(chosen)), *self._covariance(merged(sums)), strict=True)
@@ -182,7 +184,7 @@ class Sweep:
     def _nulls(self, layer: int, parts: Parts, known: list[HeadScore]) -> list[HeadScore]:
         """A layer after the second pass: the same scores with their nulls."""
         made = []
-        for heads, made_of in self._by_chunk(parts):
+        for heads, made_of in self._by_chunk(layer, parts):
             norms = [self._norms(each) for each in zip(*filter(None, made_of), strict=True)]
             for head, null in zip(heads, np.concatenate(norms, axis=1).T, strict=True):
                 tested = Tested(known[head].centred, tuple(null.tolist()))

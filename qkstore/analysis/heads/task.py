@@ -16,31 +16,24 @@ import numpy as np
 from qkstore.analysis.choice import Chooser
 from qkstore.analysis.head import Rows, build_split, judge_split
 from qkstore.analysis.heads.group import Group, Reader, Sums, Units, groups
+from qkstore.analysis.tasks import Place
 from qkstore.contrast import Contrast
-from qkstore.errors import StoreError
 from qkstore.null import Deals
 from qkstore.run import Run
 from qkstore.score import Queries
-from qkstore.store.source import code_key
 
 HELD = 64 << 20  # bytes of vectors that the second pass has from the first one
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a sweep is of. path: the run file, and digest what is in it. code: of whoever asks (`code_key`)."""
+    """What a sweep is of."""
 
-    path: str
-    digest: str
+    place: Place
     contrast: Contrast
     nulls: int
     seed: int
     shards: int
-    code: str
-
-    @classmethod
-    def of(cls, run: Run, contrast: Contrast, nulls: int, seed: int, shards: int) -> Asked:
-        return cls(str(run.path.absolute()), run.digest, contrast, nulls, seed, shards, code_key())
 
 
 @dataclass(frozen=True)
@@ -90,12 +83,7 @@ def dealt(task: Task) -> list[Dealt]:
 
 @lru_cache(maxsize=2)  # what a worker has at hand: the tasks of a sweep come together
 def _work(asked: Asked) -> Work:
-    if asked.code != code_key():
-        raise StoreError("a worker has another version of qkstore than the process that asks it: install the same")
-    run = Run(asked.path)
-    if run.digest != asked.digest:
-        raise StoreError(f"run {run.name!r} is another one where a worker reads it, at {asked.path}")
-    return Work(run, asked.contrast, asked.nulls, asked.seed, asked.shards)
+    return Work(asked.place.run(), asked.contrast, asked.nulls, asked.seed, asked.shards)
 
 
 class Part(NamedTuple):
@@ -172,7 +160,10 @@ class Work:
 
     def _shard_of(self, reader: Reader) -> np.ndarray:
         """(n,) the shard of each of a reader's queries."""
-        return self.run.query_places[0][reader.rows.query] % self.shards
+        rows = reader.rows.query
+        if self.shards == self.run.n_shards:
+            return self.run.shard_of("query", rows)
+        return self.run.query_places[0][rows] % self.shards
 
 
 def joined(parts: Sequence[list[Queries]]) -> list[Queries]:

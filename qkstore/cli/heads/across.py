@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qkstore.cli.arguments import workers
 from qkstore.cli.terminal import Progress, print_json, print_table
 from qkstore.errors import ContrastError
 
@@ -17,7 +18,7 @@ TOP = 20
 WIDE = 12  # heads of a layer: of more, the map has numbers without their intervals
 MEMBERS = 6  # of a cluster, that are printed
 OF_ONE = {"layer": None, "head": None, "n": None, "group": None, "prompts": None, "left_out": False}
-OF_ALL = ("names", "clusters")
+OF_ALL = {"names": False, "clusters": False, "workers": 1, "ray": None}
 
 
 def check(options) -> None:
@@ -27,7 +28,7 @@ def check(options) -> None:
         if given:
             raise ContrastError(f"--all is of every head: leave out --{given.replace('_', '-')}, or --all")
         return
-    given = next((name for name in OF_ALL if getattr(options, name)), None)
+    given = next((name for name, default in OF_ALL.items() if getattr(options, name) != default), None)
     if given:
         raise ContrastError(f"--{given} is of every head: give --all too, or leave it out")
     missing = next((name for name in ("layer", "head") if getattr(options, name) is None), None)
@@ -39,10 +40,10 @@ def across(options, there, run) -> None:
     """All heads: a map of their numbers and a list, or the clusters of their components."""
     from qkstore.analysis.decomposition.across import kept_counts, statement, table
 
-    with Progress() as progress:
+    with workers(options) as pool, Progress() as progress:
         rows = kept_counts(
             there, run, options.where, seed=options.seed, named=options.names or options.clusters,
-            progress=lambda done, total: progress("components", done, total),
+            progress=lambda done, total: progress("components", done, total), pool=pool,
         )  # fmt: skip
         if options.clusters:
             _clusters(options, there, run, rows, progress)

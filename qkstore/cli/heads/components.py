@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qkstore.cli.arguments import Add, store, with_json, with_run, with_seed
+from qkstore.cli.arguments import Add, store, with_json, with_run, with_seed, with_workers
 from qkstore.cli.heads import across
 from qkstore.cli.terminal import Progress, count, positive, print_json, print_table, whole
 from qkstore.errors import ContrastError
@@ -14,7 +14,7 @@ def components(add: Add) -> None:
     told = (
         "what a head tells keys apart by, found without labels: components, named by the labels there are, and swapped"
     )
-    sub = with_seed(with_json(with_run(add("components", _components, told))))
+    sub = with_workers(with_seed(with_json(with_run(add("components", _components, told)))))
     sub.add_argument("--layer", type=whole)
     sub.add_argument("--head", type=whole)
     sub.add_argument("--all", action="store_true", help="every head instead of one: how many components each one has")

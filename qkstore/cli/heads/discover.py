@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from qkstore.cli.arguments import Add, store, with_json, with_run, with_seed
+from qkstore.cli.arguments import Add, store, with_json, with_run, with_seed, with_workers, workers
 from qkstore.cli.terminal import Progress, number, positive, print_json, print_table
 from qkstore.errors import ContrastError, near
 
 
 def discover(add: Add) -> None:
     told = "which heads match on what: every head under every pair of label columns that can match"
-    sub = with_seed(with_json(with_run(add("discover", _discover, told))))
+    sub = with_workers(with_seed(with_json(with_run(add("discover", _discover, told)))))
     sub.add_argument("--labels", nargs="+", metavar="LABEL", default=(), help="only pairs of these columns")
     sub.add_argument("--fdr", type=number, default=0.05, metavar="RATE", help="of false discoveries (default 0.05)")
     sub.add_argument("--most", type=positive, default=40, metavar="N", help="label pairs that are tried (default 40)")
@@ -23,17 +23,10 @@ def discover(add: Add) -> None:
 def _discover(options) -> None:
     from qkstore.analysis.discovery import kept, save, statement, table, types
 
-    there = store(options)
-    run = there.run(options.run)
-    with Progress() as progress:
-        found = kept(
-            there,
-            run,
-            options.labels,
-            options.most,
-            options.seed,
-            lambda stage, done, total: progress(stage, done, total),
-        )
+    with workers(options) as pool, Progress() as progress:
+        there = store(options)
+        run = there.run(options.run)
+        found = kept(there, run, options.labels, options.most, options.seed, progress, pool)
     if not found.n:
         why = "; ".join(f"{what}: {reason}" for what, reason in found.tried.refused[:6])
         raise ContrastError(f"run {run.name!r} has no two labels that can match ({why})")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
 
 import numpy as np
 
@@ -14,8 +17,9 @@ from qkstore.analysis.decomposition.names import names
 from qkstore.analysis.decomposition.scored import Scored
 from qkstore.analysis.decomposition.sight import default_where
 from qkstore.analysis.head import Head
-from qkstore.analysis.heads.group import groups
+from qkstore.analysis.tasks import Place, by_layer
 from qkstore.errors import ContrastError, StoreError
+from qkstore.pool import Pool
 from qkstore.run import Run
 from qkstore.store import Store
 from qkstore.store.catalog.rows import built
@@ -34,44 +38,94 @@ def counts(
     seed: int = 0,
     progress: Progress | None = None,
     named: bool = True,
+    pool: Pool | None = None,
 ) -> list[HeadCount]:
     """How many components each head of a run has: `components` of all heads, in one pass over the vectors.
 
     A head that has nothing to choose has a row which says why. Vectors are read once a KV head, so memory is that of
     its keys and of one head's choices. progress: called with (heads done, heads in all). named: whether labels are
-    tried too, which takes about as long again. Raises GuardError for SQL that is not allowed, ContrastError where no
-    query fits.
+    tried too, which takes about as long again. pool: who does it (qkstore.pool), by default this process. Raises
+    GuardError for SQL that is not allowed, ContrastError where no query fits.
     """
-    return [row for layer in Sweep(run, where, repairs, seed, named).layers({}, progress) for row in layer]
+    layers = Sweep(run, where, repairs, seed, named, pool).layers({}, progress)
+    return sorted((row for layer in layers for row in layer), key=_at)
+
+
+def _at(row: HeadCount) -> tuple[int, int]:
+    return row.layer, row.head
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a sweep is of."""
+
+    place: Place
+    where: str | None
+    repairs: int
+    seed: int
+    named: bool
+
+
+@dataclass(frozen=True)
+class Task:
+    """One head."""
+
+    asked: Asked
+    layer: int
+    head: int
+
+
+def counted(task: Task) -> HeadCount:
+    """In a worker: how many components the head has."""
+    return _sweep(task.asked).count(task)
+
+
+@lru_cache(maxsize=1)  # what a worker has at hand: the tasks of a sweep come together
+def _sweep(asked: Asked) -> Sweep:
+    return Sweep(asked.place.run(), asked.where, asked.repairs, asked.seed, asked.named)
 
 
 class Sweep:
     """The components of all heads of a run on the same queries."""
 
-    def __init__(self, run: Run, where: str | None, repairs: int, seed: int, named: bool = True):
+    def __init__(
+        self, run: Run, where: str | None, repairs: int, seed: int, named: bool = True, pool: Pool | None = None
+    ):
         self.run, self.where, self.repairs, self.seed, self.named = run, where, repairs, seed, named
         self.built, self.judged = sights(run, where)
+        self.pool, self.asked = pool or Pool(), Asked(Place.of(run), where, repairs, seed, named)
+        self._k: tuple[tuple[int, int], np.ndarray] | None = None  # the keys that were read last
 
     def layers(self, known: Table, progress: Progress | None = None) -> Iterator[list[HeadCount]]:
-        """The heads of one layer after another; known: layers that were done before, which are not done again."""
+        """The heads of one layer after another; known: layers that were done before, which come first."""
         from threadpoolctl import threadpool_limits
 
-        done, of = self.run.n_heads * len(known), self.run.n_heads * len(self.run.layers)
-        for layer in self.run.layers:
-            rows = list(known.get(layer, []))
-            if not rows:
-                with threadpool_limits(1, "blas"):  # several threads for matrices as small mostly wait for each other
-                    for row in self._layer(layer):
-                        rows.append(row)
-                        done += 1
-                        if progress:
-                            progress(done, of)
-            yield rows
+        yield from (list(rows) for rows in known.values())
+        n, done, of = self.run.n_heads, self.run.n_heads * len(known), self.run.n_heads * len(self.run.layers)
+        left = [layer for layer in self.run.layers if layer not in known]
 
-    def _layer(self, layer: int) -> Iterator[HeadCount]:
-        for heads in groups(self.run):
-            k = self.run.keys(layer, heads[0], np.arange(self.run.n_keys))
-            yield from (self._head(Head(self.run, layer, head), k) for head in heads)
+        def told(_: Task) -> None:
+            nonlocal done
+            done += 1
+            if progress:
+                progress(done, of)
+
+        tasks = (Task(self.asked, *at) for at in product(left, range(n)))
+        work = self.count if self.pool.here else counted
+        with threadpool_limits(1, "blas"):  # several threads for matrices as small mostly wait for each other
+            for _, rows in by_layer(self.pool, work, tasks, n, self._keys_of, told):
+                yield sorted(rows.values(), key=_at)
+
+    def _keys_of(self, task: Task) -> tuple[int, int]:
+        """Which keys a task reads, of which a worker has the last ones."""
+        return task.layer, self.run.kv_head(task.head)
+
+    def count(self, task: Task) -> HeadCount:
+        """How many components a head has."""
+        at = self._keys_of(task)
+        if self._k is None or self._k[0] != at:
+            self._k = at, self.run.keys(task.layer, task.head, np.arange(self.run.n_keys))
+        return self._head(Head(self.run, task.layer, task.head), self._k[1])
 
     def _head(self, head: Head, k: np.ndarray) -> HeadCount:
         try:
@@ -90,6 +144,7 @@ def kept_counts(
     seed: int = 0,
     progress: Progress | None = None,
     named: bool = True,
+    pool: Pool | None = None,
 ) -> list[HeadCount]:
     """The same as `counts`, computed once for all who use a store: its catalogue keeps it, and layers as they are done.
 
@@ -102,9 +157,10 @@ def kept_counts(
     parts = (built(_rows, part) for part in store.catalog.parts(asked))
     known = {rows[0].layer: rows for rows in filter(None, parts) if len(rows) == run.n_heads}
     every, may = [], True
-    for rows in Sweep(run, where, repairs, seed, named).layers(known, progress):
+    for rows in Sweep(run, where, repairs, seed, named, pool).layers(known, progress):
         every += rows
         may = may and (rows[0].layer in known or _keep(store, run, asked, rows, str(rows[0].layer)))
+    every.sort(key=_at)
     if may:
         _keep(store, run, asked, every)
     return every
