@@ -37,7 +37,7 @@ BEGIN, END = "<!-- cluster: begin -->", "<!-- cluster: end -->"
 def sharded(there: Made) -> Run:
     """The run in SHARDS shards, which are made once a folder."""
     store = qkstore.open(there.folder)
-    if "sharded" not in store.runs:
+    if "sharded" not in store.names():
         reshard(store.run("bench"), SHARDS, "sharded")
     return qkstore.open(there.folder).run("sharded")
 
@@ -160,7 +160,7 @@ def table(run: Run, took: list[Took]) -> str:
     """The Markdown between the markers."""
     said = (
         f"{len(run.layers) * run.n_heads:,} heads of {run.d_head} dimensions × {len(CONTRASTS)} contrasts, "
-        f"{run.n_queries:,} queries with {KEYS} keys each in {run.n_shards} shards, {NODES} nodes of one processor each "
+        f"{run.n_queries:,} queries with {KEYS} keys each in {run.n_shards} shards, {NODES} nodes of one processor "
         f"on a machine of {os.cpu_count()} processors (load {os.getloadavg()[2]:.0f} in the last quarter of an hour)."
     )
     head = "| | s | s of CPU | efficiency, clock | efficiency, CPU | largest difference |"

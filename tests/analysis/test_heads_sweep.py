@@ -12,13 +12,14 @@ import qkstore
 from qkstore.analysis.choice import Chooser
 from qkstore.analysis.head import Head, Rows
 from qkstore.analysis.heads import heads, paired
-from qkstore.analysis.heads.task import Asked, Task, scored
+from qkstore.analysis.heads.task import Asked, Task, Work, scored
 from qkstore.analysis.tasks import Place
 from qkstore.contrast import Contrast
 from qkstore.covariance import ContrastiveCovariance
 from qkstore.errors import ContrastError, StoreError
 from qkstore.interval import RESAMPLES
 from qkstore.pool import opened
+from qkstore.run.incoming.reshard import reshard
 
 N, DEALS, SEED = 64, 19, 3
 ORDER = Contrast(
@@ -263,6 +264,31 @@ def test_workers_give_the_same_to_the_bit(tmp_path, shards):
     assert found == here == tables[-1]
     assert told[-1] == (8, 8)
     assert [at for at, _ in told] == sorted(at for at, _ in told[: len(told) // 2]) * 2
+
+
+@pytest.mark.parametrize("name", ["pair", "elsewhere", "one-sided, centred"])
+def test_a_run_in_shards_gives_what_it_gave_as_one_file(tmp_path, name):
+    """reshard puts neighbours together, so that train and test prompts share one shard at the most."""
+    whole, contrast = made(tmp_path, {}), CONTRASTS[name]
+    reshard(whole, 5, "dealt")
+    run = qkstore.open(tmp_path).run("dealt")
+    assert run.n_shards == 5
+    here = heads(run, contrast, DEALS, SEED)
+    close(here, heads(whole, contrast, DEALS, SEED))
+    with opened(2) as pool:
+        assert heads(run, contrast, DEALS, SEED, pool=pool) == here
+
+
+def test_a_task_attaches_its_own_shard_alone(tmp_path):
+    """But for keys of other prompts."""
+    reshard(made(tmp_path, {}), 4, "dealt")
+    for contrast, there in ((ORDER, {1}), (ELSEWHERE, {0, 1})):
+        run = qkstore.open(tmp_path).run("dealt")
+        run = type(run)(run.path)  # whose files nobody else has attached
+        work, asked = Work(run, contrast, DEALS, SEED, 4), Asked(Place.of(run), contrast, DEALS, SEED, 4)
+        assert set(run.shards._files) == set()
+        work.scored(Task(asked, 0, range(4), 1))
+        assert set(run.shards._files) == there
 
 
 def test_a_worker_reads_the_run_that_was_asked_for(tmp_path):
