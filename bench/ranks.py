@@ -46,7 +46,8 @@ def _killed(of: list[str], o: argparse.Namespace) -> int:
     """Let torchrun make the run of two ranks while they are killed; returns how often that was."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     torchrun += ["--max-restarts", str(o.kills), "--monitor-interval", "0.1", "-m", "--"]
-    agent = subprocess.Popen([*torchrun, *of, "--run", TOGETHER], cwd=ROOT, stderr=subprocess.DEVNULL)
+    with open(o.store / "torchrun.log", "wb") as said:
+        agent = subprocess.Popen([*torchrun, *of, "--run", TOGETHER], cwd=ROOT, stderr=said)
     rng, killed = random.Random(o.seed), 0
     while agent.poll() is None:
         ranks = _children(agent.pid)
@@ -67,7 +68,7 @@ def _killed(of: list[str], o: argparse.Namespace) -> int:
         while agent.poll() is None and ranks[number] in _children(agent.pid):
             time.sleep(0.05)
     if agent.returncode:
-        raise SystemExit(f"torchrun ended with {agent.returncode}")
+        raise SystemExit(f"torchrun ended with {agent.returncode}: see {o.store / 'torchrun.log'}")
     return killed
 
 

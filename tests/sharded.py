@@ -26,7 +26,7 @@ def prompts(data, of: int, size: int = 4) -> list[np.ndarray]:
 
 def assemble(incoming: IncomingShard, data, size: int = 4) -> Path:
     tables = Tables(data.prompts, data.tokens, data.query_rows, data.key_rows)
-    return incoming.assemble(data.manifest, data.layers, tables, prompts(data, incoming.share.of, size))
+    return incoming.assemble(data.manifest, data.layers, lambda answers: tables, prompts(data, incoming.share.of, size))
 
 
 def publish(store: Path, name: str, data, of: int = 3, size: int = 4) -> Path:

@@ -154,7 +154,7 @@ def _ingest(
             if not incoming.complete:
                 return run_path(store, run)
             prompts = [ranks.prompts_of(made, Share(i, incoming.share.of)) for i in range(incoming.share.of)]
-            incoming.assemble(manifest, facts, _tables(corpus, incoming.answers()), prompts, measures)
+            incoming.assemble(manifest, facts, partial(_tables, corpus), prompts, measures)
         else:
             incoming.publish(manifest, facts, *_tables(corpus, incoming.answers()), **told, measures=measures)
     return opened.publish(run)

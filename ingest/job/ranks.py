@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 
 from ingest import batches
 from qkstore.errors import PromptError, RunError
+from qkstore.run.incoming import spool
 from qkstore.run.incoming.shard import Share
 from qkstore.store import Store, work
 
@@ -83,5 +85,6 @@ def is_there(store: Store, run: str, plan: dict, share: Share) -> bool:
         return False
     there = store.run(run)
     if there.settings == json.loads(json.dumps(plan | {"shards": share.of})):
+        shutil.rmtree(spool.folder(store.path, run), ignore_errors=True)  # of a rank that began while it was published
         return True
     raise RunError(f"run {run!r} is in the store already, and was made differently; choose another --run")

@@ -67,9 +67,9 @@ def alike(x: np.ndarray, x_code: np.ndarray, y: np.ndarray, y_code: np.ndarray, 
     """Return (r,) how far scores x and y, (n, r) each, follow their label's values: an intraclass correlation.
 
     It is the correlation of x in one prompt with y in another one whose label has the same value, beyond that of any
-    two prompts. With x = y it is the share of variance between values, corrected for chance (an adjusted η²: 0 on
-    average where the label says nothing, 1 where it says all). Pairs of one prompt have no part in it, so that what
-    queries of a prompt share is not taken for the label's work. With x of queries and y of keys it is at most the
+    two prompts; at most 1. With x = y it is the share of variance between values, corrected for chance (an adjusted
+    η²: 0 on average where the label says nothing, 1 where it says all). Pairs of one prompt have no part in it, so that
+    what queries of a prompt share is not taken for the label's work. With x of queries and y of keys it is at most the
     geometric mean of the two shares, and reaches it where the same value moves both alike.
 
     x_code, y_code: (n,) codes ≥ 0, or NONE: such rows have no part, nor have values that one prompt alone has. group:
@@ -87,7 +87,8 @@ def alike(x: np.ndarray, x_code: np.ndarray, y: np.ndarray, y_code: np.ndarray, 
     of_value = (pairs.n / x_in.sum()) @ pairs.products(x, y)
     of_any = _Pairs(np.where(x_in, 0, NONE), np.where(y_in, 0, NONE), group).products(x, y)[0]
     size = np.sqrt((x**2).sum(axis=0) / (x_in.sum() - 1) * (y**2).sum(axis=0) / (y_in.sum() - 1))
-    return np.divide(of_value - of_any, size, out=np.zeros_like(size), where=size > 0)
+    share = np.divide(of_value - of_any, size, out=np.zeros_like(size), where=size > 0)
+    return np.minimum(share, 1.0)  # where keys have a value more rarely than queries, the sizes are of others
 
 
 def dealt(group: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -127,19 +127,20 @@ class IncomingShard(Incoming):
         self,
         manifest: dict,
         layers: list[dict],
-        tables: Tables,
+        tables: Callable[[np.ndarray | None], Tables],
         prompts: Sequence[np.ndarray],
         measures: Mapping[str, float] | None = None,
     ) -> Path:
         """Make the run file of shards that are all whole, and publish the run; returns its path.
 
-        prompts: of each shard. Another rank may do the same: the second finds the run there.
+        tables: makes the labels of the answers of all shards. prompts: of each shard. Another rank may do the same: the
+        second finds the run there.
         """
         with self._alone():
             if not self.target.exists():
                 with self._written(f".part-{self.run}.duckdb") as part:
                     part.unlink(missing_ok=True)
-                    self._write(part, manifest, layers, tables, prompts, measures or {})
+                    self._write(part, manifest, layers, tables(self.answers()), prompts, measures or {})
                     part.chmod(0o444)
                     sync(part)
                     self._place_shards()

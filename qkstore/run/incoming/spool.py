@@ -105,8 +105,9 @@ def batches(folder: Path) -> set[int]:
 
 def _ledger(folder: Path) -> list[str]:
     """The lines of the ledger; the last is left out where it was cut off before its end."""
-    file = folder / LEDGER
-    text = file.read_text(errors="replace") if file.is_file() else ""
+    text = ""
+    with suppress(FileNotFoundError, NotADirectoryError):  # none yet, or no more: another rank has published the run
+        text = (folder / LEDGER).read_text(errors="replace")
     return text[: text.rfind("\n") + 1].splitlines(keepends=True)
 
 
