@@ -26,7 +26,7 @@ spec.loader.exec_module(together)
 
 def test_ten_kills(tmp_path):
     models.folder(tmp_path / "model", models.words(boxes.build(200, "ent", 0, 100)))
-    command = [sys.executable, ROOT / "bench" / "crash.py", tmp_path, tmp_path / "model", "--kills", "10"]
+    command = [sys.executable, ROOT / "bench" / "kills" / "crash.py", tmp_path, tmp_path / "model", "--kills", "10"]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "10 ingests killed" in done.stdout

@@ -1,6 +1,6 @@
 """Two ranks under torchrun make one run while either is killed, again and again at random moments.
 
-    python bench/ranks.py STORE MODEL_FOLDER [--kills 10] [--n 120] [--seed 0]
+    python bench/kills/ranks.py STORE MODEL_FOLDER [--kills 10] [--n 120] [--seed 0]
 
 torchrun starts the ranks, and starts them anew when one is lost. A process of its own, in one piece, makes the same run
 beside it. Prints what each kill met; exit code 1 unless the two runs have the same vectors to the bit, the same labels
@@ -18,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from qkstore.run.incoming import spool

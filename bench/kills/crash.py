@@ -1,6 +1,6 @@
 """kill -9 during an ingest, again and again at random moments, then one that is left to finish.
 
-    python bench/crash.py STORE MODEL_FOLDER [--kills 10] [--n 150] [--seed 0]
+    python bench/kills/crash.py STORE MODEL_FOLDER [--kills 10] [--n 150] [--seed 0]
 
 Each attempt is a process of its own that ingests one run into STORE; it is killed somewhere between its start and the
 time that an uninterrupted ingest takes. After every kill the store must open and show no half run. At the end the run
@@ -18,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 
 def main(arguments: list[str] | None = None) -> int:
