@@ -32,7 +32,7 @@ ORDER = (
 )
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 TOGETHER = [{"errors", "text", "files"}, set(FRONT)]  # files of these import each other
-MOST_IMPORTS, MOST_LINES, MOST_COLUMNS, MOST_MODULES = 164, 300, 120, 14
+MOST_IMPORTS, MOST_LINES, MOST_COLUMNS, MOST_MODULES = 165, 300, 120, 14
 CODE = [ROOT / "app.py", *(p for d in ("qkstore", "ingest", "dashboard", "pages", "bench", "setup", "tests")
                            for p in sorted((ROOT / d).rglob("*.py")))]  # fmt: skip
 PRODUCT = [p for p in CODE if (ROOT / "tests") not in p.parents]
