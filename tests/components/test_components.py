@@ -17,7 +17,6 @@ from qkstore.components import (
     number,
 )
 from qkstore.components.attention import HALVES
-from qkstore.components.rotation import _cube
 from qkstore.errors import ContrastError
 from qkstore.intervention import Swapper
 
@@ -60,14 +59,6 @@ def test_each_discrete_coordinate_is_one_component_and_a_turned_one_is_not():
     turn = np.linalg.qr(np.random.default_rng(0).standard_normal((len(c), len(c))))[0]
     turned = np.abs(np.corrcoef((c.query_scores(found.q) @ turn).T, z.T)[: len(c), len(c) :])
     assert not (turned.max(axis=1) > 0.98).all()
-
-
-def test_the_cube_by_products_is_scikit_learn_s():
-    from sklearn.decomposition._fastica import _cube as theirs
-
-    x = np.random.default_rng(0).standard_normal((3, 50))
-    assert all(np.allclose(a, b, rtol=1e-14) for a, b in zip(_cube(x), theirs(x, {}), strict=True))
-    assert not np.allclose(_cube(x)[0], x)
 
 
 def test_no_change_of_the_head_s_basis_moves_them():
