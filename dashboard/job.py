@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard.text import plain
+from qkstore.pool import VARIABLE, Pool, opened
 
 Progress = Callable[[int, int], None]
 
@@ -112,6 +114,12 @@ class Jobs:
 @st.cache_resource(max_entries=1)
 def _jobs() -> Jobs:
     return Jobs()
+
+
+@st.cache_resource(max_entries=1)
+def pool() -> Pool:
+    """Who does sweeps over all heads: the Ray cluster that `qkstore serve --ray` names, or this server."""
+    return opened(ray=os.environ.get(VARIABLE) or None)
 
 
 def waiting(key: Hashable, work: Callable[[Progress], Any]) -> AbstractContextManager[Job]:

@@ -205,7 +205,7 @@ def best(run: Run, asked: Contrast) -> tuple[int, int]:
 
 def scoring(run: Run, asked: Contrast) -> tuple[tuple, Callable[[job.Progress], list[HeadScore]]]:
     """The name and the work (see dashboard.job) that scores all heads, then computes their nulls, a layer at a time."""
-    key, store = (identity(run), asked.key), shell.store()
+    key, store, pool = (identity(run), asked.key), shell.store(), job.pool()
     kept, n = _scores(), len(run.layers) * run.n_heads
 
     def arrived(scores: Sequence[HeadScore]) -> None:
@@ -213,7 +213,7 @@ def scoring(run: Run, asked: Contrast) -> tuple[tuple, Callable[[job.Progress], 
             remember(kept, MOST_SCORES, key, list(scores))
 
     def work(progress: job.Progress) -> list[HeadScore]:
-        scores = analysis_heads.kept(store, run, asked, progress=progress, arrived=arrived)
+        scores = analysis_heads.kept(store, run, asked, progress=progress, arrived=arrived, pool=pool)
         return remember(kept, MOST_SCORES, key, scores)
 
     return ("heads", key), work

@@ -87,7 +87,7 @@ def _rows(view: View) -> list[HeadCount]:
 
 
 def _found(view: View) -> list[HeadCount]:
-    run, n = view.run, len(view.run.layers) * view.run.n_heads
+    run, pool, n = view.run, job.pool(), len(view.run.layers) * view.run.n_heads
     begun = st.session_state.setdefault(BEGUN, set())
     if n > AT_ONCE and run.name not in begun:
         line(
@@ -98,7 +98,7 @@ def _found(view: View) -> list[HeadCount]:
         st.stop()
     return job.done(
         ("across", results.identity(run)),
-        lambda progress: kept_counts(view.store, run, progress=progress),
+        lambda progress: kept_counts(view.store, run, progress=progress, pool=pool),
         f"Finding the components of all heads of {run.name}",
         "Found the components of {done} of {of} heads",
         "Cancelled. Layers that were finished are kept; reload this page to go on.",

@@ -27,7 +27,7 @@ def search(run: Run) -> Discovery:
 
     Where there is much to try and nothing is kept, a button begins; the page ends until then.
     """
-    key, store = results.identity(run), shell.store()
+    key, store, pool = results.identity(run), shell.store(), job.pool()
     if (known := _found().get(key)) is not None:
         return known
     heads, tried = len(run.layers) * run.n_heads, discovery.tried(run)
@@ -40,7 +40,7 @@ def search(run: Run) -> Discovery:
         st.stop()
 
     def work(progress: job.Progress) -> Discovery:
-        found = discovery.kept(store, run, progress=lambda _, done, of: progress(done, of))
+        found = discovery.kept(store, run, progress=lambda _, done, of: progress(done, of), pool=pool)
         return results.remember(_found(), MOST, key, found)
 
     return job.done(

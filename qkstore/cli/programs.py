@@ -11,6 +11,8 @@ from qkstore.cli import port
 from qkstore.cli.arguments import Add, store
 from qkstore.cli.login import VARIABLE, Login
 from qkstore.cli.terminal import need
+from qkstore.pool import VARIABLE as RAY
+from qkstore.pool import opened
 
 ROOT = Path(__file__).parent.parent.parent  # holds the packages qkstore, ingest and dashboard
 INGEST = {"ingest": (), "demo": ("demo",)}  # a command: the first words of the ingest's own command line
@@ -49,18 +51,21 @@ def serve(add: Add) -> None:
     told = "a further name that browsers may ask for, where a proxy on this machine serves others; may be repeated"
     sub.add_argument("--allow-host", type=port.host, action="append", default=[], metavar="NAME", help=told)
     told = f"people log in with the OpenID provider that this file names (default ${VARIABLE}, or no login)"
+    told = f"give sweeps over all heads to the Ray cluster at this address, or `auto` (default ${RAY}, or no cluster)"
+    sub.add_argument("--ray", default=os.environ.get(RAY), metavar="ADDRESS", help=told)
     sub.add_argument("--login", default=os.environ.get(VARIABLE), metavar="FILE", help=told)
 
 
 def _serve(options) -> None:
     need(("streamlit",), "pip install qkstore, or in a clone `make demo`")
+    opened(ray=options.ray or None)  # which says where Ray is not installed
     shown, login = store(options).where.resolve(), _login(options)
     port.check(options.port, "qkstore serve --port {}")
     at = login.origin if login else f"http://{port.HOST}:{options.port}"
     print(f"qkstore is at {at}  (Ctrl+C ends it)", flush=True)
     os.chdir(dashboard())  # its address and look stand in .streamlit/config.toml there
     hosts = [*options.allow_host, *([login.host] if login else [])]
-    given = {"QKSTORE": str(shown), VARIABLE: str(login.file) if login else ""}
+    given = {"QKSTORE": str(shown), VARIABLE: str(login.file) if login else "", RAY: options.ray or ""}
     become("dashboard.server", [str(options.port), *hosts], **given)
 
 

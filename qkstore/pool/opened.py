@@ -7,6 +7,8 @@ from importlib.util import find_spec
 from qkstore.errors import QKStoreError
 from qkstore.pool.pool import Pool
 
+VARIABLE = "QKSTORE_RAY"  # the address of the cluster that does a dashboard's long sweeps
+
 
 def opened(workers: int = 1, ray: str | None = None) -> Pool:
     """A pool of `workers` processes of this machine (1: this process), or of the Ray cluster at an address, or `auto`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from itertools import islice
@@ -43,12 +44,13 @@ class Pool:
     """Tasks in an engine's slots; without an engine, in this process, one after another.
 
     start: makes the engine, when there are tasks. A task is lost with its worker, and then given out again, TRIES times
-    at most. Used as a context, it is closed at the end.
+    at most. Used as a context, it is closed at the end. Threads may share one.
     """
 
     def __init__(self, start: Callable[[], Engine] | None = None):
         self._start = start
         self._engine: Engine | None = None
+        self._starting = threading.Lock()
         self._home: dict[Hashable, int] = {}  # the slot that had a place first
 
     @property
@@ -80,7 +82,8 @@ class Pool:
         """
         if self._start is None:
             return ((task, work(task)) for task in tasks)
-        self._engine = self._engine or self._start()
+        with self._starting:
+            self._engine = self._engine or self._start()
         return self._scheduled(self._engine, work, iter(tasks), place)
 
     def _scheduled(

@@ -127,7 +127,7 @@ def test_serve_shows_a_store_from_any_folder(store):
     """Named by a path that is relative to the caller's folder, and listening on this machine alone."""
     number = free_port()
     there = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [*MODULE, "serve", "--store", store.name, "--port", str(number)]
+    command = [*MODULE, "serve", "--store", store.name, "--port", str(number), "--ray", "127.0.0.1:1"]
     server = subprocess.Popen(command, cwd=store.parent, env=there, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout.readline() == f"qkstore is at http://127.0.0.1:{number}  (Ctrl+C ends it)\n"
@@ -136,6 +136,7 @@ def test_serve_shows_a_store_from_any_folder(store):
         environment = Path(f"/proc/{server.pid}/environ")
         if environment.exists():
             assert f"QKSTORE={store}\0" in environment.read_text()
+            assert "QKSTORE_RAY=127.0.0.1:1\0" in environment.read_text(), "which is asked when there is a sweep"
             assert Path(f"/proc/{server.pid}/cwd").resolve() == ROOT
     finally:
         server.kill()

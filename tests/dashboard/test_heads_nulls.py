@@ -34,7 +34,7 @@ class Slow:
     left: threading.Event = field(default_factory=threading.Event)
     begun: int = 0
 
-    def __call__(self, store, run, contrast, progress: Callable, arrived: Callable) -> list[HeadScore]:
+    def __call__(self, store, run, contrast, progress: Callable, arrived: Callable, pool) -> list[HeadScore]:
         self.begun += 1
         scores = FOUND(store, run, contrast)
         arrived([*scores[:3], *map(bare, scores[3:])])

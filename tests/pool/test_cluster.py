@@ -8,19 +8,31 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 
 import pytest
+import stores
 from conftest import ROOT
 from synthetic import write
 from test_pool import at_home, broken, ended, napped, refused, squared
+from waits import nobody
 
+import qkstore
+from dashboard import job
+from qkstore.analysis.heads import heads, kept
 from qkstore.errors import QKStoreError, RunError
 from qkstore.pool import opened
+from qkstore.run.incoming.reshard import reshard
 
 if find_spec("ray") is None:
     pytest.skip("the extra `cluster` is not installed", allow_module_level=True)
 
+ORDER = qkstore.Contrast(
+    where="k.prompt_id = q.prompt_id",
+    positive="k.order_id = q.queried_order",
+    negative="k.order_id <> q.queried_order",
+)
 NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
 
 
@@ -87,6 +99,39 @@ def test_what_a_worker_cannot_import_is_one_line(pool, tmp_path, monkeypatch):
 def test_a_worker_that_ends_every_time_is_given_up(pool):
     with pytest.raises(QKStoreError, match="a task of the Ray cluster was lost 4 times"):
         list(pool.map(ended, [1]))
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_heads_are_what_they_are_here_to_the_bit(pool, tmp_path, shards):
+    write(tmp_path, "r")
+    store = qkstore.open(tmp_path)
+    reshard(store.run("r"), shards, "dealt")
+    run = store.run("dealt")
+    assert heads(run, ORDER, pool=pool) == heads(run, ORDER)
+
+
+def test_two_threads_share_a_pool(pool):
+    """As two pages of one server do."""
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(lambda begin: list(pool.map(napped, range(begin, begin + 20))), (0, 100)))
+    for begin, made in zip((0, 100), found, strict=True):
+        assert sorted((task, square) for task, (square, _) in made) == [(i, i * i) for i in range(begin, begin + 20)]
+
+
+def test_a_dashboard_gives_its_sweeps_to_the_cluster(cluster, pool, show, tmp_path, monkeypatch):
+    store = stores.write(tmp_path / "store", n=200)
+    monkeypatch.setenv("QKSTORE_RAY", cluster.address)
+    job.pool.clear()
+    try:
+        page = show(store, "heads", run="boxes", contrast="order")
+        assert not page.exception
+        assert type(job.pool()._engine).__name__ == "Cluster"
+        assert nobody(), "the nulls are computed behind the page"
+        run = qkstore.open(store).run("boxes")
+        order = qkstore.open(store).feature(run, "order")[0]
+        assert kept(qkstore.open(store), run, order, progress=lambda *_: pytest.fail("anew")) == heads(run, order)
+    finally:
+        job.pool.clear()
 
 
 def test_what_a_lost_node_had_is_done_elsewhere(cluster, pool, tmp_path):
