@@ -98,7 +98,7 @@ def build(
     Raises RunError where a run of that name holds something else; PromptError, ModelError, StoreError as an ingest
     does.
     """
-    model.check_device(dtype, device)
+    model.check_device(dtype, device, auto=True)
     there = [part for part in programme if job.run_path(store, part.run).exists()]
     stored = {"store_dtype": options.store_dtype}
     for part in there:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Callable
 from functools import partial
 
@@ -12,8 +13,8 @@ Add = Callable[[str, Callable[[argparse.Namespace], None], str], argparse.Argume
 # (name, what it does, its help) → its parser
 
 
-def with_device(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--device", default="cpu", help="cpu or cuda")
+def with_device(sub: argparse.ArgumentParser, more: str = "") -> None:
+    sub.add_argument("--device", default="cpu", help=f"cpu or cuda{more}")
 
 
 def with_dtype(sub: argparse.ArgumentParser) -> None:
@@ -21,7 +22,11 @@ def with_dtype(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--threads", type=count, help="processors that the passes may use (default: all that this process has)"
     )
-    with_device(sub)
+    with_device(
+        sub,
+        ", or auto, which spreads the layers of a model that is larger than one GPU over all GPUs of this machine, "
+        "then over memory, then over disk",
+    )
 
 
 def prepare(threads: int | None = None) -> None:
@@ -34,6 +39,7 @@ def prepare(threads: int | None = None) -> None:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     disable_progress_bars()
+    logging.getLogger("accelerate").setLevel(logging.ERROR)
     gguf.tqdm = partial(gguf.tqdm, disable=True)  # this one bar asks none of the three above
     if threads:
         torch.set_num_threads(threads)

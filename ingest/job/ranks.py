@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from ingest import batches
-from qkstore.errors import PromptError, RunError
+from ingest.model.weights.placement import AUTO
+from qkstore.errors import ModelError, PromptError, RunError
 from qkstore.run.incoming import spool
 from qkstore.run.incoming.shard import Share
 from qkstore.store import Store, work
@@ -35,7 +36,16 @@ def of_environment(environment: Mapping[str, str] = os.environ) -> Share | None:
 
 
 def device(asked: str, environment: Mapping[str, str] = os.environ) -> str:
-    """The device of this rank: of those of the machine the one of its own number, where 'cuda' was asked for."""
+    """The device of this rank: of those of the machine the one of its own number, where 'cuda' was asked for.
+
+    Raises ModelError for 'auto' where other ranks of this machine would take the same GPUs.
+    """
+    if asked == AUTO and TORCHRUN in environment and environment.get("LOCAL_WORLD_SIZE", "1") != "1":
+        raise ModelError(
+            f"device 'auto' is all GPUs of a machine, and torchrun started {environment['LOCAL_WORLD_SIZE']} ranks on "
+            "this one: use --nproc-per-node 1, or start each rank by itself with GPUs of its own "
+            "(CUDA_VISIBLE_DEVICES=0,1 … --shard 0/4)"
+        )
     if asked == "cuda" and TORCHRUN in environment:
         return f"cuda:{environment['LOCAL_RANK']}"
     return asked

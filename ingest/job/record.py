@@ -29,7 +29,7 @@ def plan(model: Model, capture: Capture, corpus: Corpus, options: Options, tried
         "queries": list(options.queries),
         "dtype": model.dtype,
         "store_dtype": options.store_dtype,
-        "device": model.net.device.type,
+        "device": model.device,
         "batch_size": options.batch_size,
         "memory": options.memory,
         "code": code_version(),

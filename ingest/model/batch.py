@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 import torch
@@ -22,6 +22,7 @@ class Batch:
     keys: tuple[Tensor, Tensor]  # (m,), (m,)
     slots: tuple[Tensor, Tensor]  # (n,), (n,): the query's place in `columns`
     columns: Tensor  # (B, Q), the queries' columns, filled up with 0
+    _copies: dict = field(default_factory=dict, init=False, repr=False, compare=False)  # {device: see on}
 
     @classmethod
     def of(
@@ -40,6 +41,16 @@ class Batch:
         columns[q_row, slot] = q_column
         on = [t.to(device) for t in (padded, real, place, q_row, q_column, *key_rows, slot, columns)]
         return cls(*on[:3], queries=(on[3], on[4]), keys=(on[5], on[6]), slots=(on[3], on[7]), columns=on[8])
+
+    def on(self, device: torch.device) -> Batch:
+        """The same batch on a device where a layer lies: itself, or a copy that is made once."""
+        if device == self.ids.device:
+            return self
+        if device not in self._copies:
+            parts = [getattr(self, part.name) for part in fields(self) if part.init]
+            moved = [tuple(t.to(device) for t in p) if isinstance(p, tuple) else p.to(device) for p in parts]
+            self._copies[device] = Batch(*moved)
+        return self._copies[device]
 
 
 def _rows(positions: list[list[int]], shift: list[int]) -> tuple[Tensor, Tensor]:

@@ -71,13 +71,13 @@ class Capture:
         else:
             shift = (~batch.real).sum(dim=1) if padding == "left" else 0
             logits = self.forward.logits(batch, read, torch.tensor(ends, device=batch.ids.device) + shift).cpu()
-        vectors = (torch.stack([read.vectors[layer.layer][i] for layer in self.layers]).cpu() for i in range(3))
+        vectors = (_stacked([read.vectors[layer.layer][i] for layer in self.layers]) for i in range(3))
         return Captured(*vectors, logits)
 
     def _probe(self, net) -> list[Layer]:
         forward = self.forward
         ids = [[t % forward.vocabulary() for t in row] for row in ([11, 12, 13, 14, 15, 16], [17, 18, 19])]
-        batch = Batch.of(ids, [[], []], [[], []], 0, "right", net.device)
+        batch = Batch.of(ids, [[], []], [[], []], 0, "right", forward.device)
         probe = Probe(forward.kernel, batch, forward.depth)
         forward.run(batch, probe)
         if not probe.layers:
@@ -108,6 +108,13 @@ class Capture:
             )
             raise ModelError(f"one run holds layers of one shape, these differ: choose {each}")
         return [there[n] for n in wanted]
+
+
+def _stacked(parts: list[Tensor]) -> Tensor:
+    """(layers, …) on the CPU, in one transfer where all layers lie on one device."""
+    if len({part.device for part in parts}) > 1:
+        parts = [part.cpu() for part in parts]
+    return torch.stack(parts).cpu()
 
 
 def ranges(numbers) -> str:
@@ -142,12 +149,13 @@ class _Read:
         return kernel_of(self.kernel, module)(module, query, key, value, mask, **options)
 
     def _take(self, layer: Layer, module, query: Tensor, key: Tensor, mask: Tensor | None, options: dict) -> None:
-        (qb, qc), (kb, kc) = self.batch.queries, self.batch.keys
-        seen = self.seen(layer, module, mask, options)  # (B, Q, T), or None where the layer's rule does not say it
+        batch = self.batch.on(query.device)
+        (qb, qc), (kb, kc) = batch.queries, batch.keys
+        seen = self.seen(batch, layer, module, mask, options)  # (B, Q, T); None where the rule does not say it
         if seen is None:
             self.refused.append(layer)
         else:
-            lse = self.logsumexp(layer, query, key, seen, options)
+            lse = self.logsumexp(batch, layer, query, key, seen, options)
             self.vectors[layer.layer] = (query[qb, :, qc].transpose(0, 1), key[kb, :, kc].transpose(0, 1), lse)
 
     def _end(self) -> None:
@@ -161,9 +169,9 @@ class _Read:
         if not self.whole:
             raise Done
 
-    def logsumexp(self, layer: Layer, query: Tensor, key: Tensor, seen: Tensor, options: dict) -> Tensor:
+    def logsumexp(self, batch: Batch, layer: Layer, query: Tensor, key: Tensor, seen: Tensor, options: dict) -> Tensor:
         """(heads, n): log of the sum of exp(logit) over the keys each stored query sees, sinks included."""
-        columns, (sb, sc) = self.batch.columns, self.batch.slots
+        columns, (sb, sc) = batch.columns, batch.slots
         q = query.gather(2, columns[:, None, :, None].expand(-1, query.shape[1], -1, query.shape[3]))  # (B, H, Q, d)
         step = max(1, LOGITS_BYTES // (8 * q[0, :, :, 0].numel() * key.shape[2]))
         parts = []
@@ -172,9 +180,9 @@ class _Read:
             parts.append(torch.logsumexp(with_sinks(logits, options.get("s_aux")), dim=-1))
         return torch.cat(parts)[sb, :, sc].transpose(0, 1)
 
-    def seen(self, layer: Layer, module, mask: Tensor | None, options: dict) -> Tensor | None:
+    def seen(self, batch: Batch, layer: Layer, module, mask: Tensor | None, options: dict) -> Tensor | None:
         """Which columns each stored query sees, by the layer's rule; None unless the real mask says the same."""
-        batch, key = self.batch, (layer.causal, layer.window)
+        key = layer.causal, layer.window, batch.ids.device
         if key not in self._rule:
             query_place = batch.place.gather(1, batch.columns)
             self._rule[key] = layer.visible(query_place[:, :, None], batch.place[:, None, :]) & batch.real[:, None, :]

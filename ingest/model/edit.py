@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from ingest.model.attention import LOGITS_BYTES, Kernel, kernel_of, mask_rows, with_sinks
+from ingest.model.attention import LOGITS_BYTES, Kernel, kernel_of, mask_rows
 from ingest.model.batch import Batch, Padding
 from ingest.model.capture import Capture
 from ingest.model.forward import same
@@ -114,7 +114,8 @@ class Editor:
     def logits(self, output, batch: Batch) -> Tensor | None:
         """(n, vocabulary) of the token after each query; None without an LM head."""
         logits = getattr(output, "logits", None)
-        return None if logits is None else logits[torch.arange(len(logits), device=logits.device), self.few(batch)[1]]
+        at = self.few(batch)[1]
+        return None if logits is None else logits[torch.arange(len(at), device=logits.device), at.to(logits.device)]
 
     @property
     def goes_on(self) -> bool:
@@ -148,7 +149,7 @@ class Editor:
                 size = " × ".join(map(str, edits[number, head].shape))
                 raise ModelError(f"layer {number} head {head}: a projector of {size}, its keys have {layer.d_head}")
         projectors = np.stack([edits[number, head] for head in heads])
-        return heads, torch.from_numpy(projectors).double().to(self.forward.net.device)
+        return heads, torch.from_numpy(projectors).double().to(self.forward.device)
 
 
 class Behind:
@@ -208,26 +209,31 @@ class _Editing:
     def __init__(self, editor: Editor, batch: Batch, edits: Read, kernel: Kernel | None, alone: bool = False):
         """alone: the pass runs the queries' tokens alone, and all others are behind them in a cache."""
         self.kernel, self.depth = kernel or editor.forward.kernel, editor.forward.depth
-        self.layers, self.first = editor.layers, editor.first
-        self.batch, self.edits, self.attention = batch, edits, {}
+        self.layers, self.first, self.every, self.alone = editor.layers, editor.first, editor.rows == "all", alone
+        self.edits, self.attention, self.home = edits, {}, batch
+        self._look(batch)
+
+    def _look(self, batch: Batch) -> None:
+        """Where the rows and keys are, on the device of the layers that come next."""
+        self.batch = batch
         self.keys = batch.keys[1].reshape(-1, 2)  # (B, 2), the columns of original and target
         every = torch.arange(batch.ids.shape[1], device=batch.ids.device).expand(len(batch.ids), -1)
-        self.rows = batch if editor.rows == "last" else replace(batch, columns=every)
+        self.rows = replace(batch, columns=every) if self.every else batch
         # where these rows are among the ones that the pass runs
-        self.query_at = torch.zeros_like(batch.columns) if alone else batch.columns
-        self.rows_at = self.query_at if editor.rows == "last" else every
-        self.slot = (
-            torch.zeros_like(batch.columns[:, 0]) if editor.rows == "last" else batch.columns[:, 0]
-        )  # the query's among the rows
+        self.query_at = torch.zeros_like(batch.columns) if self.alone else batch.columns
+        self.rows_at = every if self.every else self.query_at
+        self.slot = batch.columns[:, 0] if self.every else torch.zeros_like(batch.columns[:, 0])  # among the rows
 
     def attend(self, module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict):
         number = self.depth.call(module)
         output, weights = kernel_of(self.kernel, module)(module, query, key, value, mask, **options)
         if number < self.first:
             return output, weights
+        if query.device != self.batch.ids.device:
+            self._look(self.home.on(query.device))
         layer, sinks = self.layers[number], options.get("s_aux")
         seen = mask_rows(self.kernel, module, self.batch, mask, options)
-        attention = self._pair(_weights(layer, _rows(query, self.query_at), key, seen, sinks)[:, :, 0])
+        attention = self._pair(layer.weights(_rows(query, self.query_at), key, seen, sinks)[:, :, 0])
         if number in self.edits:
             heads, P = self.edits[number]
             seen = mask_rows(self.kernel, module, self.rows, mask, options)
@@ -255,8 +261,8 @@ class _Editing:
             both = (
                 seen[part].gather(3, self.keys[part, None, None].expand(-1, *seen.shape[1:3], -1)).all(-1, keepdim=True)
             )
-            before = _weights(layer, q[part], k[part], seen[part], sinks)
-            after = torch.where(both, _weights(layer, q[part], swapped[part], seen[part], sinks), before)
+            before = layer.weights(q[part], k[part], seen[part], sinks)
+            after = torch.where(both, layer.weights(q[part], swapped[part], seen[part], sinks), before)
             changes.append(torch.where(both, after - before, 0.0) @ v[part].double())
             rows = self.slot[part, None, None, None].expand(-1, len(heads), 1, after.shape[3])
             attention.append(self._pair(after.gather(2, rows)[:, :, 0], part))
@@ -266,7 +272,7 @@ class _Editing:
         """Keys (B, E, T, d) with k̃ = k + P (k' − k) at the two columns (eq. 8–10, where P is V Vᵀ)."""
         at = self.keys[:, None, :, None].expand(-1, k.shape[1], -1, k.shape[3])
         original, target = k.gather(2, at).unbind(2)  # (B, E, d)
-        moved = ((target - original)[:, :, None] @ P.mT)[:, :, 0]
+        moved = ((target - original)[:, :, None] @ P.mT.to(k.device))[:, :, 0]
         return k.scatter(2, at, torch.stack([original + moved, target - moved], dim=2))
 
     def _pair(self, weights: Tensor, part: slice = slice(None)) -> Tensor:
@@ -286,11 +292,3 @@ class _Editing:
 def _rows(query: Tensor, columns: Tensor) -> Tensor:
     """Queries (B, H, T, d) at columns (B, Q): (B, H, Q, d)."""
     return query.gather(2, columns[:, None, :, None].expand(-1, query.shape[1], -1, query.shape[3]))
-
-
-def _weights(layer: Layer, q: Tensor, k: Tensor, seen: Tensor, sinks: Tensor | None) -> Tensor:
-    """Attention (B, H, Q, T) in float64 of q (B, H, Q, d) over k (B, KV, T, d), as the layer makes it.
-
-    It is NaN for a row that sees nothing.
-    """
-    return with_sinks(layer.logits(q, k).masked_fill(~seen, -torch.inf), sinks).softmax(-1)[..., : k.shape[2]]

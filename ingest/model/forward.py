@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from ingest.model.attention import KERNELS, kernel_of, routed
 from ingest.model.batch import Batch, Padding
 from ingest.model.depth import Depth
 from ingest.model.sides import Sides, forget
+from ingest.model.weights import placement
 from qkstore.errors import ModelError, QKStoreError
 
 EQUAL = {torch.float64: 1e-5, torch.float32: 1e-3}  # of hidden states that ought to be equal: ‖difference‖ / ‖state‖
@@ -26,7 +28,9 @@ class Done(Exception):
 class Forward:
     """Runs a model. `sides` says which lengths of prompts may share a batch, `depth` which layer is at work.
 
-    Raises ModelError for a model that takes no text, or whose attention is by a kernel that cannot be read.
+    `device` is where batches are put; layers may lie elsewhere, in a model that is spread over several devices.
+    Raises ModelError for a model that takes no text, or whose attention is by a kernel that cannot be read, and for one
+    of whose heads every rank sees a part.
     """
 
     def __init__(self, net):
@@ -37,6 +41,13 @@ class Forward:
                 f"attention by {self.kernel!r} cannot be read; "
                 "load the model with attn_implementation 'sdpa' or 'eager'"
             )
+        if (getattr(net, "tp_size", None) or 1) > 1:
+            raise ModelError(
+                f"{type(net).__name__} is split by tensor parallelism: every rank would read a part of the heads; "
+                "load it with device 'auto', which spreads whole layers"
+            )
+        hooked = placement.hooked(net)
+        self.device, self.spread = hooked or net.device, hooked is not None
         self.accepts = inspect.signature(net.forward).parameters
         if "input_ids" not in self.accepts:
             raise ModelError(f"{type(net).__name__} takes no text: its forward pass has no input_ids")
@@ -58,7 +69,7 @@ class Forward:
                 f"{type(self.net).__name__} reads a prompt otherwise beside one of another length: prompts of "
                 f"{min(map(len, ids))} and {max(map(len, ids))} tokens cannot share a batch"
             )
-        return Batch.of(ids, queries, keys, self._pad(), padding, self.net.device)
+        return Batch.of(ids, queries, keys, self._pad(), padding, self.device)
 
     def vocabulary(self) -> int:
         """How many tokens the model knows. Raises ModelError where it has no embedding of them."""
@@ -73,7 +84,7 @@ class Forward:
         return pad if isinstance(pad, int) and 0 <= pad < self.vocabulary() else 0
 
     def _plain(self, ids: list[list[int]], padding: Padding = "right") -> Batch:
-        return Batch.of(ids, [[]] * len(ids), [[]] * len(ids), self._pad(), padding, self.net.device)
+        return Batch.of(ids, [[]] * len(ids), [[]] * len(ids), self._pad(), padding, self.device)
 
     # -- passes ------------------------------------------------------------------------------------------------------
 
@@ -83,7 +94,10 @@ class Forward:
         Returns the model's output, or None where it was not needed. Raises ModelError, in one line, for whatever the
         model raises; what the reader raises, and a lack of device memory, go through.
         """
-        return self._call(self.net, batch, reader, more)
+        wanted = more.pop("logits_to_keep", None) if self.spread else None
+        # the model would look up the columns, which are on the first device, in states on the last
+        with nullcontext() if wanted is None else self._heading(lambda states: states[:, wanted.to(states.device)]):
+            return self._call(self.net, batch, reader, more)
 
     def logits(self, batch: Batch, reader, columns: Tensor) -> Tensor:
         """(B, vocabulary) of the next token at columns, (B,), one a prompt; from one pass of a model with its LM head.
@@ -91,12 +105,19 @@ class Forward:
         Only these columns go through the head. What the model does to logits afterwards (a scale, a cap) is done.
         """
 
-        def few(head, given):
-            return (given[0][torch.arange(len(columns), device=columns.device), columns][:, None],)
+        def few(states):
+            at = columns.to(states.device)
+            return states[torch.arange(len(at), device=at.device), at][:, None]
 
-        hook = self.net.get_output_embeddings().register_forward_pre_hook(few)
-        try:
+        with self._heading(few):
             return self.run(batch, reader).logits[:, 0]
+
+    @contextmanager
+    def _heading(self, few: Callable[[Tensor], Tensor]) -> Iterator[None]:
+        """While this lasts, `few` of the last hidden states alone go through the LM head."""
+        hook = self.net.get_output_embeddings().register_forward_pre_hook(lambda _, given: (few(given[0]),))
+        try:
+            yield
         finally:
             hook.remove()
 
@@ -202,7 +223,9 @@ class Forward:
         alone = [self._states([row], look)[0] for row in ids]
         together = self._states(ids, look, padding)
         real = self._plain(ids, padding).real
-        return all(same(state[there], one) for one, state, there in zip(alone, together, real, strict=True))
+        return all(
+            same(state[there.to(state.device)], one) for one, state, there in zip(alone, together, real, strict=True)
+        )
 
     def _states(self, ids: list[list[int]], reader, padding: Padding = "right") -> Tensor:
         """The last hidden states (prompts, T, width) of a pass without the LM head."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from ingest.model.attention import with_sinks
 from qkstore import run
 
 
@@ -29,6 +30,13 @@ class Layer(run.Layer):
         logits = q.double().reshape(B, KV, H // KV * Q, d) @ k.double().transpose(2, 3) * self.scaling
         logits = logits.reshape(B, H, Q, T)
         return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
+
+    def weights(self, q: Tensor, k: Tensor, seen: Tensor, sinks: Tensor | None) -> Tensor:
+        """Attention (B, H, Q, T) in float64 of q (B, H, Q, d) over k (B, KV, T, d), as the layer makes it.
+
+        It is NaN for a row that sees nothing.
+        """
+        return with_sinks(self.logits(q, k).masked_fill(~seen, -torch.inf), sinks).softmax(-1)[..., : k.shape[2]]
 
     def rule(self) -> str:
         """`visible` in words."""

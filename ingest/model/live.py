@@ -91,7 +91,7 @@ def question(
         [f"{layer}:{head}" for layer, head in heads],
         rows,
         model.dtype,
-        model.net.device.type,
+        model.device,
         analysis.judge_split(run),
         most,
         seed,

@@ -15,9 +15,10 @@ from huggingface_hub.errors import GatedRepoError, HFValidationError, Repository
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import cached_file
 
-from ingest.model import files
 from ingest.model.attention import KERNELS
 from ingest.model.packed import Packed, is_gguf
+from ingest.model.weights import files, placement
+from ingest.model.weights.placement import Memory, Placement
 from qkstore.errors import ModelError, near
 
 Dtype = Literal["float32", "bfloat16", "float64"]
@@ -42,6 +43,8 @@ ACTS = {  # {what transformers and its helpers say: what it means, and what to d
     "reads; give the folder of the model that it was made of",
     "is not supported yet": f"transformers {transformers.__version__} does not read its family from GGUF; "
     "give the folder of the model that it was made of",
+    "No space left": "what of its weights does not fit into memory does not fit into the folder for temporary files "
+    "either; set TMPDIR to a larger one",
     "no file named": "there are no weights in its folder (model.safetensors or pytorch_model.bin); copy them there",
 }
 
@@ -56,6 +59,7 @@ class Model:
     weights_hash: str
     revision: str | None = None
     quantisation: str | None = None
+    spread: str | None = None
 
     @property
     def architecture(self) -> str:
@@ -64,6 +68,11 @@ class Model:
     @property
     def dtype(self) -> str:
         return str(self.net.dtype).removeprefix("torch.")
+
+    @property
+    def device(self) -> str:
+        """The kind of device that it lies on, or what its layers are spread over: 'cuda', 'auto: cuda x2, cpu'."""
+        return self.spread or self.net.device.type
 
     @property
     def answers(self) -> bool:
@@ -75,17 +84,25 @@ class Model:
         return self.net.config.get_text_config().num_hidden_layers
 
 
-def load(where: str, dtype: Dtype = "float32", device: str = "cpu", answers: bool | None = False) -> Model:
+def load(
+    where: str,
+    dtype: Dtype = "float32",
+    device: str = "cpu",
+    answers: bool | None = False,
+    memory: Memory | None = None,
+) -> Model:
     """The model in the folder `where`, or of that hub id; an encoder-decoder gives its encoder.
 
+    device: 'cpu', 'cuda', a GPU by number ('cuda:1'), or 'auto', which spreads the layers of a model that is larger
+    than one GPU over all of this machine, then over memory, then over disk. memory: at most so much of each, of 'auto'.
     answers: with the LM head, so that its logits of the next token can be read; None: where it has one.
     Raises ModelError, in one line, for a folder or id that is not there or not allowed, a hub that does not answer,
     a tokenizer without offsets, and a device that this machine does not have.
     """
-    check_device(dtype, device)
-    where = os.path.expanduser(where)
+    check_device(dtype, device, auto=True)
+    where, place = os.path.expanduser(where), Placement(device, memory)
     if is_gguf(Path(where)):
-        return _load_file(Path(where), dtype, device, answers)
+        return _load_file(Path(where), dtype, place, answers)
     local, revision = _find(where)
     found = {"revision": revision, "local_files_only": local, "trust_remote_code": False}
     doing = "cannot be loaded"
@@ -99,18 +116,19 @@ def load(where: str, dtype: Dtype = "float32", device: str = "cpu", answers: boo
         answers = _speaks(config) if answers is None else answers
         kind = transformers.AutoModelForCausalLM if answers else transformers.AutoModel
         net, report = kind.from_pretrained(
-            where, config=_readable(config), dtype=DTYPES[dtype], output_loading_info=True, **found
+            where, config=_readable(config), dtype=DTYPES[dtype], output_loading_info=True, **found, **place.given
         )
         folder = Path(cached_file(where, "config.json", revision=revision, local_files_only=True)).parent
     except Exception as error:  # a dozen kinds, by what is wrong with the files; none of them is a bug of ours to trace
         raise ModelError(_why(where, doing, error, local)) from None
     files.check_all_used(where, net, report)
-    net = (net if answers else _encoder(net)).to(device)
+    whole, net = net, place.put(net, net if answers else _encoder(net))
     revision = revision or (None if Path(where).is_dir() else getattr(net.config, "_commit_hash", None))
-    return wrap(net, tokenizer, _name(where), files.digest(folder), revision, answers)
+    made = wrap(net, tokenizer, _name(where), files.digest(folder), revision, answers)
+    return replace(made, spread=placement.spread(whole))
 
 
-def _load_file(path: Path, dtype: Dtype, device: str, answers: bool | None) -> Model:
+def _load_file(path: Path, dtype: Dtype, place: Placement, answers: bool | None) -> Model:
     """The model in a GGUF file, its weights dequantised; such a file has its LM head."""
     packed, answers = Packed(path), answers is not False
     found = {"gguf_file": path.name, "local_files_only": True, "trust_remote_code": False}
@@ -120,16 +138,16 @@ def _load_file(path: Path, dtype: Dtype, device: str, answers: bool | None) -> M
         packed.amend(config)
         tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, **found)
         net, report = kind.from_pretrained(
-            path.parent, config=config, dtype=DTYPES[dtype], output_loading_info=True, **found
+            path.parent, config=config, dtype=DTYPES[dtype], output_loading_info=True, **found, **place.given
         )
     except Exception as error:  # as above
         raise ModelError(_why(str(path), "cannot be loaded from GGUF", error, True)) from None
     files.check_all_used(str(path), net, report)
     packed.check(net)
     packed.scale_rope(net)
-    net = (net if answers else _encoder(net)).to(device)
+    whole, net = net, place.put(net, net if answers else _encoder(net))
     made = wrap(net, tokenizer, _name(str(path)), files.sha256(path), None, answers)
-    return replace(made, quantisation=packed.quantisation)
+    return replace(made, quantisation=packed.quantisation, spread=placement.spread(whole))
 
 
 def wrap(
@@ -152,22 +170,14 @@ def wrap(
     )
 
 
-def check_device(dtype: Dtype | str, device: str) -> None:
-    """Raise ModelError for a dtype that is none of DTYPES, and for a device that this machine does not have."""
+def check_device(dtype: Dtype | str, device: str, auto: bool = False) -> None:
+    """Raise ModelError for a dtype that is none of DTYPES, and for a device that this machine does not have.
+
+    auto: 'auto', which is for models alone, is one.
+    """
     if dtype not in DTYPES:
         raise ModelError(f"no dtype {dtype!r}; {near(dtype, DTYPES)}")
-    try:
-        asked = torch.device(device)
-    except RuntimeError:
-        asked = torch.device("meta")
-    if asked.type not in ("cpu", "cuda"):
-        raise ModelError(f"no device {device!r}; {near(device, ('cpu', 'cuda'))}")
-    if asked.type == "cuda" and not torch.cuda.is_available():
-        raise ModelError(f"device {device!r}: this machine, or its torch, has no CUDA; use --device cpu")
-    if asked.type == "cuda" and (asked.index or 0) >= torch.cuda.device_count():
-        raise ModelError(
-            f"device {device!r}: this machine has {torch.cuda.device_count()} CUDA devices, numbered from 0"
-        )
+    placement.check(device, auto)
 
 
 def _readable(config):

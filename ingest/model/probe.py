@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -38,15 +40,7 @@ class Probe:
             raise ModelError(
                 f"layer {n} of {type(module).__name__} attends to another sequence; only self-attention can be read"
             )
-        every = Batch(
-            self.batch.ids,
-            self.batch.real,
-            self.batch.place,
-            (),
-            (),
-            (),
-            torch.arange(T, device=query.device).expand(len(query), T),
-        )
+        every = replace(self.batch.on(query.device), columns=torch.arange(T, device=query.device).expand(len(query), T))
         seen = mask_rows(self.kernel, module, every, mask, options)  # (B, 1 or H, T, T)
         layer = Layer(
             n,
@@ -77,7 +71,13 @@ class Probe:
                 f"layer {layer.layer} gives NaN or Inf for a text of six tokens; look at the model's weights, "
                 "or try --dtype float32"
             )
-        gap = (expected.transpose(1, 2) - output.reshape(expected.transpose(1, 2).shape))[self.batch.real].abs().max()
+        gap = (
+            (expected.transpose(1, 2) - output.reshape(expected.transpose(1, 2).shape))[
+                self.batch.on(query.device).real
+            ]
+            .abs()
+            .max()
+        )
         largest = logits.masked_fill(~seen, 0).abs().max()
         agrees = gap <= (TOLERANCE + ROUNDING * (1 + largest)) * v.abs().max()  # NaN does not
         if options.get("position_bias") is not None or not agrees:

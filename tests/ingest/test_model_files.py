@@ -12,7 +12,8 @@ import torch
 import transformers as tf
 from safetensors.torch import load_file, save_file
 
-from ingest.model import files, load
+from ingest.model import load
+from ingest.model.weights import files
 from qkstore.errors import ModelError
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 12\n"
@@ -81,8 +82,6 @@ def pickles(folder: Path) -> None:
 
 
 LORA = "layers.0.self_attn.q_proj.lora_A.weight"
-
-
 UNUSED = {  # (what is done to the folder, what is said)
     "an adapter beside the weights": (adapter, "holds an adapter .*merge it into its base model first"),
     "an adapter alone": (adapter_alone, "holds an adapter .*merge it into its base model first"),
