@@ -16,7 +16,7 @@ import pyarrow as pa
 from qkstore.errors import RunError, StoreError, near
 from qkstore.run import content, file, vectors
 from qkstore.run.layer import Layer
-from qkstore.run.reader import Reader
+from qkstore.run.reader import HEAD, Reader
 from qkstore.run.schema import quoted
 from qkstore.run.shards import Elsewhere, Shards
 
@@ -121,8 +121,8 @@ class Run:
 
     @cached_property
     def columns(self) -> dict[str, list[str]]:
-        """{table: its columns}, of everything a user may query."""
-        return {table: list(columns) for table, columns in self.types.items()}
+        """{table: its columns}, of everything a user may query; vectors in shards are out of SQL's reach."""
+        return {name: list(own) for name, own in self.types.items() if not (self.shards and name in HEAD)}
 
     @cached_property
     def splits(self) -> list[str]:

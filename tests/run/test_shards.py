@@ -15,9 +15,10 @@ import synthetic
 import qkstore
 from qkstore.analysis.heads import heads
 from qkstore.contrast import Contrast
-from qkstore.errors import RunError, StoreError
+from qkstore.errors import GuardError, RunError, StoreError
 from qkstore.run.incoming.reshard import reshard
 from qkstore.run.incoming.shard import Share
+from qkstore.sql import guard
 from qkstore.store.archive import check
 
 N, OF = 64, 3
@@ -139,6 +140,13 @@ def edit(path, sql):
     path.chmod(0o644)
     with duckdb.connect(str(path)) as con:
         con.execute(sql)
+
+
+def test_sql_does_not_take_vectors_in_shards_for_none(store):
+    sql = "SELECT count(*) AS n FROM query_vector"
+    with pytest.raises(GuardError, match="no table 'query_vector'"):
+        guard.select(sql, store.run("several").columns)
+    assert guard.select(sql, store.run("one").columns)  # the control
 
 
 @pytest.mark.parametrize(
