@@ -19,9 +19,10 @@ import torch
 import transformers as tf
 
 import qkstore
-from ingest import model
+from ingest import demo, job, model
 from ingest.__main__ import main
 from ingest.job import ranks
+from ingest.model import live
 from ingest.model.batch import Batch
 from ingest.model.capture import Capture
 from ingest.model.edit import Editor
@@ -238,6 +239,18 @@ def narrow(memory: dict):
     return lambda self, device, asked=None: made(self, device, memory)
 
 
+def test_an_intervention_says_so_too(tmp_path):
+    small = model.load(str(demo.MODEL), answers=True)
+    spread = model.load(str(demo.MODEL), device="auto", answers=True, memory=room(small, 0.7))
+    run = qkstore.Run(job.ingest(tmp_path, "r", small, boxes.build(60, "ent", 3, 30), task="boxes"))
+    store, made = qkstore.open(tmp_path), []
+    for each in (small, spread):
+        features = {"order": store.feature(run, "order")}
+        made.append(live.intervene(store, run, each, features, [(1, 0)], most=8).to_dict())
+    assert [result["device"] for result in made] == ["cpu", "auto: cpu, disk"], "neither is taken for the other"
+    assert made[0] | {"device": None} == made[1] | {"device": None}
+
+
 @pytest.mark.parametrize(
     ("there", "told"),
     [
@@ -255,14 +268,6 @@ def test_what_a_model_is_spread_over_is_told(there, told):
 
 
 # -- what cannot be ----------------------------------------------------------------------------------------------------
-
-
-def test_a_family_that_cannot_be_spread_is_told(folder, plain, monkeypatch):
-    for kind in (tf.Qwen3PreTrainedModel, tf.Qwen3ForCausalLM, tf.Qwen3Model):
-        monkeypatch.setattr(kind, "_no_split_modules", None)
-    with pytest.raises(ModelError, match="Qwen3ForCausalLM cannot be spread over cpu, disk: .* must stay whole"):
-        model.load(str(folder), device="auto", answers=None, memory=room(plain, 0.7))
-    assert model.load(str(folder), device="auto", answers=None).device == "cpu", "where it fits it need not be spread"
 
 
 def test_without_accelerate_there_is_one_line(folder, monkeypatch):
