@@ -10,6 +10,23 @@ from qkstore.run.incoming.labels import Tables
 from qkstore.run.incoming.shard import IncomingShard, Share
 
 
+def same(one, other) -> bool:
+    """Whether head scores are the same to 1e-9; the null's deals are summed in 32 bits, and are so to 1e-6."""
+    return all(
+        alike(value, theirs.to_dict()[name], 1e-6 if name == "delta_null" else 1e-9)
+        for mine, theirs in zip(one, other, strict=True)
+        for name, value in mine.to_dict().items()
+    )
+
+
+def alike(one, other, most: float) -> bool:
+    """Whether two values of a score are so, in parts of them; those that are no numbers are equal."""
+    try:
+        return np.allclose(np.array(one, float), np.array(other, float), most, 1e-12, equal_nan=True)
+    except (TypeError, ValueError):
+        return one == other
+
+
 def ranks(store: Path, name: str, data, of: int, size: int = 4):
     """The ranks of an ingest, one after another, each with what it has to put."""
     (store / "runs").mkdir(parents=True, exist_ok=True)

@@ -17,11 +17,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from qkstore.run.incoming import spool
+
+if TYPE_CHECKING:
+    from qkstore.analysis.heads import HeadScore
 
 ALONE, TOGETHER = "alone", "together"
 
@@ -114,9 +118,16 @@ def _compared(store: Path) -> list[str]:
     for table in ("prompt", "token", "q", "k"):
         if not one.table(f"SELECT * FROM {table}").equals(other.table(f"SELECT * FROM {table}")):
             wrong.append(f"table {table} differs")
-    if [s.to_dict() for s in heads(one, contrast)] != [s.to_dict() for s in heads(other, contrast)]:
-        wrong.append("head scores differ")
+    scores = (heads(run, contrast, nulls=0) for run in (one, other))
+    wrong += [f"{a.layer}:{a.head} has other scores" for a, b in zip(*scores, strict=True) if _apart(a, b)]
     return wrong
+
+
+def _apart(one: HeadScore, other: HeadScore) -> bool:
+    """Whether two heads' scores differ by more than 1e-9 of themselves."""
+    first, second = one.to_dict(), other.to_dict()
+    differ = [name for name in first if first[name] != second[name]]
+    return any(abs(first[name] - second[name]) > 1e-9 * abs(first[name]) for name in differ)
 
 
 if __name__ == "__main__":

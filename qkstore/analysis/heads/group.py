@@ -12,7 +12,7 @@ from qkstore.analysis.head import Rows
 from qkstore.run import Run
 from qkstore.score import Ordered, Queries
 
-BLOCK = 1024  # queries: so many products are summed in float32, the sums of blocks in float64
+BLOCK = 1024  # queries that are centred at a time
 
 
 class Reader:
@@ -100,32 +100,25 @@ class Group:
 class Units:
     """Centred queries of heads side by side, x: (n, heads · d) float32, and their centred key contrasts c: (n, d).
 
-    q_mean: (heads, d) and c_mean: (d,) float64 are what was taken off.
+    sums: of the same in 64 bits, so that they are equal however queries are dealt out to shards.
     """
 
     x: np.ndarray
     c: np.ndarray
-    q_mean: np.ndarray
-    c_mean: np.ndarray
+    sums: Sums
 
     @classmethod
     def of(cls, q: np.ndarray, c: np.ndarray) -> Units:
         """q: (heads, n, d), c: (n, d)."""
         heads, n, d = q.shape
-        x, means, c_mean = np.empty((n, heads, d), np.float32), q.mean(axis=1, dtype=np.float64), c.mean(axis=0)
+        x, means, c_mean = np.empty((n, heads * d), np.float32), q.mean(axis=1, dtype=np.float64), c.mean(axis=0)
+        product = np.zeros((heads * d, d))
         for i in range(0, n, BLOCK):
             part = slice(i, i + BLOCK)
-            x[part] = (q[:, part] - means[:, None]).transpose(1, 0, 2)
-        return cls(x.reshape(n, -1), (c - c_mean).astype(np.float32), means, c_mean)
-
-    @cached_property
-    def sums(self) -> Sums:
-        """What ΔC of these heads is made of."""
-        n, d = self.c.shape
-        total = np.zeros((self.x.shape[1], d))
-        for i in range(0, n, BLOCK):
-            total += self.x[i : i + BLOCK].T @ self.c[i : i + BLOCK]
-        return Sums(n, self.q_mean, self.c_mean, total.reshape(-1, d, d))
+            centred = (q[:, part] - means[:, None]).transpose(1, 0, 2).reshape(-1, heads * d)
+            product += centred.T @ (c[part] - c_mean)
+            x[part] = centred
+        return cls(x, (c - c_mean).astype(np.float32), Sums(n, means, c_mean, product.reshape(heads, d, d)))
 
     @property
     def centred(self) -> np.ndarray:

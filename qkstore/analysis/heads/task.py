@@ -137,7 +137,7 @@ class Work:
         x, c = (np.pad(values, ((0, 0), (0, 1)), constant_values=1) for values in (units.x, units.c))
         deals = Deals.of(self.nulls, self.null.n_q, self.seed, part.at)
         totals = [each.totals(x, c).reshape(-1, x.shape[1], c.shape[1]) for each in deals]
-        return Dealt(None, len(x), units.q_mean, units.c_mean, np.concatenate(totals))
+        return Dealt(None, len(x), units.sums.q_mean, units.sums.c_mean, np.concatenate(totals))
 
     def _hold(self, group: Group, task: Task) -> Units:
         units = group.units
