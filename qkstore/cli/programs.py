@@ -50,9 +50,9 @@ def serve(add: Add) -> None:
     sub.add_argument("--port", type=port.port, default=8501, help="default %(default)s")
     told = "a further name that browsers may ask for, where a proxy on this machine serves others; may be repeated"
     sub.add_argument("--allow-host", type=port.host, action="append", default=[], metavar="NAME", help=told)
-    told = f"people log in with the OpenID provider that this file names (default ${VARIABLE}, or no login)"
     told = f"give sweeps over all heads to the Ray cluster at this address, or `auto` (default ${RAY}, or no cluster)"
     sub.add_argument("--ray", default=os.environ.get(RAY), metavar="ADDRESS", help=told)
+    told = f"people log in with the OpenID provider that this file names (default ${VARIABLE}, or no login)"
     sub.add_argument("--login", default=os.environ.get(VARIABLE), metavar="FILE", help=told)
 
 

@@ -57,6 +57,14 @@ def test_no_command_is_listed_twice_and_each_has_a_help():
     assert all(choice.help for choice in commands._choices_actions)
 
 
+def test_no_two_options_of_a_command_say_the_same():
+    """A text that stood before one more option was put between would be told of both."""
+    (commands,) = [action for action in parser()._actions if action.metavar == "COMMAND"]
+    for name, command in commands.choices.items():
+        told = [action.help for action in command._actions if action.help]
+        assert len(set(told)) == len(told), name
+
+
 # -- the ingest ----------------------------------------------------------------------------------------------------
 
 
