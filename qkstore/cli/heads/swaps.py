@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
+from functools import partial
+from itertools import groupby
+
 from qkstore.cli.arguments import (
     Add,
     feature,
@@ -14,14 +18,21 @@ from qkstore.cli.arguments import (
     with_other,
     with_run,
     with_swaps,
+    with_workers,
+    workers,
 )
-from qkstore.cli.terminal import numbers, print_json, print_table
+from qkstore.cli.terminal import Progress, numbers, print_json, print_table, whole
+from qkstore.errors import QKStoreError
 from qkstore.files import write
 
 
 def intervene(add: Add) -> None:
-    sub = with_head(with_contrast(add("intervene", _intervene, "swap key coordinates in closed form")))
-    with_swaps(with_json(sub))
+    sub = with_contrast(add("intervene", _intervene, "swap key coordinates in closed form, in one head or in many"))
+    sub.add_argument("--layer", type=whole)
+    sub.add_argument("--head", type=whole)
+    told = "many heads, layer:head, or all: a row each, the one first that moves most beyond random subspaces"
+    sub.add_argument("--heads", type=at_heads, metavar="1:0,1:2|all", help=told)
+    with_workers(with_swaps(with_json(sub)))
     with_other(sub, "a second contrast; both are also swapped together")
     sub.add_argument(
         "--side",
@@ -42,9 +53,14 @@ def _intervene(options) -> None:
     from qkstore.analysis.swaps import answer, headline, sentence
     from qkstore.text import split_name
 
+    if (options.heads is None) == (None in (options.layer, options.head)):
+        raise QKStoreError("intervene takes --layer and --head, or --heads 1:0,1:2 or all: give one of the two")
     there = store(options)
     run = there.run(options.run)
     asked = features(there, run, options)
+    if options.heads is not None:
+        _many(options, run, asked)
+        return
     if options.out:
         _each(options, run, asked)
     swapped = swap(run, asked, options.layer, options.head, options.bases, options.most, options.seed).to_dict()
@@ -74,6 +90,46 @@ def _intervene(options) -> None:
     for c in swapped["conditions"]:
         if c["beyond"]:
             print(sentence(c))
+
+
+def at_heads(text: str) -> list[tuple[int, int]]:
+    """Heads as they are written, '1:0,1:2'; none of them for all."""
+    if text == "all":
+        return []
+    parts = [part.strip().partition(":") for part in text.split(",")]
+    if not all(layer.isdecimal() and head.isdecimal() for layer, _, head in parts):
+        raise ArgumentTypeError(f"{text[:40]!r}: write heads as layer:head, such as 1:0,1:2, or all")
+    return [(int(layer), int(head)) for layer, _, head in parts]
+
+
+def _many(options, run, asked) -> None:
+    """The swaps of many heads."""
+    from qkstore.analysis.heads.everywhere import everywhere, table
+
+    if options.out:
+        raise QKStoreError("--out is of the queries of one head: give --layer and --head, or --json for many heads")
+    with workers(options) as pool, Progress() as progress:
+        found = everywhere(
+            run,
+            asked,
+            options.heads or None,
+            options.bases,
+            options.most,
+            options.seed,
+            options.side,
+            pool,
+            partial(progress, "swaps"),
+        )
+    if options.json:
+        print_json([made.to_dict() for made in found])
+        return
+    print_table(table(found).to_dicts())
+    print(
+        "beyond: by how many logits the gap between target and original moves more than in random subspaces of that "
+        "rank; its interval is of one head by itself"
+    )
+    for why, some in groupby(sorted(made.why for made in found if made.why)):
+        print(f"{len(list(some)):,} of {len(found):,} heads without: {why}")
 
 
 def _each(options, run, asked) -> None:
