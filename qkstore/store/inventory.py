@@ -123,7 +123,7 @@ def sizes(run: Run) -> list[tuple[str, int, int]]:
     A block that holds parts of several tables is shared out between them. What is left of the file is of no table:
     blocks that were used while it was written.
     """
-    found = _sizes(run.cursor(), run.columns)
+    found = _sizes(run.cursor(), run.types)  # those in shards too, which are empty in its own file
     vectors = vector_tables(run.d_head, run.store_dtype)
     for number in range(run.n_shards if run.shards else 0):
         for table, own in file.read(run.shards.file(number), lambda cursor: _sizes(cursor, vectors)).items():

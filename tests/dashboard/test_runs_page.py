@@ -199,6 +199,7 @@ def test_a_run_in_shards_is_a_run_on_every_page(show, tmp_path):
     stores.write(tmp_path, "one", data)
     sharded.publish(tmp_path, "several", data)
     app = show(tmp_path, "runs", run="several")
+    assert said(app) == ""
     assert "Shards" in html(app)
     assert "Shards" not in html(show(tmp_path, "runs", run="one"))
     for page in ("heads", "head", "subspaces", "projections", "interventions", "attributions"):
