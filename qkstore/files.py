@@ -50,6 +50,11 @@ def write(out: str, ending: str, make: Callable[[Path], object]) -> None:
         raise StoreError(f"{out} was not written: {error.strerror or error}") from None
 
 
+def move(folder: Path, target: Path) -> None:
+    """Give a folder that is whole the name `target`, in one step; raises OSError where another one has it."""
+    os.rename(folder, target)
+
+
 def rename(part: Path, target: Path) -> None:
     """Give a file that is whole the name `target`, in place of what has it, in one step."""
     os.replace(part, target)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, BinaryIO, NamedTuple
 
 from qkstore.errors import RunError, StoreError
-from qkstore.files import rename, sync
+from qkstore.files import move, rename, sync
 from qkstore.run import Run, shard
 from qkstore.run.incoming import spool
 from qkstore.run.incoming.space import told
@@ -97,7 +97,7 @@ def arrived_shards(final: Path, coming: Sequence[Coming], progress: Sequence[Pro
     folder, place = final.parent / ARRIVING / shard.folder(final).name, shard.folder(final)
     folder.parent.mkdir(exist_ok=True)
     if place.exists() and not (folder.exists() or final.exists() or _is_ingested(final)):
-        os.rename(place, folder)  # killed just before the run file was there
+        move(place, folder)  # killed just before the run file was there
     for number, (one, tell) in enumerate(zip(coming, progress, strict=True)):
         there = folder / shard.name(number)
         if not there.exists() or one.digest is None or digest_of(there) != one.digest:
@@ -114,7 +114,7 @@ def place_shards(folder: Path, final: Path) -> None:
     if place.exists() and (final.exists() or _is_ingested(final)):
         raise RunError(f"run {final.stem!r} is being made there; nothing was changed")
     shutil.rmtree(place, ignore_errors=True)  # of a run that was removed, or given up
-    os.rename(folder, place)
+    move(folder, place)
     sync(place.parent)
 
 

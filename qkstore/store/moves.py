@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qkstore.errors import RunError, StoreError
-from qkstore.files import sync
+from qkstore.files import move, sync
 from qkstore.run import shard
 from qkstore.run.incoming import spool
 from qkstore.run.schema import SHARDS, check_run_name
@@ -96,7 +96,7 @@ def _link_shards(old: Path, new: Path) -> None:
         for left in (part, new):  # by a call that was killed, or of a run that is gone
             shutil.rmtree(left, ignore_errors=True)
         shutil.copytree(old, part, copy_function=os.link)
-        os.rename(part, new)
+        move(part, new)
 
 
 def _drop(store: Store, name: str) -> None:

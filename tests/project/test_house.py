@@ -272,3 +272,9 @@ def test_tests_stand_in_the_rooms_of_what_they_test():
     assert folders == rooms | {"front", "ingest", "dashboard", "project"}
     assert not list((ROOT / "tests").glob("test_*.py"))
     assert [name(p) for p in (ROOT / "tests").rglob("conftest.py")] == ["tests/conftest.py"]
+
+
+def test_no_two_files_of_tests_have_one_name():
+    """Collected together, the second would be taken for the first."""
+    names = Counter(p.name for p in (ROOT / "tests").rglob("*.py") if p.name != "__init__.py")
+    assert [name for name, many in names.items() if many > 1] == []

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from qkstore.errors import RunError, StoreError
-from qkstore.files import sync
+from qkstore.files import move, sync
 from qkstore.run import content, schema, shard
 from qkstore.run.incoming import labels, space, spool
 from qkstore.run.incoming.publication import MOST_MEMORY
@@ -101,7 +101,7 @@ class Resharding:
             shards.mkdir()
             found = [self._shard(number, shards / shard.name(number)) for number in range(self.into)]
             self._run(part, found)
-            os.rename(shards, shard.folder(target))
+            move(shards, shard.folder(target))
         else:
             with self._file(part) as con:
                 digests = self._vectors(con, np.arange(self.run.n_prompts))

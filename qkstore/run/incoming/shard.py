@@ -19,7 +19,7 @@ import duckdb
 import numpy as np
 
 from qkstore.errors import RunError, StoreError
-from qkstore.files import sync
+from qkstore.files import move, sync
 from qkstore.run import schema, shard
 from qkstore.run.incoming import labels, spool
 from qkstore.run.incoming.incoming import Incoming
@@ -198,7 +198,7 @@ class IncomingShard(Incoming):
             return
         if place.exists():
             raise RunError(f"run {self.run!r} cannot be published: there is a folder {place.name}; delete it first")
-        os.rename(self.shards, place)
+        move(self.shards, place)
         sync(place.parent)
 
 
