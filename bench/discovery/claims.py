@@ -126,7 +126,7 @@ def failures(heads: Sequence[Head]) -> list[str]:
     out = [] if chance.rows else ["claims: no model without training has a component, so nothing is told apart"]
     if chance.rows and chance.clear > MOST * len(chance.rows):
         out.append(f"claims: {chance.clear} of {len(chance.rows)} components without training are clear")
-    if trained.clear < LEAST * len(trained.rows):
+    if not trained.rows or wilson(trained.clear, len(trained.rows))[1] < LEAST:  # of few, the limit blurs
         out.append(f"claims: {trained.clear} of {len(trained.rows)} components of the trained model are clear")
     return out
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from types import ModuleType
 from typing import Any
 
 from qkstore.pool.pool import Lost
+
+_starting = threading.Lock()
 
 
 class Local:
@@ -52,7 +56,8 @@ class Local:
         if worker is None:
             context = multiprocessing.get_context("spawn")  # a fork would have DuckDB's threads stopped halfway
             worker = self._worker[slot] = ProcessPoolExecutor(1, context, _prepared)
-            self._pid[slot] = worker.submit(os.getpid)
+            with _no_script():
+                self._pid[slot] = worker.submit(os.getpid)  # which starts it
         return worker
 
     def _end(self) -> None:
@@ -63,6 +68,20 @@ class Local:
             with suppress(BrokenProcessPool, OSError):  # it ended by itself
                 os.kill(self._pid[slot].result(), signal.SIGTERM)
             worker.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _no_script() -> Iterator[None]:
+    """A new worker would run the script of its caller once more: a page's, or one that has no guard for it.
+
+    What workers are asked are functions of modules, so that they need none.
+    """
+    with _starting:
+        main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
 
 
 def _prepared() -> None:

@@ -237,7 +237,7 @@ def test_a_head_without_any_contrast_leaves_the_rest_of_the_page(show, tmp_path)
 def test_scoring_counts_and_can_be_cancelled(show, own, monkeypatch):
     ended = threading.Event()
 
-    def slow(store, run, contrast, progress, arrived):
+    def slow(store, run, contrast, progress, arrived, pool):
         try:
             while True:
                 progress(1, 8)

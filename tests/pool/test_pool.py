@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from itertools import islice
+from types import ModuleType
 
 import pytest
 from conftest import ROOT
@@ -71,6 +72,18 @@ def until(true, within_s: float = 60.0) -> None:
 def pool(request):
     with opened(request.param) as pool:
         yield pool
+
+
+def test_a_worker_does_not_run_its_callers_script_again(tmp_path, monkeypatch):
+    """As that of a page, or one without a guard, which would start workers without end."""
+    script = ModuleType("__main__")
+    script.__file__ = str(tmp_path / "script.py")
+    (tmp_path / "script.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()")
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    with opened(workers=2) as pool:
+        assert sorted(made[0] for _, made in pool.map(squared, range(4))) == [0, 1, 4, 9]
+    assert sys.modules["__main__"] is script
+    assert not (tmp_path / "ran").exists()
 
 
 def test_each_task_has_its_own_result_once(pool):

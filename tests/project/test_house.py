@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+from collections import Counter
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
