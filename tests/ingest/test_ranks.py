@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
-import time
 from pathlib import Path
 
 import models
@@ -23,7 +19,6 @@ from ingest.job import Options, Share, ranks
 from ingest.prompts import boxes
 from qkstore.analysis.heads import heads
 from qkstore.errors import PromptError, RunError
-from qkstore.run.incoming import spool
 from qkstore.store import work
 from qkstore.store.archive import check
 
@@ -153,56 +148,6 @@ def test_a_share_that_is_none_is_one_line(tmp_path, text, capsys):
     given = ["--store", str(tmp_path), "--run", "r", "--model", "m", "--task", "boxes", f"--shard={text}"]
     assert main(["model", *given]) == 2
     assert "write NUMBER/OF, such as 0/8 to 7/8" in capsys.readouterr().err
-
-
-# -- killed ----------------------------------------------------------------------------------------------------------
-
-
-def test_either_rank_is_killed_at_ten_random_moments_and_loses_nothing(tmp_path, small, alone):
-    rng, kills, killed = random.Random(0), 10, 0
-    qkstore.open(tmp_path, create=True)
-    children = {number: start(tmp_path, small, number) for number in (0, 1)}
-    while children:
-        number = rng.choice(sorted(children))
-        before = spool.batches(spool.folder(tmp_path, "r"))
-        if killed < kills and not wait(children[number], rng.uniform(0.0, 0.25)):
-            os.kill(children[number], signal.SIGKILL)
-            os.waitpid(children[number], 0)
-            killed += 1
-            assert qkstore.open(tmp_path).scan() == ([], [])
-            assert before <= spool.batches(spool.folder(tmp_path, "r"))
-            children[number] = start(tmp_path, small, number)
-        elif killed >= kills or not alive(children[number]):
-            assert os.waitstatus_to_exitcode(os.waitpid(children.pop(number), 0)[1]) == 0
-    assert killed == kills
-    assert same(alone, qkstore.open(tmp_path).run("r"))
-    assert not list((tmp_path / "runs" / ".incoming").glob("*"))
-
-
-def start(store: Path, small: model.Model, number: int) -> int:
-    """A rank, slowed so that a kill meets it at work."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            ingest(store, small, Share(number, 2), progress=lambda *told, **more: time.sleep(0.02))
-            code = 0
-        finally:
-            os._exit(code)
-    return child
-
-
-def wait(child: int, seconds: float) -> bool:
-    """Whether it ended within so many seconds."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and alive(child):
-        time.sleep(0.005)
-    return not alive(child)
-
-
-def alive(child: int) -> bool:
-    """Whether a child is at work; one that ended is left to be waited for."""
-    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
 
 def test_a_shards_plan_is_that_of_the_run(tmp_path, small):
