@@ -14,6 +14,7 @@ from ingest.prompts import boxes, repeats, task
 from ingest.prompts.corpus import ANSWER_SLOT, EVERY, Corpus, Sample
 from ingest.prompts.pieces import single
 from qkstore.errors import PromptError, RunError
+from qkstore.run.incoming import Incoming
 
 torch.set_num_threads(1)
 BOXES = boxes.build(6, "ent", 0, 2)
@@ -86,7 +87,7 @@ def test_an_ingest_goes_on_only_with_the_same_sample(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(job.Incoming, "publish", cut_short)
+        patched.setattr(Incoming, "publish", cut_short)
         job.ingest(tmp_path, "a", small, BOXES, chosen, task="boxes")
     for other in (Sample(3, 1), Sample(4, 0), None):
         with pytest.raises(RunError, match="sample"):
