@@ -6,12 +6,13 @@
 Toys: all 212 heads of the paper's grids (d_head 8 with r1, r2 of 2–6, d_head 16 with 4–12, signs and Gaussian latents),
 by the fast recipe, trained where --heads lacks them: numbers of components, coordinates recovered, coordinates lost
 beyond d_head. Demo: every head of the four runs, which are ingested where --store lacks them: numbers, what labels
-explain, swaps. Across: all heads of these runs side by side, and of SmolLM2's runs (bench/models/known.py makes them)
-in the store of --real, whose catalogue keeps layers as they are done. Peers: ten methods on eight toy heads, in two
-bases, and on one head of each demo run. Claims: the rule that tells components from chance, on the demo model and on
-models of its architecture that learned nothing; --heads keeps what was found. --quick: two heads and no demo, and
-claims of two small runs, a minute. --only: this part alone. --write: the tables of docs/discovery.md and its picture
-anew. Exit code 1 when what the page promises does not hold.
+explain, swaps. Parts, which go with the demo: components of order and those of entity, swapped apart. Across: all heads
+of these runs side by side, and of SmolLM2's runs (bench/models/known.py makes them) in the store of --real, whose
+catalogue keeps layers as they are done. Peers: ten methods on eight toy heads, in two bases, and on one head of each
+demo run. Claims: the rule that tells components from chance, on the demo model and on models of its architecture that
+learned nothing; --heads keeps what was found. --quick: two heads and no demo, and claims of two small runs, a minute.
+--only: this part alone. --write: the tables of docs/discovery.md and its picture anew. Exit code 1 when what the page
+promises does not hold.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="two toy heads, no demo, claims of two runs")
     parser.add_argument("--store", type=Path, default=ROOT / "store", help="of the demo runs")
-    parser.add_argument("--only", choices=("toys", "demo", "across", "claims"), help="this part alone")
+    parser.add_argument("--only", choices=("toys", "demo", "parts", "across", "claims"), help="this part alone")
     parser.add_argument(
         "--heads", type=Path, default=ROOT / "build" / "discovery", help="where trained heads and claims are kept"
     )
@@ -55,6 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
         meter = of_toys(told, o)
     if o.only in (None, "demo") and not o.quick:
         of_demo(told, o)
+    if o.only in (None, "demo", "parts") and not o.quick:
+        of_parts(told, o)
     if o.only in (None, "across") and not o.quick:
         of_across(told, o)
     if o.only in (None, "claims"):
@@ -113,6 +116,15 @@ def of_demo(told: Told, o: argparse.Namespace) -> None:
     }
     told.rows |= {"demo": found, "demo peers": scores}
     told.failed += demo.failures(found)
+
+
+def of_parts(told: Told, o: argparse.Namespace) -> None:
+    """The heads of the demo that match on two labels: the components of each label, swapped by themselves."""
+    run = demo.made(o.store).run(demo.MIXED)
+    found = [part for head in range(run.n_heads) for part in demo.parts(run, demo.LAYER, head)]
+    told.parts["demo parts"] = page.markdown(demo.parted(found))
+    told.rows["demo parts"] = found
+    told.failed += demo.halves(found)
 
 
 def of_across(told: Told, o: argparse.Namespace) -> None:

@@ -10,18 +10,23 @@ from pathlib import Path
 import numpy as np
 
 import qkstore
-from qkstore.analysis import components
+from qkstore.analysis import components, swapper
 from qkstore.analysis.decomposition import HeadComponents, swaps
 from qkstore.analysis.decomposition.scored import Scored
+from qkstore.analysis.decomposition.swaps import draw
 from qkstore.errors import ContrastError
+from qkstore.intervention import LEAST_BASES, Condition, random_summary
 from qkstore.run import Run
 from qkstore.store import Store
+from qkstore.subspace import random
+from qkstore.text import estimate
 
 RUNS = ("demo-boxes-ord", "demo-boxes-ent", "demo-boxes-both", "demo-lists")
 # Thirteen categories less one; nine places less one or two: asked for the ninth, these heads mostly look elsewhere
 TRUE = {"demo-boxes-ord": (7, 8), "demo-lists": (12, 12)}
 LAYER = 1
 LABELS = {"boxes": ("queried_order", "queried_entity", "queried_box"), "lists": ("queried_category",)}
+MIXED = "demo-boxes-both"  # the run whose heads match on two labels
 FEATURES = {"boxes": ("order", "lexical"), "lists": ("category:*",)}
 PURE = 0.8  # share of a component's variance between values of a label, from which the label explains it
 
@@ -91,6 +96,44 @@ def row(run: Run, layer: int, head: int) -> HeadRow:
         (random.original_after, random.target_after), explained(*scored(of)),
         overlap(of), float(np.append(number.held, 0.0)[len(of)]), left(of),
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Part:
+    """Components of one head that one label explains, or `all`, swapped together on n judged queries.
+
+    moved: the group's swap; in_gauge, in_basis: of as many random dimensions, drawn in the gauge's coordinates and in
+    the head's own basis.
+    """
+
+    head: str
+    label: str
+    moved: Condition
+    in_gauge: Condition
+    in_basis: Condition
+
+    @property
+    def gap(self) -> tuple[float, ...]:
+        """By how many logits the gap moves beyond the random dimensions of the gauge, with its 95 % interval."""
+        assert self.moved.beyond, "a group's swap is set beside random ones"
+        return self.moved.beyond["gap_gain"]
+
+
+def parts(run: Run, layer: int, head: int, seed: int = 0) -> list[Part]:
+    """The components of a head by the label that explains them, and all of them, each beside random dimensions."""
+    of = components(run, layer, head)
+    scores, told = scored(of)
+    each = {name.removeprefix("queried_"): between(scores, values) >= PURE for name, values in told.items()}
+    groups = {name: np.flatnonzero(at).tolist() for name, at in each.items() if at.any()}
+    targets, rng = draw([of], seed=seed), np.random.default_rng(seed)
+    conditions = {c.name: c for c in swaps(of, groups, seed=seed, targets=targets).conditions}
+    moved, out = swapper(of.head, targets), []
+    for name in (*groups, "all"):
+        rank = conditions[name].rank
+        drawn = moved.each([random(run.d_head, rank, rng).V for _ in range(LEAST_BASES)])
+        in_basis = random_summary("head's basis", drawn, rank, seed)
+        out.append(Part(f"L{layer}H{head}", name, conditions[name], conditions[f"random {rank}"], in_basis))
+    return out
 
 
 def left(of: HeadComponents) -> str:
@@ -173,6 +216,19 @@ def table(rows: Sequence[HeadRow]) -> list[list[str]]:
     return told
 
 
+def parted(rows: Sequence[Part]) -> list[list[str]]:
+    """A row a group, with a header: attention as original / target."""
+    told = [["head", "explained by", "components", "before", "swapped", "random, gauge", "random, head's basis"]]
+    told[0].append("logit gap beyond random, gauge")
+    for r in rows:
+        low, high = r.moved.ci["target_after"]
+        before = f"{r.moved.original_before:.2f} / {r.moved.target_before:.2f}"
+        after = [f"{c.original_after:.2f} / {c.target_after:.2f}" for c in (r.moved, r.in_gauge, r.in_basis)]
+        after[0] += f" [{low:.2f}, {high:.2f}]"
+        told.append([r.head, r.label, str(r.moved.rank), before, *after, estimate(r.gap[0], r.gap[1:], 2)])
+    return told
+
+
 def refusals(rows: Sequence[HeadRow]) -> dict[str, int]:
     """{line that a head gives which has no components: how often}; the head's number is left out."""
     lines = [re.sub(r"^layer \d+ head \d+:? ", "", r.refused) for r in rows if r.refused]
@@ -190,4 +246,13 @@ def failures(rows: Sequence[HeadRow]) -> list[str]:
         least, most = true or (1, r.number)
         out += [f"{where}: {r.number} components, not {least} to {most}"] * (not least <= r.number <= most)
         out += [f"{where}: a swap of all is no better than random"] * (r.all[2] <= r.random[1])
+    return out
+
+
+def halves(rows: Sequence[Part]) -> list[str]:
+    """What docs promise of groups and does not hold: those of one label move the gap, and not as far as all do."""
+    out, whole = [], {r.head: r.moved for r in rows if r.label == "all"}
+    for r in (r for r in rows if r.label != "all"):
+        part = r.moved.ci["target_after"][1] < whole[r.head].ci["target_after"][0]
+        out += [f"{r.head}: the components of {r.label} do not move a part"] * (not (r.gap[1] > 0 and part))
     return out

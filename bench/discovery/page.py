@@ -10,8 +10,8 @@ import polars as pl
 import vl_convert
 
 PARTS = (  # of the page, by its markers
-    "numbers", "controls", "coordinates", "meter", "peers", "demo", "demo peers", "across", "across real", "claims",
-    "claims by prompts",
+    "numbers", "controls", "coordinates", "meter", "peers", "demo", "demo parts", "demo peers", "across",
+    "across real", "claims", "claims by prompts",
 )  # fmt: skip
 PICTURE = "superposition.svg"
 LINES = {

@@ -63,8 +63,9 @@ class Gauge:
 class Canonical:
     """Functionals that predict each other: the columns of a on queries, of b on keys, with correlations rho: (r,).
 
-    a, b: (d_head, r); q @ a and d @ b have variance 1 and are uncorrelated, but for those of one column. a_onto,
-    b_onto: (d_head, r), with aᵀ a_onto = bᵀ b_onto = 1: what a query or a key gains by one unit of a component alone.
+    a, b: (d_head, r); by the shrunken covariances q @ a and d @ b have variance 1 and are uncorrelated, but for those
+    of one column. a_onto, b_onto: (d_head, r), with aᵀ a_onto = bᵀ b_onto = 1: what a query or a key gains by one unit
+    of a component alone, S_q a and S_d b of these covariances.
     """
 
     a: np.ndarray

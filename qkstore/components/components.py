@@ -19,12 +19,13 @@ from qkstore.errors import ContrastError
 class Components:
     """r components of one head, in the order of what they carry of the logit gap.
 
-    Component j scores queries by (q − q_mean) · a[:, j] and keys by k · b[:, j], both with variance 1 over the queries
-    and choices that they were fitted on. a_onto, b_onto: (d_head, r), what a query or key gains by one unit of a
-    component alone. rho: (r,) correlations of the two scores on the fitted queries; share: (r,) part of the centred
-    logit gap E[(q − q_mean) · d], which sums to at most about 1 over all. None of these but a, b and their like changes
-    with the head's basis (W_Q → M W_Q, W_K → M⁻ᵀ W_K). mean_share: part of the whole gap E[q · d] that the mean query
-    makes, which no component can. number: how many there are, and how sure. rotated: whether ICA came to rest.
+    Component j scores queries by (q − q_mean) · a[:, j] and keys by k · b[:, j], both with variance 1 by the shrunken
+    covariances of the queries and choices that they were fitted on. a_onto, b_onto: (d_head, r), what a query or key
+    gains by one unit of a component alone. rho: (r,) correlations of the two scores on the fitted queries; share: (r,)
+    part of the centred logit gap E[(q − q_mean) · d], which sums to at most about 1 over all. None of these but a, b
+    and their like changes with the head's basis (W_Q → M W_Q, W_K → M⁻ᵀ W_K). mean_share: part of the whole gap
+    E[q · d] that the mean query makes, which no component can. number: how many there are, and how sure. rotated:
+    whether the rotation came to rest.
     """
 
     a: np.ndarray

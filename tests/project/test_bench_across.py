@@ -1,4 +1,7 @@
-"""The bench of all heads side by side: copies share clusters, a run without components none, and its control fails."""
+"""The bench of all heads side by side: copies share clusters, a run without components none, and its control fails.
+
+And of the components that a label explains, swapped by themselves.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import pytest
 import synthetic
 
 import qkstore
-from bench.discovery import across
+from bench.discovery import across, demo
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +59,21 @@ def test_sizes_of_clusters_in_a_cell():
     assert across.sizes([4, 4, 2]) == "3: 2 by 4, 1 by 2"
     assert across.sizes([]) == "0"
     assert across.sizes(range(2, 12)) == "10, at most by 11"
+
+
+def test_the_components_that_a_label_explains_are_swapped_beside_as_many_random_ones(side_by_side, monkeypatch):
+    monkeypatch.setitem(demo.LABELS, "boxes", ("queried_order", "queried_entity"))
+    order, whole = found = demo.parts(side_by_side.run("demo-boxes-both"), 1, 0)
+    assert [part.label for part in found] == ["order", "all"], "this head reads the order alone"
+    assert order.moved.rank == order.in_gauge.rank == order.in_basis.rank
+    assert {part.moved.n for part in found} == {order.in_basis.n}
+    assert order.moved.target_after > order.in_gauge.target_after + 0.1 > order.moved.target_before + 0.1
+    assert order.gap[1] > 0.02
+    said = ["L1H0: the components of order do not move a part"]
+    assert demo.halves(found) == []
+    assert demo.halves([order, replace(whole, moved=order.moved)]) == said, "a group that moves all"
+    idle = replace(order, moved=replace(order.moved, beyond={"gap_gain": (0.0, -0.1, 0.1)}))
+    assert demo.halves([idle, whole]) == said, "a group that moves no more than random dimensions do"
+    header, first, second = demo.parted(found)
+    assert {len(header)} == {len(first), len(second)}
+    assert first[:3] == ["L1H0", "order", str(order.moved.rank)]
