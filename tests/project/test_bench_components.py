@@ -11,7 +11,7 @@ import torch
 from conftest import ROOT
 
 import qkstore
-from bench.models import beside, components, named, running
+from bench.models import beside, components, named, overlaps, running
 from ingest import demo, job, model, real
 from ingest.prompts import boxes
 from qkstore.analysis import components as decomposed
@@ -122,9 +122,26 @@ def test_the_running_model_is_the_closed_form(store, run, monkeypatch):
     assert "n = 24 prompts a head" in running.sentence([result])
 
 
+def test_the_meter_reads_overlaps_and_the_shape_of_scores(run):
+    one, *others = overlaps.meters(run, [AT, NONE])
+    assert (one.at, others) == (AT, []), "a head without a choice has none"
+    found = decomposed(run, *AT)
+    assert one.number == len(found)
+    score = found.found.query_scores(found.test.q)
+    z = (score - score.mean(axis=0)) / score.std(axis=0)
+    assert one.query == pytest.approx(float(np.mean(z**4)) - 3)
+    assert 0 < one.overlap < 1
+    b = np.repeat(found.found.b[:, :1], 2, axis=1)  # two components that score keys the same
+    assert overlaps.Meter.of(replace(found, found=replace(found.found, b=b))).overlap == pytest.approx(1)
+    cells = overlaps.row("trained", "two", [one, replace(one, number=2, overlap=0.0)])
+    assert len(cells) == len(overlaps.HEAD)
+    assert cells[2].endswith(f"[2, {one.number}]")
+    assert overlaps.row("trained", "one", [one])[2] == str(one.number)
+
+
 def test_the_page_has_a_place_for_each_table():
     page = (ROOT / "docs" / "discovery.md").read_text()
-    for name in components.PARTS:
+    for name in (*components.PARTS, "real overlaps"):
         assert page.count(f"<!-- {name}: begin -->\n") == page.count(f"<!-- {name}: end -->") == 1, name
 
 
