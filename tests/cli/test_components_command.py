@@ -126,6 +126,21 @@ def test_the_prompts_at_both_ends_of_a_component(cli):
     assert [len(told[end]) for end in ("high", "low")] == [2, 2]
 
 
+def test_what_each_label_explains_of_a_component(cli):
+    told = json.loads(cli(*HEAD, "--labels", 1, "--json"))
+    whole = json.loads(cli(*HEAD, "--json"))
+    assert sorted(label["label"] for label in told) == sorted(whole["tried"]), "every label, not the best alone"
+    assert {label["side"] for label in told} == {"query", "key", "agreement"}
+    shares = [label["explained"] for label in told]
+    assert shares == sorted(shares, reverse=True)
+    row = next(row for row in whole["rows"] if row["component"] == 1)
+    for side in ("query", "key", "agreement"):
+        assert max(x["explained"] for x in told if x["side"] == side) == row[side]["explained"]
+    lines = cli(*HEAD, "--labels", 1).splitlines()
+    assert lines[0].split() == ["label", "side", "explained", "p"]
+    assert "75 queries of the test split" in lines[-1]
+
+
 def test_what_was_not_tried_and_why(cli):
     assert "not tried: q.role: constant" in cli(*HEAD, "--left-out")
     assert "not tried" not in cli(*HEAD)
@@ -145,6 +160,7 @@ def test_what_was_not_tried_and_why(cli):
         ("synthetic", (*HEAD, "--where", "q.nonsense = 1"), "no column 'nonsense' in q"),
         ("synthetic", (*HEAD, "--n", 9), "9 components; this head can have 0 to 8"),
         ("synthetic", (*HEAD, "--prompts", 3), "layer 1 head 0 has no component 3; its components are 0 to 2"),
+        ("synthetic", (*HEAD, "--labels", 3), "layer 1 head 0 has no component 3; its components are 0 to 2"),
         ("synthetic", (*HEAD, "--group", "0,7"), "no component 7; this head has 0 to 2"),
         ("synthetic", (*HEAD, "--group", "0,0"), "--group '0,0': give numbers of components, each once"),
         ("synthetic", (*HEAD, "--group", "order"), "--group 'order': give numbers of components, each once"),

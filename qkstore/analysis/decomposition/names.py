@@ -39,6 +39,7 @@ class Name:
     at least AS_WELL of what the first does. best: the label that names it, or the one that comes nearest; None without
     a label to try. second: the label that explains most beside it, on one side (the query's, of an agreement). query,
     key, agreement: the best of each. high, low: values of `best` with the highest and lowest mean scores, ends first.
+    labels: all that were tried, most explained first.
     """
 
     component: int
@@ -52,6 +53,7 @@ class Name:
     agreement: Best | None
     high: list[str]
     low: list[str]
+    labels: list[Best]
 
     def to_dict(self) -> dict:
         """The fields by name."""
@@ -100,9 +102,10 @@ def _name(j: int, sides: list[tuple[Kind, Label, Label]], share: np.ndarray, p: 
 
     leading = {kind: _leading(kind, sides, share) for kind in ("query", "key", "agreement")}
     each = {kind: best(at) for kind, at in leading.items()}
+    tried = [found for at in np.argsort(-share, kind="stable").tolist() if (found := best(at))]
     first = _first(leading, share, p)
     if first is None:
-        return Name(j, UNNAMED, False, False, None, None, **each, high=[], low=[])
+        return Name(j, UNNAMED, False, False, None, None, **each, high=[], low=[], labels=tried)
     alone = _of_a_side(first, sides)
     second = _second(alone, sides, share)
     named = bool(share[first] >= EXPLAINS and p[first] <= LEVEL)
@@ -114,7 +117,9 @@ def _name(j: int, sides: list[tuple[Kind, Label, Label]], share: np.ndarray, p: 
         word = f"{word}: {_quoted(high)} against {_quoted(low)}"
     if mixed:
         word = "mixed: " + " and ".join(f"{_stem(at, sides)} {number(share[at], 2)}" for at in (alone, second))
-    return Name(j, word if named else UNNAMED, named, mixed, best(first), best(second), **each, high=high, low=low)
+    return Name(
+        j, word if named else UNNAMED, named, mixed, best(first), best(second), **each, high=high, low=low, labels=tried
+    )
 
 
 def _leading(kind: Kind, sides: list[tuple[Kind, Label, Label]], share: np.ndarray) -> int | None:

@@ -34,9 +34,9 @@ class Study:
 
     number: value, interval, clear, held, chance, p_value and n, as qkstore.components.Number has them. rows: one for
     each component, unnamed ones first: component, rho and rho_ci on the judged split, share of the logit gap, name,
-    label, side, explained, p, named, mixed, second, the best label of each side (query, key, agreement), high, low, gap
-    and gap_ci (logits that its swap turns beyond random ones), moved and moved_ci (attention, so), clear, matches and
-    claim (of decomposition.claim; clear ones first among those without a name). swaps: of ComponentSwaps; None where
+    label, side, explained, p, named, mixed, second, the best label of each side (query, key, agreement), all labels,
+    high, low, gap and gap_ci (logits that its swap turns beyond random ones), moved and moved_ci (attention, so),
+    clear, matches and claim (of decomposition.claim; clear ones first of those without a name). swaps: None where
     nothing can be swapped, as not_swapped says. left_out: own and first (pairs), few and elsewhere (queries), on the
     built split. tried: labels; untried: {label: why}. n_named: queries that names rest on. warning: what the judged
     split has in common with the built one, in a sentence; '' where that is nothing.

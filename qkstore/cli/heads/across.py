@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 TOP = 20
 WIDE = 12  # heads of a layer: of more, the map has numbers without their intervals
 MEMBERS = 6  # of a cluster, that are printed
-OF_ONE = {"layer": None, "head": None, "n": None, "group": None, "prompts": None, "left_out": False}
+OF_ONE = {"layer": None, "head": None, "n": None, "group": None, "prompts": None, "labels": None, "left_out": False}
 OF_ALL = {"names": False, "clusters": False, "workers": 1, "ray": None}
 
 

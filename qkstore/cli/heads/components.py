@@ -25,6 +25,7 @@ def components(add: Add) -> None:
     sub.add_argument("--n", type=count, metavar="N", help="components to keep (default: as many as there are)")
     sub.add_argument("--group", nargs="+", type=group, metavar="0,3,5", help="swap the components of a group together")
     sub.add_argument("--prompts", type=count, metavar="J", help="the prompts at both ends of component J instead")
+    sub.add_argument("--labels", type=count, metavar="J", help="what each label explains of component J instead")
     sub.add_argument("--top", type=positive, metavar="N", help="prompts at each end (default 5), or rows (default 20)")
     sub.add_argument("--left-out", action="store_true", help="print each label that was not tried, and why")
 
@@ -57,6 +58,9 @@ def _components(options) -> None:
             there, run, options.layer, options.head, options.where, options.n, options.seed,
             lambda done, total: progress("components", done, total),
         )  # fmt: skip
+    if options.labels is not None:
+        _labels(options, found)
+        return
     groups = _groups(options, run) if options.group else []
     if options.json:
         print_json(found.to_dict() | ({"groups": groups} if groups else {}))
@@ -117,6 +121,25 @@ def _groups(options, run) -> list[dict]:
     return [
         {**c, "name": f"group {c['name']}" if c["name"] in named else c["name"]} for c in found if c["name"] in wanted
     ]
+
+
+def _labels(options, found) -> None:
+    """What every label that was tried explains of one component: on the query's side, the key's, or in agreement."""
+    from qkstore.text import number, split_name
+
+    row = next((row for row in found.rows if row["component"] == options.labels), None)
+    if row is None:
+        there = f"its components are 0 to {len(found.rows) - 1}" if found.rows else "it has none"
+        raise ContrastError(f"layer {found.layer} head {found.head} has no component {options.labels}; {there}")
+    if options.json:
+        print_json(row["labels"])
+        return
+    print_table([label | {"explained": number(label["explained"], 3)} for label in row["labels"]])
+    print(
+        f"Share of the variance of component {options.labels} on {found.n_named:,} queries of the "
+        f"{split_name(found.judged_on)} split, less what chance gives; p over all labels and components together. "
+        f"{len(found.untried)} labels were not tried (--left-out)."
+    )
 
 
 def _prompts(options, run) -> None:
