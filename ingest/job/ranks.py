@@ -1,7 +1,7 @@
 """Ranks: several processes, on one machine or more, that make one run; which of its batches each one captures.
 
-They share nothing but the folder of the run, so that none waits for another; torchrun starts them, and starts those
-anew that were lost.
+They share nothing but the folder of the run, so that none waits for another; torchrun starts them, and starts
+them anew where one was lost, as often as its --max-restarts says.
 """
 
 from __future__ import annotations
