@@ -13,13 +13,12 @@ ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 pytest_plugins = ["catalogued"]
-
-
-def pytest_configure(config):
-    """Workers share the processors: one thread each, set before NumPy and torch are imported."""
-    if hasattr(config, "workerinput"):
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Set before anything imports NumPy, torch or Numba. Workers share the processors: one thread each. UMAP would leave torch
+# with all of Numba's threads, which wait for each other in a loop: on a busy machine a training takes ten times as long.
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -94,6 +94,11 @@ def test_no_section_is_absent_where_the_runs_have_everything(document):
     assert methods == {(f, m) for f in ("order", "lexical") for m in ("pca", "umap", "raw")}
 
 
+def test_umap_has_left_torch_one_thread(document):
+    """More would wait for each other in a loop in whatever this process trains next (conftest.py)."""
+    assert torch.get_num_threads() == 1
+
+
 def test_every_claim_of_the_programme_is_in_the_closing_table(document):
     kinds = {
         word
