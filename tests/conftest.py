@@ -13,8 +13,9 @@ ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 pytest_plugins = ["catalogued"]
-# Set before anything imports NumPy, torch or Numba. Workers share the processors: one thread each. UMAP would leave torch
-# with all of Numba's threads, which wait for each other in a loop: on a busy machine a training takes ten times as long.
+# Set before anything imports NumPy, torch or Numba. Workers share the processors: one thread each. UMAP would leave
+# torch with all of Numba's threads, which wait for each other in a loop: where others work too, a training then takes
+# ten times as long.
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
