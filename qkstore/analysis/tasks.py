@@ -1,11 +1,12 @@
-"""What sweeps over all heads have in common where others do the work: where the run is, and layers as they are done."""
+"""What sweeps over all heads have in common: where the run is, layers as they are done, and what is kept of them."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 from qkstore.errors import StoreError
 from qkstore.pool import Pool
@@ -13,6 +14,7 @@ from qkstore.run import Run
 from qkstore.store.source import code_key
 
 R = TypeVar("R")
+EVERY_S = 4.0  # between two writings of what is finished: one takes 40 ms
 
 
 @dataclass(frozen=True)
@@ -72,3 +74,40 @@ def by_layer(
         of_layer[task] = made
         if len(of_layer) == many:
             yield task.layer, there.pop(task.layer)
+
+
+class Parts(Generic[R]):
+    """What is finished of work that may be left, written every EVERY_S seconds.
+
+    write: keeps in a catalogue what was finished since it was last called; where it raises StoreError, as one that may
+    only be read does, it is not called again. Where the block is left by an exception (of somebody who waits no longer,
+    Ctrl-C), what is finished is written.
+    """
+
+    def __init__(self, write: Callable[[list[R]], object]):
+        self._write, self._may = write, True
+        self._left: list[R] = []
+        self._written = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind:
+            self.write()
+
+    def add(self, made: R) -> None:
+        """One is finished; it is written, with others, EVERY_S after the last ones."""
+        self._left.append(made)
+        if time.monotonic() - self._written >= EVERY_S:
+            self.write()
+
+    def write(self) -> None:
+        """Write what is left to be written."""
+        if not self._left or not self._may:
+            return
+        try:
+            self._write(self._left)
+        except StoreError:
+            self._may = False
+        self._left, self._written = [], time.monotonic()

@@ -86,7 +86,7 @@ def test_a_store_that_may_only_be_read_still_scores(store, monkeypatch):
         raise StoreError("read-only")
 
     monkeypatch.setattr(store.catalog, "keep_result", refuse)
-    monkeypatch.setattr("qkstore.analysis.heads.parts.EVERY_S", 0)
+    monkeypatch.setattr("qkstore.analysis.tasks.EVERY_S", 0)
     assert len(kept(store, store.run("r"), ORDER, nulls=2)) == LAYERS * HEADS
     assert len(asked) == 2, "it is asked to keep the first layer, and then the whole: a writer may wait long"
 
@@ -154,7 +154,7 @@ import os, signal, sys
 import qkstore
 from qkstore.analysis.heads import kept
 from test_analysis import ORDER
-import qkstore.analysis.heads.parts as module
+import qkstore.analysis.tasks as module
 module.EVERY_S = 0
 calls = []
 def progress(done, of):

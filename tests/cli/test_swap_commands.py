@@ -11,6 +11,7 @@ import synthetic
 import qkstore
 from qkstore.__main__ import main
 from qkstore.analysis.attribution import distributed, gaps
+from qkstore.analysis.heads import everywhere
 from qkstore.analysis.moved import moved
 from qkstore.contrast import Contrast
 
@@ -62,3 +63,31 @@ def test_without_a_prompt_the_gap_of_all_is_split(store, capsys):
     assert parts["inline"]["mean"] + parts["rest"]["mean"] == pytest.approx(parts["whole gap"]["mean"])
     ran(store, "attribute")
     assert "32 queries of the test split" in capsys.readouterr().out
+
+
+def many(store, *more: str) -> int:
+    return main(["intervene", "--store", str(store), *ASKED, "--most", "20", *more])
+
+
+def test_swaps_of_many_heads_that_were_stopped_are_gone_on_with(store, capsys, monkeypatch):
+    plain, computed = everywhere.swap, []
+
+    def stopped(task):
+        if len(computed) == 3:
+            raise KeyboardInterrupt
+        computed.append((task.layer, task.head))
+        return plain(task)
+
+    monkeypatch.setattr(everywhere, "swap", stopped)
+    assert many(store, "--heads", "all") == 130
+    capsys.readouterr()
+    monkeypatch.setattr(everywhere, "swap", lambda task: computed.append((task.layer, task.head)) or plain(task))
+    assert many(store, "--heads", "all", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert computed == [(layer, head) for layer in (0, 1) for head in range(4)], "no head twice"
+    run = qkstore.open(store).run("synthetic")
+    assert rows == json.loads(
+        json.dumps([m.to_dict() for m in everywhere.everywhere(run, {"inline": (ORDER,)}, most=20)])
+    )
+    assert many(store, "--heads", "1:0", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == rows[4:5]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
@@ -15,7 +14,7 @@ from qkstore.analysis.discovery.prepared import prepared
 from qkstore.analysis.discovery.sweep import Asked, Sweep, Test
 from qkstore.analysis.discovery.types import resting
 from qkstore.analysis.head import build_split, judge_split
-from qkstore.analysis.tasks import Place
+from qkstore.analysis.tasks import Parts, Place
 from qkstore.contrast import Contrast
 from qkstore.contrast.check import told
 from qkstore.errors import ContrastError, StoreError, near
@@ -26,7 +25,6 @@ from qkstore.store.catalog.rows import built
 from qkstore.store.source import code_key
 
 Progress = Callable[[str, int, int], None]  # called with ('heads' or 'swaps', how many are done, of how many)
-EVERY_S = 4.0  # between two writings of what is finished
 
 
 def discover(
@@ -81,8 +79,14 @@ def kept(
     known = {
         layer: tests for part in store.catalog.parts(asked) for layer, tests in (built(_tests, part) or {}).items()
     }
-    with _Parts(store, run, asked) as parts:
-        found = _discover(run, Asked(Place.of(run), tuple(labels), most, seed), progress, known, parts.add, pool)
+
+    def write(layers: list[tuple[int, list[Test]]]) -> None:
+        payload = [test.to_list() for _, tests in layers for test in tests]
+        _keep(store, run, asked, payload, "-".join(str(layer) for layer, _ in layers))
+
+    with Parts(write) as parts:
+        finished = lambda layer, tests: parts.add((layer, tests))  # noqa: E731
+        found = _discover(run, Asked(Place.of(run), tuple(labels), most, seed), progress, known, finished, pool)
     with suppress(StoreError):  # a store that one may only read still answers
         _keep(store, run, asked, found.to_dict())
     return found
@@ -127,37 +131,6 @@ def _keep(store: Store, run: Run, asked: str, payload: object, part: str = "") -
     store.catalog.keep_result(
         asked, "discovery", run.name, "", payload, content=run.digest, code=code_key()[:16], part=part
     )
-
-
-class _Parts:
-    """Layers that are finished, written every EVERY_S, and where the block is left by an exception."""
-
-    def __init__(self, store: Store, run: Run, asked: str):
-        self.store, self.run, self.asked = store, run, asked
-        self._left: dict[int, list[Test]] = {}
-        self._written, self._may = time.monotonic(), True
-
-    def __enter__(self) -> _Parts:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind:
-            self.write()
-
-    def add(self, layer: int, tests: list[Test]) -> None:
-        self._left[layer] = tests
-        if time.monotonic() - self._written >= EVERY_S:
-            self.write()
-
-    def write(self) -> None:
-        if not self._left or not self._may:
-            return
-        payload = [test.to_list() for tests in self._left.values() for test in tests]
-        try:
-            _keep(self.store, self.run, self.asked, payload, "-".join(map(str, self._left)))
-        except StoreError:
-            self._may = False
-        self._left, self._written = {}, time.monotonic()
 
 
 def _tests(rows: list[list]) -> dict[int, list[Test]]:

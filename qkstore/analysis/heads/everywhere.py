@@ -1,35 +1,50 @@
-"""Swaps of many heads: what `intervene` says of each, by whoever does the work."""
+"""Swaps of many heads: what `intervene` says of each, by whoever does the work, and kept for all who use a store."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import polars as pl
 
 from qkstore.analysis.head import Contrasts
 from qkstore.analysis.swaps import Side, intervene, intervene_queries
-from qkstore.analysis.tasks import Place
-from qkstore.errors import ContrastError, RunError
+from qkstore.analysis.tasks import Parts, Place
+from qkstore.errors import ContrastError, RunError, StoreError
+from qkstore.intervention import Condition
 from qkstore.pool import Pool
 from qkstore.run import Run
+from qkstore.store import Store
+from qkstore.store.catalog.rows import built
+from qkstore.store.source import code_key
 
+KIND = "swaps of heads"
+At = tuple[int, int]  # layer, query head
 Progress = Callable[[int, int], None]  # called with (heads done, heads in all)
 Features = tuple[tuple[str, Contrasts], ...]
 
 
 @dataclass(frozen=True)
-class Task:
-    """One head; see `intervene` for the rest."""
+class Asked:
+    """What is swapped in every head; see `intervene`."""
 
     place: Place
     features: Features
     side: Side
-    layer: int
-    head: int
     n_random: int
     most: int
     seed: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """One head."""
+
+    asked: Asked
+    layer: int
+    head: int
 
 
 @dataclass(frozen=True)
@@ -44,12 +59,29 @@ class HeadSwap:
     def to_dict(self) -> dict:
         return {"layer": self.layer, "head": self.head, "why": self.why or None, **(self.swapped or {})}
 
+    @classmethod
+    def of(cls, row: dict) -> HeadSwap:
+        """What `to_dict` gave, also by way of JSON. Raises what other rows raise: KeyError, TypeError."""
+        at, why = (row["layer"], row["head"]), row["why"]
+        if why:
+            return cls(*at, None, why)
+        swapped = {name: value for name, value in row.items() if name not in ("layer", "head", "why")}
+        return cls(*at, swapped | {"conditions": [_condition(c) for c in swapped["conditions"]]})
+
+
+def _condition(row: dict) -> dict:
+    """Its intervals as tuples, which JSON has not."""
+    pairs = {name: {key: tuple(ends) for key, ends in row[name].items()} for name in ("ci", "beyond") if row[name]}
+    return Condition(**row | pairs).to_dict()
+
 
 def swap(task: Task) -> HeadSwap:
     """In a worker: the swaps of one head."""
-    ask = intervene if task.side == "keys" else intervene_queries
+    asked = task.asked
+    ask = intervene if asked.side == "keys" else intervene_queries
     try:
-        made = ask(task.place.run(), dict(task.features), task.layer, task.head, task.n_random, task.most, task.seed)
+        run, features = asked.place.run(), dict(asked.features)
+        made = ask(run, features, task.layer, task.head, asked.n_random, asked.most, asked.seed)
     except ContrastError as error:
         return HeadSwap(task.layer, task.head, None, str(error))
     return HeadSwap(task.layer, task.head, made.to_dict())
@@ -58,7 +90,7 @@ def swap(task: Task) -> HeadSwap:
 def everywhere(
     run: Run,
     features: dict[str, Contrasts],
-    heads: Sequence[tuple[int, int]] | None = None,
+    heads: Sequence[At] | None = None,
     n_random: int = 10,
     most: int = 1000,
     seed: int = 0,
@@ -72,22 +104,104 @@ def everywhere(
     the bit. A head without anything to swap says why. Raises RunError for a head that the run does not have,
     ContrastError where no head has anything to swap, for one reason.
     """
-    every = [(layer, head) for layer in run.layers for head in range(run.n_heads)]
-    asked = every if heads is None else sorted(set(heads))
-    for layer, head in asked:
+    asked = Asked(Place.of(run), tuple(features.items()), side, n_random, most, seed)
+    return _told(_swept(asked, _heads(run, heads), [], lambda made: None, pool, progress))
+
+
+def kept(
+    store: Store,
+    run: Run,
+    features: dict[str, Contrasts],
+    heads: Sequence[At] | None = None,
+    n_random: int = 10,
+    most: int = 1000,
+    seed: int = 0,
+    side: Side = "keys",
+    pool: Pool | None = None,
+    progress: Progress | None = None,
+) -> list[HeadSwap]:
+    """What `everywhere` gives, computed once for all who use the store: its catalogue keeps it, head by head.
+
+    Work that was interrupted or killed is gone on with by whoever asks the same next; some heads are also found where
+    all are kept. pool, progress: neither is called where they are. Raises what `everywhere` does.
+    """
+    at = _heads(run, heads)
+    asked = Asked(Place.of(run), tuple(features.items()), side, n_random, most, seed)
+    for name in (key(run, asked), key(run, asked, at)):
+        found = {(made.layer, made.head): made for made in built(_rows, store.catalog.result(name)) or []}
+        if set(at) <= set(found):
+            return _told([found[one] for one in at])
+    known = [made for part in store.catalog.parts(name) for made in built(_rows, part) or []]
+    with Parts[HeadSwap](lambda made: _keep(store, run, asked, name, made, _part(made))) as parts:
+        whole = _swept(asked, at, known, parts.add, pool, progress)
+    told = _told(whole)
+    with suppress(StoreError):  # a store that one may only read still answers
+        _keep(store, run, asked, name, whole)
+    return told
+
+
+def key(run: Run, asked: Asked, heads: Sequence[At] | None = None) -> str:
+    """What swaps of these heads, or of all, are kept under: a hash of all that decides them."""
+    named = tuple((name, tuple((c.name, c.key) for c in members)) for name, members in asked.features)
+    at = None if heads is None or list(heads) == _every(run) else tuple(heads)
+    decided = (KIND, run.identity, named, asked.side, asked.n_random, asked.most, asked.seed, at, code_key())
+    return hashlib.sha256(repr(decided).encode()).hexdigest()
+
+
+def _every(run: Run) -> list[At]:
+    return [(layer, head) for layer in sorted(run.layers) for head in range(run.n_heads)]
+
+
+def _heads(run: Run, heads: Sequence[At] | None) -> list[At]:
+    """The heads that are asked for, each once, by layer and head. Raises RunError for one that is not there."""
+    at = _every(run) if heads is None else sorted(set(heads))
+    for layer, head in at:
         run.layer(layer, head)
-    if not asked:
+    if not at:
         raise RunError("no head is named: give some, as layer:head, or all")
-    place, named = Place.of(run), tuple(features.items())
-    tasks = [Task(place, named, side, layer, head, n_random, most, seed) for layer, head in asked]
-    found = []
-    for _, made in (pool or Pool()).map(swap, tasks, lambda task: task.layer):
-        found.append(made)
+    return at
+
+
+def _swept(
+    asked: Asked,
+    at: Sequence[At],
+    known: Iterable[HeadSwap],
+    finished: Callable[[HeadSwap], object],
+    pool: Pool | None,
+    progress: Progress | None,
+) -> list[HeadSwap]:
+    """The swaps of these heads, of which some are known; finished: called with each of the others."""
+    there = {(made.layer, made.head): made for made in known}
+    found = {one: there[one] for one in at if one in there}
+    tasks = [Task(asked, *one) for one in at if one not in found]
+    for task, made in (pool or Pool()).map(swap, tasks, lambda task: task.layer):
+        found[task.layer, task.head] = made
+        finished(made)
         if progress:
-            progress(len(found), len(tasks))
+            progress(len(found), len(at))
+    return [found[one] for one in at]
+
+
+def _told(found: list[HeadSwap]) -> list[HeadSwap]:
+    """The same. Raises ContrastError where no head has anything to swap, for one reason: it is not the heads'."""
     if all(made.why == found[0].why != "" for made in found):
-        raise ContrastError(found[0].why)  # it is not the heads'
-    return sorted(found, key=lambda made: (made.layer, made.head))
+        raise ContrastError(found[0].why)
+    return found
+
+
+def _keep(store: Store, run: Run, asked: Asked, name: str, found: Sequence[HeadSwap], part: str = "") -> None:
+    made = {"content": run.digest, "code": code_key()[:16], "part": part}
+    contrasts = ", ".join(called for called, _ in asked.features)
+    store.catalog.keep_result(name, KIND, run.name, contrasts, [swapped.to_dict() for swapped in found], **made)
+
+
+def _part(found: Sequence[HeadSwap]) -> str:
+    """A name for some heads, short however many they are."""
+    return hashlib.sha256(repr([(made.layer, made.head) for made in found]).encode()).hexdigest()[:16]
+
+
+def _rows(rows: Sequence[dict]) -> list[HeadSwap]:
+    return [HeadSwap.of(row) for row in rows]
 
 
 def table(found: Sequence[HeadSwap]) -> pl.DataFrame:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 
 from qkstore.analysis.heads.score import HeadScore
 from qkstore.analysis.heads.sweep import Arrived, Progress, Sweep, Table, flat
+from qkstore.analysis.tasks import Parts
 from qkstore.contrast import Contrast
 from qkstore.errors import StoreError
 from qkstore.pool import Pool
@@ -16,8 +16,6 @@ from qkstore.run import Run
 from qkstore.store import Store
 from qkstore.store.catalog.rows import built
 from qkstore.store.source import code_key
-
-EVERY_S = 4.0  # between two writings of what is finished: one takes 40 ms
 
 
 def kept(
@@ -39,13 +37,19 @@ def kept(
     asked = key(run, contrast, nulls, seed)
     if found := built(_scores, store.catalog.result(asked)):
         return found
-    with Parts(store, run, contrast, asked) as parts:
-        known = parts.read()
-        if known and arrived:
-            arrived(flat(known))
+    known = _known(store, run, asked)
+    if known and arrived:
+        arrived(flat(known))
+
+    def write(layers: list[list[HeadScore]]) -> None:
+        newest = {scores[0].layer: scores for scores in layers}
+        named = "-".join(f"{layer}{'s' if scores[0].pending else 'n'}" for layer, scores in newest.items())
+        keep(store, run, contrast, flat(newest), asked, named)
+
+    with Parts(write) as parts:
 
         def finished(layer: int, table: Table) -> None:
-            parts.add(layer, table[layer])
+            parts.add(table[layer])
             if arrived:
                 arrived(flat(table))
 
@@ -69,51 +73,16 @@ def key(run: Run, contrast: Contrast, nulls: int = 19, seed: int = 0) -> str:
     return hashlib.sha256(repr((run.identity, contrast.key, nulls, seed, code_key())).encode()).hexdigest()
 
 
-class Parts:
-    """The layers of scores that are not all computed yet, which the catalogue keeps until they are.
-
-    Where its block is left by an exception (of somebody who waits no longer, Ctrl-C), what is finished is written.
-    """
-
-    def __init__(self, store: Store, run: Run, contrast: Contrast, asked: str):
-        self.store, self.run, self.contrast, self.asked = store, run, contrast, asked
-        self._left: Table = {}
-        self._written, self._may = time.monotonic(), True
-
-    def __enter__(self) -> Parts:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind:
-            self.write()
-
-    def read(self) -> Table:
-        """Those that are kept: of a layer the newest, with its nulls where these were computed."""
-        table: Table = {}
-        for scores in filter(None, (built(_scores, part) for part in self.store.catalog.parts(self.asked))):
-            for layer in {s.layer for s in scores} & set(self.run.layers):
-                of_layer = [s for s in scores if s.layer == layer]
-                whole = [s.head for s in of_layer] == list(range(self.run.n_heads))
-                if whole and (layer not in table or table[layer][0].pending):
-                    table[layer] = of_layer
-        return table
-
-    def add(self, layer: int, scores: list[HeadScore]) -> None:
-        """A layer is finished; it is written, with others, EVERY_S after the last ones."""
-        self._left[layer] = scores
-        if time.monotonic() - self._written >= EVERY_S:
-            self.write()
-
-    def write(self) -> None:
-        """Write what is left to be written. A catalogue that cannot be written is not asked again."""
-        if not self._left or not self._may:
-            return
-        named = "-".join(f"{layer}{'s' if scores[0].pending else 'n'}" for layer, scores in self._left.items())
-        try:
-            keep(self.store, self.run, self.contrast, flat(self._left), self.asked, named)
-        except StoreError:
-            self._may = False
-        self._left, self._written = {}, time.monotonic()
+def _known(store: Store, run: Run, asked: str) -> Table:
+    """The layers that are kept of scores which are not all computed yet: the newest, with nulls where there are."""
+    table: Table = {}
+    for scores in filter(None, (built(_scores, part) for part in store.catalog.parts(asked))):
+        for layer in {s.layer for s in scores} & set(run.layers):
+            of_layer = [s for s in scores if s.layer == layer]
+            whole = [s.head for s in of_layer] == list(range(run.n_heads))
+            if whole and (layer not in table or table[layer][0].pending):
+                table[layer] = of_layer
+    return table
 
 
 def _scores(rows: list[dict]) -> list[HeadScore]:

@@ -59,7 +59,7 @@ def _intervene(options) -> None:
     run = there.run(options.run)
     asked = features(there, run, options)
     if options.heads is not None:
-        _many(options, run, asked)
+        _many(options, there, run, asked)
         return
     if options.out:
         _each(options, run, asked)
@@ -102,14 +102,15 @@ def at_heads(text: str) -> list[tuple[int, int]]:
     return [(int(layer), int(head)) for layer, _, head in parts]
 
 
-def _many(options, run, asked) -> None:
-    """The swaps of many heads."""
-    from qkstore.analysis.heads.everywhere import everywhere, table
+def _many(options, there, run, asked) -> None:
+    """The swaps of many heads, which the store keeps."""
+    from qkstore.analysis.heads.everywhere import kept, table
 
     if options.out:
         raise QKStoreError("--out is of the queries of one head: give --layer and --head, or --json for many heads")
     with workers(options) as pool, Progress() as progress:
-        found = everywhere(
+        found = kept(
+            there,
             run,
             asked,
             options.heads or None,
