@@ -31,7 +31,7 @@ class Run:
 
     What its manifest says are attributes too (`run.model`, `run.d_head`, …). Raises RunError where there is no such
     file, StoreError where it is damaged, unfinished or of a newer version. found: what `file.opened` gave of it.
-    elsewhere: gives a shard that does not lie beside the file.
+    elsewhere: gives a shard that does not lie beside the file. reader: reads the vectors of several heads at once.
     """
 
     schema_version: int
@@ -72,7 +72,7 @@ class Run:
         self.name = self.path.name.removesuffix(".duckdb")
         self._file, self.manifest, self.types, layers, shards = found or file.opened(self.path)
         self.shards = Shards(self.path, self.manifest, shards, self._prompts_of, elsewhere) if shards else None
-        self._reader = Reader(self.name, self._file, self.manifest, self.shards)
+        self.reader = Reader(self.name, self._file, self.manifest, self.shards)
         self.layers = {layer.layer: layer for layer in layers}  # those that were stored, by number
         self._values: dict[tuple[str, Side, int], tuple] = {}
         vars(self).update(vars(self.manifest))
@@ -158,17 +158,17 @@ class Run:
     def queries(self, layer: int, head: int, rows: np.ndarray | None = None) -> np.ndarray:
         """q (n, d_head) float32 of one head, as its softmax saw them, for `rows` (all query rows by default)."""
         self.layer(layer, head)
-        return self._reader.vectors("query_vector", layer, head, rows)
+        return self.reader.queries(layer, range(head, head + 1), rows)[0]
 
     def keys(self, layer: int, head: int, rows: np.ndarray | None = None) -> np.ndarray:
         """k (m, d_head) float32 that query head `head` reads, for `rows` (all key rows by default)."""
         self.layer(layer, head)
-        return self._reader.vectors("key_vector", layer, self.kv_head(head), rows)
+        return self.reader.keys(layer, range(head, head + 1), rows)[0]
 
     def logsumexp(self, layer: int, head: int, rows: np.ndarray) -> np.ndarray:
         """Log-sum-exp (n,) float64 of the logits of query rows over every key they saw, stored or not."""
         self.layer(layer, head)
-        return self._reader.logsumexp(layer, head, rows)
+        return self.reader.logsumexp(layer, range(head, head + 1), rows)[0]
 
     @property
     def n_shards(self) -> int:

@@ -49,17 +49,19 @@ def _lists(v: np.ndarray) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(v.reshape(-1)), v.shape[1])
 
 
-def stacked(batches: Iterable[pa.RecordBatch], there: Sequence[int] | np.ndarray, d_head: int, what: str) -> np.ndarray:
-    """The vectors (n, d_head) float32 of n ascending row numbers, from batches of (row, v) in any order.
+def stacked(
+    batches: Iterable[pa.RecordBatch], heads: range, there: Sequence[int] | np.ndarray, d_head: int, what: str
+) -> np.ndarray:
+    """The vectors (heads, n, d_head) float32 of n ascending row numbers, from batches of (head, row, v) in any order.
 
-    Batches of (row, scale, v) hold 16-bit values. Raises StoreError, which begins with `what`, unless each row has one
-    vector of finite values.
+    Batches of (head, row, scale, v) hold 16-bit values. Raises StoreError, which begins with `what`, unless each row
+    has one vector of finite values a head.
     """
     n, read = len(there), 0
-    out: np.ndarray = np.empty((n, d_head), np.float32)
-    seen = np.zeros(n, bool)
+    out: np.ndarray = np.empty((len(heads) * n, d_head), np.float32)
+    seen = np.zeros(len(out), bool)
     for batch in batches:
-        ids, v = _within(batch.column("row"), there, what), batch.column("v")
+        ids, v = _places(batch, heads, there, what), batch.column("v")
         flat = v.flatten()
         if v.null_count or flat.null_count:
             raise StoreError(f"{what} has a vector with NULL; run `check`")
@@ -67,13 +69,15 @@ def stacked(batches: Iterable[pa.RecordBatch], there: Sequence[int] | np.ndarray
         out[ids] = values * _scales(batch, what) if "scale" in batch.schema.names else values
         seen[ids] = True
         read += len(ids)
-    if read != n:
-        raise StoreError(f"{what} has {read} vectors where {n} were expected; run `check`")
+    if read != len(out):
+        raise StoreError(f"{what} has {read} vectors where {len(out)} were expected; run `check`")
     if not seen.all():
-        raise StoreError(f"{what} has {n} vectors of {np.count_nonzero(seen)} rows, of one more than once; run `check`")
+        raise StoreError(
+            f"{what} has {read} vectors of {np.count_nonzero(seen)} rows, of one more than once; run `check`"
+        )
     if n and not (-LARGEST <= out.min() and out.max() <= LARGEST):  # of NaN neither is true
         raise StoreError(f"{what} has vectors with NaN, Inf or a value beyond {LARGEST:g}; run `check`")
-    return out
+    return out.reshape(len(heads), n, d_head)
 
 
 def _scales(batch: pa.RecordBatch, what: str) -> np.ndarray:
@@ -85,17 +89,17 @@ def _scales(batch: pa.RecordBatch, what: str) -> np.ndarray:
     return values[:, None]
 
 
-def scattered(table: pa.Table, there: Sequence[int] | np.ndarray, what: str) -> np.ndarray:
-    """The log-sum-exps (n,) float64 of n ascending row numbers, NaN where one has none, from (row, logsumexp).
+def scattered(table: pa.Table, heads: range, there: Sequence[int] | np.ndarray, what: str) -> np.ndarray:
+    """The log-sum-exps (heads, n) float64 of n ascending row numbers, from (head, row, logsumexp); NaN without one.
 
     Raises StoreError, which begins with `what`, where a row has two.
     """
-    ids = _within(table["row"], there, what)
-    out = np.full(len(there), np.nan)
+    ids = _places(table, heads, there, what)
+    out = np.full(len(heads) * len(there), np.nan)
     out[ids] = table["logsumexp"].to_numpy()
     if len(np.unique(ids)) < len(ids):
         raise StoreError(f"{what} has query rows with more than one log-sum-exp; run `check`")
-    return out
+    return out.reshape(len(heads), -1)
 
 
 def filled(values: np.ndarray, what: str) -> np.ndarray:
@@ -103,6 +107,17 @@ def filled(values: np.ndarray, what: str) -> np.ndarray:
     if not np.isfinite(values).all():
         raise StoreError(f"{what} has query rows without a log-sum-exp; run `check`")
     return values
+
+
+def _places(found: pa.RecordBatch | pa.Table, heads: range, there: Sequence[int] | np.ndarray, what: str) -> np.ndarray:
+    """The places of what was found, (head, row, …), among all rows of these heads, head by head.
+
+    Raises StoreError, which begins with `what`, for one that is not of them.
+    """
+    ids = _within(found["row"], there, what)
+    if len(heads) == 1:  # as SQL asked for
+        return ids
+    return ids + len(there) * _within(found["head"], heads, what)
 
 
 def _within(rows: pa.Array | pa.ChunkedArray, there: Sequence[int] | np.ndarray, what: str) -> np.ndarray:

@@ -68,16 +68,16 @@ class _Read:
     """The vectors of one head, on the built and on the judged rows of all matches."""
 
     def __init__(self, at: Head, sweep: Sweep):
-        self.at, self.sweep, self.heads = at, sweep, range(at.head, at.head + 1)
-        self.built, self.judged = (union.read(at.layer, self.heads) for union in (sweep.train, sweep.test))
+        self.at, self.sweep, heads = at, sweep, range(at.head, at.head + 1)
+        self.built, self.judged = (union.read(at.layer, heads) for union in (sweep.train, sweep.test))
 
     def space(self, match: int) -> Subspace:
         """Of ΔC of centred queries."""
-        group = self.sweep.train.group(match, self.at.layer, self.heads, *self.built)
+        (group,) = self.sweep.train.groups(match, self.built)
         return Subspace.of(group.units.centred[0])
 
     def accuracy(self, match: int) -> dict:
-        group = self.sweep.test.group(match, self.at.layer, self.heads, *self.judged)
+        (group,) = self.sweep.test.groups(match, self.judged)
         (score,) = scores(group.by_query, resample=False)
         return {name: getattr(score, name) for name in ("accuracy", "accuracy_ci", "chance", "n")}
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from qkstore.analysis.discovery.aligned import agreement, p_aligned
 from qkstore.analysis.discovery.label import tried
 from qkstore.analysis.discovery.prepared import Sides, prepared
 from qkstore.analysis.discovery.tail import p_norm
-from qkstore.analysis.heads.group import Group, Reader, groups
+from qkstore.analysis.heads.group import Block, Group, Reader, blocks
 from qkstore.analysis.tasks import Place, by_layer
 from qkstore.interval import p_above
 from qkstore.pool import Pool
@@ -49,6 +50,15 @@ class Test:
         return list(asdict(self).values())
 
 
+class Vectors(NamedTuple):
+    """Of some heads of a layer, q: (heads, n, d) and k: (KV heads, m, d)."""
+
+    layer: int
+    heads: range
+    q: np.ndarray
+    k: np.ndarray
+
+
 class Union:
     """The rows of several readers, read once for a group of heads."""
 
@@ -61,21 +71,21 @@ class Union:
             (np.searchsorted(self.query, r.rows.query), np.searchsorted(self.key, r.rows.key)) for r in readers
         ]
 
-    def read(self, layer: int, heads: range) -> tuple[np.ndarray, np.ndarray]:
-        """q: (heads, n, d) and k: (m, d) of all rows."""
-        q = np.stack([self.run.queries(layer, head, self.query) for head in heads])
-        return q, self.run.keys(layer, heads[0], self.key)
+    def read(self, layer: int, heads: range) -> Vectors:
+        """The vectors of all rows of some heads."""
+        read = self.run.reader
+        return Vectors(layer, heads, read.queries(layer, heads, self.query), read.keys(layer, heads, self.key))
 
-    def group(self, i: int, layer: int, heads: range, q: np.ndarray, k: np.ndarray) -> Group:
+    def groups(self, i: int, read: Vectors) -> list[Group]:
         """What the i-th reader would read."""
-        group, (query, key) = Group(self.readers[i], layer, heads), self.places[i]
-        group.q, group.k = _taken(q, query, 1), _taken(k, key, 0)
-        return group
+        block, (query, key) = Block(self.readers[i], read.layer, read.heads), self.places[i]
+        block.q, block.k = _taken(read.q, query), _taken(read.k, key)
+        return block.groups
 
 
-def _taken(values: np.ndarray, rows: np.ndarray, axis: int) -> np.ndarray:
-    """Those rows; without a copy where they are all of them."""
-    return values if len(rows) == values.shape[axis] else values.take(rows, axis)
+def _taken(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Those rows of (heads, n, d); without a copy where they are all of them."""
+    return values if len(rows) == values.shape[1] else values.take(rows, 1)
 
 
 @dataclass(frozen=True)
@@ -90,7 +100,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Task:
-    """Heads of one layer that share keys. asked: None where they are tested in this process."""
+    """Some heads of one layer, whole groups. asked: None where they are tested in this process."""
 
     asked: Asked | None
     layer: int
@@ -145,7 +155,7 @@ class Sweep:
             if progress:
                 progress(done, of)
 
-        each = list(groups(self.run))
+        each = self._blocks
         tasks = (Task(self.asked, layer, heads) for layer in self.run.layers if layer not in known for heads in each)
         work = self.tests if self.pool.here else tested
         with threadpool_limits(1, "blas"):
@@ -154,35 +164,33 @@ class Sweep:
                 finished(layer, found[layer])
         return [test for layer in sorted(found) for test in found[layer]]
 
-    def tests(self, task: Task) -> list[Test]:
-        """The tests of heads that share keys."""
-        return self._group(task.layer, task.heads)
+    @cached_property
+    def _blocks(self) -> list[range]:
+        queries, keys = (len(getattr(self.train, side)) + len(getattr(self.test, side)) for side in ("query", "key"))
+        return blocks(self.run, queries, keys)
 
-    def _group(self, layer: int, heads: range) -> list[Test]:
-        built, judged = self.train.read(layer, heads), self.test.read(layer, heads)
-        scaling = self.run.layers[layer].scaling
-        out = []
-        for i, sides in enumerate(self.sides):
-            first, second = (u.group(i, layer, heads, *v) for u, v in ((self.train, built), (self.test, judged)))
-            units, gaps = first.units, scaling * _gaps(second)
-            d = first.q.shape[2]
-            aligned = p_aligned(*agreement(second.units.x.reshape(-1, len(heads), d), second.units.c))
-            for j, head in enumerate(heads):
-                x = units.x[:, j * d : (j + 1) * d]
-                p = p_norm(first.q[j], x, units.c, sides.prompts, self.seed)
-                out.append(
-                    Test(
-                        layer,
-                        head,
-                        i,
-                        float(np.linalg.norm(units.centred[j])),
-                        p,
-                        float(gaps[j].mean()),
-                        p_gap(gaps[j], sides.groups),
-                        float(aligned[j]),
-                    )
-                )
-        return out
+    def tests(self, task: Task) -> list[Test]:
+        """The tests of some heads, head by head."""
+        built, judged = (union.read(task.layer, task.heads) for union in (self.train, self.test))
+        found = [
+            test
+            for i in range(len(self.sides))
+            for both in zip(self.train.groups(i, built), self.test.groups(i, judged), strict=True)
+            for test in self._group(i, *both)
+        ]
+        return sorted(found, key=lambda test: (test.head, test.match))
+
+    def _group(self, i: int, first: Group, second: Group) -> Iterator[Test]:
+        """The tests of heads that share keys under one match."""
+        layer, heads, units = first.block.layer, first.heads, first.units
+        gaps = self.run.layers[layer].scaling * _gaps(second)
+        d, sides = first.q.shape[2], self.sides[i]
+        aligned = p_aligned(*agreement(second.units.x.reshape(-1, len(heads), d), second.units.c))
+        for j, head in enumerate(heads):
+            x = units.x[:, j * d : (j + 1) * d]
+            p = p_norm(first.q[j], x, units.c, sides.prompts, self.seed)
+            size, gap = float(np.linalg.norm(units.centred[j])), gaps[j]
+            yield Test(layer, head, i, size, p, float(gap.mean()), p_gap(gap, sides.groups), float(aligned[j]))
 
 
 def _gaps(group: Group) -> np.ndarray:

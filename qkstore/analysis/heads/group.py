@@ -1,4 +1,7 @@
-"""The query heads that read one KV head, together: what depends on keys alone is computed once for all of them."""
+"""The query heads that read one KV head, together: what depends on keys alone is computed once for all of them.
+
+Where heads have few rows, those of several groups are read at once.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from qkstore.run import Run
 from qkstore.score import Ordered, Queries
 
 BLOCK = 1024  # queries that are centred at a time
+AT_ONCE = 8 << 20  # bytes of vectors that are read together, where more than one group of heads is that small
 
 
 class Reader:
@@ -36,7 +40,9 @@ class Reader:
 
     def by_query(self, layer: int) -> Iterator[Queries]:
         """What each head of a layer attends to, of these pairs, query by query."""
-        return (each for heads in groups(self.rows.run) for each in Group(self, layer, heads).by_query)
+        for heads in blocks(self.rows.run, len(self.rows.query), len(self.rows.key)):
+            for group in Block(self, layer, heads).groups:
+                yield from group.by_query
 
     def seen(self, layer: int) -> np.ndarray:
         """(p,) bool: whether a query attends to the key, of the ordered pairs."""
@@ -58,8 +64,16 @@ def groups(run: Run) -> Iterator[range]:
     return (range(first, first + size) for first in range(0, run.n_heads, size))
 
 
-class Group:
-    """Heads of one layer that share keys, with their vectors of the reader's pairs, read when they are asked for."""
+def blocks(run: Run, queries: int, keys: int, most: int = AT_ONCE) -> list[range]:
+    """The heads that are read together: of as many groups as have `most` bytes of so many rows, or of one."""
+    each = list(groups(run))
+    values = (len(each[0]) * queries + keys) * run.d_head
+    many = max(1, most // max(4 * values, 1))
+    return [range(part[0].start, part[-1].stop) for part in (each[i : i + many] for i in range(0, len(each), many))]
+
+
+class Block:
+    """Neighbouring heads of one layer, with their vectors of the reader's pairs, which are read when asked for."""
 
     def __init__(self, reader: Reader, layer: int, heads: range):
         self.reader, self.layer, self.heads = reader, layer, heads
@@ -67,25 +81,56 @@ class Group:
     @cached_property
     def q(self) -> np.ndarray:
         """(heads, n, d_head) float32."""
-        rows = self.reader.rows
-        return np.stack([rows.run.queries(self.layer, head, rows.query) for head in self.heads])
+        return self._run.reader.queries(self.layer, self.heads, self.reader.rows.query)
+
+    @cached_property
+    def k(self) -> np.ndarray:
+        """(KV heads, m, d_head) float32."""
+        return self._run.reader.keys(self.layer, self.heads, self.reader.rows.key)
+
+    @cached_property
+    def logsumexp(self) -> np.ndarray:
+        """(heads, n) float64."""
+        return self._run.reader.logsumexp(self.layer, self.heads, self.reader.rows.query)
+
+    @property
+    def groups(self) -> list[Group]:
+        """Those of its heads that share keys, KV head by KV head."""
+        first, last = self.heads[0], self.heads[-1]
+        some = (range(max(g[0], first), min(g[-1], last) + 1) for g in groups(self._run))
+        return [Group(self, heads) for heads in some if heads]
+
+    @property
+    def _run(self) -> Run:
+        return self.reader.rows.run
+
+
+class Group:
+    """The heads of a block that share keys."""
+
+    def __init__(self, block: Block, heads: range):
+        self.block, self.reader, self.heads = block, block.reader, heads
+        self._own = slice(heads.start - block.heads.start, heads.stop - block.heads.start)
+
+    @cached_property
+    def q(self) -> np.ndarray:
+        """(heads, n, d_head) float32."""
+        return self.block.q[self._own]
 
     @cached_property
     def k(self) -> np.ndarray:
         """(m, d_head) float32."""
-        rows = self.reader.rows
-        return rows.run.keys(self.layer, self.heads[0], rows.key)
+        kv_head = self.reader.rows.run.kv_head
+        return self.block.k[kv_head(self.heads[0]) - kv_head(self.block.heads[0])]
 
     @cached_property
     def by_query(self) -> list[Queries]:
         """What each head attends to, of these pairs, query by query."""
         ordered, rows = self.reader.ordered, self.reader.rows
-        facts, stored = rows.run.layers[self.layer], rows.query
+        facts = rows.run.layers[self.block.layer]
         logit = ordered.logits(self.q, self.k, facts.scaling, facts.softcap)
-        total = np.stack([rows.run.logsumexp(self.layer, head, stored) for head in self.heads])
-        query = rows.local.query[ordered.order]
-        attention = np.exp(logit - total[:, query])
-        seen = self.reader.seen(self.layer)
+        attention = np.exp(logit - self.block.logsumexp[self._own][:, rows.local.query[ordered.order]])
+        seen = self.reader.seen(self.block.layer)
         if not seen.all():
             attention[:, ~seen] = np.nan
         return ordered.by_query(logit, attention)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from qkstore.analysis.choice import Choice
-from qkstore.analysis.heads.group import Sums, groups
+from qkstore.analysis.heads.group import AT_ONCE, Sums, blocks
 from qkstore.analysis.heads.score import HeadScore
 from qkstore.analysis.heads.task import Asked, Dealt, Task, Work, dealt, joined, merged, scored, totals
 from qkstore.analysis.tasks import Place, by_layer
@@ -30,7 +30,7 @@ Arrived = Callable[[list[HeadScore]], None]  # called with the table so far
 Table = dict[int, list[HeadScore]]  # by layer
 Parts = dict[Task, Any]  # what each task of a layer made
 
-AT_ONCE = 32 << 20  # bytes of vectors that a task reads, where more than one group of heads is that small
+AWAY = 32 << 20  # bytes of vectors that a task of a worker reads, where more than one group is that small
 
 
 def heads(
@@ -48,7 +48,8 @@ def heads(
     `nulls` deals of signs give ‖ΔC‖ of centred queries its null (qkstore.null.SignNull); delta_null is its 95 %
     quantile. progress: called with (heads done, heads in all), in each pass from the start. arrived: called after each
     layer of each pass with the table so far: it grows in the first; in the second it is whole, and ever fewer heads are
-    `pending`. Memory is that of the vectors of one KV head on one shard, its query heads' and HELD more.
+    `pending`. Memory is that of the vectors of one KV head on one shard and of its query
+    heads, or of as many as have AT_ONCE bytes, and HELD more.
 
     pool: who does it (qkstore.pool), by default this process; the scores are the same to the bit. shards: take the
     prompts as if they lay in so many, by default in as many as they do; the scores are those of one, to rounding.
@@ -127,11 +128,9 @@ class Sweep:
     @cached_property
     def _chunks(self) -> list[range]:
         """The heads of a task: of one group, or of as many as are read together."""
-        each, run = list(groups(self.run)), self.run
         rows = [reader.rows for reader in {self.work.train, self.work.test, self.work.choosing}]
-        values = sum(len(each[0]) * len(r.query) + len(r.key) for r in rows) * run.d_head
-        many = 1 if self.pool.here else max(1, AT_ONCE * self.shards // (4 * max(values, 1)))
-        return [range(part[0].start, part[-1].stop) for part in (each[i : i + many] for i in range(0, len(each), many))]
+        queries, keys = (sum(len(getattr(r, side)) for r in rows) // self.shards for side in ("query", "key"))
+        return blocks(self.run, queries, keys, AT_ONCE if self.pool.here else AWAY)
 
     def _by_chunk(self, layer: int, parts: Parts) -> Iterator[tuple[range, list]]:
         """The heads of each chunk with what was made of them, shard by shard."""

@@ -6,7 +6,7 @@ hand for the next one. What it makes are sums and values a query, which merge wi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -15,7 +15,7 @@ import numpy as np
 
 from qkstore.analysis.choice import Chooser
 from qkstore.analysis.head import Rows, build_split, judge_split
-from qkstore.analysis.heads.group import Group, Reader, Sums, Units, groups
+from qkstore.analysis.heads.group import Block, Group, Reader, Sums, Units
 from qkstore.analysis.tasks import Place
 from qkstore.contrast import Contrast
 from qkstore.null import Deals
@@ -117,21 +117,23 @@ class Work:
         """The first pass over some heads on one shard."""
         judged, chosen, sums = Scored([], [], [])
         train, test, choosing = (self._part(r, task.shard) for r in (self.train, self.test, self.choosing))
-        for heads in self._groups(task):
-            read = {part.reader: Group(part.reader, task.layer, heads) for part in (train, test, choosing) if part}
-            judged += test.named(read[test.reader].by_query) if test else []
-            chosen += choosing.named(read[choosing.reader].by_query) if choosing else []
-            sums += [self._hold(read[train.reader], task).sums] if train else []
+        there = [part.reader for part in (train, test, choosing) if part]
+        read = {reader: Block(reader, task.layer, task.heads).groups for reader in there}
+        for each in zip(*read.values(), strict=True):
+            group = dict(zip(read, each, strict=True))
+            judged += test.named(group[test.reader].by_query) if test else []
+            chosen += choosing.named(group[choosing.reader].by_query) if choosing else []
+            sums += [self._hold(group[train.reader], task).sums] if train else []
         return Scored(judged, chosen, sums)
 
     def dealt(self, task: Task) -> list[Dealt]:
         """The second pass over some heads on one shard, a group after another; nothing where it has no queries."""
         part = self._part(self.train, task.shard)
-        return [self._dealt(part, task, heads) for heads in self._groups(task)] if part else []
+        groups = Block(part.reader, task.layer, task.heads).groups if part else []
+        return [self._dealt(part, task, group) for group in groups]
 
-    def _dealt(self, part: Part, task: Task, heads: range) -> Dealt:
-        held = self._held.pop((task.layer, heads.start, task.shard), None)
-        units = held or Group(part.reader, task.layer, heads).units
+    def _dealt(self, part: Part, task: Task, group: Group) -> Dealt:
+        units = self._held.pop((task.layer, group.heads.start, task.shard), None) or group.units
         if part.at is None:
             return Dealt(self.null.norms(units.x, units.c))
         x, c = (np.pad(values, ((0, 0), (0, 1)), constant_values=1) for values in (units.x, units.c))
@@ -144,9 +146,6 @@ class Work:
         if self.nulls and sum(held.size for held in self._held.values()) + units.size <= HELD:
             self._held[task.layer, group.heads.start, task.shard] = units
         return units
-
-    def _groups(self, task: Task) -> Iterator[range]:
-        return (heads for heads in groups(self.run) if heads.start in task.heads)
 
     def _part(self, reader: Reader, shard: int) -> Part | None:
         """The reader's queries of a shard; None where it has none."""
