@@ -10,6 +10,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from qkstore.errors import StoreError
 from qkstore.run import file, vectors
 from qkstore.run.manifest import Manifest
 from qkstore.run.shards import Shards
@@ -77,7 +78,9 @@ class Reader:
             return vectors.scattered(table, some, part.there, self._what(layer, some))
 
         found = self._read("row_stat", layer, heads, rows, read, np.empty((len(heads), len(rows))))
-        return vectors.filled(found, self._what(layer, heads))
+        for head, of_head in zip(heads, found, strict=True):
+            vectors.filled(of_head, self._what(layer, range(head, head + 1)))
+        return found
 
     def _read(
         self,
@@ -93,7 +96,7 @@ class Reader:
         for part in self._parts(table, rows):
             for some in _in_turn(heads, AT_ONCE // (len(part.there) * each)):
                 distant.ready(part.file, table, WHERE.format(head=HEAD[table]), _values(layer, some, part))
-                found = _taken(read(part, some), part.there, rows[part.wanted])
+                found = _taken(_named(read, part, some), part.there, rows[part.wanted])
                 if found.shape == out.shape:
                     return found  # it is all that was asked for
                 out[some.start - heads.start : some.stop - heads.start, part.wanted] = found
@@ -131,6 +134,16 @@ def _in_turn(heads: range, many: int) -> Iterator[range]:
     """So many heads at a time; one where that is less."""
     many = max(many, 1)
     return (heads[i : i + many] for i in range(0, len(heads), many))
+
+
+def _named(read: Callable[[Part, range], np.ndarray], part: Part, heads: range) -> np.ndarray:
+    """What is read of several heads; an error names the one that has it."""
+    try:
+        return read(part, heads)
+    except StoreError:
+        for head in heads if len(heads) > 1 else ():
+            read(part, range(head, head + 1))
+        raise
 
 
 def _taken(found: np.ndarray, there: Sequence[int] | np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from qkstore.analysis.heads import heads, paired
 from qkstore.contrast import Contrast
 from qkstore.covariance import ContrastiveCovariance
 from qkstore.interval import RESAMPLES
+from qkstore.run.reader import Reader
 
 N, DEALS, SEED = 64, 19, 3
 ORDER = Contrast(
@@ -183,12 +184,16 @@ def test_groups_of_every_size_read_their_own_keys(tmp_path, n_layers, n_heads, n
 
 def test_vectors_that_are_not_held_are_read_again(tmp_path, monkeypatch):
     run, read = made(tmp_path, {}), []
-    plain = type(run).keys
-    monkeypatch.setattr(type(run), "keys", lambda self, *more: read.append(more[:2]) or plain(self, *more))
+    plain = Reader.keys
+    monkeypatch.setattr(Reader, "keys", lambda self, *more: read.append(more[:2]) or plain(self, *more))
     held, many = heads(run, ORDER), len(read)
     monkeypatch.setattr("qkstore.analysis.heads.task.HELD", 0)
     assert heads(run, ORDER) == held
-    assert (many, len(read) - many) == (8, 12), "4 groups on two splits; then the train split of each once more"
+    assert (many, len(read) - many) == (4, 6), "two layers on two splits; then the train split of each once more"
+    read.clear()
+    monkeypatch.setattr("qkstore.analysis.heads.sweep.AT_ONCE", 0)  # as where a group has many rows
+    assert heads(run, ORDER) == held
+    assert len(read) == 12, "of each of two groups a layer"
 
 
 def test_two_contrasts_are_paired_by_the_queries_of_both(tmp_path):
