@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -95,6 +96,23 @@ def test_the_limit_ends_functions_that_ignore_an_interrupt(call, path):
     with pytest.raises(GuardError, match="stopped after 0.5 s"):
         one(path, f"SELECT {call}", limit_s=0.5)
     assert time.monotonic() - start < 5
+
+
+def test_a_query_that_had_no_processor_is_told_so(path):
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(worker.query, path, RUNAWAY, 3)
+        while not (busy := [w for w in worker._queries.workers if w.begun < time.monotonic() and not w.usable]):
+            time.sleep(0.01)
+        at_work = busy[0].process
+        at_work.send_signal(signal.SIGSTOP)
+        time.sleep(3)
+        at_work.send_signal(signal.SIGCONT)
+        said = str(asked.exception(timeout=30))
+    assert re.fullmatch(
+        r"stopped after 3 s: narrow the query with WHERE or LIMIT, or ask again: "
+        r"the machine was busy, and had 0\.[0-2] s of a processor for it",
+        said,
+    )
 
 
 def test_the_limit_is_the_query_s_own_not_the_worker_s(path):
