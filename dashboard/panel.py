@@ -35,9 +35,12 @@ def figures(cards: Sequence[tuple[str, str, str]]) -> None:
         place.metric(plain(label), value, plain(note), delta_color="off", delta_arrow="off", border=True)
 
 
-def panels():
-    """The main panel (60 %) and the detail panel (40 %), one above the other on a narrow screen."""
-    with st.container(key="panels"):
+def panels(of: str = ""):
+    """The main panel (60 %) and the detail panel (40 %), one above the other on a narrow screen.
+
+    of: what they are about, where a page has several.
+    """
+    with st.container(key=f"panels-{of}" if of else "panels"):
         main, detail = st.columns([3, 2], border=True)
     return main, detail
 

@@ -15,13 +15,12 @@ from typing import Any, NoReturn
 import streamlit as st
 
 from dashboard import results, shell
-from dashboard.contrasts import findings
-from dashboard.discover import search
+from dashboard.contrasts import findings, offered
 from dashboard.share import made
 from dashboard.text import line, plain
 from qkstore.analysis import heads as analysis_heads
 from qkstore.contrast import Contrast
-from qkstore.errors import ContrastError, QKStoreError, StoreError, near
+from qkstore.errors import QKStoreError, StoreError, near
 from qkstore.run import Run
 from qkstore.run.task import task
 from qkstore.store import Store
@@ -34,7 +33,8 @@ TO_LEXICAL = ("order-centred", "order-elsewhere", "reflexive")
 PARTNERS = {**dict(BOTH), **{b: a for a, b in BOTH}, **dict.fromkeys(TO_LEXICAL, "lexical")}
 NONE = "none"
 DRAFT = "draft"  # what is being written on the Contrasts page, in the address
-OF_A_RUN = "prompt q k order label value skip query from component group against cluster".split()
+OF_A_HEAD = "component group against".split()
+OF_A_RUN = "prompt q k order label value skip query from cluster".split() + OF_A_HEAD
 NOTES = "notes"  # the place for lines about bad choices: above the filters, which are too narrow for a line
 CHECKED = "checked"  # the place for what the check found about the contrasts shown: beneath the filters
 
@@ -169,7 +169,7 @@ def view(head: bool = True, extra: Sequence[float] = (), without: bool = False) 
         name = of_runs(store, [r.name for r in runs], changed=forget)
     run = next(r for r in runs if r.name == name)
     tell_task(run)
-    named, misfits = versioned(store, run)
+    named, misfits = offered.versioned(store, run)
     if not named and without:
         return View(store, run, {}, "", None, None, rest, misfits)
     if not named:
@@ -177,9 +177,13 @@ def view(head: bool = True, extra: Sequence[float] = (), without: bool = False) 
     misfit = misfits.get(st.query_params.get("contrast", "").partition("@")[0])
     absent = misfit and f"does not fit run {run.name}: {misfit}"
     with contrast_place:
-        more = {"also": newest(named), "absent": absent, "changed": lambda: put(**{DRAFT: None})}
+        more = {"also": offered.newest(named), "absent": absent, "changed": lambda: put(**{DRAFT: None})}
         contrast = select("Contrast", "contrast", list(named), next(iter(named)), **more)
-    _tell_newer(named, contrast)
+    for said in offered.told(named, contrast):
+        st.session_state[NOTES].info(plain(said))
+    with st.session_state[CHECKED]:
+        if said := offered.carried(named[contrast][0]):
+            line(said)
     shown = View(store, run, named, contrast, None, None, rest[2:] if head else rest, misfits)
     if not head:
         return shown
@@ -205,37 +209,6 @@ def _nothing_to_ask(run: Run, misfits: Mapping[str, str]) -> NoReturn:
     raise AssertionError("st.stop ends the run")
 
 
-def versioned(store: Store, run: Run) -> tuple[dict[str, tuple[Contrast, ...]], dict[str, str]]:
-    """{name: contrasts} of all that a run can be asked, saved ones as 'mine@2', so that a link names what it shows.
-
-    With those that the address names besides: an older version, or one that was archived. And {name: what the run
-    lacks} of the saved ones that do not fit it.
-    """
-    features, misfits = store.asked(run)
-    named = {full_name(c[0]) if len(c) == 1 else name: c for name, c in features.items()}
-    for asked in (st.query_params.get(name) for name in ("contrast", "and")):
-        if asked and asked not in named and asked not in newest(named):
-            with suppress(ContrastError):
-                named[asked] = search.named(store, run, asked)
-    return named, misfits
-
-
-def newest(named: Mapping[str, tuple[Contrast, ...]]) -> dict[str, str]:
-    """{mine: mine@2} of the saved contrasts: an address without a version means the newest one."""
-    saved = sorted((c[0].name, c[0].version, full) for full, c in named.items() if len(c) == 1 and c[0].version)
-    return {name: full for name, _, full in saved}
-
-
-def _tell_newer(named: Mapping[str, tuple[Contrast, ...]], shown: str) -> None:
-    """Say that a page shows an older version of a contrast than there is, or one by a name that it had before."""
-    contrast = named[shown][0]
-    full = full_name(contrast)
-    if contrast.version and contrast.name != shown.rpartition("@")[0] and contrast.name != shown:
-        st.session_state[NOTES].info(plain(f"{shown} is called {full} now."))
-    if contrast.version and (latest := newest(named).get(contrast.name, full)) != full:
-        st.session_state[NOTES].info(plain(f"This is {full}; {latest} is newer, and among the contrasts to choose."))
-
-
 def tell_task(run: Run) -> None:
     """Beneath the filters, how the model does on the run's task, a warning where it does not; whether it is rounded."""
     found = task(run)
@@ -254,9 +227,9 @@ def _with_head(view: View, layer_place, head_place) -> View:
     ):
         best = results.best(view.run, view.contrast)
     with layer_place:
-        layer = select("Layer", "layer", layers, best[0])
+        layer = select("Layer", "layer", layers, best[0], changed=forget_head)
     with head_place:
-        head = select("Head", "head", heads, best[1])
+        head = select("Head", "head", heads, best[1], changed=forget_head)
     return replace(view, layer=layer, head=head)
 
 
@@ -275,7 +248,7 @@ def partnered(view: View) -> str | None:
         [NONE, *view.others()],
         default if default in view.others() else NONE,
         help="A second contrast; both are also taken together",
-        also=newest(view.named),
+        also=offered.newest(view.named),
     )
     if name == NONE:
         return None
@@ -283,11 +256,16 @@ def partnered(view: View) -> str | None:
     return name
 
 
+def forget_head() -> None:
+    """After another head is chosen: drop what is of one head alone. Its component 6 is not that of another head."""
+    put(**dict.fromkeys(OF_A_HEAD))
+
+
 def forget() -> None:
     """After another run is chosen: drop what it has not, as those choices were made for the run before."""
     run = shell.store().run(st.query_params["run"])
-    named, _ = versioned(shell.store(), run)
-    names = {*named, *newest(named)}
+    named, _ = offered.versioned(shell.store(), run)
+    names = {*named, *offered.newest(named)}
     kept = {
         **dict.fromkeys(("contrast", "and", "with"), names),
         "layer": map(str, run.layers),

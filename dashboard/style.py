@@ -23,11 +23,16 @@ unicode-bidi: isolate;
 .qk-token[style] { background: color-mix(in srgb, #0072B2 calc(var(--qk-share, 0%) * .6), transparent); }
 .qk-facts { font-size: .875rem; border-collapse: collapse; }
 .qk-facts th, .qk-facts td { text-align: left; padding: .12rem .9rem .12rem 0; font-weight: 400; vertical-align: top; }
+.qk-facts td:nth-child(3) { overflow-wrap: anywhere; }
 .qk-facts th, .qk-facts td + td { opacity: .7; }
 .qk-facts td:nth-child(2) { font-weight: 600; opacity: 1; overflow-wrap: anywhere; min-width: 4.6rem; }
 .stMain [data-testid="stPageLink"] p, .stMain [data-testid="stPageLink"] span \
 { white-space: normal; overflow: visible; }
 [data-testid="stVegaLiteChart"], .stVegaLiteChart { max-width: 100%; overflow-x: auto; overflow-y: hidden; }
+.stMain [data-testid="stBaseButton-primary"], .stMain [data-testid="stBaseButton-primary"] p, \
+.stMain [data-testid="stMultiSelect"] [data-tag], .stMain [data-testid="stMultiSelect"] [data-tag] * \
+{ color: light-dark(#FFFFFF, #0B0F14) !important; }
+[data-testid="stMetricDelta"] { border-radius: .5rem !important; }
 [data-testid="stMetric"] > div { padding: .7rem 1rem; }
 [data-testid="stMetricDelta"], [data-testid="stMetricDelta"] * \
 { white-space: normal !important; text-overflow: clip !important; overflow-wrap: break-word; height: auto; }
@@ -37,10 +42,11 @@ unicode-bidi: isolate;
   [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
   [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] \
 { min-width: calc(50% - 1rem); flex: 1 1 calc(50% - 1rem); }
-  .st-key-panels > * > [data-testid="stColumn"], \
-.st-key-panels [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] { min-width: 100%; }
-  .st-key-panels [class*="st-key-condition-"] [data-testid="stHorizontalBlock"] { flex-wrap: nowrap; gap: .4rem; }
-  .st-key-panels [class*="st-key-condition-"] [data-testid="stColumn"] { min-width: 0; flex: 3 1 0; }
-  .st-key-panels [class*="st-key-condition-"] [data-testid="stColumn"]:last-child { flex: 0 0 2.5rem; }
+  [class*="st-key-panels"] > * > [data-testid="stColumn"], \
+[class*="st-key-panels"] [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] { min-width: 100%; }
+  [class*="st-key-panels"] [class*="st-key-condition-"] [data-testid="stHorizontalBlock"] \
+{ flex-wrap: nowrap; gap: .4rem; }
+  [class*="st-key-panels"] [class*="st-key-condition-"] [data-testid="stColumn"] { min-width: 0; flex: 3 1 0; }
+  [class*="st-key-panels"] [class*="st-key-condition-"] [data-testid="stColumn"]:last-child { flex: 0 0 2.5rem; }
 }
 </style>"""

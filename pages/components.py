@@ -6,7 +6,7 @@ import shlex
 
 import streamlit as st
 
-from dashboard import notes, panel, shell, state
+from dashboard import notes, panel, shell
 from dashboard.components import across, chosen, group, rows, scores
 from dashboard.components import found as decomposed
 from dashboard.components import head as heads
@@ -17,7 +17,7 @@ from qkstore.errors import ContrastError
 shell.enter()
 
 panel.title(
-    "Components", "What does this head match on, before anyone says what to look for? Unnamed ones stand first."
+    "Components", "What do heads match on, before anyone says what to look for? No contrast is needed to find it."
 )
 if across.asked():
     across.show()
@@ -40,7 +40,8 @@ if found and not found.study.rows:
     rows.elbow(found.study)
     st.info("This head has no component that stands clear of chance and above a correlation of 0.5.")
 if not found or not found.study.rows:
-    shell.link("heads", "Choose another head on the map", **state.carried() | {"run": view.run.name})
+    # no link: one to the page that is shown changes it and leaves the address
+    st.button("Choose another head on the map of all", on_click=across.map_of_all)
 else:
     study = found.study
     rows.figures(study)
@@ -54,7 +55,7 @@ else:
         )
         st.subheader("Components", anchor=False)
         table = st.container()
-        line(f"{study.naming}. A click on a row chooses it.")
+        line(f"Unnamed ones stand first. {study.naming}. A click on a row chooses it.")
         pictures = st.container()
     with detail:
         row = rows.choose(study)

@@ -41,7 +41,7 @@ panel.figures(
     [
         ("Found", f"{len(found.found(level)):,}", f"of {found.n:,} tests"),
         ("Heads", f"{len(found.found(level, best=True)):,}", f"of {found.n_heads:,} match on something"),
-        ("Features", f"{kinds:,}", f"of {len(found.tried.matches):,} label pairs tried"),
+        ("Features", f"{kinds:,}", f"of {found.tried.pairs} tried"),
         ("ΔC beyond its null", f"{found.n_delta:,}", "of these tests; it alone is no find"),
     ]
 )

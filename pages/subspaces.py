@@ -10,6 +10,7 @@ from functools import partial
 import streamlit as st
 
 from dashboard import notes, panel, results, shell, state
+from dashboard.contrasts import offered
 from dashboard.text import line, plain
 from qkstore import charts
 from qkstore.analysis import head
@@ -23,7 +24,7 @@ panel.title(
 view = state.view(extra=[3])
 with view.extra[0]:
     other = (
-        state.select("Compare with", "and", view.others(), state.partner(view), also=state.newest(view.named))
+        state.select("Compare with", "and", view.others(), state.partner(view), also=offered.newest(view.named))
         if view.others()
         else None
     )

@@ -39,7 +39,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m bench.discovery", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="two toy heads, no demo, claims of two runs")
     parser.add_argument("--store", type=Path, default=ROOT / "store", help="of the demo runs")
     parser.add_argument("--only", choices=("toys", "demo", "parts", "across", "claims"), help="this part alone")

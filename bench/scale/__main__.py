@@ -148,7 +148,7 @@ def last() -> Measured:
 
 
 def parsed(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bench.scale", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m bench.scale", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--store", type=Path, action="append", help="of the runs; may be given more than once")
     parser.add_argument("--write", action="store_true", help="docs/scale.md anew")
     parser.add_argument("--json", action="store_true", help="what was measured and derived, as JSON")

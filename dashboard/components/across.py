@@ -66,6 +66,12 @@ def go(layer: int, head: int, component: int | None = None) -> None:
     state.put(**kept, **{WHICH: None}, by=None, cluster=None, **dict.fromkeys(("q", "k", "against", "group")))
 
 
+def map_of_all() -> None:
+    """To the map of all heads, with the head that was shown ringed."""
+    state.put(**{WHICH: ALL})
+    state.forget_head()
+
+
 def _view() -> View:
     """The filters without a head; the one of the address, if it is there, is ringed on the map."""
     view = state.view(head=False, without=True)

@@ -16,6 +16,8 @@ from qkstore.text import estimate, number, p_value, percent, visible
 
 SHOWN = 3  # prompts of an end
 LONGEST = 40  # tokens of a prompt
+SIDES = {"agreement": "in which both sides agree", "query": "of the query alone", "key": "of the key alone"}
+BEYOND = "beyond random dimensions"
 ENDS = {"high": "Highest scores", "low": "Lowest scores"}
 
 
@@ -25,19 +27,28 @@ def facts(found: Found, row: dict) -> None:
     told = [
         ("Claim", said.short, said.why or "the lower ends of its correlation and of its swap are above the rule's"),
         ("Correlation", number(row["rho"], 2), f"{estimate(row['rho'], row['rho_ci'], 2)} on the judged split"),
-        ("Share", percent(row["share"], 1), "of the centred logit gap"),
+        ("Share", percent(row["share"], 1), "of the logit gap of the choice, without the part of the mean query"),
     ]
     if row["label"]:
         how = "names it" if row["named"] else "comes nearest, and does not name it"
         how += "" if said.clear or not row["named"] else ", as labels name components of random weights, too"
-        by = f"{row['label']}, of {row['side']}, {how}; {p_value(row['p'], deals)}"
+        by = f"{row['label']}, {SIDES[row['side']]}, {how}; {p_value(row['p'], deals)}"
         told.append(("Explained", percent(row["explained"]), visible(by)))
     if row["moved"] is not None:
-        told.append(("Swap moves", percent(row["moved"], 1), "of attention beyond random dimensions"))
+        told.append(("Swap moves", percent(row["moved"], 1), f"{_points(row['moved_ci'])} of attention, {BEYOND}"))
+        told.append(
+            ("and", f"{row['gap']:+.2f}", f"{estimate(row['gap'], row['gap_ci'], 2)} of the logit gap, {BEYOND}")
+        )
     for end in ("high", "low"):
         if row[end]:
             told.append((f"{end.capitalize()} end", ", ".join(map(visible, row[end])), "values of that label"))
     panel.facts(told)
+
+
+def _points(interval: Sequence[float]) -> str:
+    """An interval of shares: [2.6, 4.5] %."""
+    low, high = (number(100 * end, 1) for end in interval)
+    return f"[{low}, {high}] %"
 
 
 def ends(view: View, found: Found, component: int) -> None:

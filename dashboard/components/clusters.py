@@ -45,7 +45,7 @@ def show(view: View, rows: Sequence[HeadCount], go: Go) -> None:
     panel.csv(view, cluster_table(clusters), "clusters of components")
     if not shared:
         return
-    main, detail = st.columns([3, 2], border=True)
+    main, detail = panel.panels("clusters")
     with detail:
         cluster = _choose(shared)
         _members(cluster, found, go)
@@ -95,6 +95,7 @@ def _members(cluster: Cluster, found: Clusters, go: Go) -> None:
     if cluster.others:
         told.append(("Also", ", ".join(map(visible, cluster.others)), "which name other members"))
     panel.facts(told)
+    line("A member leads to its component:")
     for member, name in list(zip(cluster.members, cluster.names, strict=True))[:SHOWN]:
         # no link: one to the page that is shown changes it and leaves the address
         st.button(

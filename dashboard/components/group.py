@@ -39,16 +39,16 @@ def panel_of(view: View, found: Found, row: dict) -> None:
     """The choice of a group, what its swap does, and a button that saves it."""
     st.subheader("Group", anchor=False)
     group = _choose(found, row)
+    if group:
+        _swapped(view, found, group)
+        _save(view, found, group)
+    else:
+        line("Choose one component or more.")
     if said := st.session_state.pop(SAVED, None):
         st.success(plain(f"Saved {said}: every page takes it as a contrast now."))
     if view.named and view.contrast.own and view.contrast.own.run == view.run.digest:
         at = {"run": view.run.name, "contrast": view.name, "layer": view.contrast.own.layer}
         shell.link("interventions", f"Swap {view.name} on Interventions", **at, head=view.contrast.own.head)
-    if not group:
-        line("Choose one component or more.")
-        return
-    _swapped(view, found, group)
-    _save(view, found, group)
 
 
 def _choose(found: Found, row: dict) -> list[int]:
@@ -91,7 +91,8 @@ def _swapped(view: View, found: Found, group: list[int]) -> None:
     panel.chart(partial(charts.swap_bars, rows), "group")
     line(
         f"Mean attention before (pale) and after the swap with 95 % intervals, over the same {moved.n:,} queries of "
-        f"the {split_name(moved.split)} split. {ORTHOGONAL}"
+        f'the {split_name(moved.split)} split. "all" swaps every component, "all others" every direction but them. '
+        f"{ORTHOGONAL}"
     )
     panel.csv(view, table(rows), "group")
 

@@ -15,7 +15,7 @@ def view() -> View:
         return found
     layers = list(found.run.layers)
     with found.extra[0]:
-        layer = state.select("Layer", "layer", layers, layers[-1])
+        layer = state.select("Layer", "layer", layers, layers[-1], changed=state.forget_head)
     with found.extra[1]:
-        head = state.select("Head", "head", list(range(found.run.n_heads)), 0)
+        head = state.select("Head", "head", list(range(found.run.n_heads)), 0, changed=state.forget_head)
     return replace(found, layer=layer, head=head, extra=[])

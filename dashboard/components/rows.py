@@ -16,6 +16,10 @@ from qkstore.analysis.decomposition.claim import called
 from qkstore.text import estimate, head_name, number, percent, split_name, visible
 
 CHOSEN = "component"  # in the address
+SHARE = (
+    "Share of the logit by which queries prefer what they chose to their other keys, without the part of the mean "
+    "query. All directions together have 100 %."
+)
 
 
 def figures(study: Study) -> None:
@@ -75,11 +79,12 @@ def table(study: Study) -> pl.DataFrame:
                 "name": visible(row["name"]),
                 "claim": study.claims[row["component"]].short,
                 "rho": row["rho"],
-                "rho_interval": estimate(None, row["rho_ci"], 2).partition(" ")[2],
+                "rho_interval": _interval(row["rho_ci"]),
                 "share": row["share"],
+                "gap": row["gap"],
+                "gap_interval": _interval(row["gap_ci"]),
                 "moved": row["moved"],
                 "moved_interval": _percents(row["moved_ci"]) if row["moved_ci"] else None,
-                "gap": row["gap"],
                 "explained": row["explained"],
                 "label": row["label"],
             }
@@ -99,6 +104,11 @@ def choose(study: Study) -> dict:
 
 def _forget() -> None:
     state.put(q=None, k=None)
+
+
+def _interval(ends: Sequence[float] | None) -> str | None:
+    """[0.94, 0.96], as the column beside it tells them."""
+    return estimate(None, ends, 2).partition(" ")[2] if ends else None
 
 
 def _percents(interval: Sequence[float]) -> str:
@@ -132,10 +142,11 @@ def listed(view: View, study: Study, chosen: int) -> None:
             "claim",
             "rho",
             "rho_interval",
-            "share",
+            "gap",
+            "gap_interval",
             "moved",
             "moved_interval",
-            "gap",
+            "share",
             "explained",
         ],
         column_config={
@@ -144,10 +155,11 @@ def listed(view: View, study: Study, chosen: int) -> None:
             "claim": text("Claim", help="Whether it is told from what random weights give, which labels name, too."),
             "rho": number_column("ρ", format="%.2f", help="Correlation of the two sides' scores on the judged split."),
             "rho_interval": text("95 %", help="Of ρ: a jackknife over folds of prompts."),
-            "share": number_column("Of the gap", format="percent", help="Share of the centred logit gap."),
+            "share": number_column("Of the gap", format="percent", help=SHARE),
             "moved": number_column("Moves", format="percent", help="Attention that its swap moves beyond random."),
             "moved_interval": text("95 %", help="Of what its swap moves beyond random."),
             "gap": number_column("Logits", format="%+.2f", help="Logit gap that its swap turns beyond random."),
+            "gap_interval": text("95 %", help="Of the logits; a claim asks for all of it above the rule's limit."),
             "explained": number_column(
                 "Explained", format="percent", help="Share of its variance that a label explains."
             ),

@@ -16,6 +16,10 @@ from qkstore.text import head_name
 GO = "discover-go"  # of the session: the row that was clicked
 SAVED = "discover-saved"  # of the session: the run and the name that it saved last
 ROWS, LINKED = 20, 5
+P = (
+    "The largest of four: of ΔC beyond its null, of logits that prefer what matches, of that beyond random weights, "
+    "and of the swap beyond random subspaces. Smaller ones than 1e-12 are told as that."
+)
 ACCURACY = (
     "The share of judged queries whose largest logit is on a key that matches. For labels that come together in each "
     "prompt the keys are those of the next prompt, where they do not."
@@ -41,12 +45,12 @@ def listing(run: Run, table: pl.DataFrame) -> None:
         selection_mode="single-row",
         key="discover-list",
         column_config={
-            "feature": st.column_config.TextColumn("What the head matches on", width="large"),
+            "feature": st.column_config.TextColumn("What the head matches on", width=320),
             "layer": "Layer",
             "head": "Head",
             "swap": number("Swap", format="percent", help="attention that the target gains beyond random subspaces"),
             "interval": st.column_config.TextColumn("95 % interval", help="Of the swap, bootstrap over queries."),
-            "p": number("p", format="%.1e", help="the largest of the three: of ΔC, of the logits, of the swap"),
+            "p": number("p", format="%.1e", help=P),
             "q": number("q", format="%.1e", help="p among all tests (Benjamini–Hochberg)"),
             "accuracy": number("Accuracy", format="percent", help=ACCURACY),
             "chance": number("Chance", format="percent"),
@@ -86,7 +90,7 @@ def _shown(table: pl.DataFrame) -> pl.DataFrame:
     ends = table.select("swap_low", "swap_high").iter_rows()
     texts = [None if low is None else f"{100 * low:.1f}–{100 * high:.1f} %" for low, high in ends]
     interval = pl.Series("interval", texts, dtype=pl.String)
-    return table.select("feature", "layer", "head", "swap", interval, "p", "q", "accuracy", "chance", "n")
+    return table.select("layer", "head", "feature", "swap", interval, "p", "q", "accuracy", "chance", "n")
 
 
 def saving(run: Run, found: Discovery, names: list[str], level: float) -> None:

@@ -8,6 +8,7 @@ import polars as pl
 import streamlit as st
 
 from dashboard import job, panel, results, shell, state
+from dashboard.contrasts import offered
 from dashboard.heads import map as maps
 from dashboard.heads.ranked import ranked
 from dashboard.state import View
@@ -29,7 +30,7 @@ def choice(view: View, contrast_place, run_place) -> Asked | None:
     with run_place:
         name = state.select("on run", "on", list(runs), view.run.name, shown=lambda r: _own(r, view.run.name))
     run = runs[name]
-    named = view.named if name == view.run.name else state.versioned(view.store, run)[0]
+    named = view.named if name == view.run.name else offered.versioned(view.store, run)[0]
     options = list(named) if view.name in named else [state.NONE, *named]
     with contrast_place:
         contrast = state.select(
@@ -38,7 +39,7 @@ def choice(view: View, contrast_place, run_place) -> Asked | None:
             options,
             view.name if view.name in named else state.NONE,
             shown=lambda c: _own(c, view.name),
-            also=state.newest(named),
+            also=offered.newest(named),
             help="A second contrast, the same one on another run, or both: two maps and their difference.",
         )
     if contrast == state.NONE:

@@ -52,9 +52,8 @@ def _facts(view: View, chosen: HeadScore, scores: list[HeadScore]) -> list[tuple
         if chosen.accuracy is None
         else f"{_interval(chosen, 'accuracy')}, chance {panel.percent(chosen.chance)}, n = {chosen.n_queries:,}"
     )
-    norms = (
-        f"of centred queries {panel.number(chosen.centred, '.3g')}, its null {panel.number(chosen.delta_null, '.3g')}"
-    )
+    null = "" if chosen.delta_null is None else f"its null {panel.number(chosen.delta_null, '.3g')}, "
+    norms = f"of centred queries {panel.number(chosen.centred, '.3g')}, {null}{chosen.p_told}"
     return [
         ("Accuracy", panel.percent(chosen.accuracy), accuracy),
         ("Attention", panel.percent(positive), "on positive keys" + on_negative),
@@ -64,7 +63,7 @@ def _facts(view: View, chosen: HeadScore, scores: list[HeadScore]) -> list[tuple
             heads.missing(chosen, "selectivity") or f"{_interval(chosen, 'selectivity')}; 1 is as much on either",
         ),
         ("Selected", heads.selected(scores).get((chosen.layer, chosen.head), "no"), chosen.choice.sentence),
-        ("‖ΔC‖", panel.number(chosen.delta_norm, ".3g"), f"{norms}, {chosen.p_told}"),
+        ("‖ΔC‖", panel.number(chosen.delta_norm, ".3g"), norms),
         ("Rank", f"{chosen.rank}", f"of {view.run.d_head}"),
     ]
 

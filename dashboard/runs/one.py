@@ -17,7 +17,7 @@ from qkstore.store.overview import answers
 from qkstore.text import visible
 
 PLANNED = ("prompts", "batch_size", "device", "memory")  # of a run's plan, that are shown
-PAGES = ("heads", "contrasts", "projections", "interventions", "attributions")
+PAGES = ("heads", "discover", "components", "contrasts", "projections", "interventions", "attributions")
 
 
 def show(store: Store, run: Run, listed: Entry) -> None:
@@ -89,7 +89,12 @@ def provenance(store: Store, run: Run) -> list[tuple[str, str, str]]:
 
 def _planned(run: Run) -> list[tuple[str, str]]:
     plan = json.loads(run.plan)
-    return [(n, str(plan[n])[:64]) for n in PLANNED if n in plan] if isinstance(plan, dict) else []
+    return [(n, _short(str(plan[n]))) for n in PLANNED if n in plan] if isinstance(plan, dict) else []
+
+
+def _short(text: str) -> str:
+    """A digest by its beginning, as that of the weights."""
+    return f"SHA-256 {text[:16]}…" if len(text) == 64 and set(text) <= set("0123456789abcdef") else text[:64]
 
 
 def _fits(store: Store, run: Run) -> None:
@@ -148,10 +153,15 @@ def _kept(store: Store, name: str) -> None:
     )
 
 
+def _value(value: object) -> str:
+    """A value of a label; of a fraction as many digits as tell it from others."""
+    return f"{value:.4g}" if isinstance(value, float) else visible(str(value))
+
+
 def _labels(run: Run) -> None:
     with shell.optional():
         rows = [
-            (one.name, one.of, one.kind, one.n_values, ", ".join(f"{visible(str(v))} {n:,}" for v, n in one.values))
+            (one.name, one.of, one.kind, one.n_values, ", ".join(f"{_value(v)} ({n:,})" for v, n in one.values))
             for one in results.label_values(run)
         ]
         table = pl.DataFrame(rows, schema=["label", "of", "type", "values", "most frequent"], orient="row")

@@ -77,9 +77,9 @@ def batches_of(made: Sequence[list[int]], share: Share | None) -> list[int]:
     if share is None:
         return order
     if share.of > len(made):
-        raise PromptError(
-            f"{share.of} ranks for {len(made)} batches: use at most {len(made)} ranks, or a smaller --batch-size"
-        )
+        n = len(made)
+        told, ranks = ("1 batch", "1 rank") if n == 1 else (f"{n} batches", f"{n} ranks")
+        raise PromptError(f"{share.of} ranks for {told}: use at most {ranks}, or a smaller --batch-size")
     return order[share.number :: share.of]
 
 

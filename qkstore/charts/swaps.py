@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 from operator import attrgetter
 
@@ -23,6 +24,7 @@ LIVE_MEASURES = {
     "answers": "Answers",
 }
 LIVE_COLOURS = {"closed": palette.GREY, "live": palette.BLUE, "later": palette.GREEN, "answers": palette.ORANGE}
+ACROSS = 80  # letters of all labels in one line, where the page is narrow
 SWAP_KEYS = {"original": "original key", "target": "target key"}
 
 
@@ -166,7 +168,9 @@ def _beside(
 
     titles: (name, number of random bases or None, rank) of each condition, numbered as in the column `condition`.
     """
-    told = [[f"random × {bases}" if bases else visible(name), f"rank {rank}"] for name, bases, rank in titles]
+    broad = max(9, ACROSS // len(titles))
+    names = [f"random × {bases}" if bases else visible(name).replace(",", ", ") for name, bases, _ in titles]
+    told = [[*textwrap.wrap(name, broad), f"rank {rank}"] for name, (_, _, rank) in zip(names, titles, strict=True)]
     axis = alt.Axis(
         labelExpr=f"{json.dumps(told)}[+datum.value]",
         labelAngle=0,
@@ -174,6 +178,7 @@ def _beside(
         domain=False,
         labelPadding=8,
         labelLimit=190,
+        labelOverlap=False,
     )
     places = [str(i) for i in range(len(titles))]
     scale = alt.Scale(paddingInner=0.3, paddingOuter=0.15)

@@ -133,6 +133,8 @@ def features(store: Store, run: Run, options: argparse.Namespace) -> dict[str, t
         _alone(options)
         named = {options.contrast: called(store, run, options.contrast)}
     else:
+        if not any((options.where, options.positive, options.negative, options.pairs)):
+            raise ContrastError("no contrast is given: name one by --contrast, or give --positive and --negative")
         named = {"inline": (inline(options),)}
     other = getattr(options, "other", None)
     if other and other in named:

@@ -61,9 +61,7 @@ def whole(text: str) -> int:
 
 def count(text: str) -> int:
     """0, 1, 2, …"""
-    if not text.isdecimal() or len(text) > MOST_DIGITS:
-        raise argparse.ArgumentTypeError(f"{_cut(text)} is not a whole number from 0")
-    return int(text)
+    return _whole(text, 0)
 
 
 def _cut(text: str) -> str:
@@ -80,8 +78,12 @@ def prompt(text: str) -> str:
 
 def positive(text: str) -> int:
     """1, 2, …"""
-    if not count(text):
-        raise argparse.ArgumentTypeError(f"{_cut(text)} is not a whole number from 1")
+    return _whole(text, 1)
+
+
+def _whole(text: str, least: int) -> int:
+    if not text.isdecimal() or len(text) > MOST_DIGITS or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{_cut(text)} is not a whole number from {least}")
     return int(text)
 
 

@@ -171,6 +171,7 @@ def test_where_no_two_labels_match_nothing_is_tried_and_why_is_told(run):
     assert (found.n, found.found(), found.tried.matches) == (0, [], ())
     assert dict(found.tried.refused)["q.pos"] == "it has one value"
     assert "0 label pairs × 8 heads = 0 tests" in discovery.statement(found)
+    assert discovery.Tried(discovery.tried(run).matches[:1], ()).told.startswith("1 label pair is tried, ")
 
 
 @pytest.mark.parametrize("level", [0.0, -0.1, 0.5])

@@ -192,6 +192,23 @@ def test_random_bars_stand_beside_their_feature():
     assert "rank 3" in drawn
 
 
+def test_the_more_swaps_there_are_the_narrower_their_names_stand_and_none_is_left_out():
+    names = ["group 0,1,2,3,4,5,9,15", "the other components", "all", "all others"]
+    many = [condition(name, i + 1, 0.5) for i, name in enumerate(names)]
+    many += [condition("random", i + 1, 0.1, 10) for i in range(4)]
+    few = [condition(names[0], 1, 0.5), condition("random", 1, 0.1, 10)]
+    for conditions, lines in (
+        (many, [["group 0,", "1, 2, 3,", "4, 5, 9,", "15"], ["the other", "components"]]),
+        (few, []),
+    ):
+        axis = charts.swap_bars(conditions).to_dict()["layer"][0]["encoding"]["x"]["axis"]
+        told = json.loads(axis["labelExpr"].removesuffix("[+datum.value]"))
+        assert axis["labelOverlap"] is False
+        assert len(told) == len(conditions)
+        assert all(line in [one[:-1] for one in told] for line in lines)
+    assert told[0] == ["group 0, 1, 2, 3, 4, 5, 9, 15", "rank 1"]
+
+
 def test_small_attention_fills_the_plot():
     top = [
         charts.swap_bars([condition("a", 1, after), condition("random", 1, after, 10)]).to_dict()["layer"][0][

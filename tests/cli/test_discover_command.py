@@ -109,6 +109,16 @@ def test_mistakes_are_one_line(cli, given, says):
     assert told.count("\n") == 1
 
 
+def test_a_rate_that_cannot_be_asked_for_is_told_before_the_search(cli, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("nothing has to be searched to know this")
+
+    monkeypatch.setattr("qkstore.analysis.discovery.kept", never)
+    assert "above 0 and 0.2 at most, not 2" in cli("--fdr", 2, code=2)
+    with pytest.raises(AssertionError, match="to know this"):  # the control: another rate is searched for
+        cli("--fdr", 0.2)
+
+
 def test_rows_beyond_the_top_are_counted(cli):
     assert "and 1 more (--top)" in cli("--top", 1)
 

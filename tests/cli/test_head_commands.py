@@ -119,6 +119,9 @@ def test_two_contrasts_compared_as_a_table_with_what_it_means(cli):
 def test_a_p_that_is_the_least_of_its_deals_is_told_with_the_scores(cli):
     assert "19 deals of signs give no p below 0.05" in cli("heads", *ASKED)
     assert "9 deals of signs give no p below 0.1" in cli("heads", *ASKED, "--nulls", 9)
+    told = cli("heads", *ASKED, "--nulls", 0)
+    assert "No null of ‖ΔC‖ was drawn, so no head has a p-value." in told
+    assert "by chance alone" not in told
 
 
 @pytest.mark.parametrize(

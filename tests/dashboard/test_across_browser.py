@@ -125,4 +125,10 @@ def test_nothing_scrolls_sideways_on_a_narrow_screen(walk):
     walk.page.set_viewport_size({"width": 820, "height": 960})
     walk.open(ALL)
     assert walk.becomes(lambda: walk.page.evaluate(SIDEWAYS), [])
+    walk.page.get_by_role("heading", name=re.compile("^Cluster 0: ")).wait_for()
+    panels = walk.page.locator(".st-key-panels-clusters [data-testid=stColumn]").all()
+    listed, chosen = (panel.bounding_box() for panel in panels[:2])
+    assert chosen["y"] >= listed["y"] + listed["height"], "one above the other"
+    facts = walk.page.locator(".st-key-panels-clusters .qk-facts").bounding_box()
+    assert facts["x"] + facts["width"] <= chosen["x"] + chosen["width"], "and nothing reaches over its edge"
     walk.page.set_viewport_size({"width": 1440, "height": 960})

@@ -9,6 +9,7 @@ from test_pages import SCRIPT, html
 
 import qkstore
 from dashboard.components import group as groups
+from qkstore.analysis.decomposition import kept_study
 from qkstore.store.catalog.person import Person
 from qkstore.text import head_name
 
@@ -115,6 +116,24 @@ def test_choices_are_in_the_address_and_another_heads_are_dropped_without_a_word
     assert app.multiselect(key="url-group").value == [0]
 
 
+def test_another_head_forgets_what_was_chosen_of_this_one(show, store):
+    app = show(store, "components", **HEAD, component=2, against=1, group="0,2", k="box")
+    app.selectbox(key="url-head").set_value(1).run()
+    assert app.query_params["head"] in ("1", ["1"])
+    assert not {"component", "against", "group"} & set(app.query_params)
+    assert app.query_params["k"] in ("box", ["box"]), "a label is of the run"
+
+
+def test_what_a_claim_rests_on_stands_beside_it(show, store):
+    rows = table(show(store, "components", **HEAD))
+    there = qkstore.open(store)
+    low, high = kept_study(there, there.run("boxes"), 1, 0).rows[0]["gap_ci"]
+    assert rows["gap_interval"][0] == f"[{low:.2f},\xa0{high:.2f}]"
+    told = html(show(store, "components", **HEAD))
+    assert rows["gap_interval"][0] in told
+    assert "in which both sides agree, names it" in told
+
+
 @pytest.mark.parametrize("group", ["", ",,,", "9" * 5000, "-1"])
 def test_a_group_of_nothing_asks_for_one(show, store, group):
     app = well(show(store, "components", **HEAD, group=group))
@@ -125,8 +144,11 @@ def test_a_group_of_nothing_asks_for_one(show, store, group):
 def test_a_head_with_nothing_to_choose_is_one_line_and_a_link(show, store):
     app = well(show(store, "components", run="boxes", layer=0, head=0))
     assert "has no component" in app.info[0].value
-    assert any("heads" in link.proto.page for link in app.get("page_link"))
     assert not app.dataframe
+    next(b for b in app.button if b.label == "Choose another head on the map of all").click()
+    app.run()
+    assert app.query_params["heads"] in ("all", ["all"])
+    assert app.selectbox(key="url-by").value == "number"
 
 
 def test_texts_of_both_splits_are_told(show, store, tmp_path):
@@ -162,6 +184,9 @@ def test_a_group_is_saved_and_every_page_takes_it(show, store):
         assert not app.exception, page
         assert not app.error, page
     assert show(store, "interventions", run="boxes", contrast="mine@1").selectbox(key="url-head").value == 0
+    carries = f"mine@1 carries a subspace of {head_name(1, 0)}"
+    assert carries in html(show(store, "heads", run="boxes", contrast="mine@1"))
+    assert "carries a subspace" not in html(show(store, "heads", run="boxes", contrast="order")), "the control"
     other = show(store, "interventions", run="boxes", contrast="mine@1", layer=1, head=1)
     assert "of layer 1 head 0" in other.error[0].value.replace("\\", "")
 

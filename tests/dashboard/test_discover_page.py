@@ -30,6 +30,7 @@ def test_it_lists_what_was_planted(show, store):
     assert metric(app, "Found") == "2"
     assert metric(app, "Heads") == "2"
     assert "6 label pairs × 8 heads = 48 tests" in html(app)
+    assert list(table.columns)[:4] == ["layer", "head", "feature", "swap"], "what a narrow screen shows"
     left = app.dataframe[1].value
     assert "it has one value" in set(left["why"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from synthetic import synthetic
 from test_pages import html
 
 import qkstore
+from dashboard.runs import one as shown
 from qkstore.run.incoming import Incoming
 from qkstore.store import work
 from qkstore.store.inventory import entry
@@ -192,6 +194,18 @@ def test_three_hundred_runs_are_looked_up_once(show, tmp_path, monkeypatch):
     assert len(seen) == 21
     show(path, "runs")
     assert len(seen) == 21
+
+
+def test_values_of_labels_stand_apart_from_their_rows_and_fractions_are_short(show, tmp_path):
+    data = stores.boxes(n=120)
+    stores.write(tmp_path, "one", data)
+    labels = next(d.value for d in show(tmp_path, "runs", run="one").dataframe if "most frequent" in d.value)
+    told = dict(zip(labels["label"], labels["most frequent"]))
+    assert re.fullmatch(r"\d \(\d+\)(, \d \(\d+\))+", told["queried_order"])
+    assert shown._value(1 / 9) == "0.1111"
+    assert shown._value(5) == "5"
+    assert shown._short("a" * 64) == f"SHA-256 {'a' * 16}…"
+    assert shown._short("cuda") == "cuda"
 
 
 def test_a_run_in_shards_is_a_run_on_every_page(show, tmp_path):

@@ -103,6 +103,7 @@ def test_a_rank_that_is_started_again_finds_the_run(tmp_path, small):
         (Share(1, 2), Options(batch_size=5), "begun differently .batch_size 4 → 5"),
         (None, OPTIONS, "begun differently .shards 2 → None"),
         (Share(0, 40), OPTIONS, "40 ranks for 38 batches: use at most 38 ranks, or a smaller --batch-size"),
+        (Share(0, 2), Options(batch_size=1000), "2 ranks for 1 batch: use at most 1 rank, or a smaller --batch-size"),
     ],
 )
 def test_ranks_that_do_not_belong_together_are_one_line(tmp_path, small, share, options, says):

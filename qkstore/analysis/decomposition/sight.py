@@ -199,7 +199,7 @@ def count(run: Run, split: str | None, where: str) -> int:
 
 def _queries(run: Run, split: str | None, where: str) -> np.ndarray:
     """(n,) rows, ascending."""
-    condition = guard.predicate(where, run.columns)
+    condition = guard.predicate(where, {"q": run.columns["q"]})
     mine = f" AND q.split = '{split.replace(chr(39), 2 * chr(39))}'" if split else ""
     table = worker.query(run.path, f"SELECT q.query_row FROM q WHERE ({condition}){mine}", max_rows=run.n_queries)
     return np.sort(table["query_row"].to_numpy())

@@ -1,6 +1,6 @@
 """Labelled discovery: every head under every pair of label columns that can match, in one list."""
 
-from qkstore.analysis.discovery.found import LEVEL, Discovery, Found, statement, table
+from qkstore.analysis.discovery.found import LEVEL, Discovery, Found, possible, statement, table
 from qkstore.analysis.discovery.kept import discover, kept, key, named, save
 from qkstore.analysis.discovery.label import MOST, Tried, contrast, tried
 from qkstore.analysis.discovery.match import Match
@@ -18,6 +18,7 @@ __all__ = [
     "kept",
     "key",
     "named",
+    "possible",
     "save",
     "statement",
     "table",

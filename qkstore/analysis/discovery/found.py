@@ -91,8 +91,7 @@ class Discovery:
         best: of each head only the first, as a head that reads the token before also prefers what goes with it.
         Raises ContrastError for a level above HIGHEST: heads that might be found at it were not swapped.
         """
-        if not 0 < level <= HIGHEST:
-            raise ContrastError(f"a rate of false discoveries is above 0 and {HIGHEST} at most, not {level:g}")
+        possible(level)
         found = sorted((f for f in self.passed if f.q <= level), key=_promise)
         first: dict[tuple[int, int], Found] = {}
         for one in found:
@@ -169,6 +168,13 @@ def _told(swap: Swapped) -> dict:
     return {("p_swap" if name == "p" else name): value for name, value in asdict(swap).items()}
 
 
+def possible(level: float) -> float:
+    """A rate of false discoveries, if it is one that can be asked for. Raises ContrastError."""
+    if not 0 < level <= HIGHEST:
+        raise ContrastError(f"a rate of false discoveries is above 0 and {HIGHEST} at most, not {level:g}")
+    return level
+
+
 def table(discovery: Discovery, level: float = LEVEL, best: bool = False) -> pl.DataFrame:
     """A row for each of what is found, those whose swap moves most first; best: of each head only the first."""
     rows = [
@@ -201,8 +207,7 @@ def statement(discovery: Discovery, level: float = LEVEL) -> str:
     d, found = discovery, discovery.found(level)
     whose, many = split_name(d.judged_on), sum((f.beyond or (0.0,))[0] >= MUCH for f in found)
     told = [
-        f"{len(d.tried.matches):,} label pairs × {d.n_heads:,} heads = {d.n:,} tests, {len(d.tried.refused):,} labels "
-        f"or pairs left out.",
+        f"{d.tried.pairs} × {d.n_heads:,} heads = {d.n:,} tests, {len(d.tried.refused):,} labels or pairs left out.",
         f"Found: {len(found):,} of them, {many:,} of which move {percent(MUCH)} of the attention or more, at a rate of "
         f"false discoveries of {number(level, 2)} (Benjamini–Hochberg over all tests; it allows p-values that depend "
         "on each other positively).",

@@ -60,7 +60,13 @@ class Tried:
 
     @property
     def told(self) -> str:
-        return f"{len(self.matches):,} label pairs are tried, {len(self.refused):,} labels or pairs are left out"
+        verb = "is" if len(self.matches) == 1 else "are"
+        return f"{self.pairs} {verb} tried, {len(self.refused):,} labels or pairs are left out"
+
+    @property
+    def pairs(self) -> str:
+        """How many: 1 label pair, 13 label pairs."""
+        return "1 label pair" if len(self.matches) == 1 else f"{len(self.matches):,} label pairs"
 
 
 def tried(run: Run, labels: Collection[str] = (), most: int = MOST) -> Tried:

@@ -102,6 +102,8 @@ def clear_told(scores: Sequence[HeadScore], by: str) -> str:
     many = sum(map(bool, there))
     if by in ("strength", "p_value"):
         deals = next((s.deals for s in scores if s.deals), 0)
+        if not deals:
+            return "No null of ‖ΔC‖ was drawn, so no head has a p-value."
         return (
             f"{many:,} of {n:,} heads have p ≤ {LEVEL}, each by itself: by chance alone {number(LEVEL * n, 1)} would. "
             f"{deals:,} deals of signs give no p below {1 / (deals + 1):.2g}."

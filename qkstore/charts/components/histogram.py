@@ -24,7 +24,7 @@ def score_histogram(points: pl.DataFrame, title: str, dark: bool = False, height
         .mark_bar()
         .encode(
             x=alt.X("x:Q", bin=alt.Bin(maxbins=BINS), title=title),
-            y=alt.Y("count():Q", title=None, axis=alt.Axis(tickCount=3)),
+            y=alt.Y("count():Q", title="Count", axis=alt.Axis(tickCount=3)),
             color=alt.Color(kind, title=None, sort=list(colours), scale=scale, legend=legend),
             tooltip=[
                 alt.Tooltip("x:Q", bin=alt.Bin(maxbins=BINS), title="score"),

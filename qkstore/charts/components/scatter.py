@@ -10,7 +10,7 @@ from qkstore.charts.points import grouped
 
 
 def score_scatter(
-    points: pl.DataFrame, names: tuple[str, str], dark: bool = False, width: int = 360, height: int = 260
+    points: pl.DataFrame, names: tuple[str, str], dark: bool = False, width: int = 360, height: int = 380
 ) -> alt.Chart:
     """x and y of points (side, x, y, group, prompt_id, text) in the colours of their groups, which a histogram shares.
 

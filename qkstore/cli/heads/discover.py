@@ -21,8 +21,9 @@ def discover(add: Add) -> None:
 
 
 def _discover(options) -> None:
-    from qkstore.analysis.discovery import kept, save, statement, table, types
+    from qkstore.analysis.discovery import kept, possible, save, statement, table, types
 
+    possible(options.fdr)
     with workers(options) as pool, Progress() as progress:
         there = store(options)
         run = there.run(options.run)
