@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import qkstore
 from qkstore.cli.terminal import count, positive, whole
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from qkstore.pool import Pool
 
 PARTS = ("where", "positive", "negative", "pairs", "weighting", "centring")
+MOST_WRONG = 3  # mistakes of many that are told
+T = TypeVar("T")
 Sub = argparse.ArgumentParser  # the parser of one command
 Add = Callable[[str, Callable[[argparse.Namespace], None], str], Sub]  # (name, what it does, its help) → its parser
 
@@ -37,6 +41,16 @@ def with_run(sub: Sub) -> Sub:
 def with_contrast(sub: Sub) -> Sub:
     with_run(sub)
     named = sub.add_argument("--contrast", help="a built-in or saved name; or give --positive and --negative")
+    completed_by(named, contrasts)
+    return with_predicates(sub)
+
+
+def with_contrasts(sub: Sub) -> Sub:
+    """Runs and contrasts of a command that takes several of both: `each` gives every run under every contrast."""
+    told = "a run, or several"
+    completed_by(sub.add_argument("--run", required=True, nargs="+", action="append", metavar="RUN", help=told), runs)
+    told = "a built-in or saved name, or several: of each run under each; or give --positive and --negative"
+    named = sub.add_argument("--contrast", nargs="+", action="append", metavar="CONTRAST", help=told)
     completed_by(named, contrasts)
     return with_predicates(sub)
 
@@ -165,6 +179,37 @@ def one(store: Store, run: Run, options: argparse.Namespace) -> Contrast:
     return contrasts[0]
 
 
+def each(store: Store, options: argparse.Namespace) -> list[tuple[Run, str, Contrast]]:
+    """Every run of --run with every contrast of --contrast, or of the predicates given, and what it is called.
+
+    Raises ContrastError that names every pair of them that cannot be; of a single pair what `one` raises.
+    """
+    found = [store.run(name) for name in dict.fromkeys(chain(*options.run))]
+    names = list(dict.fromkeys(chain(*options.contrast))) if options.contrast else [None]
+    asked = [(run, name) for run in found for name in names]
+
+    def made(run: Run, name: str | None) -> tuple[Run, str, Contrast]:
+        return run, name or "inline", one(store, run, argparse.Namespace(**vars(options) | {"contrast": name}))
+
+    return every([(run, name or "inline", partial(made, run, name)) for run, name in asked])
+
+
+def every(asked: Sequence[tuple[Run, str, Callable[[], T]]]) -> list[T]:
+    """What each call gives. Raises ContrastError of all that fail, by run and contrast; of a single call its own."""
+    if len(asked) == 1:
+        return [asked[0][2]()]
+    made, wrong = [], []
+    for run, name, call in asked:
+        try:
+            made.append(call())
+        except QKStoreError as error:
+            wrong.append(f"{name!r} on {run.name!r}: {error}")
+    if wrong:
+        more = [f"{len(wrong) - MOST_WRONG:,} more"] if len(wrong) > MOST_WRONG else []
+        raise ContrastError("; ".join(wrong[:MOST_WRONG] + more))
+    return made
+
+
 def _alone(options: argparse.Namespace) -> None:
     """Raise ContrastError where a part of a contrast is given beside the name of a whole one."""
     given = [name for name in PARTS if getattr(options, name)]
@@ -188,7 +233,8 @@ def contrasts(parsed_args: argparse.Namespace, **_) -> list[str]:
     """The contrasts of the run that the line names, or the saved ones of the store; none where it cannot be read."""
     try:
         there = store(parsed_args)
-        run = getattr(parsed_args, "run", None)
+        given = getattr(parsed_args, "run", None)
+        run = given[-1][-1] if isinstance(given, list) else given  # of several, the last
         return list(there.features(there.run(run))) if run else [c.name for c in there.catalog.contrasts()]
     except QKStoreError:
         return []

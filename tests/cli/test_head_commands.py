@@ -11,6 +11,7 @@ from synthetic import write
 import qkstore
 from qkstore.__main__ import main
 from qkstore.analysis import heads
+from qkstore.analysis.heads.sweep import Sweep
 from qkstore.analysis.pairs import nearest, strongest
 from qkstore.contrast import Contrast
 
@@ -28,13 +29,15 @@ def store(tmp_path_factory):
     path = tmp_path_factory.mktemp("store")
     write(path, n=256)
     write(path, "boxes", boxes(256))
+    write(path, "more", boxes(320, seed=1))
     return path
 
 
 @pytest.fixture
 def cli(store, capsys):
     def call(*arguments, code=0):
-        assert main([arguments[0], "--store", str(store), "--run", "synthetic", *map(str, arguments[1:])]) == code
+        run = [] if "--run" in arguments else ["--run", "synthetic"]
+        assert main([arguments[0], "--store", str(store), *run, *map(str, arguments[1:])]) == code
         out = capsys.readouterr()
         return out.err if code else out.out
 
@@ -138,3 +141,82 @@ def test_what_cannot_be_compared_is_one_line(cli, given, said):
     told = cli("heads", *given, code=2)
     assert said in told
     assert len(told.strip().splitlines()) == 1
+
+
+# -- heads: several runs under several contrasts -------------------------------------------------------------------
+
+BOTH = ["--contrast", "order", "lexical"]
+
+
+def test_every_run_under_every_contrast_is_what_each_is_alone(cli, store):
+    told = json.loads(cli("heads", "--run", "boxes", "--run", "more", *BOTH, "--json"))
+    asked = [(run, name) for run in ("boxes", "more") for name in ("order", "lexical")]
+    assert [(one["run"], one["contrast"]) for one in told] == asked
+    for one in told:
+        alone = json.loads(cli("heads", "--run", one["run"], "--contrast", one["contrast"], "--json"))
+        assert one["heads"] == alone
+    assert len({json.dumps(one["heads"]) for one in told}) == 4, "the control: they differ"
+    there = qkstore.open(store)
+    scores = heads.heads(there.run("more"), there.feature(there.run("more"), "lexical")[0])
+    assert {row["accuracy"] for row in told[3]["heads"]} == {s.accuracy for s in scores}
+
+
+def test_tables_stand_under_their_run_and_contrast(cli):
+    said = cli("heads", "--run", "boxes", *BOTH, "--top", 2)
+    first, second = said.split("\n\n")
+    for name, part in (("order", first), ("lexical", second)):
+        assert part.startswith(f"boxes under {name}\nlayer  head")
+        alone = cli("heads", "--run", "boxes", "--contrast", name, "--top", 2)
+        assert part.partition("\n")[2].strip() == alone.strip()
+    assert "under" not in alone
+
+
+def test_what_is_named_twice_is_scored_once(cli):
+    once = cli("heads", "--run", "boxes", "--contrast", "order", "--json")
+    assert cli("heads", "--run", "boxes", "boxes", "--contrast", "order", "--contrast", "order", "--json") == once
+
+
+def test_predicates_are_of_every_run(cli):
+    told = json.loads(cli("heads", "--run", "boxes", "synthetic", *ASKED, "--json"))
+    assert [(one["run"], one["contrast"]) for one in told] == [("boxes", "inline"), ("synthetic", "inline")]
+
+
+def test_one_pool_does_all_of_them(cli, monkeypatch):
+    from qkstore.cli.heads import score
+
+    pools, plain = [], score.workers
+    monkeypatch.setattr(score, "workers", lambda options: pools.append(plain(options)) or pools[-1])
+    asked = ["--run", "boxes", "more", *BOTH, "--nulls", 2, "--json"]
+    by_two = cli("heads", *asked, "--workers", 2)
+    assert len(pools) == 1
+    assert not pools[0].here
+    assert json.loads(cli("heads", *asked)) == json.loads(by_two)
+
+
+LATE = ["--where", "k.prompt_id = q.prompt_id and q.prompt_id >= 200", *ASKED[2:]]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--run", "boxes", "nope", *BOTH], "no run 'nope'"),
+        (["--run", "boxes", "more", "--contrast", "order", "lexica"], "; 'lexica' on 'more': no contrast"),
+        (["--run", "boxes", "--contrast", "a", "b", "c", "d", "order"], "; 'c' on 'boxes': no contrast"),
+        (["--run", "boxes", "--contrast", "a", "b", "c", "d", "order"], "; 1 more\n"),
+        (["--run", "more", "boxes", *LATE], "qkstore: 'inline' on 'boxes': "),
+        (["--run", "more", "boxes", *BOTH, *ASKED], "is a whole contrast; leave out --where"),
+        (["--run", "boxes", *BOTH, "--compare-with", "lexical"], "give one --run and one --contrast"),
+        (["--run", "boxes", "more", "--contrast", "order", "--compare-run", "more"], "give one --run"),
+        (["--run", "boxes", *BOTH, "--by", "rank"], "--by names what to compare"),
+    ],
+)
+def test_mistakes_of_any_are_told_before_anything_is_scored(cli, monkeypatch, given, said):
+    monkeypatch.setattr(Sweep, "table", lambda *_: pytest.fail("work began"))
+    told = cli("heads", *given, "--nulls", 3, code=2)
+    assert said in told
+    assert len(told.strip().splitlines()) == 1
+
+
+def test_the_control_of_mistakes_is_scored(cli):
+    assert "more" in cli("heads", "--run", "more", "boxes", *ASKED, "--nulls", 3)
+    assert json.loads(cli("heads", "--run", "more", *LATE, "--nulls", 3, "--json"))

@@ -231,6 +231,7 @@ def test_runs_and_contrasts_of_a_store_are_completed(tmp_path, store):
     assert "synthetic" in completions("qkstore heads --run ", tmp_path, QKSTORE=str(store))
     line = f"qkstore heads --store {store} --run synthetic --contrast "
     assert {"order", "lexical"} <= completions(line, tmp_path)
+    assert {"order", "lexical"} <= completions(f"{line}order ", tmp_path), "several"
     assert completions("qkstore heads --store nowhere --run a --contrast ", tmp_path) == set()
 
 

@@ -3,7 +3,7 @@
 from qkstore.analysis.heads.comparison import Comparison, compare, compared
 from qkstore.analysis.heads.measure import MEASURES, Summary, clear, clear_told, missing, summary, table, told
 from qkstore.analysis.heads.pairing import Pairing, kept_pairing, paired, unmatched
-from qkstore.analysis.heads.parts import keep, kept, key
+from qkstore.analysis.heads.parts import check, keep, kept, key
 from qkstore.analysis.heads.score import HeadScore
 from qkstore.analysis.heads.selection import (
     BINDING,
@@ -31,6 +31,7 @@ __all__ = [
     "best",
     "binding_heads",
     "by_evidence",
+    "check",
     "clear",
     "clear_told",
     "compare",

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from qkstore.analysis.heads.score import HeadScore
 from qkstore.analysis.heads.sweep import Arrived, Progress, Sweep, Table, flat
+from qkstore.analysis.heads.task import Work
 from qkstore.analysis.tasks import Parts
 from qkstore.contrast import Contrast
 from qkstore.errors import StoreError
@@ -57,6 +58,12 @@ def kept(
     with suppress(StoreError):  # a store that one may only read still answers
         keep(store, run, contrast, scores, asked)
     return scores
+
+
+def check(store: Store, run: Run, contrast: Contrast, nulls: int = 19, seed: int = 0) -> None:
+    """Raise what `kept` would raise before it computes anything: an error of the contrast, of its SQL or its pairs."""
+    if store.catalog.result(key(run, contrast, nulls, seed)) is None:
+        Work(run, contrast, nulls, seed, run.n_shards)
 
 
 def keep(store: Store, run: Run, contrast: Contrast, scores: Sequence[HeadScore], asked: str, part: str = "") -> None:

@@ -9,10 +9,11 @@ from qkstore.cli.arguments import (
     Add,
     completed_by,
     contrasts,
-    one,
+    each,
+    every,
     runs,
     store,
-    with_contrast,
+    with_contrasts,
     with_json,
     with_workers,
     workers,
@@ -21,8 +22,13 @@ from qkstore.cli.terminal import Progress, count, print_json, print_table
 from qkstore.errors import ContrastError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from qkstore import Contrast, Run, Store
+    from qkstore.analysis.heads import HeadScore
     from qkstore.pool import Pool
+
+    Asked = tuple[Run, str, Contrast]  # the name is that of the contrast, as it was asked for
 
 SCORED = (
     "layer",
@@ -41,8 +47,8 @@ SCORED = (
 
 
 def heads(add: Add) -> None:
-    told = "score every head of a run under a contrast, or compare two"
-    sub = with_workers(with_json(with_contrast(add("heads", _heads, told))))
+    told = "score every head of a run under a contrast, or of several runs under several, or compare two"
+    sub = with_workers(with_json(with_contrasts(add("heads", _heads, told))))
     sub.add_argument(
         "--nulls", type=count, default=19, help="deals of signs for the null of ‖ΔC‖ (default 19, 0 for none)"
     )
@@ -59,43 +65,69 @@ def heads(add: Add) -> None:
 def _heads(options) -> None:
     with workers(options) as pool:
         there = store(options)
-        run = there.run(options.run)
-        contrast = one(there, run, options)
+        asked = each(there, options)
         if options.compare_with or options.compare_run:
-            _compare(options, there, run, contrast, pool)
+            _compare(options, there, asked, pool)
         else:
-            _score(options, there, run, contrast, pool)
+            _score(options, there, asked, pool)
 
 
-def _score(options, there: Store, run: Run, contrast: Contrast, pool: Pool) -> None:
-    from qkstore.analysis.heads import by_evidence, clear_told, kept, statement, table
+def _score(options, there: Store, asked: Sequence[Asked], pool: Pool) -> None:
+    """One after another, in one pool: each table is printed as soon as it is there, JSON when all are."""
+    from qkstore.analysis.heads import by_evidence, check, kept
+    from qkstore.text import visible
 
     if options.by:
         raise ContrastError("--by names what to compare: give --compare-with or --compare-run too, or leave it out")
-    with Progress() as progress:
-        found = kept(there, run, contrast, options.nulls, progress=partial(progress, "heads"), pool=pool)
-    scores = by_evidence(found)
-    rows = {(row["layer"], row["head"]): row for row in table(scores).to_dicts()}
-    told = [(s, rows[s.layer, s.head]) for s in scores[: options.top]]
+    several = len(asked) > 1
+    if several:  # mistakes are told before hours of work on what has none
+        every([(run, name, partial(check, there, run, contrast, options.nulls)) for run, name, contrast in asked])
+    told = []
+    for i, (run, name, contrast) in enumerate(asked):
+        stage = f"heads of {run.name} under {name}" if several else "heads"
+        with Progress() as progress:
+            found = kept(there, run, contrast, options.nulls, progress=partial(progress, stage), pool=pool)
+        scores = by_evidence(found)
+        if options.json:
+            told.append({"run": run.name, "contrast": name, "heads": _rows(scores, options.top)})
+            continue
+        if several:
+            print(*[""] * (i > 0), visible(f"{run.name} under {name}"), sep="\n")
+        _print(scores, options.top)
     if options.json:
-        print_json([s.to_dict() | {"selected": row["selected"]} for s, row in told])
-        return
-    print_table([{name: row[name] for name in SCORED} for _, row in told])
+        print_json(told if several else told[0]["heads"])
+
+
+def _rows(scores: Sequence[HeadScore], top: int | None) -> list[dict]:
+    from qkstore.analysis.heads import table
+
+    chosen = {(row["layer"], row["head"]): row["selected"] for row in table(scores).to_dicts()}
+    return [s.to_dict() | {"selected": chosen[s.layer, s.head]} for s in scores[:top]]
+
+
+def _print(scores: Sequence[HeadScore], top: int | None) -> None:
+    from qkstore.analysis.heads import clear_told, statement, table
+
+    rows = {(row["layer"], row["head"]): row for row in table(scores).to_dicts()}
+    print_table([{name: rows[s.layer, s.head][name] for name in SCORED} for s in scores[:top]])
     print(statement(scores))
     print("\n".join(filter(None, (clear_told(scores, by) for by in ("accuracy", "p_value")))))
 
 
-def _compare(options, there: Store, run: Run, contrast: Contrast, pool: Pool) -> None:
+def _compare(options, there: Store, asked: Sequence[Asked], pool: Pool) -> None:
     from qkstore.analysis.heads import compared
 
-    other_run = there.run(options.compare_run or options.run)
-    name = options.compare_with or options.contrast
+    if len(asked) > 1:
+        raise ContrastError("one run under one contrast is compared: give one --run and one --contrast beside it")
+    [(run, called, contrast)] = asked
+    other_run = there.run(options.compare_run) if options.compare_run else run
+    name = options.compare_with or (called if options.contrast else None)
     members = there.feature(other_run, name) if name else (contrast,)
     if len(members) > 1:
         raise ContrastError(f"{name!r} is the span of {len(members)} contrasts; compare with one, {members[0].name!r}")
-    asked, by = ((run, contrast), (other_run, members[0])), options.by or "accuracy"
+    both, by = ((run, contrast), (other_run, members[0])), options.by or "accuracy"
     with Progress() as progress:
-        found = compared(there, *asked, by, options.nulls, pool, partial(progress, "heads"))
+        found = compared(there, *both, by, options.nulls, pool, partial(progress, "heads"))
     if options.json:
         print_json(found.to_dict())
         return
