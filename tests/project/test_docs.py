@@ -201,8 +201,8 @@ def test_the_json_line_is_a_prompt(tmp_path):
 def test_the_last_token_of_the_json_line_is_free_to_be_the_query():
     """A prompt that labels no answer slot is asked at its last token, unless that has another role."""
     (example,) = blocks(README, "json")
-    (words,) = [w for _, w in COMMANDS if "prompts.jsonl" in w]
-    assert parse(words).queries is None, "the answer slot, of a task that has labels"
+    ingests = [words for _, words in COMMANDS if "prompts.jsonl" in words]
+    assert {parse(words).queries for words in ingests} == {None}, "the answer slot, of a task that has labels"
     assert all(s["end"] < len(json.loads(example)["text"]) for s in json.loads(example)["spans"])
 
 
