@@ -153,7 +153,7 @@ def _open(where: str) -> Store:
     threadpool_limits(1, "blas")  # from here on: sessions share the processors, and a head's matrices are small
     threading.Thread(target=worker.ready, daemon=True).start()  # while the first page is made
     opened = qkstore.open(where)
-    opened.ending = worker.ending
+    opened.look = worker.look
     return opened
 
 

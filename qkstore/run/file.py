@@ -82,7 +82,7 @@ def _held(path: Path) -> Attachment | QKStoreError:
         attachment.hold()
         return attachment
     except FAILS as error:
-        return _why(path.name, str(error))
+        return why(f"run file {path.name}", str(error))
     except StoreError as error:
         return error.with_traceback(None)
 
@@ -121,7 +121,7 @@ def _opened(attachment: Attachment, listing: Listing | Exception) -> Opened | St
         return Opened(attachment, *attachment.read(lambda cursor: _checked(cursor, tables, path)))
     except (*FAILS, StoreError) as error:
         attachment.close()
-        return error.with_traceback(None) if isinstance(error, StoreError) else _why(path.name, str(error))
+        return error.with_traceback(None) if isinstance(error, StoreError) else why(attachment.what, str(error))
 
 
 def _checked(cursor: duckdb.DuckDBPyConnection, tables: Tables, path: Path) -> tuple:
@@ -137,19 +137,17 @@ def _checked(cursor: duckdb.DuckDBPyConnection, tables: Tables, path: Path) -> t
     return manifest, tables, layers, shard.read(cursor, manifest, what) if "shard" in tables else []
 
 
-def _why(file: str, said: str) -> StoreError:
-    """One line for a run file that DuckDB does not open."""
+def why(what: str, said: str) -> StoreError:
+    """One line for a run file, or a shard, that DuckDB does not open."""
     if "Could not set lock" in said:
         holder = re.search(r"PID (\d+)", said)
         who = f"process {holder[1]}" if holder else "another process"
-        return StoreError(
-            f"run file {file} is open for writing by {who}; close it there (a run is opened with -readonly)"
-        )
+        return StoreError(f"{what} is open for writing by {who}; close it there (a run is opened with -readonly)")
     if "Unique file handle conflict" in said:
         return StoreError(
-            f"run file {file} is open for writing by this process; close that connection (a run is opened read-only)"
+            f"{what} is open for writing by this process; close that connection (a run is opened read-only)"
         )
-    return StoreError(f"run file {file} is damaged or unfinished: {first_line(said) or 'it cannot be read'}")
+    return StoreError(f"{what} is damaged or unfinished: {first_line(said) or 'it cannot be read'}")
 
 
 def read(attachment: Attachment, ask: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
@@ -162,15 +160,15 @@ def read(attachment: Attachment, ask: Callable[[duckdb.DuckDBPyConnection], T]) 
     except OURS:
         raise
     except DAMAGED as error:
-        raise _unread(attachment.path.name, str(error)) from None
+        raise _unread(attachment.what, str(error)) from None
 
 
-def _unread(file: str, said: str) -> StoreError:
+def _unread(what: str, said: str) -> StoreError:
     if said.startswith("Out of Memory Error"):
         limit = f"{memory.limit() / (1 << 20):,.0f} MiB"
         more = f"set {memory.VARIABLE} to more, such as 2GB"
-        return StoreError(f"reading run file {file} takes more than the limit of memory, {limit}: {more}")
-    return StoreError(f"run file {file} is damaged: {first_line(said)}; run `check`")
+        return StoreError(f"reading {what} takes more than the limit of memory, {limit}: {more}")
+    return StoreError(f"{what} is damaged: {first_line(said)}; run `check`")
 
 
 def first_line(said: str, most: int = 300) -> str:

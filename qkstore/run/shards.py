@@ -14,7 +14,7 @@ import duckdb
 import numpy as np
 
 from qkstore.errors import StoreError
-from qkstore.run import content, file, schema
+from qkstore.run import content, file, schema, shape
 from qkstore.run.manifest import Manifest, check_version
 from qkstore.run.shard import Shard, folder, made, name, row_of_self
 from qkstore.sql import distant, trust
@@ -27,8 +27,11 @@ Places = Callable[[str], np.ndarray]  # side → the prompt of each of its rows
 class Shards:
     """All shards of a run, of which those that are needed are attached; threads may share it.
 
-    places: called with 'query' or 'key', gives the prompt of each row of that side. elsewhere: as Run has it.
+    places: called with 'query' or 'key', gives the prompt of each row of that side. elsewhere: as Run has it. look:
+    called with a shard before it is attached here, raises an error for one that may not be; for a server.
     """
+
+    look: Callable[[Attachment], object] = staticmethod(lambda shard: None)
 
     def __init__(
         self,
@@ -81,6 +84,16 @@ class Shards:
             while self._files:
                 self._files.popitem()[1].close()
 
+    @property
+    def paths(self) -> list[Path]:
+        """Where they lie that lie beside the run file, by number."""
+        return [self.folder / name(shard.number) for shard in self.shards]
+
+    def check(self) -> None:
+        """Raise StoreError where one is not there, or is another's."""
+        for shard in self.shards:
+            self.file(shard.number)
+
     def changed(self) -> list[str]:
         """What of the shards' vectors is not as it was published ('layer 3 of shard 2'); every value is read for it."""
         return [
@@ -97,23 +110,37 @@ class Shards:
         return file.read(own, lambda cursor: content.layers(cursor, layers))
 
     def _opened(self, shard: Shard) -> Attachment:
-        attachment = self._found(shard.number)
+        what = f"shard {shard.number} of {self._what}"
+        attachment = self._found(shard.number, what)
         try:
-            file.read(attachment, lambda cursor: self._check(cursor, attachment, shard))
+            self.look(attachment)
+            attachment.read(lambda cursor: self._check(cursor, attachment, shard))
+        except file.FAILS as error:
+            attachment.close()
+            raise file.why(what, str(error)) from None
         except BaseException:
             attachment.close()
             raise
         return attachment
 
-    def _found(self, number: int) -> Attachment:
+    def _found(self, number: int, what: str) -> Attachment:
         path = self.folder / name(number)
-        if path.is_file():
-            return Attachment(path, home=path.parent.parent)
+        if self._is_here(path, what):
+            try:
+                return Attachment(path, home=path.parent.parent, what=what)
+            except OSError:  # removed since
+                pass
         if self._elsewhere:
             return self._elsewhere(self._run, number)
         raise StoreError(
             f"{self._what} lacks its shard {number} of {len(self)}: no file {path.name} in {self.folder.name}"
         )
+
+    def _is_here(self, path: Path, what: str) -> bool:
+        """Whether a shard lies beside the run file. Raises StoreError for a link: what it leads to is no run's."""
+        if link := next((one for one in (self.folder, path) if one.is_symlink()), None):
+            raise StoreError(f"{what} is not read: {link.name} is a link; move what it leads to there")
+        return path.is_file()
 
     def _check(self, cursor: duckdb.DuckDBPyConnection, attachment: Attachment, shard: Shard) -> None:
         """Raise StoreError unless it is a shard, and that one."""
@@ -124,7 +151,8 @@ class Shards:
         if tables != expected:
             odd = next(iter({**tables, **expected}.keys() - {n for n in tables if tables[n] == expected.get(n)}))
             raise StoreError(f"{what} is damaged: its table {trust.short(odd)} is not a shard's")
-        rows = cursor.execute(f"SELECT {', '.join(schema.SHARD_SELF)} FROM shard LIMIT 2").fetchall()
+        short = f"greatest(strlen(made), strlen(content)) <= {shape.MOST_TEXT}"
+        rows = cursor.execute(f"SELECT {', '.join(schema.SHARD_SELF)} FROM shard WHERE {short} LIMIT 2").fetchall()
         if len(rows) != 1:
             raise StoreError(f"{what} is damaged or unfinished: it does not say what it is")
         said = dict(zip(schema.SHARD_SELF, rows[0], strict=True))

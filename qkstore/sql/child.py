@@ -18,7 +18,7 @@ import struct
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,7 +26,7 @@ import duckdb
 import pyarrow as pa
 
 from qkstore.errors import GuardError
-from qkstore.sql import rules, syntax
+from qkstore.sql import rules, syntax, trust
 from qkstore.sql.memory import bytes_of
 
 OPEN_FILES = 4  # runs kept open
@@ -52,7 +52,9 @@ SETTINGS: Config = {
     "temp_directory": "",  # else a large sort would spill into a folder beside the run
 }
 UNLOCKED: Config = {"enable_external_access": "true", "lock_configuration": "false"}  # until it is known what for
-LABELS = ("run", "layer", "prompt", "token", "query_row", "key_row", "q", "k")
+LABELS = ("run", "layer", "prompt", "token", "query_row", "key_row", "q", "k", "weight", "measure", "shard")
+VECTORS = ("query_vector", "key_vector", "row_stat")
+THERE = "SELECT table_name FROM system.main.duckdb_tables() WHERE database_name = 'looked'"
 
 
 def serve() -> None:
@@ -74,7 +76,7 @@ def serve() -> None:
         faulthandler.dump_traceback_later(request.pop("limit_s"), exit=True, file=nowhere)
         try:
             if "how" in request:
-                answer: str | int = _read(**request)
+                answer: str | bool | list[str] = _read(**request)
             else:
                 answer = _look(**request) if "paths" in request else _answer(out, runs, **request)
             kind, text = b"d", json.dumps(answer)
@@ -138,22 +140,38 @@ def _answer(out: BinaryIO, runs: _Runs, path: str, sql: str, max_rows: int | Non
     return max_rows is not None and rows > max_rows
 
 
-def _look(paths: list[str], memory: str) -> int:
-    """Read the tables of labels of run files; how many are whole. What is wrong with one is told when it is opened."""
+def _look(paths: list[str], memory: str) -> list[str]:
+    """Read the labels of run files and what shards say of themselves; what is wrong with each, '' where nothing is."""
     _limit_memory(bytes_of(memory))
-    connection, whole = None, 0
+    connection, found = None, []
     for path in paths:
         connection = connection or _reaching(paths, memory)
         try:
-            quoted = path.replace("'", "''")
-            connection.execute(f"ATTACH '{quoted}' AS looked (READ_ONLY, TYPE duckdb)")
-            for table in LABELS:
-                connection.execute(f"SELECT count(COLUMNS(*)) FROM looked.main.{table}").fetchall()
+            trust.with_log(Path(path))
+            connection.execute(f"ATTACH {trust.text(path)} AS looked (READ_ONLY, TYPE duckdb)")
+            there = {name for (name,) in connection.execute(THERE).fetchall()}
+            for sql in _looks(there):
+                connection.execute(sql).fetchall()
             connection.execute("DETACH looked")
-            whole += 1
-        except QUERYS_OWN:
+            found.append("")
+        except QUERYS_OWN as error:
             connection = None  # it may answer nothing more
-    return whole
+            found.append(_first(error))
+    return found
+
+
+def _looks(there: set[str]) -> Iterator[str]:
+    """What a file of these tables is asked, so that DuckDB meets what it would meet later.
+
+    A hash reads each value, where a count is answered from what the file says of itself. Of vectors, which may be many
+    gigabytes, a plan is made and, of a shard, the places are read: what a file says of a column can end DuckDB there.
+    """
+    for table in (table for table in LABELS if table in there):
+        yield f"SELECT max(hash(COLUMNS(*))) FROM looked.main.{table}"
+    for table in (table for table in VECTORS if table in there):
+        yield f"EXPLAIN SELECT max(hash(COLUMNS(*))) FROM looked.main.{table}"
+        if "run" not in there:
+            yield f"SELECT max(hash(COLUMNS(*))) FROM pragma_storage_info('looked.main.{table}')"
 
 
 def _reaching(paths: list[str], memory: str) -> duckdb.DuckDBPyConnection:

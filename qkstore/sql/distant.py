@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TypeVar
@@ -52,18 +53,20 @@ BLOCKS = """
 class Distant(Attachment):
     """A file that lies elsewhere, attached by the `hollow` copy of it; threads and processes may share the copy.
 
-    bring: its errors are the reader's, a StoreError where the file elsewhere is gone or has changed. name: the file's,
-    in errors. home: as Attachment has it.
+    bring: its errors are the reader's, a StoreError where the file elsewhere is gone or has changed. what, home: as
+    Attachment has them.
     """
 
-    def __init__(self, copy: Path, bring: Bring, name: str, home: Path | None = None):
-        super().__init__(copy, home=home)
-        self.path = copy.with_name(name)
+    def __init__(self, copy: Path, bring: Bring, what: str, home: Path | None = None):
+        super().__init__(copy, home=home, what=what)
         self._bring = bring
         self._blocks: dict[str, np.ndarray] = {}  # {table: (3, n), as BLOCKS gives them}
         self._filling = threading.Lock()
         stat = os.stat(self.file)
-        self._copy, self.size = (stat.st_dev, stat.st_ino, stat.st_size), stat.st_size
+        self.stamp, self.size = (
+            (stat.st_dev, stat.st_ino, stat.st_size),
+            stat.st_size,
+        )  # its time changes with each block
 
     def ready(self, table: str, where: str, values: Sequence[object]) -> None:
         """Bring the blocks with these rows of a table together: one after the other, each would take a request."""
@@ -86,10 +89,14 @@ class Distant(Attachment):
             self._fill(range(HEADER, self.size, BLOCK))
 
     def _asked(self, ask: Callable[..., T]) -> T:
+        return self.mended(partial(super()._asked, ask))
+
+    def mended(self, ask: Callable[[], T]) -> T:
+        """What `ask` makes, which is asked again when a hole that its error of DuckDB names was filled."""
         bad: Counter[int] = Counter()
         for n in count():
             try:
-                return super()._asked(ask)
+                return ask()
             except RAISED as error:
                 place = PLACE.search(str(error))
                 if not place or not self._mended(int(place[1]), bad, min(PIECE, 2 ** max(0, n - SINGLE))):
@@ -123,24 +130,29 @@ class Distant(Attachment):
             finally:
                 os.close(file)
         except OSError as error:
-            raise StoreError(f"run file {self.path.name} cannot be kept: {error.strerror or error}") from None
+            raise StoreError(f"{self.what} cannot be kept: {error.strerror or error}") from None
         return bool(pieces)
 
     def _check_same(self) -> None:
         """As of every file, but that its time changes when a block comes."""
         try:
             stat = os.stat(self.file)
-            same = (stat.st_dev, stat.st_ino, stat.st_size) == self._copy
+            same = (stat.st_dev, stat.st_ino, stat.st_size) == self.stamp
         except OSError:
             same = False
         if not same:
-            raise StoreError(f"run file {self.path.name} was replaced or removed since it was opened")
+            raise StoreError(f"{self.what} was replaced or removed since it was opened")
 
 
 def ready(attachment: Attachment, table: str, where: str, values: Sequence[object]) -> None:
     """Bring these rows of a table where they are not on this machine, before they are read."""
     if isinstance(attachment, Distant):
         attachment.ready(table, where, values)
+
+
+def mended(attachment: Attachment, ask: Callable[[], T]) -> T:
+    """What `ask` makes of a file in another process; what it lacks on this machine is brought."""
+    return attachment.mended(ask) if isinstance(attachment, Distant) else ask()
 
 
 def ready_all(attachment: Attachment) -> None:

@@ -30,7 +30,6 @@ FATAL = ("INTERNAL Error", "FATAL Error")  # how DuckDB's errors begin after whi
 ELSEWHERE = "has been invalidated because of a previous fatal error"  # that of another file, or of another question
 RAISED = (duckdb.Error, pa.ArrowInvalid, OSError)  # Arrow raises what DuckDB says while rows come
 
-
 _lock = threading.Lock()  # of all that follows; never held while a file is read
 _shared: dict[Path, Instance] = {}
 _places: OrderedDict[_Place, None] = OrderedDict()  # where a file is attached; the least recently read first
@@ -143,11 +142,12 @@ class _Place:
 class Attachment:
     """A run file, to be read: attached when that is needed, and always the very file that it was at first.
 
-    home: the folder whose files share a DuckDB with it. Raises OSError where it is not there. Threads may share one.
+    home: the folder whose files share a DuckDB with it. what: what errors call it. Raises OSError where it is not
+    there. Threads may share one.
     """
 
-    def __init__(self, path: Path, alone: bool = False, home: Path | None = None):
-        self.path, self.closed = path, False
+    def __init__(self, path: Path, alone: bool = False, home: Path | None = None, what: str = ""):
+        self.path, self.closed, self.what = path, False, what or f"run file {path.name}"
         self.file = path.resolve()  # a link is followed first: DuckDB allows a file by the path it really has
         self.home = home.resolve() if home else self.file.parent
         self.alone = alone or "?" in str(self.file)  # DuckDB looks for the log of such a file in another folder
@@ -207,7 +207,7 @@ class Attachment:
 
     def _instance(self) -> Instance:
         if self.closed:
-            raise duckdb.ConnectionException(f"run file {self.path.name} was closed")
+            raise duckdb.ConnectionException(f"{self.what} was closed")
         alone = self.alone or self.stamp in _ending
         there = self._place and self._place[0].there
         found = self._place[0].instance if there else _shared.get(self.home)
@@ -243,7 +243,7 @@ class Attachment:
         except OSError:
             same = False
         if not same:
-            raise StoreError(f"run file {self.path.name} was replaced, changed or removed since it was opened")
+            raise StoreError(f"{self.what} was replaced, changed or removed since it was opened")
 
     def _may_ask_again(self, instance: Instance, error: Exception) -> bool:
         """Whether it was another file that ended the instance, if anything did."""

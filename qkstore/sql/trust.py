@@ -15,6 +15,7 @@ import duckdb
 
 from qkstore.errors import StoreError
 
+ENDS = "ends the program that reads it"  # a file of bytes that DuckDB does not survive
 ALIAS = "file"  # what the attached file is called in SQL, whatever its own name is
 SETTINGS = {  # of every connection to such a file
     "autoload_known_extensions": "false",

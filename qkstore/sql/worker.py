@@ -25,6 +25,7 @@ import pyarrow as pa
 
 from qkstore.errors import GuardError
 from qkstore.sql.child import FRAME
+from qkstore.sql.trust import ENDS
 from qkstore.sql.turns import POLL_S, Asker, Turns
 
 WORKERS = 4  # kept while nobody asks
@@ -64,25 +65,21 @@ def read(how: str, text: str, columns: dict[str, tuple[str, ...]]) -> str:
         return json.loads(worker.ask(request, who)[1])
 
 
-def ending(paths: Sequence[Path]) -> set[Path]:
-    """Those run files whose tables of labels end a process that reads them: made-up bytes can end DuckDB itself.
+def look(paths: Sequence[Path]) -> dict[Path, str]:
+    """{file: what is wrong with it as another process reads it, '' where nothing is} of run files and shards.
 
-    The process is not one of those that queries wait for; it reads all, and where it ends, each half is looked at.
+    ENDS of a file that ends that process: made-up bytes can end DuckDB itself. Read are labels and what else is not
+    vectors. The process is not one of those that queries wait for; where it ends, each half is looked at.
     """
     request = {"paths": [str(path.resolve()) for path in paths], "limit_s": LOOK_S + len(paths), "memory": READ_BYTES}
     try:
         with _readings.take(LOOKER) as worker:
-            worker.ask(request, LOOKER)
-    except Ended:
+            return dict(zip(paths, json.loads(worker.ask(request, LOOKER)[1]), strict=True))
+    except GuardError as error:
         if len(paths) == 1:
-            return {*paths}
-    except GuardError:  # what else is wrong with one is told when it is opened
-        if len(paths) == 1:
-            return set()
-    else:
-        return set()
+            return {paths[0]: ENDS if isinstance(error, Ended) else str(error)}
     half = len(paths) // 2
-    return ending(paths[:half]) | ending(paths[half:])
+    return look(paths[:half]) | look(paths[half:])
 
 
 def truncated(table: pa.Table) -> bool:

@@ -2,7 +2,8 @@
 
 A run file and its shards are immutable, so that a copy is good for as long as the bucket names the same content. Both
 ways go in pieces, go on where they stopped, and are checked by a sha256. A run is seen only when it is whole: its
-shards come first and go last.
+shards come first and go last. They lie under a word of their run file's sha256, so that of two people who send
+different runs of one name at once neither touches what is the other's, and the run file that is there names its own.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,8 +27,10 @@ from qkstore.store.objects import Found, Objects
 
 SCHEME = "s3"
 ENDING = ".duckdb"
+WORD = 16  # digits of a run file's sha256, under which its shards lie
 KNOWN = ".known"  # the folder beside the fetched runs that says what each one is of
 MOST_BYTES = 20 << 30  # of this machine's disk
+GIVEN_UP_S = 7 * 86_400  # after which shards of no run that is there are taken for those of a sending that was given up
 
 
 @dataclass(frozen=True)
@@ -67,15 +71,15 @@ class Bucket:
         While the server is away, what came before is read. Raises StoreError where there is none; while it is read,
         where it cannot be fetched or has changed since.
         """
-        key, what = _key(name, number), f"shard {number} of run {name!r}"
-        copies = self._copy(name, number)
+        what, copies = f"shard {number} of run {name!r}", self._copy(name, number)
         try:
-            there = self.objects.found(key)
+            key, there = self._shard(name, number)
         except StoreError:
             kept = list(copies.parent.glob(f".{copies.stem}-*{ENDING}"))
             if len(kept) != 1:
                 raise
             [copy], etag = kept, unquote(kept[0].stem.partition("-")[2])
+            key = _shard_key(name, number, digest_of(self._copy(name)))
         else:
             if there is None:
                 raise StoreError(f"{what} is not in {self.url}")
@@ -89,39 +93,77 @@ class Bucket:
             self._room.take(copy, end - start)
             return read(start, end)
 
-        return Distant(copy, bring, copies.name, home=copies.parent.parent)
+        return Distant(copy, bring, what, home=copies.parent.parent)
 
     def coming(self, name: str, number: int) -> Coming:
         """A shard of a run, to be fetched whole; raises StoreError where there is none."""
-        key, what = _key(name, number), f"shard {number} of run {name!r}"
-        if (there := self.objects.found(key)) is None:
+        what = f"shard {number} of run {name!r}"
+        key, there = self._shard(name, number)
+        if there is None:
             raise StoreError(f"{what} is not in {self.url}")
         return self._coming(key, there, what)
+
+    def _shard(self, name: str, number: int) -> tuple[str, Found | None]:
+        """The key of a shard of the run that is there now, and what is there."""
+        run = self.objects.found(_key(name))
+        key = _shard_key(name, number, run.sha256 if run else None)
+        return key, self.objects.found(key) if run else None
 
     def send(self, path: Path, progress: Progress | None = None, shards: Sequence[Path] = ()) -> None:
         """Put a run file there, under its name, and its shards before it, unless they are.
 
-        Raises RunError where another run of its name is there.
+        Raises RunError where another run of its name is there, or came meanwhile; what was sent is then taken back.
         """
         name, digest = path.stem, digest_of(path)
-        there = self.objects.found(_key(name))
-        if there is not None:
-            if there.sha256 != digest:
-                raise RunError(f"run {name!r} is in {self.url} already, and is another one; rename one of the two")
-            return
         *tell, tell_last = in_all([file.stat().st_size for file in (*shards, path)], progress)
-        for number, shard in enumerate(shards):
-            self._send_shard(name, number, shard, tell[number])
-        for left in set(self.objects.listed(f"{name}{SHARDS}/")) - {_key(name, i) for i in range(len(shards))}:
-            self.objects.remove(left, f"what is left of a run {name!r}")
-        self.objects.put(_key(name), path, digest, self._note(name), f"run {name!r}", tell_last, new=True)
+        there = self._is_there(name, digest)
+        self._send_shards(name, digest, shards, tell)
+        if there:
+            return
+        try:
+            self.objects.put(_key(name), path, digest, self._note(name), f"run {name!r}", tell_last)
+        except RunError:
+            if not self._is_there(name, digest):  # what came has gone
+                raise
+        self._send_shards(name, digest, shards, tell)  # where one who cleared what had no run took these for such
+        self._clear(name, self._shards(name, digest))
 
-    def _send_shard(self, name: str, number: int, path: Path, progress: Progress) -> None:
-        key, what, digest = _key(name, number), f"shard {number} of run {name!r}", digest_of(path)
-        there = self.objects.found(key)
-        if there is None or there.sha256 != digest:  # one that a given up sending of another run has left
-            self.objects.put(key, path, digest, self._note(name, number), what, progress, new=False)
-        progress(path.stat().st_size, path.stat().st_size)
+    def _is_there(self, name: str, digest: str) -> bool:
+        """Whether the run of this run file is there. Raises RunError where another one of its name is."""
+        there = self.objects.found(_key(name))
+        if there is not None and there.sha256 != digest:
+            self._take_back(name, digest)
+            raise RunError(f"run {name!r} is in {self.url} already, and is another one; rename one of the two")
+        return there is not None
+
+    def _send_shards(self, name: str, digest: str, shards: Sequence[Path], tell: Sequence[Progress]) -> None:
+        """Send those that are not there: what lies under a word of this run's is this run's."""
+        there = set(self._shards(name, digest)) if shards else set()
+        for number, path in enumerate(shards):
+            key, size = _shard_key(name, number, digest), path.stat().st_size
+            if key not in there:
+                what, note = f"shard {number} of run {name!r}", self._note(name, number)
+                with suppress(RunError):  # somebody else sends the same run
+                    self.objects.put(key, path, digest_of(path), note, what, tell[number])
+            tell[number](size, size)
+
+    def _take_back(self, name: str, digest: str) -> None:
+        """Remove what was sent of a run that is not there."""
+        for key in self._shards(name, digest):
+            self.objects.remove(key, f"what was sent of run {name!r}")
+        for note in self._note(name, 0).parent.glob("[0-9]*.json"):
+            self.objects.give_up(_shard_key(name, int(note.name.partition(".")[0]), digest), note)
+        self.objects.give_up(_key(name), self._note(name))
+
+    def _shards(self, name: str, digest: str | None) -> list[str]:
+        """The keys of the shards that are there of a run file of this sha256."""
+        folder = f"{_folder(name, digest)}/"
+        return [key for key in self.objects.listed(folder) if "/" not in key.removeprefix(folder)]
+
+    def _clear(self, name: str, but: Sequence[str] = ()) -> None:
+        """Remove shards of no run that is there, once whoever sent them has given up."""
+        for key in set(self.objects.listed(f"{name}{SHARDS}/", GIVEN_UP_S)) - set(but):
+            self.objects.remove(key, f"what is left of a run {name!r}")
 
     def same(self, old: str, new: str) -> bool:
         """Whether two runs that are there have the same content."""
@@ -130,7 +172,8 @@ class Bucket:
 
     def copy(self, old: str, new: str) -> None:
         """Give a run there a second name, and its copy on this machine too; one that has it already is left so."""
-        for key in self.objects.listed(f"{old}{SHARDS}/"):
+        run = self.objects.found(_key(old))
+        for key in self._shards(old, run.sha256) if run else ():
             self.objects.copy(key, f"{new}{SHARDS}/{key.partition('/')[2]}", f"run {old!r}")
         self.objects.copy(_key(old), _key(new), f"run {old!r}")
         there, made = (self.objects.found(_key(name)) for name in (old, new))
@@ -139,9 +182,11 @@ class Bucket:
             self._know(new, _mark(made))
 
     def remove(self, name: str) -> None:
-        """Remove a run there, and its copy on this machine."""
-        for key in (_key(name), *self.objects.listed(f"{name}{SHARDS}/")):
+        """Remove a run there, or what is left of one, and its copy on this machine."""
+        run = self.objects.found(_key(name))
+        for key in (_key(name), *(self._shards(name, run.sha256) if run else self.objects.listed(f"{name}{SHARDS}/"))):
             self.objects.remove(key, f"run {name!r}")
+        self._clear(name)
         for left in (self._copy(name), self._mark_of(name), self._note(name)):
             left.unlink(missing_ok=True)
         for folder in (self._copy(name, 0).parent, self._note(name, 0).parent):
@@ -158,7 +203,7 @@ class Bucket:
     # -- copies of this machine ----------------------------------------------------------------------------------------
 
     def _copy(self, name: str, number: int | None = None) -> Path:
-        return self.cache / "runs" / _key(name, number)
+        return self.cache / "runs" / _copied(name, number)
 
     @cached_property
     def _room(self) -> Room:
@@ -179,12 +224,26 @@ class Bucket:
 
     def _note(self, name: str, number: int | None = None) -> Path:
         """What remembers an upload that was begun from here."""
-        return self.cache / "runs" / KNOWN / f"{_key(name, number).removesuffix(ENDING)}.sending.json"
+        return self.cache / "runs" / KNOWN / f"{_copied(name, number).removesuffix(ENDING)}.sending.json"
 
 
-def _key(name: str, number: int | None = None) -> str:
-    """The key of a run file, or of one of its shards."""
-    return f"{name}{ENDING}" if number is None else f"{name}{SHARDS}/{number:04d}{ENDING}"
+def _key(name: str) -> str:
+    """The key of a run file."""
+    return f"{name}{ENDING}"
+
+
+def _folder(name: str, digest: str | None) -> str:
+    """What the keys of the shards begin with of a run file of this sha256; as in a folder where it was not sent so."""
+    return f"{name}{SHARDS}/{digest[:WORD]}" if digest else f"{name}{SHARDS}"
+
+
+def _shard_key(name: str, number: int, digest: str | None) -> str:
+    return f"{_folder(name, digest)}/{number:04d}{ENDING}"
+
+
+def _copied(name: str, number: int | None) -> str:
+    """Where a run file, or one of its shards, lies on this machine."""
+    return _key(name) if number is None else _shard_key(name, number, None)
 
 
 def _mark(there: Found) -> dict:

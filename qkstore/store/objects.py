@@ -6,8 +6,9 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from qkstore.store.arrival import Progress, Read, pieces
 
 SHA = "sha256"  # an object's own label
 ABSENT = ("404", "NoSuchKey")
+TAKEN = ("PreconditionFailed", "412")  # there is another one
 TRIES = 3  # to read an answer
 
 
@@ -41,13 +43,15 @@ class Objects:
     url: str
     endpoint: str | None = None
 
-    def listed(self, below: str = "") -> list[str]:
-        """The keys that begin with `below`, sorted."""
+    def listed(self, below: str = "", for_s: float | None = None) -> list[str]:
+        """The keys that begin with `below`, sorted. for_s: those alone that have been there for so long."""
+        until = datetime.now(UTC) - timedelta(seconds=for_s) if for_s is not None else datetime.max.replace(tzinfo=UTC)
         with self.told():
             pages = self.client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=f"{self._prefix}{below}"
             )
-            return sorted(item["Key"].removeprefix(self._prefix) for page in pages for item in page.get("Contents", ()))
+            found = [item for page in pages for item in page.get("Contents", ()) if item["LastModified"] <= until]
+        return sorted(item["Key"].removeprefix(self._prefix) for item in found)
 
     def found(self, key: str) -> Found | None:
         """What the server says of an object; None where there is none."""
@@ -75,19 +79,30 @@ class Objects:
 
         return read
 
-    def put(self, key: str, path: Path, digest: str, note: Path, what: str, progress: Progress, new: bool) -> None:
+    def put(self, key: str, path: Path, digest: str, note: Path, what: str, progress: Progress) -> None:
         """Send a file, those pieces that are not there yet of an upload that the note remembers.
 
-        new: raise RunError where an object of that key has come there meanwhile; else it is replaced.
+        Raises RunError where there is an object of that key, which is never replaced.
         """
         with self.told(f"{what} was not sent to {self.url}"):
             upload = self._upload(key, digest, note)
             parts = self._sent(key, upload, path, progress)
-            more = {"IfNoneMatch": "*"} if new else {}
-            self.client.complete_multipart_upload(
-                **self.at(key), UploadId=upload, MultipartUpload={"Parts": parts}, **more
-            )
+            try:
+                self.client.complete_multipart_upload(
+                    **self.at(key), UploadId=upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
+                )
+            except self.client.exceptions.ClientError as error:
+                if error.response["Error"]["Code"] in TAKEN:
+                    self.give_up(key, note)
+                raise
         note.unlink(missing_ok=True)
+
+    def give_up(self, key: str, note: Path) -> None:
+        """End an upload that the note remembers, of which the server would keep the pieces."""
+        if note.exists():
+            with self.told(), suppress(self.client.exceptions.ClientError):  # it has ended, or is of another key
+                self.client.abort_multipart_upload(**self.at(key), UploadId=json.loads(note.read_text())["upload"])
+            note.unlink(missing_ok=True)
 
     def copy(self, old: str, new: str, what: str) -> None:
         """Give an object a second key, with its label; one that has it already is left so."""
@@ -124,7 +139,7 @@ class Objects:
             yield
         except ClientError as error:
             said = error.response["Error"]
-            if said["Code"] in ("PreconditionFailed", "412"):
+            if said["Code"] in TAKEN:
                 raise another(f"{what}: another of its name has come there meanwhile") from None
             why = f"{said.get('Message') or said['Code']}".splitlines()[0]
             raise StoreError(f"{what or f'runs in {self.url} cannot be read'}: {why} ({said['Code']})") from None

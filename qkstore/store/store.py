@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 from qkstore.contrast import Contrast
@@ -13,7 +13,7 @@ from qkstore.contrast.builtin import feature, features, taken
 from qkstore.contrast.fit import misfit
 from qkstore.contrast.known import BY_NAME
 from qkstore.errors import ContrastError, QKStoreError, RunError, StoreError, near
-from qkstore.run import Run, file, shard
+from qkstore.run import Run, file
 from qkstore.run.schema import RUN_NAME, check_run_name
 from qkstore.store import moves
 from qkstore.store.bucket import Bucket
@@ -21,7 +21,7 @@ from qkstore.store.catalog import Catalog
 from qkstore.store.catalog.person import Person
 from qkstore.store.catalog.postgres import Postgres
 from qkstore.store.catalog.runs import ADDED
-from qkstore.store.open_runs import OpenRuns
+from qkstore.store.open_runs import Look, OpenRuns
 from qkstore.store.team import SUFFIX, Team
 
 DEFAULT = "store"
@@ -76,12 +76,12 @@ def _directory(path: Path, create: bool) -> Path:
 class Store:
     """Runs are discovered by looking into `runs/`; each file describes itself. The catalogue holds what changes.
 
-    ending: asked of run files before they are opened here, which of them end a process that reads them; for a server.
+    look: asked of run files and shards before they are opened here what is wrong with them (worker.look); for a server.
     path: the directory with runs/. where: what names the store, for --store and qkstore.open: that directory, or a
     team's file. bucket: where the runs come from, if those of the directory are copies.
     """
 
-    ending: Callable[[Sequence[Path]], set[Path]] | None = None
+    look: Look | None = None
 
     def __init__(
         self, path: Path, catalog: Catalog | None = None, where: Path | None = None, bucket: Bucket | None = None
@@ -125,7 +125,7 @@ class Store:
             except (StoreError, RunError) as error:
                 yield error
         for first in range(0, len(paths), file.TOGETHER):
-            found = self._open.each(paths[first : first + file.TOGETHER], self.ending)
+            found = self._open.each(paths[first : first + file.TOGETHER], self.look)
             there.update(one.path for one in found if isinstance(one, Run))
             yield from found
         self._open.let_go(there)
@@ -157,8 +157,10 @@ class Store:
     def publish(self, name: str) -> Path:
         """Send a run that lies in `path` to where the team keeps its runs; returns its file there, or in `path`."""
         if self.bucket:
-            shards = shard.folder(self._copy(name))
-            self.bucket.send(self._copy(name), None, sorted(shards.glob("[0-9]*.duckdb")))
+            with closing(Run(self._copy(name))) as run:
+                if run.shards:
+                    run.shards.check()
+                self.bucket.send(run.path, None, run.shards.paths if run.shards else ())
         self.announce(name)
         return self._copy(name)
 
@@ -224,7 +226,7 @@ class Store:
         return self._copy(name)
 
     def _run(self, path: Path) -> Run:
-        [found] = self._open.each([path], self.ending)
+        [found] = self._open.each([path], self.look)
         if isinstance(found, Run):
             return found
         raise found

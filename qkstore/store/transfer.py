@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from qkstore.errors import RunError, StoreError
-from qkstore.run import Run, shard
+from qkstore.run import Run
 from qkstore.store.arrival import (
     Coming,
     Progress,
@@ -36,7 +36,8 @@ def transfer(source: Store, name: str, target: Store, progress: Progress | None 
     final = target.path / "runs" / run.path.name
     if not target.bucket and final.exists():
         return _same(run, final, target)
-    check_shards(run)
+    if run.shards and not target.bucket:
+        run.shards.check()
     there = _sent(run, source, target, progress) if target.bucket else _copied(run, source, final, target, progress)
     target.announce(name)
     return there
@@ -44,8 +45,13 @@ def transfer(source: Store, name: str, target: Store, progress: Progress | None 
 
 @contextmanager
 def shards_of(run: Run, store: Store) -> Iterator[list[Path]]:
-    """The shards of a run on this machine, whole: where they lie, or fetched for as long as it is needed."""
-    paths = [run.shards.folder / shard.name(number) for number in range(len(run.shards or ()))]
+    """The shards of a run on this machine, whole: where they lie, or fetched for as long as it is needed.
+
+    Raises StoreError where one is not there, or is another's.
+    """
+    paths = run.shards.paths if run.shards else []
+    if run.shards:
+        run.shards.check()
     if not store.bucket or all(path.is_file() for path in paths):
         yield paths
         return
@@ -54,12 +60,6 @@ def shards_of(run: Run, store: Store) -> Iterator[list[Path]]:
         folder = arrived_shards(run.path, coming, in_all([one.bytes for one in coming], None))
         yield [folder / path.name for path in paths]
         shutil.rmtree(folder)
-
-
-def check_shards(run: Run) -> None:
-    """Raise StoreError where a shard of a run is not there, or is another's."""
-    for number in range(len(run.shards or ())):
-        run.shards.file(number)
 
 
 def _sent(run: Run, source: Store, target: Store, progress: Progress | None) -> Path:
@@ -83,7 +83,7 @@ def _copied(run: Run, source: Store, final: Path, target: Store, progress: Progr
 
 
 def _shard(run: Run, number: int, source: Store, opened: ExitStack) -> Coming:
-    path = run.shards.folder / shard.name(number)
+    path = run.shards.paths[number]
     return source.bucket.coming(run.name, number) if source.bucket and not path.exists() else _file(path, opened)
 
 

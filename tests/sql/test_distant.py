@@ -64,7 +64,7 @@ def elsewhere(path):
 @pytest.fixture
 def file(elsewhere, tmp_path):
     copy = hollow(tmp_path / ".copy.duckdb", len(elsewhere.data), elsewhere.bring)
-    made = Distant(copy, elsewhere.bring, "0000.duckdb")
+    made = Distant(copy, elsewhere.bring, "shard 0")
     yield made
     made.close()
 
@@ -131,7 +131,7 @@ def test_a_copy_is_gone_on_with(file, elsewhere, path):
     head(file, 1, 4)
     file.close()
     elsewhere.since()
-    again = Distant(hollow(file.file, len(elsewhere.data), elsewhere.bring), elsewhere.bring, "0000.duckdb")
+    again = Distant(hollow(file.file, len(elsewhere.data), elsewhere.bring), elsewhere.bring, "shard 0")
     assert head(again, 1, 4).equals(meant(path, 1, 4))
     assert elsewhere.since() == (0, 0)
 
@@ -176,13 +176,11 @@ def test_a_block_that_is_spoilt_here_comes_anew_and_one_that_is_spoilt_there_is_
             spoilt.seek(start + 1000)
             spoilt.write(b"half of a block")
     file.close()
-    again = Distant(file.file, elsewhere.bring, "0000.duckdb")
+    again = Distant(file.file, elsewhere.bring, "shard 0")
     assert head(again, 1, 4).equals(meant(path, 1, 4))
     elsewhere.data = elsewhere.data[: HEADER + 1000] + b"spoilt" + elsewhere.data[HEADER + 1006 :]
     elsewhere.since()
-    other = Distant(
-        hollow(tmp_path / ".o.duckdb", len(elsewhere.data), elsewhere.bring), elsewhere.bring, "0000.duckdb"
-    )
+    other = Distant(hollow(tmp_path / ".o.duckdb", len(elsewhere.data), elsewhere.bring), elsewhere.bring, "shard 0")
     with pytest.raises(duckdb.Error, match="checksum"):
         other.read(lambda cursor: cursor.execute("SELECT sum(v[1]) FROM query_vector").fetchall())
     assert sum(start == HEADER for start, _ in elsewhere.asked) == 2, "it is tried anew once"
@@ -208,7 +206,7 @@ def test_a_full_disk_is_one_line(file, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "pwrite", full)
-    with pytest.raises(StoreError, match=r"run file 0000.duckdb cannot be kept: No space left on device"):
+    with pytest.raises(StoreError, match=r"shard 0 cannot be kept: No space left on device"):
         head(file, 1, 4)
 
 
@@ -218,7 +216,7 @@ def test_a_copy_that_another_took_the_place_of_is_not_read(file, elsewhere):
     with whole(file.file) as part:
         part.write_bytes(elsewhere.data)
     place.leave()  # as others need the room: it is attached anew
-    with pytest.raises(StoreError, match=r"run file 0000.duckdb was replaced or removed since it was opened"):
+    with pytest.raises(StoreError, match=r"shard 0 was replaced or removed since it was opened"):
         head(file, 1, 4)
 
 
@@ -234,10 +232,10 @@ def test_what_it_holds_is_looked_at_as_in_any_file(tmp_path):
     with duckdb.connect(str(odd)) as con:
         con.execute("CREATE VIEW query_vector AS SELECT 1")
     there = Elsewhere(odd)
-    file = Distant(hollow(tmp_path / ".odd.duckdb", len(there.data), there.bring), there.bring, "odd.duckdb")
+    file = Distant(hollow(tmp_path / ".odd.duckdb", len(there.data), there.bring), there.bring, "run file odd.duckdb")
     found = file.read(lambda _: trust.listings(file.place.instance.cursor()))[file.place.name]
     with pytest.raises(StoreError, match="run file odd.duckdb holds a view, 'query_vector'"):
-        trust.tables(found, f"run file {file.path.name}")
+        trust.tables(found, file.what)
 
 
 def test_copies_are_bounded_and_the_one_that_was_used_last_stays(elsewhere, tmp_path):

@@ -20,7 +20,7 @@ def store(tmp_path):
     for name in ("good", "bad"):
         stores.write(tmp_path / "store", name, stores.boxes(n=16))
     made = qkstore.open(tmp_path / "store")
-    made.ending = worker.ending
+    made.look = worker.look
     return made
 
 
@@ -62,18 +62,18 @@ def test_one_that_was_put_in_its_place_is_looked_at_anew(store, ended, monkeypat
 
 def test_a_good_file_is_looked_at_once(store, monkeypatch):
     seen = []
-    store.ending = lambda paths: seen.extend(path.name for path in paths) or worker.ending(paths)
+    store.look = lambda paths: seen.extend(path.name for path in paths) or worker.look(paths)
     with ThreadPoolExecutor(8) as pool:  # sessions that meet it at the same time
         assert [len(runs) for runs, _ in pool.map(lambda _: store.scan(), range(8))] == [2] * 8
     store.run("good")
     assert sorted(seen) == ["bad.duckdb", "good.duckdb"]
-    assert qkstore.open(store.path).ending is None, "a command reads for itself alone"
+    assert qkstore.open(store.path).look is None, "a command reads for itself alone"
 
 
 def test_control_without_a_look_it_is_opened_here(store, monkeypatch):
     opened, plain = [], Run.__init__
     monkeypatch.setattr(Run, "__init__", lambda self, *found: opened.append(found[0].name) or plain(self, *found))
-    store.ending = None
+    store.look = None
     store.scan()
     assert sorted(opened) == ["bad.duckdb", "good.duckdb"]
 
