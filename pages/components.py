@@ -51,7 +51,7 @@ else:
         rows.elbow(study)
         line(
             "Correlations on prompts that they were not fitted on. Solid line: what pairing queries anew gives; "
-            "dashed: from where a component counts."
+            "dashed: from where a component counts. The first below it ends them."
         )
         st.subheader("Components", anchor=False)
         table = st.container()
@@ -86,7 +86,7 @@ panel.reproduce(
             f"found = kept_study(store, run, {at})",
             "print(found.headline)",
             "for row in found.rows:",
-            "    print(row['component'], row['name'], row['rho'], row['share'], row['moved'])",
+            "    print(row['component'], row['name'], row['claim'], row['rho'], row['share'], row['moved'])",
             "",
         ]
     ),

@@ -37,8 +37,9 @@ def pictures(view: View, found: Found, row: dict) -> None:
     panel.chart(partial(charts.score_histogram, drawn, title), "histogram")
     panel.chart(partial(charts.score_scatter, drawn, (title, f"Score of component {other}")), "scatter")
     line(
-        f"Each query of the {split_name(study.judged_on)} split and the key it attends to most, at most {len(drawn):,} "
-        "points (seed 0): triangles are queries, circles keys, whose score is above the mean of the keys at hand."
+        f"Each query of the {split_name(study.judged_on)} split and the key it attends to most, {len(drawn):,} points, "
+        "drawn by seed 0 where there are more: triangles are queries, circles keys, whose score is above "
+        "the mean of the keys at hand."
     )
     panel.csv(view, drawn.drop("z"), "scores")
 

@@ -101,10 +101,11 @@ def unanswered(run: Run, tokenizer, targets: Targets, cases: list[Case], ids: np
 
 
 def next_token(tokenizer, text: str, answer: str, ids: list[int]) -> int | None:
-    """The token after the prompt's when its answer is written behind it.
+    """The token after the prompt's when its answer is written behind it, spaces around the answer left out.
 
     The whole is tokenised, never the answer alone.
     """
+    answer = answer.strip()
     for gap in ("",) if text[-1:].isspace() else (" ", ""):
         for special in (True, False):  # a chat's text holds its special tokens already
             whole = tokenizer(text + gap + answer, add_special_tokens=special, verbose=False)["input_ids"]

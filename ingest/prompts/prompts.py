@@ -72,6 +72,8 @@ def read_jsonl(path: str | Path) -> list[Prompt]:
     except (OSError, UnicodeDecodeError) as error:
         raise PromptError(f"prompt file {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     numbered = [(f"line {i}", line) for i, line in enumerate(lines, 1) if line.strip()]
+    if not numbered:
+        raise PromptError(f"prompt file {path} has no prompts: one JSON object a line, with a text and spans")
     prompts = [_prompt(where, line) for where, line in numbered]
     check(prompts, [where for where, _ in numbered])
     return prompts

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from qkstore.contrast import space as spaces
 from qkstore.contrast.sentence import count_text, sentence
 from qkstore.covariance import ContrastiveCovariance, Pairs
-from qkstore.errors import ContrastError, near
+from qkstore.errors import ContrastError, GuardError, near
 from qkstore.null import SignNull
 from qkstore.run import Run
 from qkstore.run.sides import MADE
@@ -113,7 +113,8 @@ class Contrast:
         if self.pairs:
             text = "Pairs, signs and weights as selected by SQL of its own."
         else:
-            text = sentence(*self._conditions())
+            where, positive, negative = self._conditions().values()
+            text = sentence(where, positive, negative)
         text += f" With a subspace of its own: {self.own.told}." if self.own else ""
         return text if counts is None else f"{text} {count_text(counts)}"
 
@@ -136,18 +137,26 @@ class Contrast:
                 "pair.query_row AS query_row, pair.key_row AS key_row, pair.sign AS sign, pair.weight::DOUBLE AS weight"
             )
             return f"SELECT {named} FROM ({weighted}) AS pair{kept}"
-        where, positive, negative = (guard.predicate(text, columns) for text in self._conditions())
+        where, positive, negative = (_guarded(side, text, columns) for side, text in self._conditions().items())
         kept = f" AND {_split(split)}" if split else ""
         return " UNION ALL ".join(
             (f"SELECT q.query_row, k.key_row, {sign}::TINYINT AS sign FROM q, k WHERE ({where}) AND ({side}){kept}")
             for sign, side in ((1, positive), (-1, negative))
         )
 
-    def _conditions(self) -> tuple[str, str, str]:
-        """where, positive and negative of a contrast without a SELECT of its own."""
+    def _conditions(self) -> dict[str, str]:
+        """{where, positive and negative: text} of a contrast without a SELECT of its own."""
         assert self.positive, "a contrast without `pairs` has both sides"
         assert self.negative, "a contrast without `pairs` has both sides"
-        return self.where or "true", self.positive, self.negative
+        return {"where": self.where or "true", "positive": self.positive, "negative": self.negative}
+
+
+def _guarded(side: str, text: str, columns: dict[str, list[str]]) -> str:
+    """A condition as it may be run. Raises GuardError, which names the side that it is of."""
+    try:
+        return guard.predicate(text, columns)
+    except GuardError as error:
+        raise GuardError(f"{side}: {error}") from None
 
 
 def _split(split: str) -> str:

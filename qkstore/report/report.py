@@ -167,7 +167,7 @@ def facts(study: Study) -> dict[str, str]:
         "answer slot": _slot(run.settings.get("slot"), run.measures),
         "labelled words": _words(run.measures),
         "weights": str(run.weights_hash)[:12],
-        "ingested": str(run.created),
+        "ingested": f"{run.created:%Y-%m-%d %H:%M} UTC",
     }
 
 

@@ -53,6 +53,7 @@ def test_the_answer_is_the_token_that_the_key_has(make):
         next(i for i, (a, b) in enumerate(encoded["offset_mapping"]) if a <= TEXTS[0].index("Z") < b),
     )
     assert effect.next_token(tokenizer, TEXTS[0], "Z", ids) == ids[at]
+    assert effect.next_token(tokenizer, TEXTS[0], " Z ", ids) == ids[at], "a space before an answer is the text's"
     assert effect.next_token(tokenizer, TEXTS[0], "O", ids) != ids[at]
     assert effect.next_token(tokenizer, TEXTS[0], "Z", [*ids[:-1], 0]) is None
 

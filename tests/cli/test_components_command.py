@@ -158,7 +158,7 @@ def test_what_was_not_tried_and_why(cli):
         ),
         ("synthetic", (*HEAD, "--where", "q.query_row = 0"), "no query of the test split of run 'synthetic' fits"),
         ("synthetic", (*HEAD, "--where", "q.nonsense = 1"), "no column 'nonsense' in q"),
-        ("synthetic", (*HEAD, "--where", "nonsense = 1"), "no column 'nonsense': there are: q."),
+        ("synthetic", (*HEAD, "--where", "nonsense = 1"), "where: no column 'nonsense': there are: q."),
         ("synthetic", (*HEAD, "--where", "k.pos = 1"), "no alias 'k': there are: q"),
         ("synthetic", (*HEAD, "--n", 9), "9 components; this head can have 0 to 8"),
         ("synthetic", (*HEAD, "--prompts", 3), "layer 1 head 0 has no component 3; its components are 0 to 2"),

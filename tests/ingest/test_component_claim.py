@@ -75,9 +75,13 @@ def test_each_limit_is_asked_for():
     assert claim(ROW).matches
     weak = claim(ROW | {"rho_ci": [0.5, 0.9]})
     assert not weak.clear
-    assert weak.told == "not told from chance: its correlation on the judged split may be 0.50, at most 0.5"
+    assert weak.told == "not told from chance: " + weak.why
+    assert weak.why == "its correlation on the judged split may be as low as 0.50, and 0.5 is asked for"
     still = claim(ROW | {"gap_ci": [0.01, 0.5]})
-    assert still.why == "its swap may move the logit gap by 0.01 beyond random ones, at most 0.02"
+    assert still.why == (
+        "its swap may move the logit gap by as little as 0.01 beyond random dimensions, and 0.02 is asked for"
+    )
+    assert "as little as −0.15" in claim(ROW | {"gap_ci": [-0.15, 0.5]}).why
     assert claim(ROW | {"gap_ci": None}).why == "it was not swapped"
     assert not claim(ROW | {"agreement": {"explained": 0.3}}).matches
     assert not claim(ROW | {"agreement": None}).matches

@@ -146,7 +146,7 @@ def test_a_label_on_spans_and_on_prompts_is_refused(file):
 def test_a_file_that_is_not_there_or_empty_or_no_text(file):
     with pytest.raises(PromptError, match="cannot be read: No such file"):
         read_jsonl(file)
-    with pytest.raises(PromptError, match="there are no prompts"):
+    with pytest.raises(PromptError, match=f"prompt file {file} has no prompts"):
         read_jsonl(write(file, "", ""))
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(PromptError, match="cannot be read"):

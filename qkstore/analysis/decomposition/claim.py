@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from qkstore.text import number
+
 RHO = 0.5  # the whole interval of a component's correlation on the judged split lies above it
 GAP = 0.02  # logits that its swap moves the gap beyond random dimensions: the whole interval lies above it
 NOT_TOLD = "not told from chance"
@@ -53,11 +55,12 @@ def claim(row: Mapping[str, Any]) -> Claim:
     rho, gap = row["rho_ci"][0], row["gap_ci"] and row["gap_ci"][0]
     lacks = []
     if not rho > RHO:
-        lacks.append(f"its correlation on the judged split may be {rho:.2f}, at most {RHO}")
+        lacks.append(f"its correlation on the judged split may be as low as {number(rho, 2)}, and {RHO} is asked for")
     if gap is None:
         lacks.append("it was not swapped")
     elif not gap > GAP:
-        lacks.append(f"its swap may move the logit gap by {gap:.2f} beyond random ones, at most {GAP}")
+        least = f"as little as {number(gap, 2)} beyond random dimensions"
+        lacks.append(f"its swap may move the logit gap by {least}, and {GAP} is asked for")
     best = row.get("agreement")
     return Claim(row["component"], not lacks, "; ".join(lacks), bool(best) and best["explained"] > AGREES)
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from qkstore.analysis.head import Head
 from qkstore.components import Choices, choices
-from qkstore.errors import ContrastError
+from qkstore.errors import ContrastError, GuardError
 from qkstore.run import Layer, Run
 from qkstore.sql import guard, worker
 from qkstore.text import split_name
@@ -199,7 +199,10 @@ def count(run: Run, split: str | None, where: str) -> int:
 
 def _queries(run: Run, split: str | None, where: str) -> np.ndarray:
     """(n,) rows, ascending."""
-    condition = guard.predicate(where, {"q": run.columns["q"]})
+    try:
+        condition = guard.predicate(where, {"q": run.columns["q"]})
+    except GuardError as error:
+        raise GuardError(f"where: {error}") from None
     mine = f" AND q.split = '{split.replace(chr(39), 2 * chr(39))}'" if split else ""
     table = worker.query(run.path, f"SELECT q.query_row FROM q WHERE ({condition}){mine}", max_rows=run.n_queries)
     return np.sort(table["query_row"].to_numpy())
