@@ -7,7 +7,7 @@ import shlex
 import streamlit as st
 
 from dashboard import notes, panel, shell
-from dashboard.components import across, chosen, group, rows, scores
+from dashboard.components import across, chosen, group, labels, rows, scores
 from dashboard.components import found as decomposed
 from dashboard.components import head as heads
 from dashboard.text import line, plain
@@ -61,6 +61,7 @@ else:
         row = rows.choose(study)
         st.subheader(f"Component {row['component']}: {plain(called(row))}", anchor=False)
         chosen.facts(found, row)
+        labels.listed(view, study, row)
         with shell.optional():
             chosen.ends(view, found, row["component"])
     with table:

@@ -71,6 +71,53 @@ def test_a_name_of_noise_is_never_shown_without_that_it_is_not_told_from_chance(
     assert "not told from chance" not in html(told)
 
 
+def labels(app):
+    return next((d.value for d in app.dataframe if "side" in d.value.columns), None)
+
+
+def studied(store, run: str, head: int) -> dict:
+    """What the store keeps of a head of layer 1."""
+    kept = [row["payload"] for row in qkstore.open(store).catalog.results("components", run)]
+    return next(study for study in kept if (study["layer"], study["head"]) == (1, head))
+
+
+def test_what_each_label_explains_of_the_chosen_component(show, store):
+    app = well(show(store, "components", **HEAD, component=1))
+    study = studied(store, "boxes", 0)
+    of = {row["component"]: row["labels"] for row in study["rows"]}
+    shown = labels(app)
+    assert shown["label"].to_list() == [each["label"] for each in of[1]]
+    assert shown["explained"].to_list() == [each["explained"] for each in of[1]]
+    assert shown["p"].to_list() == [each["p"] for each in of[1]]
+    assert len(shown) == len(study["tried"]), "all that were tried"
+    assert set(shown["side"]) == {"query", "key", "both agree"}
+    both = shown[shown["side"] == "both agree"]
+    assert "q.queried_order = k.order_id" in set(both["label"])
+    assert "a label that says nothing is at 0 % on average" in html(app)
+    assert f"the share of {study['deals']} deals of the labels to other prompts" in html(app)
+    assert f"{study['n_named']} queries of the test split" in html(app)
+    other = labels(well(show(store, "components", **HEAD, component=2)))
+    assert other["explained"].to_list() == [each["explained"] for each in of[2]]
+    assert other["explained"].to_list() != shown["explained"].to_list(), "the control: another component, other shares"
+
+
+def test_labels_of_one_side_alone_and_those_left_out_with_their_reason(show, store):
+    app = well(show(store, "components", **BARE))
+    study = studied(store, "bare", 2)
+    assert set(labels(app)["side"]) == {"key"}
+    assert max(labels(app)["explained"]) < 0.3, "which names none"
+    left = next(d.value for d in app.dataframe if "why" in d.value.columns)
+    assert dict(zip(left["label"], left["why"], strict=True)) == study["untried"]
+    assert left["why"].to_list()[0] == "constant"
+    assert f"{len(left)} labels left out" in [e.label for e in app.expander]
+
+
+def test_without_a_label_there_is_no_table_of_them():
+    from dashboard.components import labels as module
+
+    assert module.listed(None, None, {"component": 0, "labels": []}) is None
+
+
 def test_the_number_and_its_picture_come_before_names_and_swaps(show, store, monkeypatch):
     from dashboard.components import found, rows
 
