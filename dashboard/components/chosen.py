@@ -8,6 +8,7 @@ from html import escape
 import streamlit as st
 
 from dashboard import panel, results, shell, state
+from dashboard.components import rows
 from dashboard.components.found import Found
 from dashboard.state import View
 from dashboard.text import line, tokens
@@ -35,7 +36,9 @@ def facts(found: Found, row: dict) -> None:
         by = f"{row['label']}, {SIDES[row['side']]}, {how}; {p_value(row['p'], deals)}"
         told.append(("Explained", percent(row["explained"]), visible(by)))
     if row["moved"] is not None:
-        told.append(("Swap moves", percent(row["moved"], 1), f"{_points(row['moved_ci'])} of attention, {BEYOND}"))
+        told.append(
+            ("Swap moves", percent(row["moved"], 1), f"{rows.points(row['moved_ci'])} % of attention, {BEYOND}")
+        )
         told.append(
             ("and", f"{row['gap']:+.2f}", f"{estimate(row['gap'], row['gap_ci'], 2)} of the logit gap, {BEYOND}")
         )
@@ -43,12 +46,6 @@ def facts(found: Found, row: dict) -> None:
         if row[end]:
             told.append((f"{end.capitalize()} end", ", ".join(map(visible, row[end])), "values of that label"))
     panel.facts(told)
-
-
-def _points(interval: Sequence[float]) -> str:
-    """An interval of shares: [2.6, 4.5] %."""
-    low, high = (number(100 * end, 1) for end in interval)
-    return f"[{low}, {high}] %"
 
 
 def ends(view: View, found: Found, component: int) -> None:

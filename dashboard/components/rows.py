@@ -13,6 +13,7 @@ from dashboard.state import View
 from qkstore import charts
 from qkstore.analysis.decomposition import Study
 from qkstore.analysis.decomposition.claim import called
+from qkstore.analysis.swaps import gained
 from qkstore.text import estimate, head_name, number, percent, split_name, visible
 
 CHOSEN = "component"  # in the address
@@ -41,8 +42,8 @@ def figures(study: Study) -> None:
             (
                 "Target gains, all swapped",
                 percent(moved["delta_p"], 1) if moved else panel.MISSING,
-                f"of attention, {moved['n']:,} queries of the {split_name(study.judged_on)} split; "
-                f"{moved['rank']} random dimensions: {percent(by_chance['delta_p'], 1)}"
+                f"of attention {points(moved['ci']['delta_p'])}, {moved['n']:,} queries of the "
+                f"{split_name(study.judged_on)} split; {moved['rank']} random dimensions: {gained(by_chance)}"
                 if moved and by_chance
                 else study.not_swapped,
             ),
@@ -109,6 +110,12 @@ def _forget() -> None:
 def _interval(ends: Sequence[float] | None) -> str | None:
     """[0.94, 0.96], as the column beside it tells them."""
     return estimate(None, ends, 2).partition(" ")[2] if ends else None
+
+
+def points(ends: Sequence[float]) -> str:
+    """An interval of shares, where the sign of percent stands with the value: [2.6, 4.5]."""
+    low, high = (number(100 * end, 1) for end in ends)
+    return f"[{low}, {high}]"
 
 
 def _percents(interval: Sequence[float]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import stores
 import synthetic
@@ -42,6 +44,10 @@ def test_the_number_stands_with_its_interval_chance_and_queries(show, store):
     assert first.value == "3 [3, 3]"
     assert "train split" in first.delta
     assert "chance reaches" in first.delta
+    gains = app.metric[2].delta
+    assert re.search(
+        r"of attention \[\d+\.\d, \d+\.\d\], .*random dimensions: \d+\.\d\s% \[", gains.replace("\\", "")
+    ), gains
     assert list(table(app)["component"]) == [0, 1, 2]
 
 

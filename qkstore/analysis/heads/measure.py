@@ -100,16 +100,17 @@ def clear_told(scores: Sequence[HeadScore], by: str) -> str:
     if place is None:
         return ""
     many = sum(map(bool, there))
+    has, are = ("has", "is") if many == 1 else ("have", "are")
     if by in ("strength", "p_value"):
         deals = next((s.deals for s in scores if s.deals), 0)
         if not deals:
             return "No null of ‖ΔC‖ was drawn, so no head has a p-value."
         return (
-            f"{many:,} of {n:,} heads have p ≤ {LEVEL}, each by itself: by chance alone {number(LEVEL * n, 1)} would. "
+            f"{many:,} of {n:,} heads {has} p ≤ {LEVEL}, each by itself: by chance alone {number(LEVEL * n, 1)} would. "
             f"{deals:,} deals of signs give no p below {1 / (deals + 1):.2g}."
         )
     return (
-        f"{many:,} of {n:,} heads are clear of {number(place[0], 2)} ({place[1]}) for all heads together, above or "
+        f"{many:,} of {n:,} heads {are} clear of {number(place[0], 2)} ({place[1]}) for all heads together, above or "
         f"below: their 95 % intervals leave it out also when they are widened for {n:,} heads (Bonferroni)."
     )
 
@@ -118,7 +119,7 @@ def told(s: HeadScore) -> str:
     """How well a head does, in a few words: its accuracy beside chance, or where it has none its ‖ΔC‖."""
     if s.accuracy is None:
         return f"no accuracy; ‖ΔC‖ is {number(s.strength, 1)} × null, {s.p_told}"
-    interval = ", ".join(map(percent, s.accuracy_ci or ()))
+    interval = ", ".join(percent(end, 1) for end in s.accuracy_ci or ())
     return f"accuracy {percent(s.accuracy)} [{interval}], chance {percent(s.chance)}, n = {s.n_queries:,}"
 
 
