@@ -175,6 +175,8 @@ class Bucket:
         run = self.objects.found(_key(old))
         for key in self._shards(old, run.sha256) if run else ():
             self.objects.copy(key, f"{new}{SHARDS}/{key.partition('/')[2]}", f"run {old!r}")
+        if run and (other := self.objects.found(_key(new))) and other.sha256 != run.sha256:
+            raise RunError(f"run {old!r} was not renamed: another run {new!r} has come there meanwhile")
         self.objects.copy(_key(old), _key(new), f"run {old!r}")
         there, made = (self.objects.found(_key(name)) for name in (old, new))
         if there and made and self._known(old) == _mark(there) and not self._copy(new).exists():

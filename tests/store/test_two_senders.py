@@ -175,6 +175,28 @@ def test_the_second_comes_and_goes_meanwhile(runs, place, act):
         check(third.bucket, runs["first"])
 
 
+def test_a_run_that_comes_while_another_gets_its_name_stays(runs, place):
+    """A run is renamed to a; the second is sent as a between any two requests of that."""
+    came = 0
+    for moment in count(1, 4):
+        mine, theirs = (place(f"named{moment}", who) for who in ("first", "second"))
+        mine.send(runs["first"].path, None, runs["first"].shards.paths)
+        store(mine).rename("a", "x")
+        told: list[str] = []
+        stepping(mine, moment, lambda theirs=theirs, told=told: told.append(send(theirs, runs["second"])))
+        try:
+            mine.copy("x", "a")
+        except RunError as error:
+            assert "another run 'a' has come there meanwhile" in str(error)
+            assert told == [""]
+            whole(place(f"named{moment}", "third"), runs["second"])
+            came += 1
+        if not moments(mine):
+            break
+    whole(place(f"named{moment}", "third"), runs["first"])
+    assert came
+
+
 @pytest.mark.slow
 def test_a_second_that_is_killed_harms_nobody_and_repeats(runs, place):
     """At any request of its own, between any two of the first."""
