@@ -104,6 +104,17 @@ def write_lists(path: Path) -> Path:
     return path
 
 
+DEMO = {"n": 600, "n_test": 300}  # prompts of each run of the demo: enough for each to show its mechanism
+
+
+def write_demo(path: Path) -> Path:
+    """A store directory with the demo's runs of fewer prompts, made once and copied; returns the directory."""
+    from ingest import demo
+
+    once.runs("stores-demo", path, lambda folder: demo.build(folder, lambda *_, **__: None, **DEMO))
+    return path
+
+
 def bare(n: int = 600) -> synthetic.Synthetic:
     """The same prompts and vectors, whose labels were left out at ingest: roles alone are told."""
     data = boxes(n)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import time
 
-import once
 import pytest
+import stores
 from test_browser import CHROMIUM, FLAGS, Server, Tab, playwright, pytestmark  # noqa: F401 -- it marks this file too
 
 MOST_CLICKS, MOST_S = 8, 60  # of a question; the time is of a machine that does other things too
@@ -18,11 +18,8 @@ MOST_CLICKS, MOST_S = 8, 60  # of a question; the time is of a machine that does
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    from ingest import demo
-
     folder = tmp_path_factory.mktemp("walk")
-    once.runs("walk", folder / "store", lambda f: demo.build(f, lambda *_, **__: None, n=400, n_test=200))
-    server = Server(folder / "store", folder / "server.log")
+    server = Server(stores.write_demo(folder / "store"), folder / "server.log")
     yield server
     server.end()
 

@@ -204,3 +204,4 @@ def test_the_demo_with_the_ingest_extra(wheel, tmp_path):
     rows = json.loads(run(commands / "qkstore", "runs", "--store", "store", "--json", cwd=tmp_path).stdout)
     assert [row["run"] for row in rows] == [*there, "demo-lists"]
     assert rows[-1]["model"] == "demo"
+    assert rows[-1]["n_prompts"] == 2000 + 1000, "whole, as the demo is promised"
