@@ -1,14 +1,14 @@
 """Components of a real model's heads: SmolLM2-135M-Instruct on boxes that end in a statement.
 
-    python bench/models/components.py [--store store] [--live 64] [--write]
+    python bench/models/components.py [--store store] [--live 64] [--each 16] [--write]
 
 Without labels against the paper's order + lexical, swapped between the same keys; the ten heads with the most
 components of all 270; those that no label explains, with the prompts at their ends; the same architecture with random
 weights; and swaps inside the running model. Ingests what the store lacks of the two runs (tens of minutes each), keeps
-in the store what it computes, and goes on where it stopped. --live: prompts of the swaps inside the model, 0 for none.
---write: the tables of docs/discovery.md anew. Exit code 1 where the components of L18 H6 move the target less than
-order + lexical do, where the running model differs from the closed form, or where a component of random weights is
-clear and a label tells what it matches.
+in the store what it computes, and goes on where it stopped. --live: prompts of the swaps inside the model in three
+heads, --each: in each of the others that the tables name; 0 for none. --write: the tables of docs/discovery.md anew.
+Exit code 1 where the components of L18 H6 move the target less than order + lexical do, where the running model differs
+from the closed form, or where a component of random weights is clear and a label tells what it matches.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ PAIRED = 600  # train prompts of the paper's other variants, which its contrasts
 LAYERS = (15, 18)  # of the control: each of its layers is as random as another
 BEST = (18, 6)  # the head that docs/real.md is about
 LIVE = (BEST, (18, 7), (21, 1))  # the one of docs/real.md, the other way round, the clearest order
-PARTS = ("real swaps", "real own swaps", "real counts", "real selected", "real unnamed", "real weights", "real live")
+PARTS = (
+    "real swaps", "real own swaps", "real counts", "real selected", "real unnamed", "real weights", "real live",
+    "real live heads",
+)  # fmt: skip
 At = tuple[int, int]
 
 
@@ -90,6 +93,12 @@ def selected(store: Store, run: Run) -> list[At]:
     return [(s.layer, s.head) for s in binding_heads(kept(store, run, RIGHT_BOX, nulls=0))]
 
 
+def union(store: Store, run: Run) -> list[At]:
+    """The ten heads with the most components, then the other selected ones: whose components are named and swapped."""
+    ten = named.most(kept_counts(store, run))
+    return [*ten, *(at for at in selected(store, run) if at not in ten)]
+
+
 def tables(store: Store, tell: Callable[[str], None]) -> tuple[dict[str, list[str]], list[str]]:
     """{name: lines} of all but the swaps inside the model, and what does not hold."""
     run, control, wrong = store.run(RUN), store.run(CONTROL), []
@@ -100,7 +109,7 @@ def tables(store: Store, tell: Callable[[str], None]) -> tuple[dict[str, list[st
         parts[name] = [*table(beside.HEAD, [row.told for row in each]), "", beside.sentence(each)]
     wrong += [f"{row.told[0]}: order + lexical move the target further" for row in rows if _behind(row)]
     ten = named.most(counts)
-    found = named.studies(store, run, [*ten, *(at for at in chosen if at not in ten)], tell)
+    found = named.studies(store, run, union(store, run), tell)
     parts["real counts"] = [*table(named.HEAD, [named.row(found[at]) for at in ten]), "", statement(counts)]
     parts["real selected"] = table(named.HEAD, [named.row(found[at]) for at in chosen if at not in ten])
     parts["real unnamed"] = table(named.ENDS, named.ends(run, found, tell))
@@ -116,18 +125,27 @@ def _behind(row: beside.Row) -> bool:
     return (row.layer, row.head) == BEST and beside.ahead(row) == "order + lexical"
 
 
-def inside(store: Store, n: int, progress: job.Progress) -> tuple[dict[str, list[str]], list[str]]:
-    """The same of the swaps inside the running model."""
-    found = running.results(store, store.run(RUN), LIVE, n, progress)
-    lines = table(running.HEAD, [row for result in found for row in running.rows(result)])
+def inside(store: Store, n: int, each: int, progress: job.Progress) -> tuple[dict[str, list[str]], list[str]]:
+    """The same of the swaps inside the running model: of n prompts in LIVE, of `each` in the other heads."""
+    run = store.run(RUN)
+    asked = dict.fromkeys(union(store, run), each) | dict.fromkeys(LIVE, n)
+    made = running.results(store, run, {at: many for at, many in asked.items() if many}, progress)
+    found, three, parts = list(made.values()), [made[at] for at in LIVE if n], {}
+    if three:
+        lines = table(running.HEAD, [row for result in three for row in running.rows(result)])
+        parts["real live"] = [*lines, "", running.sentence(three)]
+    if each:
+        lines = table(running.HEADS, [running.head_row(result) for result in found])
+        parts["real live heads"] = [*lines, "", running.heads_sentence(found)]
     wrong = [f"{', '.join(r.heads)}: live and closed form differ by {r.gap:.0e}" for r in found if r.gap > running.SAME]
-    return {"real live": [*lines, "", running.sentence(found)]}, wrong
+    return parts, wrong
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--store", default="store")
-    parser.add_argument("--live", type=int, default=running.N, help="prompts that are swapped inside the model")
+    parser.add_argument("--live", type=int, default=running.N, help="prompts swapped inside the model in three heads")
+    parser.add_argument("--each", type=int, default=running.EACH, help="prompts swapped there in each of the others")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/discovery.md")
     o = parser.parse_args(arguments)
     prepare()
@@ -137,9 +155,8 @@ def main(arguments: list[str] | None = None) -> int:
             build(o.store, progress, control)
         store = qkstore.open(o.store)
         parts, wrong = tables(store, lambda line: print(line, flush=True))
-        if o.live:
-            more, differ = inside(store, o.live, progress)
-            parts, wrong = parts | more, wrong + differ
+        more, differ = inside(store, o.live, o.each, progress)
+        parts, wrong = parts | more, wrong + differ
     for name, lines in parts.items():
         print(f"\n{name}", *lines, sep="\n")
         if o.write:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ingest import model, real
@@ -19,8 +19,10 @@ from qkstore.text import estimate, head_name, number
 
 FEATURES = ("order", "lexical")
 PAPER = "order + lexical"
-TOLD = ("all", "random, as many as all", PAPER, "random", "all others")  # of a result's conditions
+ALL, CHANCE = "all", "random, as many as all"
+TOLD = (ALL, CHANCE, PAPER, "random", "all others")  # of a result's conditions
 N, BASES = 64, 10  # prompts, and random subspaces of a rank
+EACH = 16  # prompts of a head where many heads are swapped
 SAME = 1e-4  # |live − closed form| of attention: the run's vectors are rounded to float32
 At = tuple[int, int]
 
@@ -30,16 +32,17 @@ HEAD = [
 ]  # fmt: skip
 
 
-def results(store: Store, run: Run, heads: Sequence[At], n: int = N, progress: Any = None) -> list[Live]:
-    """Each head alone, by its components and by order + lexical, between the paper's keys; the store keeps each."""
-    loaded, found = None, []
-    for at in heads:
+def results(store: Store, run: Run, heads: Mapping[At, int], progress: Any = None) -> dict[At, Live]:
+    """Each head alone, by its components and by order + lexical, between the paper's keys; the store keeps each.
+
+    heads: {(layer, head): prompts at most}.
+    """
+    loaded, found = None, {}
+    for at, n in heads.items():
         loaded = loaded or model.load(str(real.weights()), answers=True)
         features, groups = {PAPER: (paper(store, run, at),)}, ComponentGroups({at: components(run, *at)}, {})
-        found.append(
-            live.intervene(
-                store, run, loaded, features, [at], bases=BASES, most=n, progress=progress, components=groups
-            )
+        found[at] = live.intervene(
+            store, run, loaded, features, [at], bases=BASES, most=n, progress=progress, components=groups
         )
     return found
 
@@ -59,7 +62,7 @@ def rows(result: Live) -> list[list[str]]:
     each = {c.name: c for c in result.conditions}
     (head,) = result.heads
     name = head_name(*map(int, head.split(":")))
-    first = each["all"]
+    first = each[ALL]
     before, said = first.attention[head], first.answers
     unedited = [name, "none", "–", number(first.closed[head].target_before), number(before.target_before), "–"]
     unedited += ["–", "–", "–"] if said is None else [
@@ -76,13 +79,20 @@ def _row(name: str, c: Outcome, head: str) -> list[str]:
     ]  # fmt: skip
     if said is None:
         return [*cells, "–", "–", "–"]
-    moved = estimate(said.difference_after - said.difference_before, said.ci["difference_gain"], 2)
     return [
         *cells,
         number(said.difference_after, 2),
-        moved,
+        _moved(c),
         f"{number(said.original_after)} / {number(said.target_after)}",
     ]
+
+
+def _moved(c: Outcome) -> str:
+    """By how much the logit of the target's letter, less that of the original's, moves."""
+    said = c.answers
+    if said is None:
+        return "–"
+    return estimate(said.difference_after - said.difference_before, said.ci["difference_gain"], 2)
 
 
 def sentence(found: Sequence[Live]) -> str:
@@ -95,3 +105,55 @@ def sentence(found: Sequence[Live]) -> str:
         f"prompt's attention, over all swaps, is {max(r.gap for r in found):.0e}; two passes that ought to be equal "
         f"differ by {max(n['attention'] or 0 for n in noise):.0e} in attention{told}."
     )
+
+
+# -- many heads, a row each --------------------------------------------------------------------------------------------
+
+HEADS = [
+    "head", "components", "n", "before, original / target", "target after the swap of all, closed form", "live",
+    "as many random, live", "order + lexical, live", "all beyond random: target", "logit gap",
+    "answer moved by all", "by as many random", "by order + lexical",
+]  # fmt: skip
+
+
+def head_row(result: Live) -> list[str]:
+    """The cells of one head: what all of its components do, beside random dimensions and order + lexical."""
+    (head,) = result.heads
+    each = {c.name: c for c in result.conditions}
+    shown, three = each[ALL].attention[head], [each[name] for name in (ALL, CHANCE, PAPER)]
+    cells = [head_name(*map(int, head.split(":"))), str(each[ALL].ranks[head]), f"{result.n:,}"]
+    cells += [f"{number(shown.original_before)} / {number(shown.target_before)}"]
+    cells += [number(each[ALL].closed[head].target_after)]
+    cells += [estimate(c.attention[head].target_after, c.attention[head].ci["target_after"]) for c in three]
+    cells += [estimate(value, ends, d) for (value, *ends), d in zip(beyond(result), (3, 2), strict=True)]
+    return [*cells, *map(_moved, three)]
+
+
+def beyond(result: Live) -> list[tuple[float, float, float]]:
+    """What all components do live more than as many random dimensions, with 95 % intervals: target, and logit gap."""
+    (head,) = result.heads
+    (told,) = (c.attention[head].beyond for c in result.conditions if c.name == ALL)
+    assert told, "each size of a group has its random baseline"
+    return [told["delta_p"], told["gap_gain"]]
+
+
+def heads_sentence(found: Sequence[Live]) -> str:
+    """For how many heads the interval says that all components do more, or less, than as many random dimensions."""
+    many, told = len(found), []
+    for each in zip(*map(beyond, found), strict=True):
+        more, less = sum(low > 0 for _, low, _ in each), sum(high < 0 for *_, high in each)
+        told.append((more, f"less far in {less}, and the interval holds 0 in {many - more - less}"))
+    (target, target_rest), (gap, gap_rest) = told
+    by_all, by_chance, by_paper = (answer(found, name) for name in (ALL, CHANCE, PAPER))
+    return (
+        f"Live, the swap of all components moves the target's attention further than that of as many random dimensions "
+        f"in {target} of {many} heads, {target_rest}; the logit gap in {gap}, {gap_rest}. Towards the target's letter, "
+        f"and away from it, the answer moves in {by_all} heads by all components, in {by_chance} by as many random "
+        f"dimensions, in {by_paper} by {PAPER}. Each interval is one of {many} at 95 %. {sentence(found)}"
+    )
+
+
+def answer(found: Sequence[Live], name: str) -> str:
+    """In how many heads a swap moves the answer's logits towards the target's letter, and away, by the interval."""
+    said = [c.answers.ci["difference_gain"] for r in found for c in r.conditions if c.name == name and c.answers]
+    return f"{sum(low > 0 for low, _ in said)} and {sum(high < 0 for _, high in said)}"

@@ -17,6 +17,7 @@ from ingest.prompts import boxes
 from qkstore.analysis import components as decomposed
 from qkstore.analysis import subspaces
 from qkstore.analysis.decomposition import Scored, kept_counts, names, study
+from qkstore.text import head_name
 
 torch.set_num_threads(1)
 AT, NONE = (1, 0), (0, 0)
@@ -112,7 +113,7 @@ def test_the_running_model_is_the_closed_form(store, run, monkeypatch):
     span = subspaces(run, {name: store.feature(run, name) for name in running.FEATURES}, *AT)["order+lexical"]
     own = running.paper(store, run, AT).own
     assert np.allclose(own.V @ own.V.T, span.V @ span.V.T, atol=1e-5)
-    (result,) = running.results(store, run, [AT], 24)
+    result = running.results(store, run, {AT: 24})[AT]
     table = [dict(zip(running.HEAD, row, strict=True)) for row in running.rows(result)]
     assert [row["swap"] for row in table] == ["none", *running.TOLD]
     assert result.gap <= running.SAME
@@ -120,6 +121,47 @@ def test_the_running_model_is_the_closed_form(store, run, monkeypatch):
     assert live["all"] > live["random, as many as all"] + 0.1
     assert live[running.PAPER] > live["random"] + 0.1
     assert "n = 24 prompts a head" in running.sentence([result])
+    row = dict(zip(running.HEADS, running.head_row(result), strict=True))
+    assert (row["n"], row["components"]) == ("24", table[1]["dimensions"])
+    assert [row[f"{what}live"].split()[0] for what in ("", "as many random, ", "order + lexical, ")] == [
+        table[i]["target, live"].split()[0] for i in (1, 2, 3)
+    ]
+    assert row["answer moved by all"] == table[1]["moved by"] != row["by as many random"] == table[2]["moved by"]
+    target, gap = running.beyond(result)
+    assert target[0] == pytest.approx(live["all"] - live["random, as many as all"], abs=2e-3)
+    assert 0 < target[1] < target[0] < target[2]
+    assert 0 < gap[1] < gap[0] < gap[2]
+    assert "random dimensions in 1 of 1 heads, less far in 0" in running.heads_sentence([result])
+    low = float(row["answer moved by all"].split("[")[1].split(",")[0].replace("−", "-"))
+    assert running.answer([result], running.ALL) == ("1 and 0" if low > 0 else "0 and 0")
+
+
+def test_every_head_of_the_tables_is_swapped_live(store, run, monkeypatch):
+    monkeypatch.setattr(real, "weights", lambda: demo.MODEL)
+    monkeypatch.setattr(components, "RUN", "both")
+    monkeypatch.setattr(components, "LIVE", (AT,))
+    heads = components.union(store, run)
+    assert heads[:4] == named.most(kept_counts(store, run))
+    assert set(components.selected(store, run)) <= set(heads)
+    assert len(set(heads)) == len(heads)
+    parts, wrong = components.inside(store, 24, 4, None)
+    assert (list(parts), wrong) == (["real live", "real live heads"], [])
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in parts["real live heads"][2:-2]]
+    assert [row[0] for row in rows] == [head_name(*at) for at in heads]
+    assert {row[0]: row[2] for row in rows} == {head_name(*at): "24" if at == AT else "4" for at in heads}
+    assert "n = 24, 4 prompts a head" in parts["real live heads"][-1]
+    assert components.inside(store, 0, 0, None) == ({}, []), "none were asked for"
+    monkeypatch.setattr(running, "SAME", -1.0)
+    assert len(components.inside(store, 24, 0, None)[1]) == 1, "the control: what is apart is told"
+
+
+def test_heads_are_counted_by_their_intervals(monkeypatch):
+    ends = {"more": (0.2, 0.1, 0.3), "less": (-0.2, -0.3, -0.1), "neither": (0.0, -0.1, 0.1)}
+    monkeypatch.setattr(running, "sentence", lambda found: "")
+    monkeypatch.setattr(running, "beyond", lambda result: [ends[result], ends["more"]])
+    monkeypatch.setattr(running, "answer", lambda found, name: name)
+    told = running.heads_sentence(["more", "less", "neither", "neither"])
+    assert "in 1 of 4 heads, less far in 1, and the interval holds 0 in 2; the logit gap in 4, less far in 0" in told
 
 
 def test_the_meter_reads_overlaps_and_the_shape_of_scores(run):
