@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from importlib.util import find_spec
 
 import numpy as np
@@ -31,7 +32,15 @@ def test_without_its_package_one_line_says_where_it_comes_from(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
+def read_once():
+    """The file of weights takes a dozen seconds to be read, and is the same for the model, its control and a check."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(real.model, "load", cache(real.model.load))
+        yield
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory, read_once):
     path = tmp_path_factory.mktemp("real")
     real.build(path, n=24, n_test=20)
     real.build(path, control=True, n=40, n_test=30)
