@@ -71,18 +71,29 @@ def test_the_python_of_overview_and_team_gives_their_rows(show, store, monkeypat
     assert len(capsys.readouterr().out.splitlines()) == len(team.session_state["made"].tables["changes"])
 
 
+@pytest.fixture(scope="module")
+def kernel():
+    """A process of its own, one for all notebooks: each begins without the names of those before."""
+    jupyter = pytest.importorskip("jupyter_client", reason="jupyter_client is not installed")
+    manager = jupyter.KernelManager(kernel_name="python3")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        yield manager
+    manager.shutdown_kernel(now=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
-def test_the_notebook_of_a_page_runs_and_draws_the_chart_of_the_page(show, store, offers, page, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # the kernel is a process of its own
+def test_the_notebook_of_a_page_runs_and_draws_the_chart_of_the_page(show, store, offers, page, kernel):
     nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
     preprocessors = pytest.importorskip("nbconvert.preprocessors", reason="nbconvert is not installed")
     app = show(store, page)
     notebook = nbformat.reads(offers["Notebook"].data.decode(), as_version=4)
     nbformat.validate(notebook)
+    notebook.cells.insert(0, nbformat.v4.new_code_cell("%reset -f\nassert 'qkstore' not in dir()"))
     place = {"metadata": {"path": str(store.parent)}}
-    preprocessors.ExecutePreprocessor(timeout=120, kernel_name="python3").preprocess(notebook, place)
-    _, code, *drawn = notebook.cells
+    preprocessors.ExecutePreprocessor(timeout=120).preprocess(notebook, place, km=kernel)
+    _, _, code, *drawn = notebook.cells
     assert code.source == python(app).strip()
     figures = app.session_state["made"].figures
     assert bool(drawn) or page in ("overview", "team", "contrasts") or not figures
