@@ -216,7 +216,7 @@ def _together(said: list[dict], at_work: list[bool]) -> dict:
     stage = min((one.get("stage", "") for one in said), key=lambda one: STAGES.index(one) if one in STAGES else 0)
     there = [one for one in said if one.get("stage", "") == stage]
     lost = [number for number, alive in enumerate(at_work) if not alive]
-    now = [f"{len(said) - len(lost)} of {len(said)} ranks at work", next((str(one["now"]) for one in there), "")]
+    now = [f"{len(said) - len(lost)} of {len(said)} ranks at work", there[0].get("now", "")]
     return said[0] | {
         "stage": stage,
         "done": sum(one.get("done", 0) for one in there),

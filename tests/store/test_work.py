@@ -152,3 +152,15 @@ def test_whatever_stands_in_its_folder_the_others_are_told(store):
         file.write(b'[]\nnull\n{"batch": {}}\n\xff\xfe\n{"batch": 7, "answers": 3, "shape": 1}\n{"batch"')
     (one,) = at_work(store)
     assert one.batches == 1
+
+
+@pytest.mark.parametrize("other", ["", "{}", '{"stage": "publish"}'])
+def test_a_rank_whose_file_says_little_stops_no_other(store, other):
+    """As the file of a rank does that was killed, or goes just now."""
+    folder = store.path / "runs" / work.FOLDER
+    folder.mkdir()
+    for number, said in enumerate((other, json.dumps({"stage": "publish", "done": 1, "total": 2, "now": "shards"}))):
+        (folder / f"b{work.RANK}{number}{work.ENDING}").write_text(said)
+    one = work.one(store.path / "runs", "b")
+    assert not one.alive
+    assert one.now.startswith("0 of 2 ranks at work")
