@@ -48,7 +48,14 @@ def sizes(runs: Mapping[str, Store], c: Mapping[str, float], but: str = "") -> l
     for name, store in runs.items():
         if name != but:
             run = store.run(name)
-            out.append(Foretold(name, "bytes of the file", plan(run).size(c), run.path.stat().st_size))
+            out.append(
+                Foretold(
+                    name,
+                    "bytes of the file",
+                    plan(run).size(c),
+                    run.path.stat().st_size + (run.shards.bytes if run.shards else 0),
+                )
+            )
     return out
 
 
