@@ -227,7 +227,7 @@ def test_check_finds_what_is_wrong(cli, tmp_path):
     [
         (["heads", "--run", "nope", *PREDICATES], "no run 'nope'"),
         (["heads", "--run", "synthetic", "--contrast", "ordr"], "did you mean 'order'"),
-        (["heads", "--run", "synthetic"], "no positive predicate"),
+        (["heads", "--run", "synthetic"], "no contrast is given: name one by --contrast, or give --positive"),
         (["heads", "--run", "synthetic", "--positive", "k.oder_id = 1", "--negative", "k.order_id = 2"], "order_id"),
         (
             [

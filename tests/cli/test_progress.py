@@ -7,7 +7,6 @@ from collections import namedtuple
 
 import pytest
 
-from ingest.job import pace
 from qkstore.cli import terminal
 from qkstore.errors import StoreError
 from qkstore.run.incoming import space
@@ -54,17 +53,6 @@ def test_a_stage_of_a_few_seconds_is_a_few_lines_and_a_quick_command_none(monkey
 def test_a_stage_that_is_long_tells_hours(monkeypatch, capsys):
     run(monkeypatch, 60.0, "capture")
     assert capsys.readouterr().err.splitlines()[1] == "capture: 1 of 100, 8 prompts, 1:39:00 left"
-
-
-def test_pace_counts_prompts_and_only_tokens_that_were_run(monkeypatch):
-    at = iter((0.0, 2.0, 4.0))
-    monkeypatch.setattr(pace.time, "monotonic", lambda: next(at))
-    made = pace.Pace(3000)
-    assert made.told() == ""
-    made.add(32, 0)  # done by an earlier start
-    assert made.told() == "32 of 3,000 prompts"
-    made.add(32, 4000)
-    assert made.told() == "64 of 3,000 prompts, 1,000 tokens/s"
 
 
 Usage = namedtuple("Usage", "total used free")

@@ -148,3 +148,21 @@ def test_every_page_is_shown_without_torch_and_ingest(shown, page):
 def test_a_page_that_misses_what_it_imports_would_be_noticed(tmp_path):
     done = run_without({"altair"}, SHOWN.format(pages=["heads"]), QKSTORE=str(stores.write(tmp_path / "store")))
     assert not done.stdout.endswith(" 0 0\n")
+
+
+COLLECT = """
+import sys
+sys.modules |= dict.fromkeys(("torch", "transformers", "ray"))
+import pytest
+sys.exit(pytest.main(["--collect-only", "-qq", "-p", "no:cacheprovider", "-m", "not slow", *sys.argv[1:]]))
+"""
+
+
+@pytest.mark.parametrize(("more", "code"), [([], 0), (["tests/ingest/test_pace.py"], 2)], ids=["", "the control"])
+def test_the_tests_of_the_wheel_need_no_torch(more, code):
+    """Those that setup/newest.sh runs, where qkstore is installed alone; another one does, and is told."""
+    told = (ROOT / "setup" / "newest.sh").read_text()
+    assert 'tests/front tests/cli -m "not slow" --ignore tests/front/test_rank.py' in told
+    these = ["tests/front", "tests/cli", "--ignore", "tests/front/test_rank.py"] if not more else more
+    done = subprocess.run([sys.executable, "-c", COLLECT, *these], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == code, done.stdout[-2000:]
