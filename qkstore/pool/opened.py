@@ -16,7 +16,7 @@ def opened(workers: int = 1, ray: str | None = None) -> Pool:
     Raises QKStoreError where Ray is not installed; `map` does where there is no such cluster.
     """
     if ray is not None:
-        if find_spec("ray") is None:
+        if not has_ray():
             raise QKStoreError("--ray needs Ray, which is not installed: pip install 'qkstore[cluster]'")
         from qkstore.pool.cluster import Cluster
 
@@ -26,3 +26,9 @@ def opened(workers: int = 1, ray: str | None = None) -> Pool:
     from qkstore.pool.local import Local
 
     return Pool(lambda: Local(workers))
+
+
+def has_ray() -> bool:
+    """Whether Ray is installed; a folder of that name, where a program was started, is none."""
+    found = find_spec("ray")
+    return found is not None and found.origin is not None

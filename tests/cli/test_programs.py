@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from synthetic import write
 import qkstore
 from ingest.__main__ import NEEDS
 from qkstore.__main__ import COMMANDS, parser
+from qkstore.pool.opened import has_ray
 
 MODULE = [sys.executable, "-P", "-m", "qkstore"]
 
@@ -136,7 +136,7 @@ def test_serve_shows_a_store_from_any_folder(store):
     """Named by a path that is relative to the caller's folder, and listening on this machine alone."""
     number = free_port()
     there = os.environ | {"PYTHONPATH": str(ROOT)}
-    cluster = ["--ray", "127.0.0.1:1"] if find_spec("ray") else []  # it is an extra
+    cluster = ["--ray", "127.0.0.1:1"] if has_ray() else []  # it is an extra
     command = [*MODULE, "serve", "--store", store.name, "--port", str(number), *cluster]
     server = subprocess.Popen(command, cwd=store.parent, env=there, stdout=subprocess.PIPE, text=True)
     try:
