@@ -30,7 +30,7 @@ from qkstore.run.incoming.reshard import reshard
 
 NODES, SHARDS, LIMIT = 3, 8, 1e-9
 KEYS = 6
-FULL = Shape(prompts=256, keys=KEYS, d_head=16, layers=32, heads=32, kv_heads=8, raw=0)
+FULL = Shape(prompts=2048, keys=KEYS, d_head=32, layers=32, heads=32, kv_heads=8, raw=0)
 SMALL = Shape(prompts=120, keys=KEYS, d_head=8, layers=4, heads=8, kv_heads=2, test=0.25, raw=0)
 WHOLE, ROUNDING = "one process, the run as one file", 1e-6  # where sums in 32 bits are of other queries
 BEGIN, END = "<!-- cluster: begin -->", "<!-- cluster: end -->"
