@@ -63,10 +63,8 @@ class Distant(Attachment):
         self._blocks: dict[str, np.ndarray] = {}  # {table: (3, n), as BLOCKS gives them}
         self._filling = threading.Lock()
         stat = os.stat(self.file)
-        self.stamp, self.size = (
-            (stat.st_dev, stat.st_ino, stat.st_size),
-            stat.st_size,
-        )  # its time changes with each block
+        self.size = stat.st_size
+        self.stamp = stat.st_dev, stat.st_ino, stat.st_size  # its time changes with each block
 
     def ready(self, table: str, where: str, values: Sequence[object]) -> None:
         """Bring the blocks with these rows of a table together: one after the other, each would take a request."""

@@ -32,7 +32,6 @@ WORKERS = 4  # kept while nobody asks
 MOST = 12  # at once; those of one asker are 4, or 2 while others ask
 WAIT_S = 20.0  # for a turn
 SLOW_S, NICE = 0.5, 15  # a query that takes longer gives way to shorter ones
-BUSY = 0.1  # of its time at work: a query that had less was kept from it
 READ_S, READ_BYTES = 10.0, "500MB"  # for a text to be parsed, checked and printed
 LOOK_S = 5.0  # for a file, and one more for each other
 LOOKER = Asker("a look at a file")
@@ -134,7 +133,7 @@ class _Worker:
 
         Only a whole answer or a plain error leaves the worker usable.
         """
-        self.usable, self.begun, before = False, time.monotonic(), _on_a_processor(self.process)
+        self.usable, self.begun = False, time.monotonic()
         parts: list[pa.Table] = []
         try:
             body = json.dumps(request).encode()
@@ -143,8 +142,7 @@ class _Worker:
                 parts.append(pa.ipc.open_stream(frame[1]).read_all())
         except (EOFError, OSError):
             if time.monotonic() - self.begun >= (limit_s := request["limit_s"]):
-                busy = _busy(_on_a_processor(self.process) - before, limit_s)
-                raise GuardError(f"stopped after {limit_s:g} s: {_remedy(request)}{busy}") from None
+                raise GuardError(f"stopped after {limit_s:g} s: {_remedy(request)}") from None
             raise Ended(f"the query ended its process; it may need more than {request['memory']}") from None
         kind, body = frame
         self.usable = kind != b"f" and not self.slow
@@ -195,21 +193,6 @@ class _Worker:
 
 def _remedy(request: dict) -> str:
     return "narrow the query with WHERE or LIMIT" if "sql" in request else "the text takes too long to be read"
-
-
-def _busy(spent_s: float, limit_s: float) -> str:
-    """What to add where others had the processors: the query was hardly at work in the time that it had."""
-    hardly = spent_s < BUSY * limit_s
-    return f", or ask again: the machine was busy, and had {spent_s:.1f} s of a processor for it" if hardly else ""
-
-
-def _on_a_processor(process: subprocess.Popen) -> float:
-    """Seconds that a process was at work, also of one that has ended; NaN where the system has no /proc."""
-    try:
-        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return float("nan")
-    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 class _Pool:

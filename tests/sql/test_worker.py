@@ -5,8 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -97,24 +95,6 @@ def test_the_limit_ends_functions_that_ignore_an_interrupt(call, path):
     with pytest.raises(GuardError, match="stopped after 0.5 s"):
         one(path, f"SELECT {call}", limit_s=0.5)
     assert time.monotonic() - start < 5
-
-
-def test_a_query_that_had_no_processor_is_told_so(path, monkeypatch):
-    monkeypatch.setattr(worker, "_on_a_processor", lambda process: 7.0)  # whenever it is asked
-    line = "LIMIT, or ask again: the machine was busy, and had 0.0 s of a processor for it"
-    with pytest.raises(GuardError, match=f"^stopped after 0.5 s: narrow the query with WHERE or {line}$"):
-        worker.query(path, RUNAWAY, limit_s=0.5)
-
-
-def test_what_a_process_had_of_a_processor_is_known_until_it_is_reaped():
-    work = {"sleeps": "import time; time.sleep(1)", "works": "while __import__('time').process_time() < 1: pass"}
-    started = {name: subprocess.Popen([sys.executable, "-S", "-c", code]) for name, code in work.items()}
-    for process in started.values():
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    spent = {name: worker._on_a_processor(process) for name, process in started.items()}
-    for process in started.values():
-        process.wait()
-    assert spent["sleeps"] < 0.5 < 0.9 < spent["works"] < 2
 
 
 def test_the_limit_is_the_query_s_own_not_the_worker_s(path):

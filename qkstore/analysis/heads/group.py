@@ -13,10 +13,10 @@ import numpy as np
 
 from qkstore.analysis.head import Rows
 from qkstore.run import Run
+from qkstore.run.reader import AT_ONCE
 from qkstore.score import Ordered, Queries
 
 BLOCK = 1024  # queries that are centred at a time
-AT_ONCE = 8 << 20  # bytes of vectors that are read together, where more than one group of heads is that small
 
 
 class Reader:

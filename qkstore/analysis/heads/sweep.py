@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from qkstore.analysis.choice import Choice
-from qkstore.analysis.heads.group import AT_ONCE, Sums, blocks
+from qkstore.analysis.heads.group import Sums, blocks
 from qkstore.analysis.heads.score import HeadScore
 from qkstore.analysis.heads.task import Asked, Dealt, Task, Work, dealt, joined, merged, scored, totals
 from qkstore.analysis.tasks import Place, by_layer
@@ -22,6 +22,7 @@ from qkstore.contrast import Contrast
 from qkstore.null import Tested
 from qkstore.pool import Pool
 from qkstore.run import Run
+from qkstore.run.reader import AT_ONCE
 from qkstore.score import Score, scores
 from qkstore.subspace import rank
 
