@@ -27,7 +27,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from bench.team.session import Answer, Session, cpu_s, served
+from bench.processes import cpu_s
+from bench.team.session import Answer, Session, served
 
 SESSIONS, FEW = 10, 4
 PAGES = ["" if p.stem == "overview" else p.stem for p in sorted((ROOT / "pages").glob("*.py")) if p.stem != "toy"]

@@ -19,6 +19,7 @@ from conftest import ROOT
 from served import free_port
 from websockets.exceptions import WebSocketException
 
+from bench.processes import alive, descendants
 from bench.team.session import Answer, Session
 from dashboard.contrasts.draft import written
 
@@ -136,7 +137,7 @@ class Dashboard:
 
     def kill(self) -> None:
         """With -9; what it had started must end by itself."""
-        others = descendants(self.process.pid)
+        others = list(descendants(self.process.pid))
         self.process.kill()
         self.process.wait()
         wait(lambda: not any(map(alive, others)), "what the dashboard had started ends")
@@ -175,18 +176,6 @@ def wait(until: Callable[[], object], what: str, seconds: float = 120) -> None:
     while not until():
         assert time.monotonic() < end, f"waited {seconds:.0f} s until {what}"
         time.sleep(0.02)
-
-
-def descendants(pid: int) -> list[int]:
-    own = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return own + [further for child in own for further in descendants(child)]
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 # -- PostgreSQL, as it is run: it syncs what it acknowledges -----------------------------------------------------------

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from bench.processes import command, descendants
 from qkstore.run.incoming import spool
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def _killed(of: list[str], o: argparse.Namespace) -> int:
         agent = subprocess.Popen([*torchrun, *of, "--run", TOGETHER], cwd=ROOT, stderr=said)
     rng, killed = random.Random(o.seed), 0
     while agent.poll() is None:
-        ranks = _children(agent.pid)
+        ranks = _ranks(agent.pid)
         kept = len(spool.batches(spool.folder(o.store, TOGETHER)))
         if killed == o.kills or len(ranks) < 2 or not _at_work(o.store, rng, kept):
             time.sleep(0.05)
@@ -69,7 +70,7 @@ def _killed(of: list[str], o: argparse.Namespace) -> int:
             f"kill {killed}: rank {number}, {len(spool.batches(spool.folder(o.store, TOGETHER)))} batches kept",
             flush=True,
         )
-        while agent.poll() is None and ranks[number] in _children(agent.pid):
+        while agent.poll() is None and ranks[number] in _ranks(agent.pid):
             time.sleep(0.05)
     if agent.returncode:
         raise SystemExit(f"torchrun ended with {agent.returncode}: see {o.store / 'torchrun.log'}")
@@ -86,10 +87,9 @@ def _at_work(store: Path, rng: random.Random, kept: int) -> bool:
     return True
 
 
-def _children(pid: int) -> list[int]:
-    """The processes that one has started and that live, in their order."""
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return sorted(int(one) for one in found if b"ingest" in Path(f"/proc/{one}/cmdline").read_bytes())
+def _ranks(agent: int) -> list[int]:
+    """The ranks that live, in their order."""
+    return sorted(one for one in descendants(agent) if "ingest" in command(one))
 
 
 def _compared(store: Path) -> list[str]:

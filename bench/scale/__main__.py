@@ -25,6 +25,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy: small products on many threads mostly wait
 
 import qkstore
+from bench.processes import cpu_s
 from bench.scale import asking, assumed, computing, derived, foretold, limits, page, serving, storing, users
 from bench.scale.asking import Asked
 from bench.scale.constants import Constant, table, values
@@ -33,7 +34,6 @@ from bench.scale.less import study
 from bench.scale.less.heads import Found
 from bench.scale.less.study import Row
 from bench.scale.model import LLAMA_70B, Plan, choices
-from bench.speed import turns
 from qkstore.errors import QKStoreError, RunError
 from qkstore.files import whole
 from qkstore.store import Store
@@ -74,12 +74,12 @@ class Measured:
 def measure(runs: dict[str, Store], stages: Sequence[str]) -> None:
     """Measure some stages, each kept as it is finished: small runs that are made here, and what is in the stores."""
     for stage in stages:
-        begun = turns.cpu()
+        begun = cpu_s()
         with tempfile.TemporaryDirectory() as name:
             qkstore.open(name, create=True)
             constants = [Constant(**c) for part in STAGES[:2] for c in kept().get(part, ())]
             found = one(stage, Path(name), runs, {c.name: c.value for c in constants})
-        spent = turns.cpu() - begun
+        spent = cpu_s() - begun
         now = kept()  # another stage may have been measured meanwhile
         now |= {stage: [asdict(row) for row in found], "cpu_s": now["cpu_s"] | {stage: spent}}
         KEPT.parent.mkdir(exist_ok=True)

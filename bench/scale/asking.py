@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
+from bench.processes import cpu_s
 from bench.scale.constants import Constant, figure
 from bench.speed import turns
 from qkstore.analysis.targets import draw
@@ -115,12 +116,12 @@ def measure(folder: Path, millions: Sequence[int] = MILLIONS) -> list[Asked]:
 
 def one(what: str, rows: int, work: Callable[[], int]) -> Asked:
     turns.forget()
-    before, begun = turns.resident(), turns.cpu()
+    before, begun = turns.resident(), cpu_s()
     try:
         many, stopped = work(), ""
     except QKStoreError as error:
         many, stopped = 0, str(error)
-    return Asked(what, rows, many, turns.cpu() - begun, max(turns.peak() - before, 0.0), stopped)
+    return Asked(what, rows, many, cpu_s() - begun, max(turns.peak() - before, 0.0), stopped)
 
 
 def constants(asked: Sequence[Asked]) -> list[Constant]:

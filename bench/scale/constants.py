@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from bench.processes import cpu_s
 from bench.speed import turns
 
 
@@ -61,4 +62,4 @@ def table(constants: Sequence[Constant]) -> list[list[str]]:
 def cpu(work: Callable[[], object], times: int) -> list[float]:
     """CPU seconds of each of some turns, this process's and its children's; one more goes before them."""
     work()
-    return [turns.seconds(work, turns.cpu) for _ in range(times)]
+    return [turns.seconds(work, cpu_s) for _ in range(times)]

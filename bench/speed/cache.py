@@ -21,6 +21,7 @@ import numpy as np
 import torch
 import transformers as tf
 
+from bench.processes import cpu_s
 from bench.speed import turns
 from bench.speed.row import Row
 from ingest import demo
@@ -147,7 +148,7 @@ def row(name: str, net: tf.PreTrainedModel, batches: Batches) -> Row:
     capture, peer = ours(net, batches), PEERS[name](copy.deepcopy(net), batches)
     (first, mine, peak), (second, theirs, other) = (held(side) for side in (capture, peer))
     check(first, second, name)
-    both = turns.paired(capture, peer, TURNS, turns.cpu).inverse
+    both = turns.paired(capture, peer, TURNS, cpu_s).inverse
     (theirs_s, mine_s), (low, high) = both.medians, both.interval
     c = net.config
     shape = f"{c.num_hidden_layers} layers × {c.num_attention_heads} heads, d {c.head_dim}"

@@ -16,11 +16,11 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import qkstore
+from bench.processes import cpu_s
 from bench.speed.synthetic import ORDER, ROOT, Made, Shape, made
 from qkstore.analysis.heads import HeadScore, heads
 from qkstore.contrast import Contrast
@@ -149,23 +149,9 @@ def _opened(task: int) -> int:
 
 
 def _timed(work: Callable[[], list]) -> tuple[list, float, float]:
-    begun, before = time.perf_counter(), cpu()
+    begun, before = time.perf_counter(), cpu_s()
     found = work()
-    return found, time.perf_counter() - begun, cpu() - before
-
-
-def cpu() -> float:
-    """Seconds of CPU that this process, and all that come from it and are there, have taken."""
-    parent, ticks = {}, {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it has just ended
-            fields = path.read_text().rpartition(")")[2].split()
-            pid = int(path.parent.name)
-            parent[pid], ticks[pid] = int(fields[1]), sum(map(int, fields[11:15]))
-    ours = {os.getpid()}
-    while more := {pid for pid, of in parent.items() if of in ours} - ours:
-        ours |= more
-    return sum(ticks.get(pid, 0) for pid in ours) / os.sysconf("SC_CLK_TCK")
+    return found, time.perf_counter() - begun, cpu_s() - before
 
 
 def table(run: Run, took: list[Took]) -> str:

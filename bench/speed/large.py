@@ -26,9 +26,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from bench.page import write
+from bench.processes import cpu_s
 from bench.speed import turns
 from bench.speed.synthetic import ORDER, OTHER, PLANTED, Made, Shape, made
-from bench.team.session import Session, command, cpu_s, served
+from bench.team.session import Session, command, served
 
 ASKED = ORDER.replace(name="asked")  # `order` is a built-in's name
 AT = {"run": "bench", "contrast": "asked@1", "layer": 5, "head": PLANTED}
@@ -133,11 +134,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
     o = parser.parse_args(arguments)
     shape = Shape(prompts=o.prompts, layers=o.layers, heads=32, kv_heads=8, test=0.3, raw=0)
-    begun, before = time.perf_counter(), turns.cpu()
+    begun, before = time.perf_counter(), cpu_s()
     there = made(o.folder, shape)
     size = there.file.stat().st_size
     limits = ["prlimit", f"--data={int(o.limit * 1e9)}"]
-    took = [Took(f"make the run, {size / 1e9:.1f} GB", time.perf_counter() - begun, turns.cpu() - before, None)]
+    took = [Took(f"make the run, {size / 1e9:.1f} GB", time.perf_counter() - begun, cpu_s() - before, None)]
     import qkstore
 
     catalog = qkstore.open(there.folder).catalog

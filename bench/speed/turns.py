@@ -6,13 +6,14 @@ import ctypes
 import gc
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-TICK = os.sysconf("SC_CLK_TCK")
+from bench.processes import descendants
+
 RESAMPLES = 2000
 planted = False  # whether our side does all its work twice: a slowdown that the check has to find
 
@@ -93,36 +94,9 @@ def ours(work: Callable[[], object], clock: Callable[[], float] = time.perf_coun
     return sum(seconds(work, clock) for _ in range(2 if planted else 1))
 
 
-def cpu() -> float:
-    """Seconds of processor time of this process and of its children, the living and those that were waited for."""
-    own = os.times()
-    living = sum(_ticks(pid) for pid in children()) / TICK
-    return time.process_time() + own.children_user + own.children_system + living
-
-
-def children(pid: int | None = None) -> Iterator[int]:
-    """The living descendants of a process, by default of this one."""
-    for task in Path(f"/proc/{pid or os.getpid()}/task").glob("*/children"):
-        try:
-            found = task.read_text().split()
-        except OSError:  # it ended meanwhile
-            continue
-        for child in map(int, found):
-            yield child
-            yield from children(child)
-
-
-def _ticks(pid: int) -> int:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0
-    return int(fields[11]) + int(fields[12])
-
-
 def resident() -> float:
     """MB that this process and its children hold now."""
-    return sum(_status(pid, "VmRSS") for pid in (os.getpid(), *children()))
+    return sum(_status(pid, "VmRSS") for pid in _family())
 
 
 def forget(of: int | None = None) -> None:
@@ -130,7 +104,7 @@ def forget(of: int | None = None) -> None:
     gc.collect()
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
         trim(0)
-    for pid in (of or os.getpid(), *children(of)):
+    for pid in _family(of):
         try:
             Path(f"/proc/{pid}/clear_refs").write_text("5")
         except OSError:  # a child that ended, or a system that does not let one: then the peak is that of all
@@ -139,12 +113,16 @@ def forget(of: int | None = None) -> None:
 
 def peak(of: int | None = None) -> float:
     """MB that a process and its children held at most since `forget`, each at its own time."""
-    return sum(_status(pid, "VmHWM") for pid in (of or os.getpid(), *children(of)))
+    return sum(_status(pid, "VmHWM") for pid in _family(of))
 
 
 def own_peak() -> float:
     """The same of this process alone."""
     return _status(os.getpid(), "VmHWM")
+
+
+def _family(of: int | None = None) -> list[int]:
+    return [of or os.getpid(), *descendants(of)]
 
 
 def _status(pid: int, name: str) -> float:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
@@ -103,14 +102,3 @@ def served(store: Path, limits: Sequence[str] = ()) -> Iterator[tuple[int, int]]
     finally:
         server.kill()
         server.wait()
-
-
-def cpu_s(pid: int) -> float:
-    """Seconds of CPU that a process has used, with those of the processes that it started, and they."""
-    after = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    own = sum(map(int, after[11:15])) / os.sysconf("SC_CLK_TCK")  # its own, and of those that have ended
-    children = set()
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with suppress(OSError):  # a thread that has just ended
-            children |= {int(child) for child in (task / "children").read_text().split()}
-    return own + sum(map(cpu_s, children))

@@ -15,6 +15,7 @@ from types import ModuleType
 import pytest
 from conftest import ROOT
 
+from bench import processes
 from qkstore.errors import QKStoreError, RunError
 from qkstore.pool import Pool, opened
 
@@ -159,15 +160,7 @@ def test_a_task_that_ends_every_worker_is_given_up():
 
 def alive(folder) -> list[int]:
     pids = {int(path.name.split(".")[1]) for path in folder.iterdir()}
-    return [pid for pid in pids if os.path.exists(f"/proc/{pid}/stat") and " Z " not in _stat(pid)]
-
-
-def _stat(pid: int) -> str:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read()
-    except OSError:
-        return " Z "
+    return [pid for pid in pids if processes.alive(pid)]
 
 
 def test_what_nobody_waits_for_is_cancelled(tmp_path):

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from bench.team.session import Answer, cpu_s
+from bench.processes import cpu_s
+from bench.team.session import Answer
 
 spec = importlib.util.spec_from_file_location("bench_dashboard", ROOT / "bench" / "dashboard.py")
 bench = importlib.util.module_from_spec(spec)

@@ -10,8 +10,9 @@ import time
 
 import pytest
 from conftest import ROOT
-from test_worker import RUNAWAY, make, one, running, wait_until
+from test_worker import RUNAWAY, make, one, wait_until
 
+from bench.processes import alive
 from qkstore.sql import worker
 
 
@@ -44,10 +45,10 @@ def test_no_worker_outlives_its_parent(state, path):
         pids = [int(pid) for pid in parent.stdout.readline().split()]
         assert pids
         if state != "ends":
-            assert all(map(running, pids))  # the control: they do run until the parent is killed
+            assert all(map(alive, pids))  # the control: they do run until the parent is killed
             parent.kill()
         assert parent.stderr.read() == ""
-    assert wait_until(lambda: not any(map(running, pids)))
+    assert wait_until(lambda: not any(map(alive, pids)))
 
 
 FORKED = """

@@ -35,13 +35,6 @@ def one(path, sql: str, **limits):
     return worker.query(path, sql, **limits).column(0)[0].as_py()
 
 
-def running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 def wait_until(condition, seconds: float = 10) -> bool:
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:

@@ -12,6 +12,7 @@ import polars as pl
 import vl_convert
 
 import qkstore
+from bench.processes import cpu_s
 from bench.speed import turns
 from bench.speed.row import Row
 from bench.speed.scale import Scale
@@ -29,7 +30,7 @@ MISSED = "see the plot: which size the time grows with faster than in proportion
 def least(work: Callable[[], object], turns_of: int = TURNS) -> float:
     """Seconds of processor time: the least of several turns, after one that warms up."""
     work()
-    return min(turns.seconds(work, turns.cpu) for _ in range(turns_of))
+    return min(turns.seconds(work, cpu_s) for _ in range(turns_of))
 
 
 def of_map(shape: Shape, scale: Scale) -> float:

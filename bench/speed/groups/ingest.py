@@ -11,6 +11,7 @@ import torch
 from bench import publish
 from bench.ingest import Times
 from bench.ingest import measure as of_model
+from bench.processes import cpu_s
 from bench.speed import turns
 from bench.speed.row import Row
 from bench.speed.scale import Scale
@@ -32,7 +33,7 @@ def measure(name: str, scale: Scale) -> Iterator[Row]:
     title, n, aim = MODELS[name]
     torch.set_num_threads(1)
     turns.forget()
-    times = of_model(name, 4 * n if scale.full else n, ROUNDS, "cpu", BATCH, turns.cpu)
+    times = of_model(name, 4 * n if scale.full else n, ROUNDS, "cpu", BATCH, cpu_s)
     captured = turns.Paired(tuple(times.capture), tuple(times.bare))
     whole = turns.Paired(tuple(times.ingest), tuple(times.bare))
     if name == "small":
