@@ -50,6 +50,14 @@ def write(out: str, ending: str, make: Callable[[Path], object]) -> None:
         raise StoreError(f"{out} was not written: {error.strerror or error}") from None
 
 
+def inside(folder: Path, pattern: str = "*") -> list[Path]:
+    """What matches in a folder, in order; nothing where the folder is gone, or goes while it is read."""
+    try:
+        return sorted(folder.glob(pattern))
+    except FileNotFoundError:  # an older pathlib's, between its look at a folder and its reading
+        return []
+
+
 def move(folder: Path, target: Path) -> None:
     """Give a folder that is whole the name `target`, in one step; raises OSError where another one has it."""
     os.rename(folder, target)

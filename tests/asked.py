@@ -53,6 +53,8 @@ class Place:
 
         given: a text of the asker's own that may stand in it.
         """
+        for pool in (worker._queries, worker._readings):
+            pool.warm()  # the time below is not that of a process's start
         files, held, start = self.files(), resident(), time.monotonic()
         said, refused = answered(ask)
         took = time.monotonic() - start

@@ -32,6 +32,14 @@ def made_once(tmp_path_factory):
     once.place.mkdir(exist_ok=True)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def a_server_no_more():
+    """A page makes its process a server, with spare processes for SQL: the next file's tests begin as a command."""
+    yield
+    if worker := sys.modules.get("qkstore.sql.worker"):
+        worker._queries.spare = worker._readings.spare = False
+
+
 @pytest.fixture(scope="session")
 def components():
     """Streamlit reads the metadata of every installed package for each AppTest run; they do not change meanwhile."""

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import servers
 from conftest import ROOT
-from served import free_port
+from ports import free_port
+from until import becomes
 from websockets.exceptions import WebSocketException
 
 from bench.processes import alive, descendants
@@ -172,10 +173,7 @@ def command(*words: str) -> list[str]:
 
 
 def wait(until: Callable[[], object], what: str, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not until():
-        assert time.monotonic() < end, f"waited {seconds:.0f} s until {what}"
-        time.sleep(0.02)
+    assert becomes(until, seconds), f"waited {seconds:.0f} s until {what}"
 
 
 # -- PostgreSQL, as it is run: it syncs what it acknowledges -----------------------------------------------------------
@@ -189,6 +187,7 @@ def start(pg: servers.PostgresServer) -> None:
 def kill(pg: servers.PostgresServer) -> None:
     """With -9: the postmaster and whatever it had started."""
     first = int((pg.folder / "data" / "postmaster.pid").read_text().split()[0])
+    os.kill(first, signal.SIGSTOP)  # it forks nobody while they are listed
     pids = [first, *descendants(first)]
     for pid in pids:
         with suppress(ProcessLookupError):

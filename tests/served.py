@@ -1,19 +1,12 @@
-"""A server on this machine, for tests: a port that is free, and what it answers."""
+"""A server on this machine, for tests: what it answers."""
 
 from __future__ import annotations
 
-import socket
 import time
 import urllib.request
 
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def looked(stream, page: str) -> list[bytes]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 BIN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 needs_postgres = pytest.mark.skipif(not BIN, reason="PostgreSQL is not installed (apt-get install postgresql)")
@@ -22,7 +22,7 @@ class PostgresServer:
     """A server with a database of its own; `url(user)` is without a password, `environment` has it."""
 
     def __init__(self, folder: Path):
-        self.folder, self.port = folder, _free_port()
+        self.folder, self.port = folder, free_port()
         self.environment = {"PGPASSWORD": PASSWORD}
         self._run("initdb", "-D", folder / "data", "-U", ADMIN, "-A", "scram-sha-256", "--pwfile", self._password())
         self.start()
@@ -82,12 +82,6 @@ def postgres() -> Iterator[PostgresServer]:
         shutil.rmtree(folder)
 
 
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 # -- S3 ------------------------------------------------------------------------------------------------------------
 
 
@@ -101,7 +95,7 @@ class S3Server:
     """
 
     def __init__(self) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self.start()
         self.client().create_bucket(Bucket="lab")
 

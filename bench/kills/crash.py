@@ -2,8 +2,8 @@
 
     python bench/kills/crash.py STORE MODEL_FOLDER [--kills 10] [--n 150] [--seed 0]
 
-Each attempt is a process of its own that ingests one run into STORE; it is killed somewhere between its start and the
-time that an uninterrupted ingest takes. After every kill the store must open and show no half run. At the end the run
+Each attempt is a process of its own that ingests one run into STORE; it is killed at some moment before its first
+batch, or once it has kept a few more. After every kill the store must open and show no half run. At the end the run
 must hold the vectors of an ingest that nobody interrupted. Prints what each kill left; exit code 1 when any of it
 fails.
 """
@@ -48,26 +48,29 @@ def main(arguments: list[str] | None = None) -> int:
             os._exit(0)
         return child
 
+    def kept(store: Path) -> int:
+        return len(spool.batches(spool.folder(store, "r")))
+
     start, child = time.monotonic(), attempt(o.store / "whole")
-    while not spool.batches(spool.folder(o.store / "whole", "r")) and time.monotonic() - start < 60:
+    while not kept(o.store / "whole") and time.monotonic() - start < 60:
         time.sleep(0.005)
     begun_s = time.monotonic() - start  # what a start takes before its first batch
     assert os.waitpid(child, 0)[1] == 0, "the uninterrupted ingest failed"
-    whole_s, rng, failed, killed = time.monotonic() - start, random.Random(o.seed), [], 0
-    store = o.store / "killed"
+    rng, failed, killed, store = random.Random(o.seed), [], 0, o.store / "killed"
     qkstore.open(store, create=True)
     for i in range(o.kills):
+        done, start = kept(store), time.monotonic()
         child = attempt(store)
         # Half of the kills fall on a start, half on batches; few are done each time, so that some are left.
-        done = len(spool.batches(spool.folder(store, "r")))
-        pause = begun_s + rng.uniform(0.02, 0.1 * (whole_s - begun_s)) if i % 2 else rng.uniform(0.02, begun_s)
-        time.sleep(pause)
+        more, pause = (rng.randint(1, 3), 60.0) if i % 2 else (1, rng.uniform(0.02, begun_s))
+        while kept(store) < done + more and time.monotonic() - start < pause:
+            time.sleep(0.001)
         os.kill(child, signal.SIGKILL)
         killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
         runs, errors = qkstore.open(store).scan()
-        spooled = len(spool.batches(spool.folder(store, "r")))
+        spooled = kept(store)
         print(
-            f"kill {i + 1} after {pause:.2f} s of {whole_s:.2f}: "
+            f"kill {i + 1} after {time.monotonic() - start:.2f} s: "
             f"{spooled} batches kept, {spooled - done} of them new, {len(runs)} runs visible"
         )
         if errors or spooled < done or runs:

@@ -167,7 +167,8 @@ def client(endpoint: str):
 def bucket(folder: Path) -> Iterator[str]:
     """The address of an S3 server with the run in its bucket; ended with the block."""
     import servers
-    from served import answer, free_port
+    from ports import free_port
+    from served import answer
 
     os.environ |= servers.KEYS
     endpoint = f"http://127.0.0.1:{(port := free_port())}"

@@ -91,7 +91,8 @@ def command(*words: object) -> list[str]:
 @contextmanager
 def served(store: Path, limits: Sequence[str] = ()) -> Iterator[tuple[int, int]]:
     """(port, process) of `qkstore serve`, once it answers; ended with the block. limits: a command that sets them."""
-    from served import answer, free_port  # of the tests
+    from ports import free_port  # both of the tests
+    from served import answer
 
     port = free_port()
     line = [*limits, *command("serve", "--store", store, "--port", port)]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -82,9 +81,9 @@ def start(code: str, store: Path, seconds: float) -> subprocess.Popen:
 
 
 def dashboard(store: Path) -> tuple[subprocess.Popen, str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    from ports import free_port  # of the tests
+
+    port = free_port()
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
     server = subprocess.Popen(
         command,
@@ -95,7 +94,8 @@ def dashboard(store: Path) -> tuple[subprocess.Popen, str]:
         text=True,
     )
     url = f"http://127.0.0.1:{port}"
-    for _ in range(150):
+    until = time.monotonic() + 120
+    while time.monotonic() < until and server.poll() is None:
         try:
             urllib.request.urlopen(f"{url}/_stcore/health", timeout=1).read()
             return server, url
@@ -151,8 +151,8 @@ def main(arguments: list[str] | None = None) -> int:
         }
         pages, errors = browse(url, time.time() + seconds)
         out = {name: worker.communicate(timeout=120) for name, worker in workers.items()}
-        server.terminate()
-        server.wait(10)
+        server.kill()
+        server.wait()
         saved, waits = out["script"][0].split(maxsplit=1) if out["script"][0] else ("0", "")
         versions = [c.version for c in store.catalog.versions("busy")]
         failed = [

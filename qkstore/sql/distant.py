@@ -193,7 +193,8 @@ class Room:
             for one in sorted(held.keys() - {copy}, key=lambda one: held[one].st_mtime_ns):
                 if total <= self.most * 7 // 8:
                     return
-                empty(one)
+                with suppress(FileNotFoundError):
+                    empty(one)
                 total -= _bytes_of(held[one])
 
 

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import duckdb
 
 from qkstore.errors import StoreError
-from qkstore.files import whole
+from qkstore.files import inside, whole
 from qkstore.run import Run
 from qkstore.run.file import first_line
 from qkstore.run.schema import RUN_NAME, SHARDS
@@ -59,7 +59,7 @@ def check(store: Store) -> tuple[list[str], list[str]]:
         well.append(f"catalogue: {len(store.catalog.contrasts())} contrasts")
     except StoreError as error:
         ill.append(str(error))
-    for left in sorted((store.path / "runs" / ".incoming").glob("*")):
+    for left in inside(store.path / "runs" / ".incoming"):
         published = (store.path / "runs" / f"{left.name}.duckdb").exists()
         well.append(
             f"unfinished ingest {left.name!r}: "

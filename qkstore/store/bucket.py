@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from qkstore.errors import RunError, StoreError, near
-from qkstore.files import whole
+from qkstore.files import inside, whole
 from qkstore.run.schema import SHARDS
 from qkstore.sql.distant import Distant, Room, hollow
 from qkstore.store.arrival import Coming, Progress, arrived, digest_of, held, in_all
@@ -209,7 +209,7 @@ class Bucket:
 
     @cached_property
     def _room(self) -> Room:
-        return Room(lambda: (self.cache / "runs").glob(f"*{SHARDS}/.*-*{ENDING}"), self.most)
+        return Room(lambda: inside(self.cache / "runs", f"*{SHARDS}/.*-*{ENDING}"), self.most)
 
     def _mark_of(self, name: str) -> Path:
         return self.cache / "runs" / KNOWN / f"{name}.json"

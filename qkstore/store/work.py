@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Self
 
 from qkstore.errors import RunError
-from qkstore.files import whole
+from qkstore.files import inside, whole
 from qkstore.run.incoming import spool
 from qkstore.run.schema import RUN_NAME
 
@@ -173,8 +173,8 @@ class _Lines(logging.Handler):
 def at_work(store: Store) -> list[Ingest]:
     """The ingests that have not published their run, by name: at work, or stopped."""
     runs = store.path / "runs"
-    names = {path.name.removesuffix(ENDING).split(RANK)[0] for path in (runs / FOLDER).glob(f"*{ENDING}")}
-    names |= {path.name for path in (runs / ".incoming").glob("*") if path.is_dir()}
+    names = {path.name.removesuffix(ENDING).split(RANK)[0] for path in inside(runs / FOLDER, f"*{ENDING}")}
+    names |= {path.name for path in inside(runs / ".incoming") if path.is_dir()}
     found = [one(runs, name) for name in sorted(names) if RUN_NAME.fullmatch(name)]
     return [each for each in found if each.alive or not (runs / f"{each.run}.duckdb").exists()]
 
@@ -199,7 +199,7 @@ def one(runs: Path, run: str) -> Ingest:
     kept, names = _spooled(runs, run), _names(runs, run)
     locks = [_path(runs / FOLDER, name, LOCK) for name in names]
     at_work = [_alive(lock) for lock in locks]
-    alive = any(at_work) or any(map(_alive, [*kept.glob("lock"), *kept.glob("*/lock")] if kept else []))
+    alive = any(at_work) or any(map(_alive, [*inside(kept, "lock"), *inside(kept, "*/lock")] if kept else []))
     said = [_said(_path(runs / FOLDER, name)) for name in names]
     batches = len(spool.batches(kept)) if kept else 0
     return Ingest(run, alive, batches, **(_together(said, at_work) if len(said) > 1 else said[0]))
@@ -207,8 +207,7 @@ def one(runs: Path, run: str) -> Ingest:
 
 def _names(runs: Path, run: str) -> list[str]:
     """What the files of an ingest are called: its run, or that and a rank each."""
-    ranks = sorted(path.name.removesuffix(ENDING) for path in (runs / FOLDER).glob(f"{run}{RANK}*{ENDING}"))
-    return ranks or [run]
+    return [path.name.removesuffix(ENDING) for path in inside(runs / FOLDER, f"{run}{RANK}*{ENDING}")] or [run]
 
 
 def _together(said: list[dict], at_work: list[bool]) -> dict:

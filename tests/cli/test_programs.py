@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from served import answer, free_port
+from ports import free_port
+from served import answer
 from synthetic import write
 
 import qkstore

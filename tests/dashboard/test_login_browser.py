@@ -12,7 +12,7 @@ import pytest
 import servers
 import stores
 from conftest import CHROMIUM
-from served import free_port
+from ports import free_port
 from test_login import OF_THE_STORE
 from test_proxy import NAME, NGINX, nginx
 from test_server import serving

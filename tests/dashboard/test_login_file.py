@@ -6,7 +6,7 @@ import re
 
 import oidc
 import pytest
-from served import free_port
+from ports import free_port
 
 from qkstore.__main__ import main
 from qkstore.cli.login import Login

@@ -13,7 +13,7 @@ import pytest
 import stores
 from conftest import ROOT
 from playwright.sync_api import expect, sync_playwright
-from served import free_port
+from ports import free_port
 from test_server import serving
 
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"

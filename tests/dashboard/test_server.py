@@ -17,7 +17,8 @@ from contextlib import contextmanager
 import pytest
 import stores
 from conftest import ROOT
-from served import answer, free_port, looked
+from ports import free_port
+from served import answer, looked
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.sync.client import connect

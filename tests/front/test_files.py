@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 
 import numpy as np
@@ -98,3 +99,19 @@ def test_no_other_module_writes_aside_and_renames():
     for path in others:
         calls = re.findall(r"\bos\.replace\(|\bos\.rename\(|\bpart\.rename\(", path.read_text())
         assert not calls, path
+
+
+def test_what_is_inside_a_folder_is_nothing_where_it_goes_while_it_is_read(tmp_path, monkeypatch):
+    folder = tmp_path / "there"
+    folder.mkdir()
+    for name in ("b.json", "a.json", "c.txt"):
+        (folder / name).write_text("")
+    assert [path.name for path in files.inside(folder, "*.json")] == ["a.json", "b.json"]
+    assert [path.name for path in files.inside(folder)] == ["a.json", "b.json", "c.txt"]
+    assert files.inside(tmp_path / "never") == []
+
+    def gone(path):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(os, "scandir", gone)
+    assert files.inside(folder, "*.json") == []

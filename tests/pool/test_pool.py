@@ -14,6 +14,7 @@ from types import ModuleType
 
 import pytest
 from conftest import ROOT
+from until import becomes
 
 from bench import processes
 from qkstore.errors import QKStoreError, RunError
@@ -60,13 +61,6 @@ def slow(task: tuple[str, int]) -> int:
     if number:
         time.sleep(600)
     return number
-
-
-def until(true, within_s: float = 60.0) -> None:
-    end = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 @pytest.fixture(params=[1, 2])
@@ -167,7 +161,7 @@ def test_what_nobody_waits_for_is_cancelled(tmp_path):
     with opened(2) as pool:
         results = pool.map(slow, [(str(tmp_path), i) for i in range(20)])
         assert next(results)[1] == 0
-        until(lambda: len(list(tmp_path.iterdir())) > 2)
+        assert becomes(lambda: len(list(tmp_path.iterdir())) > 2)
         assert alive(tmp_path), "the control"
         results.close()
         assert alive(tmp_path) == []
@@ -195,11 +189,11 @@ def test_workers_end_with_whoever_asked(tmp_path, sign):
         [sys.executable, str(tmp_path / "script.py"), str(folder)], env=path, cwd=ROOT, stdout=subprocess.PIPE
     )
     assert asked.stdout.readline() == b"begun\n"
-    until(lambda: len(list(folder.iterdir())) > 2)
+    assert becomes(lambda: len(list(folder.iterdir())) > 2)
     assert alive(folder)
     asked.send_signal(sign)
     asked.wait(60)
-    until(lambda: alive(folder) == [])
+    assert becomes(lambda: alive(folder) == [])
 
 
 def test_without_an_engine_tasks_are_done_here_one_after_another():

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from served import answer, free_port
+from ports import free_port
+from served import answer
 from synthetic import write
 
 import qkstore
@@ -27,7 +28,15 @@ import qkstore
 pytestmark = pytest.mark.slow
 
 CLEAN = {name: value for name, value in os.environ.items() if name not in ("QKSTORE", "PYTHONPATH")}
-PIP = ["install", "--quiet", "--disable-pip-version-check", "--no-compile", *os.environ.get("PIP_EXTRA", "").split()]
+PIP = [
+    "install",
+    "--quiet",
+    "--disable-pip-version-check",
+    "--no-compile",
+    "--retries",
+    "10",
+    *os.environ.get("PIP_EXTRA", "").split(),
+]
 
 
 def run(*command, cwd: Path, code: int = 0) -> subprocess.CompletedProcess:

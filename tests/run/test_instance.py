@@ -19,6 +19,7 @@ import pytest
 import spoilt
 import synthetic
 from conftest import ROOT
+from descriptors import opened
 
 import qkstore
 from qkstore.errors import QKStoreError, StoreError
@@ -41,8 +42,7 @@ def first(run) -> list:
 
 def descriptors(folder: Path) -> list[str]:
     """The run files of a folder that this process has open."""
-    there = (os.readlink(one) for one in Path("/proc/self/fd").iterdir() if one.is_symlink())
-    return [name for name in there if name.startswith(str(folder))]
+    return [name for name in opened() if name.startswith(str(folder))]
 
 
 def ending(path: Path) -> None:

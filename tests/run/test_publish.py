@@ -64,7 +64,7 @@ def test_a_disk_that_is_full_at_any_moment_publishes_nothing_broken(tmp_path, li
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path), str(limit)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     if limit == 8_000_000:
-        assert done.stdout == "published\n"
+        assert done.stdout.endswith("published\n")  # on a busy machine DuckDB shows its progress before
         assert check(store)[1] == []
         assert store.run("r").n_prompts == 300
         return

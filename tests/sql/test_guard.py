@@ -48,11 +48,11 @@ def test_hostile_sql_is_refused_at_once_and_in_one_line(sql, columns):
 
 @pytest.mark.parametrize("sql", DEAR, ids=lambda sql: repr(sql[:60]))
 def test_dear_sql_is_stopped_at_its_limit_and_costs_this_process_nothing(sql, path, columns):
-    rebuilt, start = guard.select(sql, columns), time.monotonic()
-    before = resident()
+    rebuilt, before = guard.select(sql, columns), resident()
+    start = time.monotonic()
     with pytest.raises(GuardError, match="stopped after 1 s|needs more than|is larger than|ended its process") as said:
         worker.query(path, rebuilt, limit_s=1, memory="200MB")
-    assert time.monotonic() - start < 1 + 2  # of which the machine's other work has its part
+    assert time.monotonic() - start < 20, "without the limit it takes minutes; a process may have to start for it"
     assert resident() - before < 20 << 20
     assert "\n" not in str(said.value)
 

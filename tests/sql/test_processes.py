@@ -10,7 +10,8 @@ import time
 
 import pytest
 from conftest import ROOT
-from test_worker import RUNAWAY, make, one, wait_until
+from test_worker import RUNAWAY, make, one
+from until import becomes
 
 from bench.processes import alive
 from qkstore.sql import worker
@@ -48,7 +49,7 @@ def test_no_worker_outlives_its_parent(state, path):
             assert all(map(alive, pids))  # the control: they do run until the parent is killed
             parent.kill()
         assert parent.stderr.read() == ""
-    assert wait_until(lambda: not any(map(alive, pids)))
+    assert becomes(lambda: not any(map(alive, pids)))
 
 
 FORKED = """

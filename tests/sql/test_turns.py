@@ -8,6 +8,7 @@ import time
 
 import duckdb
 import pytest
+from until import becomes
 
 from qkstore.errors import GuardError
 from qkstore.sql import guard, worker
@@ -42,23 +43,24 @@ def asking(monkeypatch) -> threading.local:
 
 
 def test_one_user_s_slow_queries_do_not_make_another_wait(path, monkeypatch):
-    who = asking(monkeypatch)
+    who, left = asking(monkeypatch), threading.Event()
 
     def slow(_) -> str:
-        who.name = "greedy"
+        who.name, who.gone = "greedy", left
         with pytest.raises(GuardError) as said:
-            worker.query(path, SLOW, limit_s=8)
+            worker.query(path, SLOW, limit_s=60)
         return str(said.value)
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(slow, i) for i in range(8)]
-        time.sleep(0.5)
-        who.name, start = "other", time.monotonic()
+        assert becomes(lambda: worker._queries.turns.running["greedy"] > 1)
+        who.name = "other"
         assert worker.query(path, "SELECT 1 AS x").to_pydict() == {"x": [1]}
         assert guard.select("select i from t", {"t": ["i"]}) == "SELECT i FROM t"
-        assert time.monotonic() - start < 4, "seconds of a machine that may be busy; one after another it were eight"
-        assert not all(a.done() for a in asked), "the slow ones are still at work"
-    assert {a.result() for a in asked} == {"stopped after 8 s: narrow the query with WHERE or LIMIT"}
+        assert not any(a.done() for a in asked), "the slow ones are still at work"
+        left.set()
+    told = {a.result() for a in asked}
+    assert told == {"the query was stopped: nobody waits for it", "the query was not begun: nobody waits for it"}
 
 
 def test_of_those_who_wait_the_one_with_fewest_at_work_is_next():
@@ -106,7 +108,7 @@ def test_who_is_gone_gets_no_turn_and_holds_up_nobody():
         start = time.monotonic()
         with pytest.raises(GuardError, match="was not begun: nobody waits for it"):
             turns.turn(Asker("b", lambda: True)).__enter__()
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < 15, "a turn is waited for 30 s"
         assert not turns.waiting
 
 
@@ -123,19 +125,17 @@ def test_a_query_that_nobody_waits_for_is_killed(path, monkeypatch):
         asked = pool.submit(ask)
         time.sleep(0.5)
         left.set()
-        assert asked.result() < 2
+        assert asked.result() < 30, "its own limit is 60"
     assert worker.query(path, "SELECT 2 AS x").to_pydict() == {"x": [2]}
 
 
 def test_a_process_is_ready_before_the_next_query(path):
     with pytest.raises(GuardError, match="stopped after"):
         worker.query(path, SLOW, limit_s=0.2)
-    end = time.monotonic() + 10
-    while not worker._queries.idle and time.monotonic() < end:
-        time.sleep(0.02)
-    start = time.monotonic()
+    assert becomes(lambda: worker._queries.idle)
+    waiting = {one.process.pid for one in worker._queries.idle}
     assert worker.query(path, "SELECT 3 AS x").to_pydict() == {"x": [3]}
-    assert time.monotonic() - start < 0.5
+    assert waiting & {one.process.pid for one in worker._queries.idle}, "it is the one that has answered"
 
 
 def test_the_last_process_that_waits_is_for_who_has_none_at_work():

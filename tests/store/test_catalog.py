@@ -168,14 +168,15 @@ def test_a_file_that_another_process_is_about_to_write_is_waited_for(tmp_path):
     assert [c.name for c in Catalog(path).contrasts()] == ["late"]
 
 
-def test_control_an_old_file_that_is_no_catalogue_is_told_at_once(tmp_path):
+def test_control_an_old_file_that_is_no_catalogue_is_told_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(embedded, "MAKING_S", 60)
     path = tmp_path / "catalog.duckdb"
     path.write_bytes(b"\0" * 100)
     os.utime(path, (1, 1))
     start = time.monotonic()
     with pytest.raises(StoreError, match="catalogue catalog.duckdb cannot be opened"):
         Catalog(path).contrasts()
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 30
 
 
 def test_a_file_that_goes_away_while_it_is_looked_at_is_made_anew(tmp_path):

@@ -32,7 +32,8 @@ def timed(act):
     return act(), time.monotonic() - start
 
 
-def test_a_reader_goes_on_with_a_copy_and_says_who_holds_the_file(catalog):
+def test_a_reader_goes_on_with_a_copy_and_says_who_holds_the_file(catalog, monkeypatch):
+    monkeypatch.setattr(module, "READ_S", 2)
     with holding(catalog.database.path) as process:
         fresh = Catalog(catalog.database.path)  # of a process that has read nothing yet
         contrasts, first = timed(fresh.contrasts)
@@ -40,8 +41,7 @@ def test_a_reader_goes_on_with_a_copy_and_says_who_holds_the_file(catalog):
         assert [c.name for c in contrasts] == ["mine"]
         assert result == [1]
         assert fresh.version() == len(module.MIGRATIONS)
-        assert first < 1.5
-        assert second < 0.3, "who has waited once does not wait again"
+        assert second < 2 <= first, "who has waited once does not wait again"
         assert f"process {process.pid} (python" in fresh.held
         assert "\n" not in fresh.held
         assert "/" not in fresh.held
@@ -64,14 +64,17 @@ def test_a_writer_gives_up_after_seconds_and_names_the_holder(catalog):
         start = time.monotonic()
         with pytest.raises(StoreError, match=rf"held open by process {process.pid} \(python") as error:
             catalog.save(MINE)
-        assert 0.6 <= time.monotonic() - start < 2
+        assert 0.6 <= time.monotonic() - start < 20
         assert "\n" not in str(error.value)
         assert str(catalog.database.path.parent) not in str(error.value)
     assert catalog.save(MINE).version == 2
 
 
 @pytest.mark.parametrize("act", [lambda c: c.save(MINE), lambda c: c.contrasts()], ids=["writers", "readers"])
-def test_those_who_wait_do_not_wait_for_each_other(catalog, act):
+def test_those_who_wait_do_not_wait_for_each_other(catalog, act, monkeypatch):
+    monkeypatch.setattr(module, "READ_S", 2)
+    monkeypatch.setattr(module, "WRITE_S", 2)
+
     def work():
         try:
             act(Catalog(catalog.database.path))
@@ -83,7 +86,7 @@ def test_those_who_wait_do_not_wait_for_each_other(catalog, act):
         start = time.monotonic()
         [t.start() for t in threads]
         [t.join() for t in threads]
-        assert time.monotonic() - start < 3, "eight at 0.6 s in turn would take 4.8 s"
+        assert time.monotonic() - start < 10, "eight at 2 s in turn would take 16 s"
     assert len(told) in (0, 8)
 
 

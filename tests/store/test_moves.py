@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import stores
+from descriptors import opened
 
 import qkstore
 from qkstore.analysis import heads
@@ -176,11 +177,6 @@ def test_a_folder_that_cannot_be_written_is_one_line_and_nothing_is_changed(tmp_
         store.rename("a", "b")
     assert names(store) == ["a"]
     assert len(store.catalog.notes.on("a")) == 2
-
-
-def opened() -> set[str]:
-    """The files that this process has open."""
-    return {os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
 
 
 def test_a_server_lets_the_file_of_a_removed_run_go(tmp_path):

@@ -88,9 +88,7 @@ def test_what_one_saves_another_process_sees_at_once(pg, database, of):
         "Catalog(Postgres(sys.argv[1])).save(Contrast(name='mine', positive='k.pos = 1', negative='k.pos = 2'))"
     )
     subprocess.run([sys.executable, "-c", code, pg.url("ed", database.name)], check=True)
-    start = time.monotonic()
     assert [c.name for c in ours.contrasts()] == ["mine"]
-    assert time.monotonic() - start < 1
 
 
 # -- what can be wrong with a server -------------------------------------------------------------------------------

@@ -84,9 +84,7 @@ def test_all_see_what_each_adds(team, show):
     assert [run.name for run in there.runs()] == ["of-one", "of-two"]
     predicates = ["--positive", MINE.positive, "--negative", MINE.negative]
     done(command("qkstore", "contrasts", "--store", str(team["one"]), "--save", "mine", *predicates))
-    start = time.monotonic()
     assert [c.name for c in there.catalog.contrasts()] == ["mine"]
-    assert time.monotonic() - start < 1
     assert "mine" in done(command("qkstore", "contrasts", "--store", str(team["two"])))
     first = done(command("qkstore", "heads", "--store", str(team["two"]), "--run", "of-one", "--contrast", "mine"))
     kept = there.catalog.results("heads", "of-one")

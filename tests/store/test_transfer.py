@@ -185,13 +185,15 @@ def test_what_is_on_its_way_of_a_longer_name_is_left_alone(pair):
 
 def test_two_at_once_do_not_meet(pair):
     here, there = pair
-    command = [sys.executable, "-c", KILLED, str(here.path), str(there.path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        while not list((there.path / "runs").glob(f"{ARRIVING}/*.lock")):
-            time.sleep(0.01)
+    waits = KILLED.replace("time.sleep(0.01)", "done and not print(done, flush=True) and sys.stdin.readline()")
+    command = [sys.executable, "-c", waits, str(here.path), str(there.path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"on its way\n"
+        assert int(process.stdout.readline()) > 0, "it has copied a piece"
         with pytest.raises(RunError, match="run 'a' is being copied there by another process"):
             transfer(here, "a", there)
-        assert process.wait(60) == 0
+        process.communicate(timeout=60)  # its input ends: it waits no more
+        assert process.returncode == 0
     assert transfer(here, "a", there).exists()
 
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qkstore.errors import StoreError
+from qkstore.files import inside
 
 PLAN = "plan.json"
 SHARD = "shard-"  # begins the folder of a rank's batches, within the run's own
@@ -96,7 +97,7 @@ def begun(folder: Path) -> dict:
 def batches(folder: Path) -> set[int]:
     """The numbers of the batches of an ingest that are whole, whatever else somebody wrote into its folder."""
     found = set()
-    for place in [folder, *folder.glob(f"{SHARD}*")]:
+    for place in [folder, *inside(folder, f"{SHARD}*")]:
         for line in _ledger(place):
             with suppress(ValueError, TypeError, LookupError):
                 found.add(Batch.of(line).batch)
