@@ -12,6 +12,7 @@ from pathlib import Path
 import duckdb
 
 from qkstore.errors import StoreError
+from qkstore.files import inside
 from qkstore.run import Run, file, shard
 from qkstore.run.incoming.space import told
 from qkstore.run.schema import PROMPT, TOKEN, quoted, vector_tables
@@ -166,8 +167,10 @@ def lost(store: Store, name: str) -> str:
     kept = store.catalog.runs.kept(name)
     if name not in store.names() and not kept and not left(store, name):
         raise store.missing(name)
-    path = store.path / "runs" / f"{name}.duckdb"
-    size = told(_bytes(path)) if path.is_file() else "not on this machine"
+    try:
+        size = told(_bytes(store.path / "runs" / f"{name}.duckdb"))
+    except FileNotFoundError:  # it, or since it was listed one of its shards
+        size = "not on this machine"
     results = ", ".join(f"{n:,} {kind}" for kind, n in kept.results.items()) or "none"
     return f"run {name}: {size}; notes on it: {kept.notes:,}; kept results: {results}"
 
@@ -175,4 +178,4 @@ def lost(store: Store, name: str) -> str:
 def _bytes(path: Path) -> int:
     """What a run file and its shards take of the disk, readable or not."""
     shards = shard.folder(path)
-    return path.stat().st_size + sum(one.stat().st_blocks * 512 for one in shards.glob("*.duckdb"))
+    return path.stat().st_size + sum(one.stat().st_blocks * 512 for one in inside(shards, "*.duckdb"))
