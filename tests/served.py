@@ -19,7 +19,7 @@ def looked(stream, page: str) -> list[bytes]:
     return seen
 
 
-def answer(url: str, wait_s: float = 60) -> str:
+def answer(url: str, wait_s: float = 120) -> str:
     until = time.monotonic() + wait_s
     while True:
         try:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import streamlit as st
+from until import becomes
 
 from dashboard import job
 from dashboard.job import Job
@@ -26,9 +26,6 @@ def leaves(at: tuple[int, int] | None = None) -> Callable[[Job, float], bool]:
     return left
 
 
-def nobody(within_s: float = 15.0) -> bool:
-    """Whether all work that sessions left has ended; the next page would join it otherwise."""
-    until = time.monotonic() + within_s
-    while len(job._jobs()) and time.monotonic() < until:
-        time.sleep(0.05)
-    return not len(job._jobs())
+def nobody() -> bool:
+    """Whether all work that sessions left ends; the next page would join it otherwise."""
+    return becomes(lambda: not len(job._jobs()))

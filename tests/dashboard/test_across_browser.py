@@ -35,6 +35,7 @@ def walk(server, tmp_path_factory):
 def place(walk, layer: int, head: int) -> list[float]:
     """The middle of a cell of the map of components."""
     walk.page.wait_for_selector(MAP)
+    walk.settle()
     walk.page.evaluate("document.activeElement?.blur()")
     return walk.page.evaluate(
         """([selector, layer, head]) => {
@@ -84,6 +85,8 @@ def test_a_click_on_a_cell_is_that_heads_components_and_back_is_the_map(walk):
 
 def test_the_keyboard_reaches_the_map_and_enter_goes_to_a_head(walk):
     walk.open(ALL + "&layer=1&head=0")
+    walk.page.wait_for_selector(MAP)
+    walk.settle()
     walk.page.locator(f"{MAP} [tabindex='0']").focus()
     walk.page.keyboard.press("ArrowRight")
     focused = walk.page.evaluate("document.activeElement.getAttribute('aria-label')")
@@ -96,12 +99,14 @@ def test_the_map_takes_another_colour(walk):
     walk.open(ALL)
     walk.pick("Colour by", "Unnamed")
     assert walk.becomes(lambda: walk.address().get("by"), ["unnamed"])
-    assert "components without a name carry" in walk.page.locator(".stMain").inner_text()
+    told = "components without a name carry"
+    assert walk.becomes(lambda: told in walk.page.locator(".stMain").inner_text(), True)
 
 
 def test_a_member_of_a_cluster_leads_to_its_component(walk):
     walk.open(ALL)
     walk.page.get_by_role("heading", name=re.compile("^Cluster 0: ")).wait_for()
+    walk.settle()
     member = walk.page.get_by_role("button", name=re.compile(r"^L\d.H\d, component \d+: ")).nth(1)
     layer, head, component = re.findall(r"\d+", member.inner_text())[:3]
     member.click(delay=150)
@@ -114,6 +119,7 @@ def test_a_member_of_a_cluster_leads_to_its_component(walk):
 def test_a_long_search_begins_with_a_button_counts_and_is_cancelled(walk):
     walk.open("components?run=many&heads=all")
     walk.page.get_by_text("The components of 256 heads are found and named once").wait_for()
+    walk.settle()
     walk.page.get_by_role("button", name="Find the components of all heads").click(delay=150)
     walk.page.get_by_text(re.compile(r"Found the components of \d+ of 256 heads")).wait_for()
     walk.page.get_by_role("button", name="Cancel").click(delay=150)

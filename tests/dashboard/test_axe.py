@@ -45,7 +45,7 @@ def test_nothing_serious_is_found(tab, page):
 
 def test_nothing_serious_is_found_where_a_group_is_chosen_and_saved(tab):
     tab.open("components?run=boxes&contrast=order&layer=1&head=0&group=0,1")
-    assert tab.page.get_by_role("button", name="Save as a contrast").count() == 1
+    assert tab.becomes(tab.page.get_by_role("button", name="Save as a contrast").count, 1)
     assert found(tab) == {}
 
 

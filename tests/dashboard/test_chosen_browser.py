@@ -98,8 +98,7 @@ def test_a_lasso_chooses_and_a_click_or_escape_does_not_lose_the_page(tab):
     drag(page, [(0.08, 0.1), (0.45, 0.1), (0.45, 0.8), (0.25, 0.9), (0.08, 0.8)])
     lasso = count(page)
     assert lasso > 10
-    tab.settle()
-    assert sum(facts(page).values()) == lasso
+    assert tab.becomes(lambda: sum(facts(page).values()), lasso)
     page.get_by_text("3-D", exact=True).click()
     page.wait_for_url("**plot=3d**")
     assert tab.becomes(page.locator(".space .tools button").first.inner_text, "Turn")
@@ -114,8 +113,7 @@ def test_another_head_forgets_what_was_drawn(tab):
     drag(page, [(0.02, 0.02), (0.5, 0.95)])
     assert tab.becomes(lambda: sum(facts(page).values()), count(page))
     assert count(page) > 0
-    tab.page.get_by_role("combobox", name="Head").click()
-    tab.page.get_by_role("option", name="3", exact=True).click()
+    tab.pick("Head", "3")
     page.wait_for_url("**head=3**")
     assert tab.becomes(lambda: page.get_by_text("Nothing is chosen").count(), 1)
     assert count(page) == 0
@@ -142,7 +140,7 @@ def test_all_heads_then_one_by_a_press_and_by_a_key(tab, server):
     assert "chance" in heads.first.inner_text()
     assert heads.first.get_attribute("aria-current") == "true"
     painted = "c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.filter((v) => v).length"
-    assert all(canvas.evaluate(painted) > 500 for canvas in page.locator(".heads canvas").all())
+    assert tab.becomes(lambda: all(c.evaluate(painted) > 500 for c in page.locator(".heads canvas").all()), True)
     heads.nth(2).click()
     page.wait_for_url("**head=2**")
     assert tab.becomes(lambda: tab.chosen("Head"), "2")

@@ -45,7 +45,7 @@ def test_from_overview_to_an_unnamed_components_prompts(walk):
     walk.page.get_by_role("heading", name=re.compile("Component 0: unnamed")).wait_for()
     walk.page.get_by_role("heading", name="Highest scores").wait_for()
     ends = walk.page.locator(".qk-tokens")
-    assert ends.count() == 6
+    assert walk.becomes(ends.count, 6)
     assert ends.first.locator(".qk-query").count() == 1
     assert ends.first.locator(".qk-key").count() == 1
     assert "of 4" in table(walk)
@@ -80,8 +80,7 @@ def test_a_group_is_saved_and_swapped_on_interventions(walk):
 def test_back_goes_to_the_component_before(walk):
     walk.open("components?run=labelled&layer=1&head=0")
     first = walk.chosen("Component")
-    walk.page.get_by_role("combobox", name="Component", exact=True).click()
-    walk.page.get_by_role("option").nth(1).click(delay=150)
+    walk.pick("Component", 1)
     assert walk.becomes(lambda: walk.chosen("Component") != first, True)
     walk.page.go_back()
     assert walk.becomes(lambda: walk.chosen("Component"), first)

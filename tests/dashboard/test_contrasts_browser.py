@@ -6,7 +6,7 @@ import re
 
 import pytest
 import stores
-from test_browser import Server, Tab, pytestmark, tab_of  # noqa: F401 -- it marks all
+from test_browser import Server, Tab, playwright, pytestmark, tab_of  # noqa: F401 -- it marks all
 from test_team_browser import press
 
 import qkstore
@@ -59,12 +59,17 @@ def replace(tab, label: str, sql: str, leave: str = "Control+Enter") -> None:
     tab.settle()
 
 
-def choose(tab, label: str, option: str) -> None:
-    """Choose from a long list, of which a page draws what is in sight, by typing."""
-    tab.settle().page.get_by_role("combobox", name=label).click()
-    tab.page.keyboard.type(option, delay=30)
-    tab.page.get_by_role("option", name=option, exact=True).click()
-    tab.settle()
+def completed(tab, typed: str):
+    """The first completion on offer, once that is of all that was typed: earlier keys may have opened one too."""
+    first = tab.page.locator(".cm-tooltip-autocomplete li").first
+    playwright.expect(first.locator(".cm-completionMatchedText")).to_have_text(typed, timeout=60_000)
+    return first
+
+
+def take(tab) -> None:
+    """Choose the first completion on offer."""
+    tab.page.wait_for_timeout(150)  # CodeMirror takes no choice that a person could not have seen
+    tab.page.keyboard.press("Enter")
 
 
 def test_columns_and_values_are_completed_and_ctrl_enter_previews(tab):
@@ -74,30 +79,25 @@ def test_columns_and_values_are_completed_and_ctrl_enter_previews(tab):
     tab.page.keyboard.press("Control+a")
     tab.page.keyboard.press("Delete")
     tab.page.keyboard.type("k.or", delay=60)
-    options.first.wait_for()
-    assert options.first.locator(".cm-completionLabel").inner_text() == "order_id"
-    assert options.first.locator(".cm-completionDetail").inner_text() == "bigint"
-    tab.page.wait_for_timeout(150)  # CodeMirror takes no choice that a person could not have seen
-    tab.page.keyboard.press("Enter")
+    first = completed(tab, "or")
+    assert first.locator(".cm-completionLabel").inner_text() == "order_id"
+    assert first.locator(".cm-completionDetail").inner_text() == "bigint"
+    take(tab)
     tab.page.keyboard.type(" = ", delay=60)
     tab.page.keyboard.press("Control+Space")
-    options.first.wait_for()
-    assert options.all_inner_texts()[:4] == ["1", "2", "3", "4"]
+    assert tab.becomes(lambda: options.all_inner_texts()[:4], ["1", "2", "3", "4"])
     assert any("q.queried_order" in option for option in options.all_inner_texts())
     tab.page.keyboard.type("q.queried_o", delay=60)
-    options.first.wait_for()
-    tab.page.wait_for_timeout(150)
-    tab.page.keyboard.press("Enter")
+    completed(tab, "q.queried_o")
+    take(tab)
     tab.page.keyboard.type(" and k.pos > 2", delay=20)
     tab.page.keyboard.press("Escape")
-    assert text(tab, "Positive") == "k.order_id = q.queried_order and k.pos > 2"
+    assert tab.becomes(lambda: text(tab, "Positive"), "k.order_id = q.queried_order and k.pos > 2")
     assert "draft" not in tab.address(), "nothing is sent while one types"
     tab.page.keyboard.press("Control+Enter")
     assert tab.becomes(lambda: "draft" in tab.address(), True)
-    assert (
-        tab.page.get_by_text("the key's order_id is the query's queried_order and the key's pos is above 2").count()
-        == 1
-    )
+    told = tab.page.get_by_text("the key's order_id is the query's queried_order and the key's pos is above 2")
+    assert tab.becomes(told.count, 1)
 
 
 def test_a_hostile_value_is_completed_as_a_literal(tab):
@@ -107,13 +107,13 @@ def test_a_hostile_value_is_completed_as_a_literal(tab):
     tab.page.keyboard.press("Control+a")
     tab.page.keyboard.press("Delete")
     tab.page.keyboard.type("k.box = 'it", delay=60)
-    options.first.wait_for()
-    tab.page.wait_for_timeout(150)
-    tab.page.keyboard.press("Enter")
+    assert tab.becomes(options.count, 1), "no other value begins so"
+    assert options.first.inner_text().startswith("'it''s")
+    take(tab)
     literal = "'" + HOSTILE.replace("'", "''") + "'"
-    assert text(tab, "Positive") == f"k.box = {literal}"
+    assert tab.becomes(lambda: text(tab, "Positive"), f"k.box = {literal}")
     tab.page.keyboard.press("Control+Enter")
-    tab.settle()
+    assert tab.becomes(lambda: "draft" in tab.address(), True)
     assert tab.count(".cm-lintRange-error") == 0, "it is one value, and no SQL"
     assert tab.page.evaluate("window.harm") is None
 
@@ -127,7 +127,7 @@ def test_an_error_is_marked_at_its_characters_and_told_under_its_field(tab):
     assert editor(tab, "Negative").get_attribute("aria-invalid") == "true"
     assert editor(tab, "Positive").get_attribute("aria-invalid") == "false"
     said = tab.page.locator("[data-testid=stAlert]", has_text="no column 'nope' in k")
-    assert said.count() == 1
+    assert tab.becomes(said.count, 1)
     below = said.bounding_box()["y"] - editor(tab, "Negative").bounding_box()["y"]
     assert 0 < below < 160, "next below its field"
     assert tab.page.get_by_text("The last preview that worked").count() in (0, 1)
@@ -138,7 +138,8 @@ def test_an_error_is_marked_at_its_characters_and_told_under_its_field(tab):
 
 def test_keys_alone_go_in_and_out(tab):
     tab.open(ORDER)
-    editor(tab, "Where (both sides)").focus()
+    where, *_ = [editor(tab, label) for label in ("Where (both sides)", "Positive", "Negative")]
+    where.focus()
     held = "document.activeElement.shadowRoot?.activeElement?.getAttribute('aria-label') ?? ''"
     for expected in ("Positive", "Negative"):
         tab.page.keyboard.press("Tab")
@@ -146,7 +147,7 @@ def test_keys_alone_go_in_and_out(tab):
     tab.page.keyboard.press("Shift+Tab")
     assert tab.page.evaluate(held) == "Positive"
     tab.page.keyboard.type(" and k.p", delay=60)
-    tab.page.locator(".cm-tooltip-autocomplete li").first.wait_for()
+    completed(tab, "p")
     tab.page.keyboard.press("Escape")
     assert tab.count(".cm-tooltip-autocomplete") == 0
     tab.page.keyboard.press("Tab")
@@ -195,9 +196,8 @@ def test_a_contrast_is_built_without_sql_saved_and_used_on_heads(tab, server):
     tab.page.wait_for_url("**shape=build**")
     tab.settle()
     for part, value in (("Positive pairs", HOSTILE), ("Negative pairs", "N")):
-        choose(tab, f"Column of condition 1 of {part}", "key box")
-        choose(tab, f"Relation of condition 1 of {part}", "is")
-        choose(tab, f"Value of condition 1 of {part}", value)
+        for of, option in (("Column", "key box"), ("Relation", "is"), ("Value", value)):
+            tab.pick(f"{of} of condition 1 of {part}", option, by_typing=True)
     assert tab.becomes(lambda: "draft" in tab.address(), True)
     literal = "'" + HOSTILE.replace("'", "''") + "'"
     assert tab.becomes(lambda: tab.page.get_by_text(f"positive k.box = {literal}").count(), 1)
@@ -218,7 +218,7 @@ def test_a_contrast_is_built_without_sql_saved_and_used_on_heads(tab, server):
 def test_the_next_pairs_and_back_the_ones_before(tab):
     tab.open(ORDER)
     shown = tab.page.locator(".qk-note", has_text="positive 1 of").count
-    assert shown() == 1
+    assert tab.becomes(shown, 1)
     press(tab, "Next")
     assert tab.becomes(lambda: tab.address().get("skip"), ["2"])
     assert tab.becomes(shown, 0)

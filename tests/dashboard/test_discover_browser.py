@@ -44,7 +44,7 @@ def test_from_overview_to_a_find_that_is_saved_and_used_on_heads(walk):
         walk.pick("Run", "boxes")
     assert walk.becomes(lambda: walk.card("Heads").split()[:2], ["Heads", "2"])
     walk.page.get_by_role("link", name=re.compile(r"L1\sH[01]: .*k.order_id = q.queried_order")).first.wait_for()
-    assert walk.chosen("Contrast that was found") == NAME
+    assert walk.becomes(lambda: walk.chosen("Contrast that was found"), NAME)
     press(walk, "Save it as a contrast")
     walk.clicks += 1
     walk.click("link", f"All heads under {NAME}")

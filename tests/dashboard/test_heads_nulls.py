@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,13 +31,16 @@ class Slow:
 
     go: threading.Event = field(default_factory=threading.Event)
     left: threading.Event = field(default_factory=threading.Event)
+    there: threading.Event = field(default_factory=threading.Event)  # the first nulls
+    seen: threading.Event = field(default_factory=threading.Event)  # by the page, which has gone on with them
     begun: int = 0
 
     def __call__(self, store, run, contrast, progress: Callable, arrived: Callable, pool) -> list[HeadScore]:
         self.begun += 1
         scores = FOUND(store, run, contrast)
         arrived([*scores[:3], *map(bare, scores[3:])])
-        time.sleep(0.5)  # the page goes on with them
+        self.there.set()
+        self.seen.wait(60)
         try:
             while not self.go.wait(0.01):
                 progress(3, len(scores))
@@ -55,11 +57,18 @@ def own(tmp_path) -> Path:
 
 @pytest.fixture
 def slow(monkeypatch) -> Slow:
-    made = Slow()
+    made, leaves = Slow(), waits.leaves((3, 8))
+
+    def ended(one: job.Job, within_s: float = 0.0) -> bool:
+        if made.there.is_set():
+            made.seen.set()
+        return leaves(one, within_s)
+
     monkeypatch.setattr("qkstore.analysis.heads.kept", made)
-    monkeypatch.setattr(job.Job, "ended", waits.leaves((3, 8)))
+    monkeypatch.setattr(job.Job, "ended", ended)
     yield made
     made.go.set()
+    made.seen.set()
 
 
 def progress(app) -> list[str]:
@@ -91,7 +100,7 @@ def test_a_cancel_keeps_the_scores_and_what_is_left_can_be_computed(show, own, s
     assert not progress(app)
     assert "3 of 8 heads have a null of ‖ΔC‖; the others were not computed." in told(app)
     assert len(app.metric) == 4
-    assert slow.left.wait(job.LEAVE_S + 2), "nobody waits for it any more"
+    assert slow.left.wait(job.LEAVE_S + 30), "nobody waits for it any more"
     slow.go.set()
     monkeypatch.setattr(job.Job, "ended", ENDED)
     app = press(app, "Compute the rest")

@@ -13,6 +13,7 @@ import servers
 import stores
 from conftest import CHROMIUM
 from ports import free_port
+from test_browser import settled
 from test_login import OF_THE_STORE
 from test_proxy import NAME, NGINX, nginx
 from test_server import serving
@@ -23,6 +24,7 @@ from qkstore.store.catalog import Catalog
 from qkstore.store.catalog.postgres import Postgres
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+playwright.expect.set_options(timeout=60_000)  # a busy machine may take that long
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}; name one in $CHROMIUM"),
     pytest.mark.slow,
@@ -44,7 +46,7 @@ class Visitor:
 
     def tab(self):
         page = self.context.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(60_000)
         page.on("websocket", lambda socket: socket.on("framereceived", lambda body: self.frames.append(body)))
         return page
 
@@ -54,6 +56,7 @@ class Visitor:
 
     def log_in(self, sub: str) -> Visitor:
         """From the login page through the provider's form, and back."""
+        settled(self.page)
         self.page.get_by_role("button", name="Log in").click()
         self.page.wait_for_url(f"{self.provider.url}/**")
         self.page.fill("input[name=sub]", sub)
@@ -62,9 +65,10 @@ class Visitor:
         return self
 
     def sees(self, text: str) -> None:
-        playwright.expect(self.page.locator("body")).to_contain_text(text, timeout=30_000)
+        playwright.expect(self.page.locator("body")).to_contain_text(text)
 
     def go(self, page: str) -> None:
+        settled(self.page)
         self.page.locator("[data-testid=stSidebar]").get_by_role("link", name=page).click()
 
     def sees_only(self, text: str) -> None:
@@ -78,8 +82,13 @@ class Visitor:
     def save(self, name: str) -> None:
         """The contrast of the Contrasts page, under a new name."""
         self.open("contrasts?run=boxes&contrast=lexical")
-        self.page.get_by_role("textbox", name="Name").fill(name)
-        self.page.get_by_role("button", name=re.compile("^Save")).click()
+        field = self.page.get_by_role("textbox", name="Name")
+        field.wait_for()
+        settled(self.page)  # what is typed into a field that is drawn anew is lost
+        field.fill(name)
+        field.press("Tab")
+        settled(self.page)
+        self.page.get_by_role("button", name=re.compile("^Save")).click(delay=150)
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +151,7 @@ def test_a_cold_deep_link_is_the_login_and_returns_to_the_page_after_it(visitor,
     sent = b"".join(body if isinstance(body, bytes) else body.encode() for body in visitor.frames)
     assert not [word for word in OF_THE_STORE if word.encode() in sent]
     visitor.log_in("vera@example.org").sees("Layer 1, head")
+    settled(visitor.page)
     assert visitor.page.url == f"{at}/{DEEP}"
     sent = b"".join(body if isinstance(body, bytes) else body.encode() for body in visitor.frames)
     assert not [word for word in OF_THE_STORE if word.encode() not in sent], "a check that sees nothing is none"
@@ -153,9 +163,12 @@ def test_a_viewer_sees_the_pages_and_saves_nothing(visitor, catalog):
         visitor.go(page)
         playwright.expect(visitor.page.locator(".stMain h1")).to_have_text(page)
         playwright.expect(visitor.page.locator("[data-testid=stMetricValue]")).to_have_count(4)
+    settled(visitor.page)
     visitor.page.locator("summary", has_text="Share").click()
+    visitor.page.get_by_role("button", name="CSV", exact=True).wait_for()
+    settled(visitor.page)
     with visitor.page.expect_download() as download:
-        visitor.page.get_by_role("button", name="CSV", exact=True).click()
+        visitor.page.get_by_role("button", name="CSV", exact=True).click(delay=150)
     assert '\n"layer","head"' in download.value.path().read_text()
     visitor.save("veras")
     visitor.sees("has the role viewer, and may not save a contrast: that needs the role editor")
@@ -190,10 +203,12 @@ def test_who_logs_out_is_out_in_every_tab_and_with_every_copy_of_the_cookie(visi
     cookies, first = visitor.context.cookies(), visitor.page
     visitor.page = visitor.tab()
     visitor.open(DEEP).sees("leo@example.org, viewer")
+    settled(visitor.page)
     visitor.page.get_by_role("button", name="Log out").click()
     visitor.page.wait_for_url(f"{visitor.provider.url}/oauth2/end_session**")
     assert "_streamlit_user" not in [cookie["name"] for cookie in visitor.context.cookies()]
     visitor.page = first
+    visitor.page.bring_to_front()
     visitor.go("Subspaces")
     visitor.sees_only("Log in to see this store.")
     visitor.context.add_cookies(cookies)
@@ -217,6 +232,7 @@ def test_a_provider_that_is_away_is_one_line(engine, store, tmp_path, provider):
     with served(store, own, tmp_path) as at:
         visitor = Visitor(engine, at, own)
         visitor.open(DEEP).sees_only("Log in to see this store.")
+        settled(visitor.page)
         own.stop()
         visitor.page.get_by_role("button", name="Log in").click()
         visitor.sees("The login provider cannot be reached now. Go back and try again later")
@@ -272,6 +288,7 @@ def test_behind_tls_the_login_passes_the_policy_and_its_cookies_are_for_tls_alon
             visitor.page.on("console", lambda message: said.append(message.text))
             visitor.open(DEEP).sees_only("Log in to see this store.")
             visitor.log_in("vera@example.org").sees("vera@example.org, viewer")
+            settled(visitor.page)
             assert visitor.page.url == f"{at}/{DEEP}"
             assert {cookie["secure"] for cookie in visitor.context.cookies() if "streamlit" in cookie["name"]} == {True}
             assert not [text for text in said if "Content Security Policy" in text]

@@ -248,7 +248,7 @@ def test_scoring_counts_and_can_be_cancelled(show, own, monkeypatch):
     monkeypatch.setattr("qkstore.analysis.heads.kept", slow)
     monkeypatch.setattr(job.Job, "ended", waits.leaves())
     app = show(own, "heads")
-    assert ended.wait(10), "nobody waits for it any more"
+    assert ended.wait(job.LEAVE_S + 30), "nobody waits for it any more"
     assert "Scored 1 of 8 heads" in app.get("progress")[0].proto.text
     assert not app.metric
     next(b for b in app.button if b.label == "Cancel").click()

@@ -14,11 +14,18 @@ from test_browser import CHROMIUM, FLAGS, Server, Tab, playwright, pytestmark  #
 HOSTILE = "<img src=x onerror=window.harm=1>\u202e"
 SHOWN = "<img src=x onerror=window.harm=1>U+202E"
 ADDRESS = "projections?plot=3d&contrast=order&layer=1&head=0"
+# What an event changes is drawn in the next frame, a change of size in the one after it.
+DRAWN_ANEW = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))"
 COLOURED = """canvas => {
   const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
   const spread = (i) => Math.max(...data.subarray(i, i + 3)) - Math.min(...data.subarray(i, i + 3));
   return Array.from({ length: data.length / 4 }, (_, i) => spread(4 * i)).filter((s) => s > 60).length;
 }"""
+
+PICTURE = f"""async canvas => {{
+  await {DRAWN_ANEW};
+  return canvas.toDataURL();
+}}"""
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +63,7 @@ def page(tab):
     """The page with the points as they are at first."""
     tab.open(ADDRESS)
     tab.page.wait_for_selector(".space .picture")
-    tab.becomes(lambda: pixels(tab.page) > 0, True)
+    assert tab.becomes(lambda: pixels(tab.page) > 0, True)
     return tab.page
 
 
@@ -67,8 +74,7 @@ def pixels(page) -> int:
 
 def picture(page) -> str:
     """What the canvas shows, once it has been drawn."""
-    page.wait_for_timeout(150)
-    return page.locator(".space .picture").evaluate("canvas => canvas.toDataURL()")
+    return page.locator(".space .picture").evaluate(PICTURE)
 
 
 def middle(page) -> tuple[float, float]:
@@ -87,7 +93,7 @@ def test_points_are_drawn_and_described(tab, page):
     assert not tab.failed
 
 
-def test_a_drag_keys_and_the_wheel_change_the_view_and_a_double_click_resets_it(page):
+def test_a_drag_keys_and_the_wheel_change_the_view_and_a_double_click_resets_it(tab, page):
     first, (x, y) = picture(page), middle(page)
     page.mouse.move(x, y)
     page.mouse.move(x + 80, y + 30)
@@ -106,8 +112,8 @@ def test_a_drag_keys_and_the_wheel_change_the_view_and_a_double_click_resets_it(
         assert picture(page) != first
         page.locator(".space .picture").press("0")
         assert picture(page) == first
-    page.mouse.wheel(0, -300)
-    assert picture(page) != first
+    page.mouse.wheel(0, -300)  # which nothing waits for
+    assert tab.becomes(lambda: picture(page) != first, True)
 
 
 def told(tip) -> tuple[str, str, str, str]:
@@ -136,7 +142,7 @@ def test_a_point_tells_of_itself_and_hostile_text_is_text(page):
     assert page.evaluate("window.harm") is None
     assert page.locator(".space img, .space script").count() == 0
     page.mouse.move(5, 5)
-    assert tip.is_hidden()
+    tip.wait_for(state="hidden")
 
 
 def test_labels_and_sides_choose_their_points_together(page):
@@ -166,18 +172,17 @@ def test_the_choice_is_kept_in_the_address(tab, page):
     page.wait_for_url("**plot=2d**")
     shown = page.locator(".space .tools button").first
     assert tab.becomes(shown.inner_text, "Move")
-    assert pixels(page) > 5_000
+    assert tab.becomes(lambda: pixels(page) > 5_000, True)
     page.go_back()
     assert tab.becomes(shown.inner_text, "Turn")
-    assert pixels(page) > 5_000
+    assert tab.becomes(lambda: pixels(page) > 5_000, True)
 
 
 def test_another_choice_redraws_the_same_canvas_and_keeps_the_view(tab, page):
     page.locator(".space .picture").evaluate("canvas => canvas.marked = true")
     page.locator(".space .picture").press("ArrowRight")
     before = page.locator(".space .picture").get_attribute("aria-label")
-    tab.page.get_by_role("combobox", name="Method").click()
-    tab.page.get_by_role("option", name="Raw PCA").click()
+    tab.pick("Method", "Raw PCA")
     page.wait_for_url("**method=raw**")
     assert tab.becomes(lambda: page.locator(".space .picture").get_attribute("aria-label") != before, True)
     assert tab.count(".space") == 1

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 import stores
 from conftest import ROOT
 from playwright.sync_api import expect, sync_playwright
 from ports import free_port
+from test_browser import settled
 from test_server import serving
+from until import becomes
 
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
 NAME = "qk.example.org"
@@ -65,10 +68,18 @@ def nginx(folder, dashboard: int):
     )
     server = subprocess.Popen([NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf")], stderr=subprocess.PIPE)
     try:
+        assert becomes(lambda: server.poll() is not None or all(map(listens, (port, plain))))
+        assert server.poll() is None, server.stderr.read()
         yield port, plain
     finally:
         server.terminate()
         server.wait()
+
+
+def listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
+        return True
+    return False
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +108,8 @@ def test_every_page_is_whole_and_breaks_no_rule_of_the_policy(proxied, browser, 
     assert answer.headers["strict-transport-security"]
     assert answer.headers["x-frame-options"] == "DENY"
     expect(shown.locator("h1, h2").first).to_be_visible(timeout=60_000)
-    shown.wait_for_timeout(3000)
+    settled(shown)
+    shown.wait_for_timeout(3000)  # for what is asked late
     assert not [text for text in said if "Content Security Policy" in text], said
     assert not [url for url in asked if not re.match(rf"(https|wss)://{NAME}|data:|blob:", url)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from test_browser import CHROMIUM, FLAGS, playwright, pytestmark  # noqa: F401
-from test_points_browser import context, pixels  # noqa: F401 -- a fixture
+from test_points_browser import DRAWN_ANEW, context, pixels  # noqa: F401 -- a fixture
 from test_scatter import points, sent
 
 from dashboard.points import scatter
@@ -17,10 +17,10 @@ DRAW = """async ([js, data, size]) => {
   const setStateValue = (name, value) => (window.told = value);
   const end = show({ parentElement: place, data, setStateValue });
   Object.assign(place.querySelector("canvas").style, { display: "block", width: `${size}px`, height: `${size}px` });
-  await new Promise((done) => setTimeout(done, 200));
+  await DRAWN_ANEW;
   window.show = (data) => show({ parentElement: place, data, setStateValue });
   window.end = end;
-}"""
+}""".replace("DRAWN_ANEW", DRAWN_ANEW)
 
 
 @pytest.fixture

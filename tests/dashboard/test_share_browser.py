@@ -10,7 +10,6 @@ import stores
 from leaving import about, svg
 from PIL import Image
 from test_browser import CHROMIUM, FLAGS, Server, Tab, playwright, pytestmark  # noqa: F401 -- marks
-from test_team_browser import pick
 
 SIDEWAYS = "document.querySelector('[data-testid=stMain]').scrollWidth <= innerWidth"
 
@@ -78,8 +77,7 @@ def test_another_figure_in_another_width_from_a_dark_page(tab):
     opened(tab, "subspaces")
     drawn = tab.count("[data-testid=stVegaLiteChart]")
     for label, option in (("Figure", "angles"), ("Width", "6.75 inches")):
-        pick(tab, label, option)
-        tab.settle()
+        tab.pick(label, option)
     name, data = taken(tab, "PNG")
     assert name == "boxes-order-L1H2-angles.png"
     image = Image.open(io.BytesIO(data))

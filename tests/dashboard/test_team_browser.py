@@ -46,19 +46,6 @@ def press(tab, name: str):
     return tab.settle()
 
 
-def pick(tab, label: str, option: str) -> None:
-    """Choose from a list; one that the page drew anew meanwhile is opened again."""
-    chosen = tab.page.get_by_role("option", name=option, exact=True)
-    for _ in range(10):
-        tab.page.get_by_role("combobox", name=label).click()
-        tab.page.wait_for_timeout(700)
-        if chosen.count():
-            chosen.click()
-            return
-        tab.page.keyboard.press("Escape")
-    raise AssertionError(f"{label} does not open")
-
-
 def test_an_older_version_is_opened_and_the_address_says_so(tab):
     tab.open("contrasts?run=boxes&contrast=fruits@2")
     tab.page.get_by_text("Versions of fruits: 2").click()
@@ -76,7 +63,7 @@ def test_an_older_version_is_opened_and_the_address_says_so(tab):
 
 def test_what_is_restored_is_what_is_shown(tab, server):
     tab.open("contrasts?run=boxes&contrast=arc-one@1")
-    pick(tab, "Archived: 2", "arc-two@1")
+    tab.pick("Archived: 2", "arc-two@1")
     assert tab.becomes(lambda: at(tab), "arc-two@1")
     press(tab, "Restore")
     assert tab.becomes(lambda: [c.name for c in server.store.catalog.archived()], ["arc-one"])

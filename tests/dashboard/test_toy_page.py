@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import shlex
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -144,7 +143,7 @@ def test_ranks_are_counted_while_they_are_recovered_and_kept(show, store, monkey
     def slow(run):
         asked.append(run.name)
         if len(asked) == 3:
-            assert left.wait(20)
+            assert left.wait(60)
         return toy.Recovered((2, 3), (2, 3))
 
     monkeypatch.setattr(toy, "recovered", slow)
@@ -162,14 +161,24 @@ def test_ranks_are_counted_while_they_are_recovered_and_kept(show, store, monkey
 
 
 def test_recovering_can_be_cancelled(show, store, monkeypatch):
-    monkeypatch.setattr(toy, "recovered", lambda run: time.sleep(0.3))
+    asked, cancelled = [], threading.Event()
+
+    def slow(run):
+        asked.append(run.name)
+        assert cancelled.wait(60)
+        return toy.Recovered((2, 3), (2, 3))
+
+    monkeypatch.setattr(toy, "recovered", slow)
+    monkeypatch.setattr(job._jobs(), "leave_s", 0.0)
     monkeypatch.setattr(job.Job, "ended", waits.leaves())
     app = show(store, "toy")
     next(b for b in app.button if b.label == "Cancel").click()
     app.run()
     assert app.info[0].value.startswith("Cancelled")
     assert not app.get("progress")
-    assert waits.nobody(), "the last one to leave ends it"
+    cancelled.set()
+    assert waits.nobody()
+    assert len(asked) == 1, "the last one to leave ends it"
 
 
 def test_the_overview_has_one_link_for_all_toy_runs(show, store, tmp_path):
@@ -233,7 +242,6 @@ def test_a_click_on_a_cell_chooses_that_head(store, tmp_path):
                 url.startswith((server.url, server.url.replace("http", "ws"), "data:", "blob:")) for url in tab.fetched
             )
             tab.page.set_viewport_size({"width": 820, "height": 960})
-            tab.settle()
-            assert tab.page.evaluate(SIDEWAYS) == 0
+            assert tab.becomes(lambda: tab.page.evaluate(SIDEWAYS), 0)
     finally:
         server.end()

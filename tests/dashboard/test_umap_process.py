@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 
 import numpy as np
 import pytest
 import stores
+from until import becomes
 
 import qkstore
 from dashboard.points import umap
@@ -44,13 +44,6 @@ def sample(n: int = 40):
 
 def job(code: str, patience: float = 30) -> Job:
     return Job(sample(), (sys.executable, "-c", code), patience)
-
-
-def becomes(what, seconds: float = SOON_S) -> bool:
-    until = time.monotonic() + seconds
-    while not what() and time.monotonic() < until:
-        time.sleep(0.05)
-    return bool(what())
 
 
 def test_the_process_gives_what_the_library_gives():
