@@ -1,7 +1,7 @@
 """A process with all that it has started: who of them lives, and the CPU that they have used together.
 
-Read from /proc: a clock made of psutil, which asks for every process of the machine, takes longer than what is
-measured by it. Whoever has ended meanwhile counts as nothing.
+Read from /proc, and not by psutil, which looks at every process of the machine to find one's children: as a clock it
+would cost a millisecond a look, of the few that some works take. Whoever has ended meanwhile counts as nothing.
 """
 
 from __future__ import annotations

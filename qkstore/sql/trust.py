@@ -65,6 +65,7 @@ def locked(reach: Sequence[Path] | Path, **more: str) -> duckdb.DuckDBPyConnecti
     several = [reach] if isinstance(reach, Path) else reach
     connection = duckdb.connect(config={**SETTINGS, **more})
     try:
+        connection.execute("SET enable_progress_bar = false")  # on by itself in notebooks and `python -c`
         connection.execute(f"SET allowed_{files} = [{', '.join(text(str(path)) for path in several)}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")

@@ -66,7 +66,7 @@ class Publication:
                 f"{self.path} cannot be gone on with ({str(error).splitlines()[0]}): make room if the disk is full; "
                 f"if it is damaged, delete {self.path.parent} and ingest the run anew"
             ) from None
-        con.execute(schema.NO_FLOAT_CODECS)
+        con.execute(schema.WRITING)
         con.execute("SET checkpoint_threshold = '1TB'")  # it is asked for after each commit
         return con
 
