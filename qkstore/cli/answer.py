@@ -19,7 +19,8 @@ def answer(path: Path, sql: str, limit_s: float, max_rows: int) -> dict:
     interval) comes as DuckDB writes it in JSON: Arrow and Python have no infinity and no year before 1, no 24:00:00
     and no whole number of 128 bits.
     """
-    schema = worker.query(path, f"({sql}) LIMIT 0", limit_s=limit_s).schema
+    # One SELECT takes no second LIMIT, and a sub-query would rename A beside a; a union keeps names, types and clauses.
+    schema = worker.query(path, f"({sql}) UNION ALL ({sql}) LIMIT 0", limit_s=limit_s).schema
     odd = [not _plain(field.type) for field in schema]
     if any(odd):
         places = [f"c{i}" for i in range(len(odd))]

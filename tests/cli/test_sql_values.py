@@ -53,6 +53,49 @@ def test_a_value_is_printed_as_it_is_meant(store, capsys, value, printed):
     assert not err
 
 
+SHAPES = {  # every clause that a SELECT may end in, and what is written around one
+    "select order_id as a from k limit 0": [],
+    "select distinct order_id as a from k order by order_id limit 2": [1, 2],
+    "select distinct order_id as a from k order by order_id desc limit 2 offset 1": [3, 2],
+    "select distinct order_id as a from k order by 1 offset 2": [3, 4],
+    "select distinct order_id as a from k order by all limit 1": [1],
+    "select order_id as a from k where order_id < 3 group by order_id having count(*) > 1 order by a": [1, 2],
+    "select 2 as a union select 1 order by a": [1, 2],
+    "select 2 as a union all select 1 union all select 2 order by 1 limit 2": [1, 2],
+    "(select 2 as a limit 1) union all (select 1 order by 1) limit 2": [2, 1],
+    "select 1 as a except select 2": [1],
+    "select 1 as a intersect select 1 limit 3": [1],
+    "with t as (select order_id as a from k limit 9) select distinct a from t where a < 0 order by a": [],
+    "with t as (select distinct order_id as a from k), u as (from t) select a from u order by a limit 1": [1],
+    "from k select distinct order_id as a order by a limit 1": [1],
+    "select * from (values (2), (1)) as t(a) order by a": [1, 2],
+    "(select 1 as a)": [1],
+    "select 1 as a;": [1],
+    "select 1 as a ; ": [1],
+    "select 1 as a limit 1;": [1],
+    "select 1 as a -- x": [1],
+    "select 1 as a limit 1 -- x": [1],
+    "select 1 as a; -- x": [1],
+    "select 1 as a /* x */ limit 1 /* y */;": [1],
+    "-- x\nselect 1 as a\nlimit 1\n-- y\n": [1],
+}
+
+
+@pytest.mark.parametrize(("select", "values"), SHAPES.items())
+def test_a_select_may_end_in_any_clause_semicolon_or_comment(store, capsys, select, values):
+    assert main(["sql", "--store", str(store), "--run", "a", select]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"columns": ["a"], "rows": [[value] for value in values], "truncated": False}
+
+
+@pytest.mark.parametrize("end", ["limit 1", "order by 1", "order by 1 offset 0", "union select '2026-01-02', 1, 1", ""])
+def test_names_and_types_that_json_has_not_stay_whatever_the_select_ends_in(store, capsys, end):
+    select = f"select date '2026-01-02' as a, 1 as A, 1::hugeint as a {end}"
+    assert main(["sql", "--store", str(store), "--run", "a", select]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"columns": ["a", "A", "a_1"], "rows": [["2026-01-02", 1, 1]], "truncated": False}
+
+
 def test_sums_are_numbers_and_the_order_of_rows_stays(store, capsys):
     select = (
         "select order_id, sum(pos) as total, sum(pos * 1.5) as half, count(*) as n from k group by 1 order by 2 desc"
