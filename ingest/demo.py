@@ -12,7 +12,7 @@ from ingest.prompts.boxes import Question
 from qkstore.errors import RunError
 from qkstore.store import folder
 
-MODEL = Path(__file__).parent / "demo_model"
+NAME, MODEL = "demo", Path(__file__).parent / "demo_model"
 SEED = 0
 RUNS: dict[str, tuple[task.Kind, Question | None, int]] = {  # run: (task, question, train prompts)
     "demo-boxes-ent": ("boxes", "ent", 3000),
@@ -40,7 +40,7 @@ def build(
         )
     if not missing:
         return []
-    small = _load(_train(folder(store) / "demo_model", progress) if train else MODEL)
+    small = _named(_train(folder(store) / "demo_model", progress), "float32", "cpu", None) if train else load(NAME)
     for run in missing:
         name, question, size = RUNS[run]
         prompts = task.of(name, n or size, n_test, question, SEED)
@@ -69,5 +69,10 @@ def _train(into: Path, progress: job.Progress) -> Path:
     return into
 
 
-def _load(folder: Path) -> model.Model:
-    return replace(model.load(str(folder), answers=None), name="demo")
+def load(where: str, dtype: model.Dtype = "float32", device: str = "cpu", answers: bool | None = None) -> model.Model:
+    """The model that a user names: `demo` is the one that comes along; anything else as `model.load` has it."""
+    return _named(MODEL, dtype, device, answers) if where == NAME else model.load(where, dtype, device, answers)
+
+
+def _named(folder: Path, *asked) -> model.Model:
+    return replace(model.load(str(folder), *asked), name=NAME)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 import qkstore
-from ingest import demo, model
+from ingest import demo
 from ingest.model import live
 from qkstore import analysis
 from qkstore.analysis import discovery
@@ -35,9 +35,7 @@ def intervene(options: argparse.Namespace) -> None:
     heads = chosen(store, run, named, options.heads, options.layer)
     live.check(run, heads, options.bases)
     components = None if options.components is None else grouped(run, heads, options.components)
-    loaded = model.load(
-        str(demo.MODEL) if options.model == "demo" else options.model, options.dtype, options.device, answers=True
-    )
+    loaded = demo.load(options.model, options.dtype, options.device, answers=True)
     with Progress() as progress:
         o = options
         result = live.intervene(

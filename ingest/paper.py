@@ -24,7 +24,6 @@ SIZES: dict[task.Kind, int] = {
 N_TEST = 1000
 FEWEST = 50  # prompts of a split: with fewer, some of the 13 categories may never be asked for
 SEED = 0
-DEMO = "demo"
 FACTS = {
     "task": "task",
     "n_prompts": "number of prompts",
@@ -59,7 +58,7 @@ def parts(
     Raises PromptError for an unknown question or a scale that leaves too few prompts, RunError for a prefix that names
     no run.
     """
-    asked = (QUESTIONS if where == DEMO else QUESTIONS[:1]) if questions is None else tuple(questions)
+    asked = (QUESTIONS if where == demo.NAME else QUESTIONS[:1]) if questions is None else tuple(questions)
     if not asked:
         raise PromptError(f"no question; there are: {', '.join(sorted(QUESTIONS))}")
     for question in asked:
@@ -77,7 +76,7 @@ def name_of(where: str) -> str:
     The demo model's do not take the names of the demo's runs.
     """
     name = re.sub(r"[^a-z0-9._-]+", "-", Path(where).name.lower()).strip("._-")
-    return "demo-paper" if where == DEMO else name or "paper"
+    return "demo-paper" if where == demo.NAME else name or "paper"
 
 
 def build(
@@ -107,7 +106,7 @@ def build(
     missing = [part for part in programme if part not in there]
     if not missing:
         return []
-    loaded = _load(where, dtype, device)
+    loaded = demo.load(where, dtype, device)
     for part in there:
         _check_same(store, part, {"weights_hash": loaded.weights_hash})
     for part in missing:
@@ -145,14 +144,6 @@ def _check_same(store: str | Path, part: Part, asked: dict[str, str | int]) -> N
                 f"run {part.run!r} is in the store already, and its {FACTS[fact]} is {had}, not {wanted}; "
                 "choose another --prefix"
             )
-
-
-def _load(where: str, dtype: model.Dtype, device: str) -> model.Model:
-    return (
-        replace(model.load(str(demo.MODEL), dtype, device, answers=None), name=DEMO)
-        if where == DEMO
-        else model.load(where, dtype, device, answers=None)
-    )
 
 
 def _staged(progress: Callable | None, run: str, stage: str, done: int, total: int, now: str = "") -> None:

@@ -32,7 +32,7 @@ def model(add: Add) -> None:
     sub.add_argument(
         "--model",
         required=True,
-        metavar="PATH_OR_ID",
+        metavar="demo|PATH_OR_ID",
         help="a local folder, a GGUF file, or a hub id such as Qwen/Qwen3-4B-Instruct-2507",
     )
     sub.add_argument("--task", required=True, metavar="boxes|lists|repeats|FILE.jsonl|FILE.txt")
@@ -103,9 +103,8 @@ def share(text: str) -> tuple[int, int]:
 
 
 def _model(options: argparse.Namespace) -> None:
-    from ingest import job
+    from ingest import demo, job
     from ingest.job import ranks
-    from ingest.model import model
     from ingest.prompts import slot, task
     from ingest.prompts.corpus import (  # after the options are checked: torch takes seconds to import
         ANSWER_SLOT,
@@ -119,7 +118,7 @@ def _model(options: argparse.Namespace) -> None:
     job.bytes_of(options.limit_memory)
     asked = options.question, options.seed, options.reflexive, options.form, options.tokens
     prompts = task.of(options.task, options.n, options.n_test, *asked)
-    loaded = model.load(options.model, options.dtype, ranks.device(options.device), answers=None)
+    loaded = demo.load(options.model, options.dtype, ranks.device(options.device))
     prompts = task.for_tokenizer(prompts, loaded.tokenizer, options.pieces)
     bare = prompts.cut is not None
     queries = ((EVERY,) if bare else (ANSWER_SLOT,)) if options.queries is None else options.queries

@@ -240,7 +240,6 @@ def _why(where: str, doing: str, error: Exception, local: bool) -> str:
         return (
             f"model {where!r} is neither a folder nor downloaded here before, "
             "and the hub cannot be reached (no network)"
-            + ("; the demo model is for the commands demo, paper and intervene" if where == "demo" else "")
         )
     said = " ".join(str(error).split())
     act = next((act for words, act in ACTS.items() if words in said), None)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import stores
 
-from ingest import job, model, paper
+from ingest import demo, job, model, paper
 from qkstore.errors import ModelError, PromptError, RunError
 
 
@@ -28,7 +28,7 @@ def asked(monkeypatch):
         seen.append(SimpleNamespace(run=run, net=net, prompts=prompts, options=options, **more))
 
     monkeypatch.setattr(job, "ingest", ingest)
-    monkeypatch.setattr(paper, "_load", lambda *where: (seen.append(where), loaded)[1])
+    monkeypatch.setattr(paper.demo, "load", lambda *where: (seen.append(where), loaded)[1])
     return SimpleNamespace(seen=seen, loaded=loaded)
 
 
@@ -128,5 +128,5 @@ def test_the_demo_model_is_called_demo_and_others_as_they_are(monkeypatch):
     monkeypatch.setattr(
         model, "load", lambda where, dtype, device, answers: model.Model(None, None, "its own", "0" * 64)
     )
-    assert paper._load("demo", "float32", "cpu").name == "demo"
-    assert paper._load("x/y", "float32", "cpu").name == "its own"
+    assert demo.load("demo").name == "demo"
+    assert demo.load("x/y").name == "its own"
