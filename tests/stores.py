@@ -123,6 +123,13 @@ def bare(n: int = 600) -> synthetic.Synthetic:
     return data
 
 
+def without_test(n: int = 256) -> synthetic.Synthetic:
+    """A run whose prompts are all of the train split."""
+    data = synthetic.synthetic(n)
+    data.prompts = data.prompts.with_columns(split=pl.lit("train"))
+    return data
+
+
 def said_before(n: int) -> synthetic.Synthetic:
     """A run whose first n whole questions of the test split have the text of one of the train split."""
     data = synthetic.synthetic(600)

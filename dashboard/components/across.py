@@ -14,9 +14,9 @@ from dashboard import job, notes, panel, results, shell, state
 from dashboard.components import clusters
 from dashboard.heads import map as maps
 from dashboard.state import View
-from dashboard.text import line
+from dashboard.text import line, plain
 from qkstore import charts
-from qkstore.analysis.decomposition import COUNTED, HeadCount, statement, table
+from qkstore.analysis.decomposition import COUNTED, HeadCount, statement, table, untested
 from qkstore.analysis.decomposition.across import kept_counts, known_counts, refusals
 from qkstore.text import head_name
 
@@ -52,6 +52,8 @@ def show() -> None:
     with detail:
         _listed(view, told)
     line(statement(rows))
+    if told := untested(view.run):
+        st.warning(plain(f"{told}."))
     for why, n in refusals(rows).items():
         line(f"{n:,} {'head' if n == 1 else 'heads'} without: {why}.")
     with shell.optional():

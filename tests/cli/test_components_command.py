@@ -112,6 +112,15 @@ def test_texts_of_both_splits_are_told_behind_the_headline(cli, store):
     assert "warning" not in cli(*HEAD)
 
 
+def test_a_run_without_a_test_split_says_so_of_one_head_and_of_all(cli, store, capsys):
+    synthetic.write(store, "trained", stores.without_test())
+    said = "warning: There is no test split: components are found and judged on the same prompts"
+    assert cli(*HEAD, run="trained").splitlines()[1].startswith(said)
+    for more in ((), ("--clusters",)):
+        assert cli("--all", *more, run="trained").splitlines()[-1].startswith(said)
+        assert said not in cli("--all", *more)
+
+
 def test_fewer_components_than_there_are(cli):
     assert "2 components asked for, of 3 [3, 3]" in cli(*HEAD, "--n", 2).splitlines()[0]
 

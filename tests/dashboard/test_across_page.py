@@ -114,6 +114,14 @@ def test_a_run_without_labels_has_unnamed_ones(show, store):
     assert unnamed["bare"] > unnamed["boxes"] + 0.2
 
 
+def test_a_run_without_a_test_split_says_so(show, tmp_path):
+    synthetic.write(tmp_path / "store", "trained", stores.without_test())
+    for which in ("all", "one"):
+        app = show(tmp_path / "store", "components", run="trained", heads=which, layer=1, head=0)
+        assert not app.exception
+        assert ["There is no test split" in w.value for w in app.warning] == [True], which
+
+
 def test_a_run_whose_heads_choose_nothing_says_so(show, store):
     app = well(show(store, "components", run="nothing", heads="all"))
     assert "None of 8 heads has a component; 8 have nothing to choose." in html(app)

@@ -16,7 +16,7 @@ from qkstore.analysis.decomposition.labels import Untried
 from qkstore.analysis.decomposition.names import UNNAMED, Best, Name, Names, names
 from qkstore.analysis.decomposition.prompts import Prompts, prompts
 from qkstore.analysis.decomposition.scored import Scored
-from qkstore.analysis.decomposition.sight import LeftOut, Sight, default_where
+from qkstore.analysis.decomposition.sight import LeftOut, Sight, default_where, untested
 from qkstore.analysis.decomposition.study import Study, kept_study, study
 from qkstore.analysis.decomposition.swaps import ComponentSwaps, swaps
 
@@ -49,4 +49,5 @@ __all__ = [
     "study",
     "swaps",
     "table",
+    "untested",
 ]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from qkstore.analysis.head import Head
+from qkstore.analysis.head import Head, build_split, judge_split
 from qkstore.components import Choices, choices
 from qkstore.errors import ContrastError, GuardError
 from qkstore.run import Layer, Run
@@ -63,6 +63,13 @@ class Copies(NamedTuple):
 
 
 NO_COPIES = Copies(0, 0)
+
+
+def untested(run: Run) -> str:
+    """What is to be said of a run without a test split, in a sentence; '' of one that has one."""
+    if build_split(run) != judge_split(run):
+        return ""
+    return "There is no test split: components are found and judged on the same prompts, which is no test of them"
 
 
 @dataclass(frozen=True)

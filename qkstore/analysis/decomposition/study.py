@@ -13,7 +13,7 @@ from qkstore.analysis.decomposition.claim import Claim, claim, claims, sentence
 from qkstore.analysis.decomposition.found import HeadComponents, components
 from qkstore.analysis.decomposition.names import Names, names
 from qkstore.analysis.decomposition.scored import Scored
-from qkstore.analysis.decomposition.sight import default_where
+from qkstore.analysis.decomposition.sight import default_where, untested
 from qkstore.analysis.decomposition.swaps import ALL, ComponentSwaps, swaps
 from qkstore.components import STRONG, Number
 from qkstore.errors import ContrastError, StoreError
@@ -223,7 +223,7 @@ def told(
         judged_on=of.judged.split,
         mean_share=of.found.mean_share,
         rotated=of.found.rotated,
-        warning=of.judged.copies.told(of.judged.split),
+        warning=of.judged.copies.told(of.judged.split) or untested(of.head.run),
     )
 
 

@@ -38,6 +38,7 @@ def check(options) -> None:
 
 def across(options, there, run) -> None:
     """All heads: a map of their numbers and a list, or the clusters of their components."""
+    from qkstore.analysis.decomposition import untested
     from qkstore.analysis.decomposition.across import kept_counts, statement, table
 
     with workers(options) as pool, Progress() as progress:
@@ -61,6 +62,8 @@ def across(options, there, run) -> None:
         print(f"and {more:,} more (--top)")
     _refused(rows)
     print(statement(rows))
+    if told := untested(run):
+        print(f"warning: {told}.")
 
 
 def _map(rows: Sequence[HeadCount]) -> list[dict]:
@@ -100,6 +103,7 @@ def _refused(rows: Sequence[HeadCount]) -> None:
 
 
 def _clusters(options, there, run, rows: Sequence[HeadCount], progress: Progress) -> None:
+    from qkstore.analysis.decomposition import untested
     from qkstore.analysis.decomposition.across import called, clusters_statement, kept_clusters
 
     found = kept_clusters(
@@ -116,6 +120,8 @@ def _clusters(options, there, run, rows: Sequence[HeadCount], progress: Progress
     if more := len(shared) - len(top):
         print(f"and {more:,} more (--top)")
     print(clusters_statement(found, clusters))
+    if told := untested(run):
+        print(f"warning: {told}.")
 
 
 def _cluster(cluster: Cluster) -> dict:
