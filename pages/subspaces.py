@@ -11,6 +11,7 @@ import streamlit as st
 
 from dashboard import notes, panel, results, shell, state
 from dashboard.contrasts import offered
+from dashboard.head import sized
 from dashboard.text import line, plain
 from qkstore import charts
 from qkstore.analysis import head
@@ -50,8 +51,8 @@ panel.figures(
             "‖ΔC‖",
             f"{float((fitted.delta**2).sum() ** 0.5):.3g}",
             f"centred {null.norm:.3g}, {null.ratio:.1f} × null, {p_value(null.p_value, len(null.norms))}"
-            if null.dealt
-            else "no null: one sign a query",
+            if null.ratio is not None
+            else sized.no_ratio(null),
         ),
         ("Mean-query share", panel.percent(fitted.covariance.mean_query_share), "of ‖ΔC‖²"),
         (
@@ -94,9 +95,11 @@ with main:
         )
 with detail:
     st.subheader("Against chance", anchor=False)
-    if null.dealt:
+    if null.ratio is not None:
         line(f"‖ΔC‖ of centred queries against {len(null.norms)} random deals of the signs of their key contrasts")
         panel.chart(partial(charts.null_strip, null.norm, null.norms), "null")
+    elif null.dealt:
+        line("All queries, or the key contrasts of all, are alike, so the deals of signs give 0 as ΔC itself does.")
     else:
         line("Each query of this contrast has keys of one sign only, so there is nothing to deal at random.")
     if compared:

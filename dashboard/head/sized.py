@@ -100,9 +100,14 @@ def _null(null: Null | None) -> tuple[str, str, str]:
     title = "‖ΔC‖ ÷ null"
     if null is None:
         return title, panel.MISSING, NOT_HERE
-    if not null.dealt or null.ratio is None:
-        return title, panel.MISSING, "no null: keys of one sign a query"
+    if null.ratio is None:
+        return title, panel.MISSING, no_ratio(null)
     return title, f"{null.ratio:.2f}", p_value(null.p_value, len(null.norms))
+
+
+def no_ratio(null: Null) -> str:
+    """Why ‖ΔC‖ has no ratio to its null; one of 0 is that of queries, or key contrasts, that do not differ."""
+    return "its null is 0: queries or key contrasts alike" if null.dealt else "no null: keys of one sign a query"
 
 
 def _rank(of: Sized, d_head: int) -> tuple[str, str, str]:
