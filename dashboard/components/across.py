@@ -17,7 +17,7 @@ from dashboard.state import View
 from dashboard.text import line, plain
 from qkstore import charts
 from qkstore.analysis.decomposition import COUNTED, HeadCount, statement, table, untested
-from qkstore.analysis.decomposition.across import kept_counts, known_counts, refusals
+from qkstore.analysis.decomposition.across import ROUGH, kept_counts, known_counts, refusals
 from qkstore.text import head_name
 
 WHICH, ONE, ALL = "heads", "one", "all"  # in the address
@@ -51,7 +51,7 @@ def show() -> None:
         line("An edge marks heads whose number's 95 % interval leaves 0 out, a stroke those without a value.")
     with detail:
         _listed(view, told)
-    line(statement(rows))
+    line(f"{statement(rows)} {ROUGH}")
     if told := untested(view.run):
         st.warning(plain(f"{told}."))
     for why, n in refusals(rows).items():

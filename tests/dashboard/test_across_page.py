@@ -61,7 +61,7 @@ def test_the_map_stands_with_figures_and_the_heads_by_number(show, store):
     assert figures["Unnamed"].value == f"{sum(r.n_unnamed for r in has)}"
     assert charts(app) == 1
     assert next(iter(table(app, "of")["of"])) == figures["Most components"].value.replace("\u00a0", " ")
-    assert across.statement(rows) in html(app)
+    assert f"{across.statement(rows)} {across.ROUGH}" in html(app)
     assert "1 head without: queries of this head are all the same" in html(app)
 
 

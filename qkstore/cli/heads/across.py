@@ -39,7 +39,7 @@ def check(options) -> None:
 def across(options, there, run) -> None:
     """All heads: a map of their numbers and a list, or the clusters of their components."""
     from qkstore.analysis.decomposition import untested
-    from qkstore.analysis.decomposition.across import kept_counts, statement, table
+    from qkstore.analysis.decomposition.across import ROUGH, kept_counts, statement, table
 
     with workers(options) as pool, Progress() as progress:
         rows = kept_counts(
@@ -62,6 +62,8 @@ def across(options, there, run) -> None:
         print(f"and {more:,} more (--top)")
     _refused(rows)
     print(statement(rows))
+    if options.names:
+        print(ROUGH)
     if told := untested(run):
         print(f"warning: {told}.")
 

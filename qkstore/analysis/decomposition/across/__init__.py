@@ -3,10 +3,11 @@
 from qkstore.analysis.decomposition.across.called import Cluster, called, cluster_table, clusters_statement
 from qkstore.analysis.decomposition.across.counted import COUNTED, HeadCount, refusals, statement, table
 from qkstore.analysis.decomposition.across.shared import Clusters, clusters, kept_clusters, known_clusters
-from qkstore.analysis.decomposition.across.sweep import counts, kept_counts, known_counts
+from qkstore.analysis.decomposition.across.sweep import ROUGH, counts, kept_counts, known_counts
 
 __all__ = [
     "COUNTED",
+    "ROUGH",
     "Cluster",
     "Clusters",
     "HeadCount",

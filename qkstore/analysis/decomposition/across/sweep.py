@@ -18,6 +18,7 @@ from qkstore.analysis.decomposition.scored import Scored
 from qkstore.analysis.decomposition.sight import default_where
 from qkstore.analysis.head import Head
 from qkstore.analysis.tasks import Place, by_layer
+from qkstore.components import naming
 from qkstore.errors import ContrastError, StoreError
 from qkstore.pool import Pool
 from qkstore.run import Run
@@ -27,6 +28,10 @@ from qkstore.store.source import code_key
 
 KIND = "components of all heads"
 DEALS = 19  # of labels, for a name's p: the fewest that can tell 5 %, as a study of one head deals more
+ROUGH = (
+    f"Names rest on {DEALS} deals of the labels here, where one head is shown on {naming.DEALS}: where the two differ, "
+    "believe the latter."
+)
 Table = Mapping[int, Sequence[HeadCount]]  # by layer
 Progress = Callable[[int, int], None]  # called with (heads done, heads in all)
 
