@@ -36,6 +36,9 @@ class Subspace:
     V: np.ndarray
     rank: int
 
+    def __repr__(self) -> str:
+        return f"Subspace(rank={self.rank}, d_head={len(self.U)})"
+
     @classmethod
     def of(cls, delta: np.ndarray, rank: int | None = None, energy: float = 0.99) -> Subspace:
         """Decompose ΔC: (d_head, d_head) and cut it at `rank`, or at the rank that holds `energy` where none is given.

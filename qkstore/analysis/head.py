@@ -222,6 +222,9 @@ class Covariance:
     counts: Counts
     split: str | None
 
+    def __repr__(self) -> str:
+        return f"Covariance({self.subspace}, split={self.split!r}, {self.counts})"
+
     @property
     def delta(self) -> np.ndarray:
         """(d_head, d_head) ΔC = C+ − C−."""

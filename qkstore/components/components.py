@@ -42,6 +42,9 @@ class Components:
     def __len__(self) -> int:
         return len(self.rho)
 
+    def __repr__(self) -> str:
+        return f"Components({len(self)} of d_head={len(self.a)}, rho={np.round(self.rho, 3).tolist()})"
+
     def query_scores(self, q: np.ndarray) -> np.ndarray:
         """(n, r) scores of q: (n, d_head)."""
         return (q - self.q_mean) @ self.a

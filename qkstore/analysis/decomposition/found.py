@@ -40,6 +40,10 @@ class HeadComponents:
     def __len__(self) -> int:
         return len(self.found)
 
+    def __repr__(self) -> str:
+        at = f"{self.head.run.name!r}, layer={self.head.layer}, head={self.head.head}"
+        return f"HeadComponents({at}, {len(self)} components, rho={np.round(self.rho, 3).tolist()} on the judged split)"
+
 
 def components(
     run: Run,

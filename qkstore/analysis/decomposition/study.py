@@ -65,6 +65,9 @@ class Study:
     rotated: bool
     warning: str
 
+    def __repr__(self) -> str:
+        return f"Study({self.run!r}, layer={self.layer}, head={self.head}, {len(self.rows)} components)"
+
     def to_dict(self) -> dict[str, Any]:
         """The fields by name."""
         return asdict(self)
@@ -91,8 +94,7 @@ class Study:
     @property
     def headline(self) -> str:
         """How many components, how sure, how many are told from chance, and how many have a name."""
-        low, high = self.number["interval"]
-        many, unnamed = len(self.rows), len(self.unnamed)
+        (low, high), many, unnamed = self.number["interval"], len(self.rows), len(self.unnamed)
         told = f"{head_name(self.layer, self.head)}: {many} component{'' if many == 1 else 's'}"
         if not many:
             return f"{told} ({self.number['n']:,} queries)"
@@ -118,9 +120,8 @@ class Study:
         return f"{self._named()}. {sentence(self.rows)}"
 
     def _number(self) -> str:
-        of = self.number
+        of, deals = self.number, len(self.number["null"])
         low, high = of["interval"]
-        deals = len(of["null"])
         return (
             f"On {of['n']:,} queries of the {split_name(self.built_on)} split {of['value']} components [{low}, {high}] "
             f"have a correlation above {STRONG} on prompts that they were not fitted on; {of['clear']} are above the "

@@ -85,6 +85,10 @@ class Discovery:
     judged_on: str | None
     resting: tuple[tuple[int, int, float], ...] = ()
 
+    def __repr__(self) -> str:
+        found = f"{len(self.found()):,} found at {percent(LEVEL)} FDR"
+        return f"Discovery({found}, of {len(self.tried.matches):,} matches in {self.n_heads:,} heads)"
+
     def found(self, level: float = LEVEL, best: bool = False) -> list[Found]:
         """Those with a q-value of at most `level`: known types first, and of each part those whose swap moves most.
 
