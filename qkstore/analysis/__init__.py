@@ -1,5 +1,5 @@
 """From a run and a contrast to its covariance, subspace, head scores, projection, swaps and attribution; without a
-contrast, to the components of a head.
+contrast, to the components of a head, and to what labels match in every head.
 
 Everything is built on the train split and judged on the test split, where a run has them; each result says which
 prompts it comes from, and how many.
@@ -7,6 +7,7 @@ prompts it comes from, and how many.
 
 from qkstore.analysis.attribution import PromptAttribution, PromptShares, attribute, shares
 from qkstore.analysis.decomposition import HeadComponents, components
+from qkstore.analysis.discovery import Discovery, discover
 from qkstore.analysis.head import (
     Contrasts,
     Covariance,
@@ -25,6 +26,7 @@ from qkstore.analysis.swaps import Intervention, conditions, intervene, swapper
 __all__ = [
     "Contrasts",
     "Covariance",
+    "Discovery",
     "Head",
     "HeadComponents",
     "HeadData",
@@ -38,6 +40,7 @@ __all__ = [
     "components",
     "conditions",
     "covariance",
+    "discover",
     "intervene",
     "judge_split",
     "layer_points",
