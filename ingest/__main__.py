@@ -8,7 +8,7 @@ import sys
 
 from ingest.cli import prompts, swap, toy
 from qkstore.cli.arguments import where
-from qkstore.cli.terminal import Parser, complete, need
+from qkstore.cli.terminal import Parser, complete, need, printed
 from qkstore.errors import QKStoreError
 
 DONE, MISTAKE, INTERRUPTED = 0, 2, 130  # and 1, Python's own, for a bug
@@ -33,10 +33,13 @@ def main(given: list[str] | None = None) -> int:
             need(NEEDS, "pip install 'qkstore[ingest]', or in a clone `make demo`")
         options = parser().parse_args(given)
         options.store = where(options)
-        options.run_command(options)
+        with printed():
+            options.run_command(options)
     except QKStoreError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return MISTAKE
+    except BrokenPipeError:  # the reader of our output went away: `… | head`
+        return DONE
     except KeyboardInterrupt:
         print("interrupted; what is finished is kept, the same command goes on from there", file=sys.stderr)
         return INTERRUPTED

@@ -11,7 +11,7 @@ from pathlib import Path
 import qkstore
 from qkstore.cli import analyses, arguments, contrasts, notes, programs, runs, stores, summaries, team
 from qkstore.cli.heads import components, discover, head, score, swaps
-from qkstore.cli.terminal import Parser, complete, need
+from qkstore.cli.terminal import Parser, complete, need, printed
 from qkstore.errors import QKStoreError
 
 NEEDS = ("duckdb", "numpy", "polars", "pyarrow")
@@ -57,26 +57,30 @@ def main(given: list[str] | None = None) -> int:
     # Read when NumPy is loaded. Matrices of a head are small: several threads for one take more time than they save.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
-        programs.completed_over()
-        complete(parser())
-        programs.handed_over(sys.argv[1:] if given is None else given)
-        options = parser().parse_args(given)
-        need(NEEDS, "pip install qkstore, or in a clone `make demo`")
-        try:
-            options.act(options)
-        finally:
-            held = arguments.held(options)
-            if held and held != str(sys.exc_info()[1]):  # else the error itself says it
-                print(f"qkstore: {held}", file=sys.stderr)
+        with printed():
+            _act(given)
     except QKStoreError as error:
         print(f"qkstore: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of our output went away: `… | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _act(given: list[str] | None) -> None:
+    programs.completed_over()
+    complete(parser())
+    programs.handed_over(sys.argv[1:] if given is None else given)
+    options = parser().parse_args(given)
+    need(NEEDS, "pip install qkstore, or in a clone `make demo`")
+    try:
+        options.act(options)
+    finally:
+        held = arguments.held(options)
+        if held and held != str(sys.exc_info()[1]):  # else the error itself says it
+            print(f"qkstore: {held}", file=sys.stderr)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -87,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, act, help: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=help, description=help)
+        sub = commands.add_parser(name, help=help.replace("%", "%%"), description=help)
         told = "a store directory, or a team's file team.toml (default: $QKSTORE, then ./store)"
         sub.add_argument("--store", help=told)
         sub.set_defaults(act=act)

@@ -77,7 +77,7 @@ def _rank(options) -> None:
 
 def growth(add: Add) -> None:
     sub = with_head(
-        with_contrast(add("growth", _growth, "the 99 %% rank against the number of values of a label that go in"))
+        with_contrast(add("growth", _growth, "the 99 % rank against the number of values of a label that go in"))
     )
     with_json(sub)
     sub.add_argument("--by", metavar="LABEL", help="a label of queries (default: the contrast's own)")

@@ -72,6 +72,7 @@ def _save(there, options: argparse.Namespace) -> None:
     contrast = made.replace(
         name=options.save, description=options.description or made.description, author=options.author, version=None
     )
+    contrast.sentence()  # raises, and names the condition, where one is none: before anything else reads it
     checked = None
     if run:
         from qkstore.analysis import build_split

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib.util
 import json
 import math
 import os
 import sys
 import time
-from collections.abc import Callable
-from typing import NoReturn, Self
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO, NoReturn, Self
 
-from qkstore.errors import QKStoreError
+from qkstore.errors import QKStoreError, StoreError
 
 QUIET_S = 2.0
 EVERY_S = 30.0  # between two lines of progress where there is no terminal
 MOST_DIGITS = 18  # of a whole number, which then has 64 bits
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # why a file or a disk takes no more
 LARGEST = 9999  # of a layer or a rank: a range is written out
 
 
@@ -29,6 +32,10 @@ class Parser(argparse.ArgumentParser):
             if text.encode(errors="replace").decode() != text:
                 raise QKStoreError(f"argument {text[:60]!a} is not text in UTF-8")
         return super().parse_known_args(args, namespace)
+
+    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+        """The same; argparse's own passes over help that cannot be written."""
+        (file or sys.stderr).write(message or "")
 
     def error(self, message: str) -> NoReturn:
         raise QKStoreError(f"{message} ({self.prog} --help lists the options)")
@@ -211,6 +218,30 @@ class _Lines:
 def _minutes(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}" if minutes >= 60 else f"{minutes}:{seconds:02d}"
+
+
+@contextmanager
+def printed() -> Iterator[None]:
+    """What the block prints is written at its end, so that a failure is met here and not when Python ends.
+
+    Raises StoreError where it cannot be: a full disk behind `> FILE`. BrokenPipeError stays what it is. After either
+    nothing more is printed.
+    """
+    try:
+        try:
+            yield
+        except SystemExit:  # of --help
+            sys.stdout.flush()
+            raise
+        sys.stdout.flush()
+    except OSError as error:
+        gone = isinstance(error, BrokenPipeError)
+        if not gone and (error.filename is not None or error.errno not in FULL):  # a file's, which is a bug
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if gone:
+            raise
+        raise StoreError(f"the output cannot be written: {error.strerror}") from None
 
 
 def print_json(value) -> None:

@@ -236,6 +236,8 @@ def feature(run: Run, name: str, saved: Sequence[Contrast] = ()) -> tuple[Contra
         return named[name]
     if reason := name in known.BY_NAME and known.lacking(run, known.BY_NAME[name]):
         raise ContrastError(f"contrast {name!r} does not fit run {run.name!r}: {reason}")
+    if (base := name.rpartition("@")[0]) in {c.name for c in contrasts(run)}:
+        raise ContrastError(f"contrast {base!r} is built in and has no versions, so no {name!r}: leave out the @")
     unsaved = f"; python -m qkstore discover --run {run.name} --save {name} saves it, if it was found"
     told = unsaved if name.startswith(FOUND) else ""
     raise ContrastError(f"no contrast {name!r} for run {run.name!r}; {near(name, named)}{told}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from qkstore.errors import GuardError
 from qkstore.sql import guard, syntax
 
 OWNERS = {"q": "the query's", "k": "the key's"}
@@ -30,9 +31,10 @@ PROMPTS = {
 def sentence(where: str, positive: str, negative: str, counts: tuple[int, int, int, int] | None = None) -> str:
     """Return `Queries whose …, against keys of … whose …. Positive: …. Negative: ….` for three conditions over q and k.
 
-    counts: (n_q, n_k, n_+, n_-), told at the end where given. Raises GuardError for a text that is no condition.
+    counts: (n_q, n_k, n_+, n_-), told at the end where given. Raises GuardError, which names the
+    one of the three, for a text that is no condition.
     """
-    parts = _conjuncts(guard.condition(where))
+    parts = _conjuncts(_condition("where", where))
     place = [words for part in parts if (words := _prompt(part))]
     rest = [part for part in parts if not _prompt(part)]
     sides = {alias: [part for part in rest if _aliases(part) == {alias}] for alias in OWNERS}
@@ -41,8 +43,17 @@ def sentence(where: str, positive: str, negative: str, counts: tuple[int, int, i
     keys = " ".join(["keys", *place, _whose(sides["k"], "k")]).strip() if place or sides["k"] else "all keys"
     scope = ", where " + " and ".join(_words(part, nested=True) for part in both) if both else ""
     text = f"{queries}, against {keys}{scope}."
-    text += f" Positive: {_words(guard.condition(positive))}. Negative: {_words(guard.condition(negative))}."
+    sides_told = (_words(_condition(name, side)) for name, side in (("positive", positive), ("negative", negative)))
+    text += " Positive: {}. Negative: {}.".format(*sides_told)
     return f"{text} {count_text(counts)}" if counts else text
+
+
+def _condition(name: str, text: str) -> dict:
+    """The tree of a condition. Raises GuardError, which names the one that it is."""
+    try:
+        return guard.condition(text)
+    except GuardError as error:
+        raise GuardError(f"{name}: {error}") from None
 
 
 def count_text(counts: tuple[int, int, int, int]) -> str:

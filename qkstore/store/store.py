@@ -257,10 +257,19 @@ class Store:
         try:
             found = self.catalog.contrast(name)
         except ContrastError:
+            base, _, version = name.rpartition("@")
+            if version.isdecimal() and self._has(base):
+                raise  # with the versions that there are
             return feature(run, name, self._saved())  # which says what there is
         if reason := misfit(run, found):
             raise ContrastError(f"contrast {name!r} does not fit run {run.name!r}: {reason}")
         return (found,)
+
+    def _has(self, name: str) -> bool:
+        """Whether there is a saved contrast of this name, or was."""
+        with suppress(QKStoreError):
+            return bool(self.catalog.contrast(name))
+        return False
 
     def _saved(self) -> list[Contrast]:
         """Saved contrasts; none while the catalogue's server is away, which `catalog.held` then tells."""

@@ -15,6 +15,7 @@ from qkstore.analysis.decomposition.across.counted import Named
 from qkstore.analysis.decomposition.across.sweep import DEALS, Sweep, key
 from qkstore.errors import ContrastError, StoreError
 from qkstore.pool import opened
+from qkstore.text import head_name
 
 REPAIRS = 5
 
@@ -208,6 +209,13 @@ def test_the_table_has_most_components_first_and_those_without_last(store):
     assert said.startswith(f"{len(has)} of 8 heads have components, {sum(r.number for r in has)} together")
     assert "Of the other heads 1 has nothing to choose." in said
     assert statement(rows[2:3]) == "None of 1 heads has a component; 1 has nothing to choose."
+    number = max(r.number for r in has)
+    most = [head_name(r.layer, r.head) for r in has if r.number == number]
+    one = next(r for r in has if r.number == number)
+    assert f"at most {number} ({', '.join(most) if len(most) < 5 else f'{len(most)} heads'}); " in said
+    assert f"at most {number} ({most[0]}); " in statement([one, rows[2]])
+    assert f"at most {number} ({most[0]}, {most[0]}); " in statement([one, one, rows[2]]), "all that have as many"
+    assert f"at most {number} (5 heads); " in statement([one] * 5)
     assert refusals(rows) == {"queries of this head are all the same, so they choose nothing": 1}
 
 

@@ -47,6 +47,16 @@ def test_a_saved_contrast_is_checked_on_a_run_and_its_versions_tell_what_changed
     assert [c["name"] for c in json.loads(cli("contrasts", "--json"))] == ["mine"], "what fails there is not saved"
 
 
+@pytest.mark.parametrize("side", ["where", "positive", "negative"])
+@pytest.mark.parametrize("on", [("contrasts", "--save", "x"), ("contrasts", "--save", "x", "--run", "boxes"),
+                                ("rank", "--run", "boxes", "--layer", "1", "--head", "0")])  # fmt: skip
+def test_a_condition_that_is_none_is_named(cli, side, on):
+    given = dict(zip(PREDICATES[::2], PREDICATES[1::2], strict=True))
+    broken = given | {f"--{side}": given[f"--{side}"] + " and"}
+    told = cli(*on, *(part for pair in broken.items() for part in pair), code=2)
+    assert told.startswith(f"qkstore: {side}: syntax error at end of input")
+
+
 def test_a_fork_starts_from_a_version_and_takes_what_is_given(cli, store):
     catalog = qkstore.open(store).catalog
     cli("contrasts", "--save", "mine", *PREDICATES)
@@ -73,6 +83,12 @@ def test_a_fork_starts_from_a_version_and_takes_what_is_given(cli, store):
     assert "no saved contrast 'mine' of version 9; its versions: 1, 2, 3" in cli(
         "contrasts", "--history", "mine@9", code=2
     )
+    at = ("--run", "boxes", "--layer", "1", "--head", "0")
+    assert "no saved contrast 'mine' of version 9; its versions: 1, 2, 3" in cli(
+        "rank", *at, "--contrast", "mine@9", code=2
+    ), "also where a run is asked"
+    assert "'order' is built in and has no versions" in cli("rank", *at, "--contrast", "order@2", code=2)
+    assert "did you mean 'mine'?" in cli("rank", *at, "--contrast", "nine@1", code=2), "the control"
     assert "name it with --save" in cli("contrasts", "--fork", "mine", code=2)
     assert "no saved contrast 'none'" in cli("contrasts", "--fork", "none", "--save", "x", code=2)
     assert "not allowed with argument" in cli("contrasts", "--archive", "mine", "--restore", "mine", code=2)
@@ -83,7 +99,9 @@ def test_a_version_is_a_contrast_of_every_command(cli):
     cli("contrasts", "--save", "mine", *PREDICATES, "--centring", "queries")
     old, new = (json.loads(cli("heads", "--run", "boxes", "--contrast", c, "--json")) for c in ("mine@1", "mine"))
     assert [r["delta_norm"] for r in old] != [r["delta_norm"] for r in new]
-    assert "no contrast 'mine@3'" in cli("heads", "--run", "boxes", "--contrast", "mine@3", code=2)
+    assert "no saved contrast 'mine' of version 3; its versions: 1, 2" in cli(
+        "heads", "--run", "boxes", "--contrast", "mine@3", code=2
+    )
 
 
 def test_archive_and_restore(cli):

@@ -98,7 +98,7 @@ def test_a_contrast_is_saved_by_its_name(cli, store):
         (["--save", "found-nothing"], "nothing of the name 'found-nothing' was found"),
         (["--labels", "oder_id"], "did you mean 'order_id'"),
         (["--fdr", "0.9"], "a rate of false discoveries is above 0 and 0.2 at most, not 0.9"),
-        (["--type", "induction"], "no match of run 'boxes' is of a known type 'induction'; there are none"),
+        (["--type", "induction"], "no match of run 'boxes' is of a known type 'induction'; there are: order"),
         (["--fdr", "many"], "'many' is no number"),
         (["--labels", "pos", "token_id"], "has no two labels that can match"),
     ],
@@ -140,3 +140,19 @@ def test_the_heads_of_one_type_are_asked_for_by_its_name(cli):
     assert {(row["type"], row["head"]) for row in told["found"]} == set(PLANTED.items())
     assert [row["type"] for row in told["types"]][-1] == "first-token"
     assert "did you mean 'induction'" in cli("--type", "inducton", run="text", code=2)
+
+
+def test_a_type_is_any_known_name_that_the_listing_shows(tmp_path, capsys):
+    asked = ["discover", "--store", str(stores.write_lists(tmp_path / "store")), "--run", "lists"]
+    assert main(asked) == 0
+    listed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("category: k.category = ")]
+    assert listed
+    assert main([*asked, "--type", "category"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].split()[:2] == ["feature", "layer"]
+    assert [line.split() for line in told[1:-1]] == [line.split() for line in listed], "these and no others"
+    assert main([*asked, "--type", "category", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["found"]) == len(listed)
+    for wrong in ("categry", ""):
+        assert main([*asked, "--type", wrong]) == 2
+        assert "there are: category" in capsys.readouterr().err

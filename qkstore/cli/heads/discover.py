@@ -15,7 +15,7 @@ def discover(add: Add) -> None:
     sub.add_argument("--most", type=positive, default=40, metavar="N", help="label pairs that are tried (default 40)")
     sub.add_argument("--top", type=positive, default=20, metavar="N", help="rows that are printed (default 20)")
     sub.add_argument("--best", action="store_true", help="of each head only the match whose swap moves most")
-    sub.add_argument("--type", metavar="TYPE", help="print the heads of one known type, such as induction")
+    sub.add_argument("--type", metavar="TYPE", help="only heads of one known name, such as induction")
     sub.add_argument("--save", nargs="+", metavar="NAME", default=(), help="save contrasts that were found, by name")
     sub.add_argument("--refused", action="store_true", help="print each label or pair that is left out, and why")
 
@@ -33,10 +33,14 @@ def _discover(options) -> None:
         raise ContrastError(f"run {run.name!r} has no two labels that can match ({why})")
     rows = table(found, options.fdr, options.best).to_dicts()
     known = types(found, options.fdr).to_dicts()
-    if options.type and options.type not in (names := [row["type"] for row in known]):
+    names = {*(row["type"] for row in known), *(m.known for m in found.tried.matches if m.known)}
+    if options.type is not None and options.type not in names:
         raise ContrastError(
             f"no match of run {run.name!r} is of a known type {options.type!r}; {near(options.type, names)}"
         )
+    if options.type:
+        own = [found.match(f).known == options.type for f in found.found(options.fdr, options.best)]
+        rows = [row for row, of_type in zip(rows, own, strict=True) if of_type]
     saved = [save(there, run, found, name, options.fdr) for name in options.save]
     if options.json:
         print_json(found.to_dict() | {"types": known, "found": rows, "saved": [c.to_dict() for c in saved]})
@@ -44,7 +48,7 @@ def _discover(options) -> None:
     if known and not options.type:
         print_table([row | {"strongest": row["strongest"].replace("\xa0", " ")} for row in known])
         print("\nBeyond known types:")
-    rows = [row for row in rows if row["type"] == (options.type or "")] if known else rows
+        rows = [row for row in rows if not row["type"]]
     print_table([_row(row) for row in rows[: options.top]])
     if more := rows[options.top :]:
         print(f"and {len(more):,} more (--top)")

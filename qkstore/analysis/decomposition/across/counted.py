@@ -23,6 +23,7 @@ COUNTED = {
     "carried": ("Logit gap carried", "the part of the head's centred logit gap that its components carry"),
     "clear": ("Above chance", "leading components with a held-out correlation above chance, weak ones too"),
 }
+MOST_NAMED = 4  # heads, of those with the most components
 DERIVED = ("confirmed", "carried", "explained", "unnamed", "label")  # properties of a HeadCount
 
 
@@ -185,12 +186,14 @@ def statement(rows: Sequence[HeadCount]) -> str:
     nothing = f"{none:,} {'has' if none == 1 else 'have'} nothing to choose"
     if not has:
         return f"None of {len(rows):,} heads has a component; {nothing}."
-    most = max(has, key=lambda r: r.number or 0)
+    most = max(r.number or 0 for r in has)
+    those = [head_name(r.layer, r.head) for r in has if r.number == most]
+    whose = ", ".join(those) if len(those) <= MOST_NAMED else f"{len(those):,} heads"
     found, confirmed = (sum(values) for values in zip(*((r.number or 0, r.confirmed or 0) for r in has), strict=True))
     unnamed = f"; {sum(r.n_unnamed or 0 for r in has):,} have no name" if all(r.was_named for r in has) else ""
     return (
-        f"{len(has):,} of {len(rows):,} heads have components, {found:,} together, at most {most.number} "
-        f"({head_name(most.layer, most.head)}); {confirmed:,} are above {STRONG} on the judged split too{unnamed}. "
+        f"{len(has):,} of {len(rows):,} heads have components, {found:,} together, at most {most} ({whose}); "
+        f"{confirmed:,} are above {STRONG} on the judged split too{unnamed}. "
         f"Of the other heads {nothing}.{f' {UNSWAPPED}' if unnamed else ''}"
     )
 
