@@ -14,12 +14,16 @@ from qkstore.charts.palette import WIDTH
 from qkstore.text import visible
 
 PAPER = WIDTH - 160  # of the boxes, without the names beside them
+ACROSS = 70  # letters of all labels of bars in one line, where the page is narrow
 
 
-def attribution_bars(tokens: Sequence[dict], features: Sequence[str], dark: bool = False) -> alt.LayerChart:
+def attribution_bars(
+    tokens: Sequence[dict], features: Sequence[str], dark: bool = False, across: int = ACROSS
+) -> alt.LayerChart:
     """A stacked, signed bar for each key token: what each feature and the rest add to its logit.
 
-    A tick marks their sum, the logit.
+    A tick marks their sum, the logit. across: letters of all labels that its place has room for in one line; more are
+    slanted.
     """
     names = [*features, "rest"]
     place = [f"{t['pos']}\u2002{_short(visible(t.get('word') or t['text']))}" for t in tokens]
@@ -34,7 +38,7 @@ def attribution_bars(tokens: Sequence[dict], features: Sequence[str], dark: bool
         {"token": place, "logit": [t["logit"] for t in tokens], "attention": [t["attention"] for t in tokens]}
     )
     axis = alt.Axis(
-        labelAngle=-90 if len(tokens) > 16 else -50 if len(tokens) > 10 else 0,
+        labelAngle=-90 if len(tokens) > 16 else -50 if len(place) * max(map(len, place), default=0) > across else 0,
         labelLimit=110,
         labelFont="Source Code Pro, monospace",
         ticks=False,

@@ -14,6 +14,7 @@ from qkstore.charts.swaps import swap_bars
 
 HEIGHT = 200  # pixels
 KEYS = 6  # of an attribution
+ACROSS = 20  # letters of their labels in one line
 
 
 def small_points(points: pl.DataFrame, names: tuple[str, str, str], dark: bool = False, height: int = 170) -> alt.Chart:
@@ -62,5 +63,5 @@ def small_attribution(
 ) -> alt.LayerChart:
     """The bars of `attribution_bars` for the KEYS most attended keys, in the order of the prompt."""
     first = sorted(tokens, key=lambda t: (-t["attention"], t["pos"]))[:KEYS]
-    drawn = attribution_bars(sorted(first, key=lambda t: t["pos"]), features, dark).properties(height=height)
+    drawn = attribution_bars(sorted(first, key=lambda t: t["pos"]), features, dark, ACROSS).properties(height=height)
     return drawn.configure_legend(columns=2, orient="top", padding=0)
