@@ -117,6 +117,23 @@ def test_a_run_of_one_split_says_that_its_intervals_are_too_good():
     assert "30 %" in said
 
 
+@pytest.mark.parametrize(
+    ("chance", "rule"),
+    [
+        (None, "an accuracy of 30 % or more;"),
+        (0.11, "an accuracy of 30 % or more (chance 11 %);"),
+        (0.3, "an accuracy above the 30 % that chance gives;"),
+        (0.5, "an accuracy above the 50 % that chance gives;"),
+        (0.8, "an accuracy above the 80 % that chance gives;"),
+    ],
+)
+def test_the_rule_of_binding_heads_asks_for_no_less_than_chance(chance, rule):
+    one = head(0, 0, 0.9)
+    said = heads.statement([dataclasses.replace(one, choice=dataclasses.replace(one.choice, chance=chance))])
+    assert rule in said
+    assert "clear of chance (p ≤ 0.05 over all 1 heads together" in said, "the rule that decides, whatever chance is"
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     path = tmp_path_factory.mktemp("store")

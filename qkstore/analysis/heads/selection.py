@@ -69,12 +69,11 @@ def _promise(s: HeadScore) -> tuple[float, float]:
 
 def statement(scores: Sequence[HeadScore]) -> str:
     """What the selected heads of a table are, and which prompts chose and judged them."""
-    chance = scores[0].choice.chance
     rules = (
-        f"Filter heads are the top {MOST_FILTER_HEADS} by selectivity, binding heads have an accuracy of "
-        f"{percent(LEAST_ACCURACY)} or more{'' if chance is None else f' (chance {percent(chance)})'}; either must be "
-        f"clear of chance (p ≤ {LEVEL} over all {len(scores)} heads together, each word counted once), with "
-        f"{percent(LEAST_ATTENTION)} of the attention on these keys and {LEAST_QUERIES} queries or more"
+        f"Filter heads are the top {MOST_FILTER_HEADS} by selectivity, binding heads have an accuracy "
+        f"{_least(scores[0].choice.chance)}; either must be clear of chance (p ≤ {LEVEL} over all "
+        f"{len(scores)} heads together, each word counted once), with {percent(LEAST_ATTENTION)} of the "
+        f"attention on these keys and {LEAST_QUERIES} queries or more"
     )
     built, judged = split_name(scores[0].built_on), split_name(scores[0].judged_on)
     if built == judged:
@@ -86,3 +85,12 @@ def statement(scores: Sequence[HeadScore]) -> str:
         f"{rules}, all on the {built} split; figures and 95 % intervals are of the {judged} split, "
         "which had no part in the choice, nor in that of the head shown where none is selected."
     )
+
+
+def _least(chance: float | None) -> str:
+    """What a binding head's accuracy has to be at least: a threshold that chance itself reaches asks for nothing."""
+    if chance is None:
+        return f"of {percent(LEAST_ACCURACY)} or more"
+    if chance >= LEAST_ACCURACY:
+        return f"above the {percent(chance)} that chance gives"
+    return f"of {percent(LEAST_ACCURACY)} or more (chance {percent(chance)})"
