@@ -18,6 +18,7 @@ from dashboard.text import line, plain
 from qkstore import charts
 from qkstore.analysis.decomposition import COUNTED, HeadCount, statement, table, untested
 from qkstore.analysis.decomposition.across import ROUGH, kept_counts, known_counts, refusals
+from qkstore.analysis.decomposition.across.counted import MOST_NAMED
 from qkstore.text import head_name
 
 WHICH, ONE, ALL = "heads", "one", "all"  # in the address
@@ -117,7 +118,9 @@ def _figures(rows: Sequence[HeadCount], told: pl.DataFrame) -> None:
     """How many heads, how many components, how many without a name, and the head that has most."""
     has = told.filter(pl.col("number") > 0)
     number, confirmed, unnamed = (int(has[name].sum() or 0) for name in ("number", "confirmed", "n_unnamed"))
-    top = has.row(0, named=True) if len(has) else None
+    most = has.filter(pl.col("number") == pl.col("number").max())
+    heads = [head_name(*at) for at in most.select("layer", "head").iter_rows()]
+    top = most.row(0, named=True) if len(most) else None
     panel.figures(
         [
             ("Heads with components", f"{len(has):,}", f"of {len(rows):,}"),
@@ -125,11 +128,21 @@ def _figures(rows: Sequence[HeadCount], told: pl.DataFrame) -> None:
             ("Unnamed", f"{unnamed:,}", "that no label explains"),
             (
                 "Most components",
-                head_name(top["layer"], top["head"]) if top else panel.MISSING,
-                f"{top['number']} [{top['low']}, {top['high']}]" if top else "no head has one",
+                heads[0] if len(heads) == 1 else f"{len(heads):,} heads" if top else panel.MISSING,
+                _most(top, heads) if top else "no head has one",
             ),
         ]
     )
+
+
+def _most(top: dict, heads: Sequence[str]) -> str:
+    """The number of the head that has most, with its interval; of several that tie, which they are, where they are few.
+
+    Their intervals differ, and stand in the list.
+    """
+    if len(heads) == 1:
+        return f"{top['number']} [{top['low']}, {top['high']}]"
+    return f"{top['number']} each" + (f": {', '.join(heads)}" if len(heads) <= MOST_NAMED else "")
 
 
 def _listed(view: View, told: pl.DataFrame) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from html import unescape
 
 import numpy as np
@@ -60,9 +61,31 @@ def test_the_map_stands_with_figures_and_the_heads_by_number(show, store):
     assert figures["Components"].value == f"{sum(r.number for r in has)}"
     assert figures["Unnamed"].value == f"{sum(r.n_unnamed for r in has)}"
     assert charts(app) == 1
-    assert next(iter(table(app, "of")["of"])) == figures["Most components"].value.replace("\u00a0", " ")
+    top = [r for r in has if r.number == max(r.number for r in has)]
+    named = [head_name(r.layer, r.head) for r in top]
+    assert next(iter(table(app, "of")["of"])) in [name.replace("\u00a0", " ") for name in named]
+    assert figures["Most components"].value == (named[0] if len(top) == 1 else f"{len(top)} heads")
     assert f"{across.statement(rows)} {across.ROUGH}" in html(app)
     assert "1 head without: queries of this head are all the same" in html(app)
+
+
+def test_of_heads_that_tie_for_most_components_none_stands_for_all(show, store, monkeypatch):
+    """The control is the one head of most, whose interval is told."""
+    rows = across.counts(qkstore.open(store).run("boxes"))
+    top = max(rows, key=lambda r: r.number or 0)
+    others = [dataclasses.replace(top, head=head, number=top.number - 1) for head in range(4) if head != top.head]
+
+    def shown(*heads) -> tuple[str, str]:
+        monkeypatch.setattr(pages, "_rows", lambda view: list(heads))
+        figure = next(m for m in well(show(store, "components", **ALL)).metric if m.label == "Most components")
+        return figure.value, figure.delta.replace("\\", "")
+
+    low, high = top.interval
+    assert shown(top, *others) == (head_name(top.layer, top.head), f"{top.number} [{low}, {high}]")
+    tied = [dataclasses.replace(top, head=head) for head in range(4)]
+    names = ", ".join(head_name(top.layer, head) for head in range(4))
+    one = dataclasses.replace(top, layer=1 - top.layer, number=1)
+    assert shown(*tied, one) == ("4 heads", f"{top.number} each: {names}")
 
 
 @pytest.mark.parametrize("by", COUNTED)
