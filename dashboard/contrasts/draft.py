@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import streamlit as st
 
@@ -30,6 +30,16 @@ def texts(base: Contrast) -> Texts:
     """The fields as they start."""
     name = base.name if base.version else f"my-{base.name.replace('authors/', '')}"
     return {field: getattr(base, field) or "" for field in FIELDS} | {"name": name}
+
+
+def described(base: Contrast, changed: Mapping[str, str], taken: Collection[str]) -> Texts:
+    """The fields as they stand, without a description that was the built-in's own and is no longer true.
+
+    taken: the descriptions of built-in contrasts. Other conditions, weights or centring are not what one describes.
+    """
+    now = texts(base) | changed
+    other = any(name in changed for name in (*PARTS, "pairs", "weighting", "centring"))
+    return now | ({"description": ""} if other and now["description"] in taken else {})
 
 
 def changes(base: Contrast) -> Texts:

@@ -66,7 +66,7 @@ def form(view: View, base: Contrast | None) -> Contrast | None:
     """
     given, base = base, base or BLANK
     changed = drafts.changes(base)
-    texts = drafts.texts(base) | changed
+    texts = drafts.described(base, changed, {c.description for of in view.named.values() for c in of if not c.version})
     shape = _shape(texts, changed)
     if shape == "select":
         texts["pairs"] = texts["pairs"] or drafts.select(texts)

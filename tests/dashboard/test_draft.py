@@ -44,6 +44,23 @@ def test_a_field_that_was_left_is_previewed_and_kept(show, own):
     assert area(show(own, "contrasts", contrast="lexical"), "positive").value != POSITIVE
 
 
+def test_the_built_ins_description_goes_with_its_conditions(show, own):
+    """With its conditions it stays, and so does one that a person wrote."""
+    app = show(own, "contrasts", contrast="order")
+    told = area(app, "description").value
+    assert told
+    assert area(write(app, name="again"), "description").value == told
+    app = write(app, positive=POSITIVE)
+    assert area(app, "description").value == ""
+    next(b for b in app.button if b.label == "Save as a new version").click()
+    app = app.run()
+    assert not app.error
+    (saved,) = qkstore.open(own).catalog.contrasts()
+    assert (saved.positive, saved.description) == (POSITIVE, "")
+    app = write(show(own, "contrasts", contrast="order"), negative="k.order_id > q.queried_order", description="mine")
+    assert area(app, "description").value == "mine"
+
+
 def test_it_outlives_another_page(show, own):
     app = write(show(own, "contrasts", contrast="order"), positive=POSITIVE, description="mine")
     app.query_params.pop("draft")  # as a link of the side bar has it
