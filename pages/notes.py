@@ -72,7 +72,9 @@ with st.container(horizontal=True):
 if person.may("editor"):
     number = st.session_state.setdefault(notes.LEFT, 0)
     with st.form(f"note-on-a-run-{number}", border=True):
-        run = st.selectbox("Write a note on a run", there, key=f"note-run-{number}", format_func=visible)
+        of, title = st.query_params.get("run"), "Write a note on a run"
+        at = there.index(of) if of in there else 0
+        run = st.selectbox(title, there, at, key=f"note-run-{number}-{at}", format_func=visible)
         words = st.text_area("The note, which all who use the store see", max_chars=MOST_TEXT, key=f"note-new-{number}")
         asked_to = st.form_submit_button("Leave the note")
     if asked_to:

@@ -172,6 +172,17 @@ def test_a_note_is_written_on_a_run_and_the_field_is_empty_then(show, noted):
     assert app.text_area[0].value == ""
 
 
+def test_a_new_note_is_on_the_run_of_the_address(show, noted):
+    for run in ("second", "first"):
+        app = show(noted.path, "notes", run=run)
+        app.text_area[0].set_value(f"on {run}, as the address has it")
+        app = press(app, "Leave the note")
+        assert next(n.text for n in noted.catalog.notes.on(run)) == f"on {run}, as the address has it"
+        assert not app.error
+    first = next(iter(noted.names()))
+    assert next(s for s in show(noted.path, "notes", run="gone").selectbox if "note" in s.label).value == first
+
+
 def test_a_long_list_has_pages(show, store):
     for i in range(23):
         store.catalog.notes.add(f"note {i}", "first")
