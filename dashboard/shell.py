@@ -19,7 +19,7 @@ from dashboard import door, style
 from dashboard import login as logins
 from dashboard.asker import asker
 from dashboard.share import made
-from dashboard.text import plain
+from dashboard.text import line, plain
 from qkstore.errors import QKStoreError
 from qkstore.sql import worker
 from qkstore.store import Store
@@ -103,12 +103,15 @@ def public(text: str) -> str:
 
 
 @contextmanager
-def optional() -> Iterator[None]:
-    """A part of a page that may fail: a user's mistake in it is one line in its place, and the page goes on."""
+def optional(quiet: bool = False) -> Iterator[None]:
+    """A part of a page that may fail: a user's mistake in it is one line in its place, and the page goes on.
+
+    quiet: what has nothing to show by nature says so as a note; nobody has to be alerted.
+    """
     try:
         yield
     except QKStoreError as error:
-        st.info(told(error))
+        line(public(str(error))) if quiet else st.info(told(error))
 
 
 def frame(page: Callable[[], None], carried: dict[str, str]) -> None:
@@ -161,9 +164,6 @@ def empty_store(store: Store, errors: Sequence = ()) -> None:
     """Say why a store without runs shows nothing, and what to do next; ends the page. errors: of files that failed."""
     for error in errors:
         st.warning(told(error))
-    st.info(
-        f"The store {told(store.where)} has no runs yet. Ingest the demo, or prompts of your own, "
-        "then reload this page:"
-    )
+    st.info("This store has no runs yet. Ingest the demo, or prompts of your own, then reload this page:")
     st.code(public(f"python -m ingest demo --store {store.where}"), language="bash", wrap_lines=True)
     st.stop()

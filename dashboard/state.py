@@ -18,6 +18,7 @@ from dashboard import results, shell
 from dashboard.contrasts import findings, offered
 from dashboard.share import made
 from dashboard.text import line, plain
+from qkstore.analysis import build_split, judge_split
 from qkstore.analysis import heads as analysis_heads
 from qkstore.contrast import Contrast
 from qkstore.errors import QKStoreError, StoreError, near
@@ -233,20 +234,33 @@ def _with_head(view: View, layer_place, head_place) -> View:
     return replace(view, layer=layer, head=head)
 
 
-def partner(view: View) -> str:
-    """The contrast to set beside the view's: its partner in the paper, or the first other."""
-    others = view.others()
-    return next((name for name in (PARTNERS.get(view.name),) if name in others), others[0])
+def partner(view: View) -> str | None:
+    """The contrast to set beside the view's: its partner in the paper, or the first other; one that has pairs."""
+    first = PARTNERS.get(view.name)
+    others = sorted(view.others(), key=lambda name: name != first)
+    return next((name for name in others if paired(view, name)), None)
+
+
+def paired(view: View, name: str) -> bool:
+    """Whether a contrast has pairs of both signs on the prompts that it is built on, and on those it is judged on."""
+    splits = {build_split(view.run), judge_split(view.run)}
+    try:
+        for contrast in view.named[name]:
+            for split in splits:
+                results.counts(view.run, contrast, split)
+    except QKStoreError:
+        return False
+    return True
 
 
 def partnered(view: View) -> str | None:
-    """A second contrast, or None: the partner in the paper by default, where there is one."""
+    """A second contrast, or None: the partner in the paper by default, where there is one that has pairs."""
     default = PARTNERS.get(view.name, NONE)
     name = select(
         "And",
         "and",
         [NONE, *view.others()],
-        default if default in view.others() else NONE,
+        default if default in view.others() and paired(view, default) else NONE,
         help="A second contrast; both are also taken together",
         also=offered.newest(view.named),
     )

@@ -24,11 +24,10 @@ panel.title(
 )
 view = state.view(extra=[3])
 with view.extra[0]:
-    other = (
-        state.select("Compare with", "and", view.others(), state.partner(view), also=offered.newest(view.named))
-        if view.others()
-        else None
-    )
+    beside, others = state.partner(view), view.others()
+    options = others if beside else [state.NONE, *others]
+    chosen = state.select("Compare with", "and", options, beside or state.NONE, also=offered.newest(view.named))
+    other = None if chosen == state.NONE else chosen
 fitted = results.covariance(view.run, view.contrast, view.layer, view.head)
 null = results.permuted(view.run, view.contrast, view.layer, view.head)
 dimension = compared = None
@@ -38,6 +37,7 @@ if other:
     with shell.optional():
         compared = results.compared(view.run, view.contrasts, view.named[other], view.layer, view.head)
 
+nothing_beside = "no other contrast has pairs here" if others and not beside else "nothing to compare with"
 panel.figures(
     [
         (
@@ -58,7 +58,7 @@ panel.figures(
         (
             "Overlap in key space",
             panel.percent(compared and compared.overlap_key),
-            f"with {other}; random {panel.percent(compared.expected)}" if compared else "nothing to compare with",
+            f"with {other}; random {panel.percent(compared.expected)}" if compared else nothing_beside,
         ),
     ]
 )
@@ -111,7 +111,7 @@ with detail:
         )
         panel.chart(partial(charts.angles, compared.angles), "angles")
     st.subheader("As more goes in", anchor=False)
-    with shell.optional():
+    with shell.optional(quiet=True):
         grown = results.grown(view.run, view.contrast, view.layer, view.head)
         line(
             f"99 % rank from the queries with 2, 4, … of the {grown.total:,} values of {grown.label}, drawn five times"

@@ -52,10 +52,7 @@ with st.spinner("Opening the runs"):
 if not store.runs():
     shell.empty_store(store)
 if not toys:
-    st.info(
-        f"The store {shell.told(store.where)} has no toy runs yet. Train a grid of small heads (minutes), "
-        "then reload this page:"
-    )
+    st.info("This store has no toy runs yet. Train a grid of small heads (minutes), then reload this page:")
     st.code(shell.public(f"{toy.HOW} --store {store.where}"), language="bash", wrap_lines=True)
     st.stop()
 

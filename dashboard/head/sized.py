@@ -178,5 +178,6 @@ def _attribution(view: View, parts: PromptAttribution) -> None:
 def attribution(view: View, prompt_id: int, query_row: int) -> Part[PromptAttribution]:
     """Of a query, by the contrast and its partner in the paper."""
     other = state.PARTNERS.get(view.name)
-    features = {name: view.named[name] for name in (view.name, other) if name in view.named}
+    beside = [other] if other in view.named and state.paired(view, other) else []
+    features = {name: view.named[name] for name in (view.name, *beside)}
     return _part(results.attribute, view.run, features, view.layer, view.head, prompt_id, query_row)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import stores
+from test_pages import html
 
 from dashboard import shell
 from qkstore.text import percent
@@ -65,3 +66,20 @@ def test_a_null_of_zero_is_told_in_place_of_a_ratio(no_fault):
     size = no_fault("head", layer=0, **chosen).metric[1]
     assert (size.value, size.delta) == ("–", alike.metric[1].delta)
     assert alike.metric[2].value == percent(1), "ΔC is of the mean query alone"
+
+
+def test_what_no_other_contrast_has_pairs_for_is_compared_with_nothing_and_is_no_alert(no_fault):
+    """The control has another contrast with pairs, which is then the one beside it."""
+    app = no_fault("subspaces", run="boxes-alike", contrast="order", layer=1, head=0)
+    assert app.selectbox(key="url-and").value == "lexical"
+    assert app.metric[3].value != "–"
+    for page in ("subspaces", "attributions", "interventions"):
+        app = no_fault(page, run="boxes-one", contrast="order", layer=0, head=0)
+        assert app.selectbox(key="url-and").value != "lexical", "which has no negative pair on one prompt"
+        assert not app.error, page
+
+
+def test_a_contrast_of_one_value_grows_by_nothing_which_is_a_note(no_fault):
+    app = no_fault("subspaces", run="lists-alike", contrast="category:fruit", layer=1, head=1)
+    assert "nothing grows" in html(app)
+    assert not [e.value for e in app.info if "grows" in e.value]

@@ -76,7 +76,7 @@ def test_every_page_shows_a_chart_or_table_and_no_error(show, store, page):
 def test_every_page_of_an_empty_store_says_what_to_do(show, tmp_path, page):
     qkstore.open(tmp_path / "store", create=True)
     app = show(tmp_path / "store", page)
-    assert "no runs yet" in app.info[0].value
+    assert app.info[0].value.startswith("This store has no runs yet")
     assert any("python -m ingest demo" in c.value for c in app.code)
     assert not app.exception
     assert not app.error

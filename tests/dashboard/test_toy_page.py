@@ -123,7 +123,7 @@ def test_a_toy_head_opens_on_the_ordinary_pages(show, store, page):
 
 def test_a_store_without_toy_runs_says_how_to_make_them(show, tmp_path):
     app = show(stores.write(tmp_path / "store"), "toy")
-    assert "no toy runs yet" in app.info[0].value
+    assert app.info[0].value.startswith("This store has no toy runs yet")
     assert not charts(app)
     assert not app.error
     assert not app.metric
