@@ -1,6 +1,6 @@
 """Three ranks of ΔC against the true one, on toy heads: trained ones of a store, and drawn ones.
 
-    python bench/rank.py [--store store] [--cells 1500] [--first 50000]
+    python bench/rank.py [--store store] [--cells 1500] [--first 50000] [--level 200] [--write]
 
 A cell is a head and n triplets (q, k+, k−) for z1, both from one seed; the true rank is r1. Discrete and Gaussian
 latents, d_head 8 and 16 with the paper's r1 and r2, n from 64 to 16,384, noise 0.01 and 1 in embedding space, and keys
@@ -19,21 +19,30 @@ kind, are no more than its level lets happen: were they that frequent, so many o
 at least. On drawn heads with 64 triplets no test tried finds more without finding too much; the rows of the table say
 so. The estimators were chosen on seeds 0–999, and 400 cells of each kind from 10,000 on were looked at before the
 refits; by default the cells are others. Minutes.
+
+Last, the level itself with few queries beside d_head: of `--level` seeds at each n and d_head, how often the
+statistical rank is too high. What is planted there is plain: a mean query, as of a category whose queries hardly vary,
+and directions that vary, all of one strength. Exit code 1 too where a share is more than the level lets happen. --write
+puts that table into docs/method.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
 
 import qkstore
+from bench.page import write
 from ingest.toy.payload import Payload
 from ingest.toy.sample import Sample
 from qkstore import rank
@@ -48,6 +57,8 @@ NOISES = (0.01, 1.0)
 PAIRINGS = ("authors", "exact")
 SHOWN = {"energy": "99 %", "statistical": "statistical", "cross_validated": "cross-validated"}
 D, PAYLOADS, GAIN = 32, 10, 3.0
+LEVELS = ((10, 16), (21, 16), (40, 16), (10, 64), (20, 64), (50, 64), (80, 64), (144, 64))  # n, d_head
+PLANTED = (0, 1, 3)
 
 
 def maps(rng: np.random.Generator, d_head: int, r1: int, r2: int, kind: str) -> dict[str, np.ndarray]:
@@ -175,6 +186,49 @@ def failures(cells: pl.DataFrame) -> list[str]:
     return failed
 
 
+def planted(seed: int, n: int, d: int, true: int) -> tuple[np.ndarray, np.ndarray]:
+    """x and c, each (n, d): noise of 1, and `true` directions of 3 √d, the first of which is the mean's."""
+    rng = np.random.default_rng([seed, n, d, true])
+    U, V = (3 * np.sqrt(d) * np.linalg.qr(rng.standard_normal((d, d)))[0][:, :true] for _ in "UV")
+    z = rng.standard_normal((n, true))
+    z[:, :1] = 1.0
+    return z @ U.T + rng.standard_normal((n, d)), z @ V.T + rng.standard_normal((n, d))
+
+
+def _there(p_values: list[float]) -> int:
+    return len(p_values) - (len(p_values) > 0 and p_values[-1] > rank.LEVEL)
+
+
+def levels(seeds: int, sizes: Sequence[tuple[int, int]] = LEVELS, ranks: Sequence[int] = PLANTED) -> pl.DataFrame:
+    """n, d_head, true, and of how many seeds the statistical rank is too high, and right."""
+    rows = []
+    for (n, d), true in itertools.product(sizes, ranks):
+        p_values = [rank.statistical(*planted(seed, n, d, true), seed=seed) for seed in range(seeds)]
+        found = np.array([_there(p) for p in p_values])
+        over, right = int(np.sum(found > true)), int(np.sum(found == true))
+        rows.append(dict(n=n, d_head=d, true=true, over=over, right=right, seeds=seeds))
+    return pl.DataFrame(rows)
+
+
+def level_table(found: pl.DataFrame) -> list[str]:
+    """A row for each n and d_head, a column for each true rank."""
+    lines = [f"| queries, d_head | {' | '.join(f'rank {true}: right, too high' for true in PLANTED)} |"]
+    lines.append("|---|" + "---|" * len(PLANTED))
+    for (n, d), group in found.group_by("n", "d_head", maintain_order=True):
+        cells = [f"{r['right'] / r['seeds']:.3f}, {r['over'] / r['seeds']:.3f}" for r in group.iter_rows(named=True)]
+        lines.append(f"| {n}, {d} | {' | '.join(cells)} |")
+    return lines
+
+
+def level_failures(found: pl.DataFrame) -> list[str]:
+    """Where the rank is too high more often than its level lets happen, of all rows together."""
+    return [
+        f"{r['n']} queries, d_head {r['d_head']}, rank {r['true']}: {r['over']} of {r['seeds']} are too high"
+        for r in found.iter_rows(named=True)
+        if rare(r["over"], r["seeds"], rank.LEVEL) < 0.01 / len(found)
+    ]
+
+
 def row(title: str, cells: pl.DataFrame) -> str:
     texts = [f"{exact:.2f}  {error:.2f}  {over:.3f}" for exact, error, over in summary(cells).values()]
     return f"{title:24s}{len(cells):5d}   " + "    ".join(texts)
@@ -187,6 +241,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options.add_argument("--store", help="a store with the toy runs of `make toy`; without one, no trained heads")
     options.add_argument("--first", type=int, default=50_000, help="seed of the first cell")
+    options.add_argument("--level", type=int, default=200, help="seeds of the level at each n and d_head; 0 for none")
+    options.add_argument("--write", action="store_true", help="put the table of the level into docs/method.md")
     o = options.parse_args(arguments)
     start = time.perf_counter()
     runs = (
@@ -215,6 +271,12 @@ def main(arguments: list[str] | None = None) -> int:
     drawn = cells.filter(pl.col("kind") != "trained")
     print(row("drawn", drawn), row(f"drawn, n ≥ {ENOUGH}", drawn.filter(pl.col("n") >= ENOUGH)), sep="\n")
     failed = failures(cells)
+    if o.level:
+        found = levels(o.level)
+        failed += level_failures(found)
+        print(*level_table(found), sep="\n")
+        if o.write:
+            write(ROOT / "docs" / "method.md", "rank level", level_table(found))
     print(*failed or ["all as it must be"], sep="\n")
     return int(bool(failed))
 

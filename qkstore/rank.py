@@ -108,9 +108,10 @@ def statistical(x: np.ndarray, c: np.ndarray, level: float = LEVEL, seed: int = 
     the sampling error: sums of centred blocks of queries under random signs. x and c are half-whitened first (second
     moment to the power −1/4). That changes no rank, and lies between ΔC itself, where one strong direction hides weak
     ones, and canonical correlations, where every direction of noise counts in full. The top directions are fitted to
-    the data and absorb some noise; so with fewer than FEW queries a rank that is not rejected is tested again, with
-    replicates that are decomposed as ΔC is. Error rates: bench/rank.py. Raises ContrastError for fewer than LEAST
-    queries.
+    the data. So what is left has fewer dimensions of queries, for which replicates are scaled (`_freedom`). And they
+    absorb some noise: with fewer than FEW queries a rank that is not rejected is tested again, with replicates that are
+    decomposed as ΔC is. Error rates, with fewer queries than dimensions too: bench/rank.py.
+    Raises ContrastError for fewer than LEAST queries.
     """
     if len(x) < LEAST:
         raise ContrastError(f"the rank of ΔC is tested with {LEAST} queries or more; the contrast has {len(x)}")
@@ -118,13 +119,16 @@ def statistical(x: np.ndarray, c: np.ndarray, level: float = LEVEL, seed: int = 
     U, S, Vt = np.linalg.svd(x.T @ c / len(x), full_matrices=True)
     observed = np.sqrt(np.cumsum(S[::-1] ** 2)[::-1])
     rng, p_values = np.random.default_rng(seed), []
-    blocks = _blocks(x @ U, c @ Vt.T, rng)
-    null = _null(blocks, rng)
+    x, c = x @ U, c @ Vt.T
+    blocks = _blocks(x, c, rng)
+    null, freedom = _null(blocks, rng), _freedom(x, c)
     refits = _replicates(blocks, REFITS, rng) if len(x) < FEW else None
     for j in range(len(S)):
-        p = 1.0 if observed[j] <= SAME * S[0] else p_value(observed[j], null[:, j])  # what is left is rounding
+        p = (
+            1.0 if observed[j] <= SAME * S[0] else p_value(observed[j], freedom[j] * null[:, j])
+        )  # what is left is rounding
         if level < p < 1 and refits is not None:
-            p = p_value(observed[j], _left(S, refits, j))
+            p = p_value(observed[j], _left(S, freedom[j] * refits, j))
         p_values.append(p)
         if p > level:
             break
@@ -179,6 +183,23 @@ def _blocks(x: np.ndarray, c: np.ndarray, rng: np.random.Generator) -> np.ndarra
     for block, part in zip(out, parts):
         block[:] = scale / n * (x[part].T @ c[part] - len(part) * whole)
     return out
+
+
+def _freedom(x: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """(min(p, m),) what a replicate off the top j directions is short of beside ΔC's own error there, as a factor.
+
+    x: (n, p), c: (n, m), in ΔC's singular directions, where ΔC is diagonal: the other columns of c are orthogonal to
+    the first j of x, which span A, and those of x to the first j of c, which span B. So the square of what independent
+    rests make of ΔC goes as tr (I − A Aᵀ)(I − B Bᵀ) = n − 2j + ‖AᵀB‖² (A and B orthonormal), which is n − j where A and
+    B are alike, as in q̄ c̄ᵀ. With a random sign for each query only the diagonals of the two projections meet, and it
+    goes as the sum of their products: (n − j)² ÷ n where all queries weigh the same, too little by j ÷ n.
+    """
+    n, r = len(x), min(x.shape[1], c.shape[1])
+    A, B = (np.linalg.qr(side)[0][:, :r] for side in (x, c))
+    free = n - 2 * np.arange(1, r + 1) + np.square(A.T @ B).cumsum(axis=0).cumsum(axis=1).diagonal()
+    off_A, off_B = (1 - np.square(side).cumsum(axis=1) for side in (A, B))
+    signed = np.maximum(np.einsum("nj,nj->j", off_A, off_B), SAME)
+    return np.sqrt(np.r_[1.0, np.maximum(free / signed, 0)[:-1]])[:r]
 
 
 def _null(blocks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
