@@ -90,7 +90,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"qkstore {qkstore.__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, act, help: str) -> argparse.ArgumentParser:
+    def add(name: str, act, help: str) -> Parser:
         sub = commands.add_parser(name, help=help.replace("%", "%%"), description=help)
         told = "a store directory, or a team's file team.toml (default: $QKSTORE, then ./store)"
         sub.add_argument("--store", help=told)

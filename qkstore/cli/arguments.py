@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import qkstore
-from qkstore.cli.terminal import count, positive, whole
+from qkstore.cli.terminal import Parser, count, positive, whole
 from qkstore.errors import ContrastError, QKStoreError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PARTS = ("where", "positive", "negative", "pairs", "weighting", "centring")
 MOST_WRONG = 3  # mistakes of many that are told
 T = TypeVar("T")
-Sub = argparse.ArgumentParser  # the parser of one command
+Sub = Parser  # the parser of one command
 Add = Callable[[str, Callable[[argparse.Namespace], None], str], Sub]  # (name, what it does, its help) → its parser
 
 
@@ -61,7 +61,8 @@ def with_other(sub: Sub, help: str | None = None) -> Sub:
 
 
 def with_predicates(sub: Sub) -> Sub:
-    sub.add_argument("--where", help="SQL over q and k that every pair satisfies")
+    where = sub.add_argument("--where", help="SQL over q and k that every pair satisfies; '' for none")
+    sub.may_be_empty.append(where)
     sub.add_argument("--positive")
     sub.add_argument("--negative")
     sub.add_argument("--pairs", help="instead of predicates: one SELECT of query_row, key_row, sign [, weight]")
@@ -132,7 +133,7 @@ def inline(options: argparse.Namespace, name: str = "inline") -> Contrast:
     """The contrast whose predicates are given."""
     return qkstore.Contrast(
         name=name,
-        where=options.where,
+        where=options.where or None,
         positive=options.positive,
         negative=options.negative,
         pairs=options.pairs,

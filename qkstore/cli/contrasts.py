@@ -33,7 +33,8 @@ def contrasts(add: Add) -> None:
     arguments.completed_by(renamed, arguments.contrasts)
     act.add_argument("--archived", action="store_true", help="the names that were put away")
     sub.add_argument("--fork", metavar="NAME[@VERSION]", help="with --save: start from this contrast")
-    sub.add_argument("--description", default="")
+    described = sub.add_argument("--description", help="what it is, in words; '' takes that of --fork away")
+    sub.may_be_empty.append(described)
     sub.add_argument("--author", default="", help="default: the user of this machine, or of the shared catalogue")
     with_predicates(sub)
 
@@ -69,9 +70,8 @@ def _save(there, options: argparse.Namespace) -> None:
     run = there.run(options.run) if options.run else None
     base = _base(there, run, options)
     made = _changed(base, options) if base else inline(options, options.save)
-    contrast = made.replace(
-        name=options.save, description=options.description or made.description, author=options.author, version=None
-    )
+    described = made.description if options.description is None else options.description
+    contrast = made.replace(name=options.save, description=described, author=options.author, version=None)
     contrast.sentence()  # raises, and names the condition, where one is none: before anything else reads it
     checked = None
     if run:
@@ -103,7 +103,7 @@ def _base(there, run, options: argparse.Namespace):
 
 def _changed(base, options: argparse.Namespace):
     """A contrast with what was given on the command line in the place of its own."""
-    given = {name: value for name in arguments.PARTS if (value := getattr(options, name))}
+    given = {name: value or None for name in arguments.PARTS if (value := getattr(options, name)) is not None}
     if "pairs" in given:
         given = {"where": None, "positive": None, "negative": None} | given
     elif base.pairs and {"where", "positive", "negative"} & given.keys():

@@ -51,9 +51,10 @@ def serve(add: Add) -> None:
     told = "a further name that browsers may ask for, where a proxy on this machine serves others; may be repeated"
     sub.add_argument("--allow-host", type=port.host, action="append", default=[], metavar="NAME", help=told)
     told = f"give sweeps over all heads to the Ray cluster at this address, or `auto` (default ${RAY}, or no cluster)"
-    sub.add_argument("--ray", default=os.environ.get(RAY), metavar="ADDRESS", help=told)
+    ray = sub.add_argument("--ray", default=os.environ.get(RAY), metavar="ADDRESS", help=told)
     told = f"people log in with the OpenID provider that this file names (default ${VARIABLE}, or no login)"
-    sub.add_argument("--login", default=os.environ.get(VARIABLE), metavar="FILE", help=told)
+    login = sub.add_argument("--login", default=os.environ.get(VARIABLE), metavar="FILE", help=told)
+    sub.may_be_empty += [ray, login]  # whatever the environment says
 
 
 def _serve(options) -> None:

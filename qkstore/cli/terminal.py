@@ -24,14 +24,27 @@ LARGEST = 9999  # of a layer or a rank: a range is written out
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with an error as one line and without the usage text of many lines before it."""
+    """argparse, with an error as one line and without the usage text of many lines before it.
+
+    may_be_empty: the options to which an empty text says something; of any other it is a mistake, such as a variable of
+    a shell that is not set.
+    """
+
+    def __init__(self, *args, **more):
+        super().__init__(*args, **more)
+        self.may_be_empty: list[argparse.Action] = []
 
     def parse_known_args(self, args=None, namespace=None):
         """The same, of text only: bytes that are no UTF-8 would fail wherever they are written or sent."""
         for text in sys.argv[1:] if args is None else args:
             if text.encode(errors="replace").decode() != text:
                 raise QKStoreError(f"argument {text[:60]!a} is not text in UTF-8")
-        return super().parse_known_args(args, namespace)
+        given, rest = super().parse_known_args(args, namespace)
+        for action in self._actions:
+            value = getattr(given, action.dest, None)
+            if action.option_strings and _empty(value) and value != action.default and action not in self.may_be_empty:
+                raise QKStoreError(f"{action.option_strings[-1]} is given as an empty text: give one, or leave it out")
+        return given, rest
 
     def _print_message(self, message: str, file: IO[str] | None = None) -> None:
         """The same; argparse's own passes over help that cannot be written."""
@@ -39,6 +52,11 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise QKStoreError(f"{message} ({self.prog} --help lists the options)")
+
+
+def _empty(value) -> bool:
+    """Whether what was given for an option is an empty text, or holds one."""
+    return any(map(_empty, value)) if isinstance(value, (list, tuple)) else value == ""
 
 
 def complete(parser: argparse.ArgumentParser) -> None:

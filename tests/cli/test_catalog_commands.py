@@ -76,6 +76,13 @@ def test_a_fork_starts_from_a_version_and_takes_what_is_given(cli, store):
     cli("contrasts", "--fork", "weighted", "--save", "plain", "--weighting", "pair", "--centring", "none")
     assert (catalog.contrast("plain").weighting, catalog.contrast("plain").centring) == ("pair", "none")
     cli("contrasts", "--fork", "mine@1", "--save", "mine", "--description", "of itself")
+    cli("contrasts", "--fork", "mine", "--save", "anywhere", "--where", "")
+    assert catalog.contrast("anywhere").where is None, "an empty condition is none"
+    assert catalog.contrast("anywhere").description == "of itself", "what is not given stays"
+    cli("contrasts", "--fork", "mine", "--save", "anywhere", "--description", "")
+    assert (catalog.contrast("anywhere").where, catalog.contrast("anywhere").description) == (PREDICATES[1], "")
+    cli("contrasts", "--save", "everywhere", *PREDICATES[2:], "--where", "")
+    assert catalog.contrast("everywhere").key == catalog.contrast("anywhere").replace(where=None).key
     assert catalog.history("mine")[-1].forked is None
     assert "'lexical' is built in for some runs; name one of them with --run" in cli(
         "contrasts", "--fork", "lexical", "--save", "x", code=2
