@@ -113,8 +113,8 @@ RESERVED = frozenset(
 )
 
 # The vectors are incompressible, and DuckDB's floating-point codecs cost 1.7 times the time to read them back; nor do
-# they repeat themselves, which costs time to find out. DuckDB's own progress would stand among what a script prints.
-WRITING = "SET enable_progress_bar = false; SET disabled_compression_methods = 'alp,alprd,chimp,patas,rle'"
+# they repeat themselves, which costs time to find out.
+NO_FLOAT_CODECS = "SET disabled_compression_methods = 'alp,alprd,chimp,patas,rle'"
 
 INSERT_LAYER = f"INSERT INTO layer BY NAME SELECT {', '.join(f'${name} AS {name}' for name in LAYER)}"
 

@@ -65,7 +65,7 @@ def locked(reach: Sequence[Path] | Path, **more: str) -> duckdb.DuckDBPyConnecti
     several = [reach] if isinstance(reach, Path) else reach
     connection = duckdb.connect(config={**SETTINGS, **more})
     try:
-        connection.execute("SET enable_progress_bar = false")  # on by itself in notebooks and `python -c`
+        quiet(connection)
         connection.execute(f"SET allowed_{files} = [{', '.join(text(str(path)) for path in several)}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
@@ -73,6 +73,15 @@ def locked(reach: Sequence[Path] | Path, **more: str) -> duckdb.DuckDBPyConnecti
         connection.close()
         raise
     return connection
+
+
+def quiet(connection: duckdb.DuckDBPyConnection) -> None:
+    """Switch off DuckDB's own progress, which it shows by itself in notebooks and `python -c`, among what these print.
+
+    Where it is off it is left alone: in a notebook without ipywidgets DuckDB refuses to have it set, even to off.
+    """
+    if connection.execute("SELECT current_setting('enable_progress_bar')").fetchall() != [(False,)]:
+        connection.execute("SET enable_progress_bar = false")
 
 
 def with_log(file: Path) -> tuple[Path, Path]:

@@ -51,9 +51,9 @@ def shown(store, *more: str) -> tuple[int, int]:
 
 
 def test_publishing_resharding_and_reading_show_no_progress_of_duckdb(tmp_path):
-    """But for the script's own wish for it, and the one that takes it back."""
+    """But for the script's own wish for it, and what asks for it and takes it back."""
     times, connections = shown(tmp_path / "a")
     assert connections > 3
-    assert times <= 2 * connections
+    assert times <= 3 * connections
     times, connections = shown(tmp_path / "b", "queries of its own")
-    assert times > 40 + 2 * connections, "the control: there it is shown"
+    assert times > 40 + 3 * connections, "the control: there it is shown"

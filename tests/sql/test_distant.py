@@ -42,7 +42,7 @@ def path(request, tmp_path_factory):
     """A file of vectors alone, as a publication writes them: sorted by layer, head and row."""
     path, rng = tmp_path_factory.mktemp("elsewhere") / f"{request.param}.duckdb", np.random.default_rng(0)
     with duckdb.connect(str(path)) as con:
-        con.execute(schema.WRITING)
+        con.execute(schema.NO_FLOAT_CODECS)
         columns = schema.run_columns(D_HEAD, {}, {}, request.param)["query_vector"]
         con.execute(f"CREATE TABLE query_vector ({schema.columns(columns)})")
         for layer in range(2):

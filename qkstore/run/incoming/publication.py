@@ -21,6 +21,7 @@ from qkstore.run import content, schema, vectors
 from qkstore.run.incoming import labels
 from qkstore.run.incoming.labels import Tables
 from qkstore.run.incoming.spool import PARTS, Spool
+from qkstore.sql import trust
 
 Progress = Callable[[int, int], None]  # called with (rows written, rows in all)
 TABLES = {"query_vector": ("q", "head"), "key_vector": ("k", "kv_head"), "row_stat": ("logsumexp", "head")}
@@ -66,7 +67,8 @@ class Publication:
                 f"{self.path} cannot be gone on with ({str(error).splitlines()[0]}): make room if the disk is full; "
                 f"if it is damaged, delete {self.path.parent} and ingest the run anew"
             ) from None
-        con.execute(schema.WRITING)
+        trust.quiet(con)
+        con.execute(schema.NO_FLOAT_CODECS)
         con.execute("SET checkpoint_threshold = '1TB'")  # it is asked for after each commit
         return con
 

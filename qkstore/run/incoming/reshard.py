@@ -130,7 +130,8 @@ class Resharding:
         """A file in the making, beside which the files of the run are attached as s0, s1, …, and its own as old."""
         limit = min(memory.limit() * 2, MOST_MEMORY)
         with duckdb.connect(str(path), config={"threads": "1", "memory_limit": f"{limit}B"}) as con:
-            con.execute(schema.WRITING)
+            trust.quiet(con)
+            con.execute(schema.NO_FLOAT_CODECS)
             con.execute(f"SET temp_directory = {trust.text(str(self.folder / 'tmp'))}")
             for i, source in enumerate(self._sources):
                 con.execute(f"ATTACH {trust.text(str(source))} AS s{i} (READ_ONLY)")

@@ -169,7 +169,8 @@ class IncomingShard(Incoming):
         found = [self._looked_at(number, prompts[number]) for number in range(self.share.of)]
         facts = {"store_dtype": "float32"} | manifest | self._facts() | {"schema_version": schema.NEWEST_VERSION}
         with duckdb.connect(str(part)) as con:
-            con.execute(schema.WRITING)
+            trust.quiet(con)
+            con.execute(schema.NO_FLOAT_CODECS)
             labels.write(con, tables, layers, facts["d_head"], facts["store_dtype"])
             labels.shard_rows(con, found)
             labels.manifest(con, facts, tables, shard.together([one.content for one in found]), {}, measures)
