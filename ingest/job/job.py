@@ -181,7 +181,10 @@ def check_new(store: str | Path, run: str, share: Share | None = None) -> None:
             f"`qkstore push --store {path.parent.parent} --to {store} --run {run}`, or delete {path}"
         )
     if path.exists():
-        raise RunError(f"run {run!r} is in the store already; choose another --run, or delete {path} first")
+        raise RunError(
+            f"run {run!r} is in the store already; choose another --run, or first "
+            f"`qkstore remove --store {path.parent.parent} --run {run}`, which says what would be lost"
+        )
 
 
 def _tables(corpus: Corpus, answers: np.ndarray | None) -> Tables:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
+from pathlib import Path
 
 from qkstore.cli.arguments import Add, store, where, with_json
 from qkstore.cli.terminal import Progress, print_json, print_table
 from qkstore.errors import StoreError
 
+STAY = (  # what a colleague does not get
+    "qkstore: runs are copied with all their labels and vectors; contrasts and notes stay here: a contrast is saved "
+    "there by its own `qkstore contrasts --save`, and `qkstore backup` packs a whole store"
+)
 POLITE = 19  # niceness of a copy: whoever looks at pages of the same machine comes first (bench/team/browse.py)
 
 
@@ -74,11 +80,17 @@ def _with_runs(sub: argparse.ArgumentParser) -> None:
 
 def _move(here, other: str, names: list[str], backwards: bool) -> None:
     import qkstore
+    from qkstore.store.team import SUFFIX
     from qkstore.store.transfer import transfer
 
+    made = not backwards and not other.endswith(SUFFIX) and not (Path(other) / "runs").is_dir()
     there = qkstore.open(other, create=not backwards)
     source, target = (there, here) if backwards else (here, there)
     for name in dict.fromkeys(names):
         with Progress() as progress:
             path = transfer(source, name, target, lambda done, total, name=name: progress(name, done, total))
         print(path)
+    if made:
+        print(f"qkstore: {other} was no store yet; a new one was made there", file=sys.stderr)
+    if not backwards:
+        print(STAY, file=sys.stderr)

@@ -157,7 +157,7 @@ def _check_names(out: Path, names: list[str], n_shards: int) -> None:
         if first.lower() == second.lower():
             raise StoreError(
                 f"backup {out} was not written: runs {first!r} and {second!r} differ in capitals alone, "
-                "which some disks do not tell apart; rename one of the two files"
+                "which some disks do not tell apart; rename one of the two by `qkstore rename`"
             )
     if (n := len(names) + n_shards) >= MOST_MEMBERS:
         raise StoreError(f"backup {out} was not written: {n:,} files; a backup holds fewer than {MOST_MEMBERS:,}")

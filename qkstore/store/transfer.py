@@ -35,7 +35,7 @@ def transfer(source: Store, name: str, target: Store, progress: Progress | None 
     target.check_may_add()
     final = target.path / "runs" / run.path.name
     if not target.bucket and final.exists():
-        return _same(run, final, target)
+        return _same(run, final, source, target)
     if run.shards and not target.bucket:
         run.shards.check()
     there = _sent(run, source, target, progress) if target.bucket else _copied(run, source, final, target, progress)
@@ -97,7 +97,7 @@ def _file(path: Path, opened: ExitStack) -> Coming:
     return Coming(read, path.stat().st_size, digest, digest[:12])
 
 
-def _same(run: Run, final: Path, target: Store) -> Path:
+def _same(run: Run, final: Path, source: Store, target: Store) -> Path:
     """The run that is there already, if it is the same."""
     with suppress(RunError), held(final, run.name):  # where nobody is about to bring it
         clear(final)
@@ -105,7 +105,8 @@ def _same(run: Run, final: Path, target: Store) -> Path:
     if there.identity != run.identity:
         raise RunError(
             f"run {run.name!r} is in {target.where} already, and is another one (made {there.created}, "
-            f"this one {run.created}); rename one of the two files"
+            f"this one {run.created}); rename one of the two, "
+            f"such as this one by `qkstore rename --store {source.path} --run {run.name} --to NAME`"
         )
     target.announce(run.name)
     return final

@@ -86,8 +86,14 @@ def test_swaps_of_many_heads_that_were_stopped_are_gone_on_with(store, capsys, m
     rows = json.loads(capsys.readouterr().out)
     assert computed == [(layer, head) for layer in (0, 1) for head in range(4)], "no head twice"
     run = qkstore.open(store).run("synthetic")
-    assert rows == json.loads(
-        json.dumps([m.to_dict() for m in everywhere.everywhere(run, {"inline": (ORDER,)}, most=20)])
-    )
+    made = json.loads(json.dumps([m.to_dict() for m in everywhere.everywhere(run, {"inline": (ORDER,)}, most=20)]))
+    assert sorted(rows, key=lambda row: (row["layer"], row["head"])) == made
+    beyond = [row["conditions"][0]["beyond"]["gap_gain"][0] for row in rows]
+    assert beyond == sorted(beyond, reverse=True), "the one first that moves most, as in the table"
+    assert rows != made, "the control: not by layer and head"
     assert many(store, "--heads", "1:0", "--json") == 0
-    assert json.loads(capsys.readouterr().out) == rows[4:5]
+    assert json.loads(capsys.readouterr().out) == made[4:5]
+    without = everywhere.HeadSwap(0, 0, None, "nothing")
+    some = [without, *map(everywhere.HeadSwap.of, made[1:])]
+    assert everywhere.ordered(some)[-1] == without
+    assert everywhere.ordered([without]) == [without]

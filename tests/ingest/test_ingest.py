@@ -285,7 +285,7 @@ def test_an_ingest_that_other_code_began_is_not_resumed(tmp_path, small, monkeyp
 def test_a_run_is_made_once(tmp_path, small):
     path = job.ingest(tmp_path, "a", small, BOXES[:2], task="boxes")
     before = path.read_bytes()
-    with pytest.raises(RunError, match="run 'a' is in the store already"):
+    with pytest.raises(RunError, match=f"run 'a' is in the store already.*`qkstore remove --store {tmp_path} --run a`"):
         job.ingest(tmp_path, "a", small, BOXES[:2], task="boxes")
     assert path.read_bytes() == before
 

@@ -67,14 +67,16 @@ def test_another_plan_does_not_resume(store):
     data = synthetic()
     with Incoming(store, "r", data.plan | {"dtype": "float32"}):
         pass
-    with pytest.raises(RunError, match="begun differently .*dtype float32 → bfloat16"):
+    with pytest.raises(
+        RunError, match=f"begun differently .*float32 → bfloat16.*`qkstore remove --store {store} --run r --unfinished`"
+    ):
         Incoming(store, "r", data.plan | {"dtype": "bfloat16"})
 
 
 def test_two_runs_of_one_name(store):
     write(store, "r")
     before = (store / "runs" / "r.duckdb").read_bytes()
-    with pytest.raises(RunError, match="'r' is in the store already"):
+    with pytest.raises(RunError, match=f"'r' is in the store already.*`qkstore remove --store {store} --run r`"):
         Incoming(store, "r", {})
     assert (store / "runs" / "r.duckdb").read_bytes() == before
 

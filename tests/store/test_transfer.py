@@ -78,7 +78,7 @@ def test_another_run_of_that_name_is_never_replaced(pair, tmp_path):
     here, there = pair
     stores.write(there.path, "a", stores.boxes(n=16))
     before = there.run("a").path.read_bytes()
-    with pytest.raises(RunError, match="run 'a' is in .*there already, and is another one"):
+    with pytest.raises(RunError, match="another one.*`qkstore rename --store .* --run a --to NAME`"):
         transfer(here, "a", there)
     assert there.run("a").path.read_bytes() == before
 
@@ -200,8 +200,14 @@ def test_two_at_once_do_not_meet(pair):
 def test_push_and_pull_are_commands(pair, tmp_path, capsys):
     here, there = pair
     assert main(["push", "--store", str(here.path), "--to", str(there.path), "--run", "a"]) == 0
-    assert str(there.path / "runs" / "a.duckdb") in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert told.out == f"{there.path / 'runs' / 'a.duckdb'}\n"
+    assert "contrasts and notes stay here" in told.err
+    assert "was made there" not in told.err, "the store was there"
+    assert main(["push", "--store", str(here.path), "--to", str(tmp_path / "new"), "--run", "a"]) == 0
+    assert f"{tmp_path / 'new'} was no store yet; a new one was made there\n" in capsys.readouterr().err
     assert main(["pull", "--store", str(tmp_path / "third"), "--from", str(there.path), "--run", "a", "a"]) == 0
+    assert "stay here" not in capsys.readouterr().err, "who pulls has none to leave behind"
     assert qkstore.open(tmp_path / "third").run("a").identity == here.run("a").identity
     assert main(["push", "--store", str(here.path), "--to", str(there.path), "--run", "b"]) == 2
     assert "no run 'b'" in capsys.readouterr().err

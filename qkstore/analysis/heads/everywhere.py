@@ -212,6 +212,12 @@ def table(found: Sequence[HeadSwap]) -> pl.DataFrame:
     return made.sort("beyond", descending=True, nulls_last=True)
 
 
+def ordered(found: Sequence[HeadSwap]) -> list[HeadSwap]:
+    """The heads as `table` has them, and at the end, by layer and head, those without anything to swap."""
+    place = {at: i for i, at in reversed(list(enumerate(table(found).select("layer", "head").iter_rows())))}
+    return sorted(found, key=lambda made: place.get((made.layer, made.head), len(place) + len(found)))
+
+
 def _row(made: HeadSwap, c: dict) -> dict:
     beyond, low, high = c["beyond"]["gap_gain"]
     told = {name: c[name] for name in ("name", "rank", "n", "target_before", "target_after")}

@@ -104,7 +104,7 @@ def at_heads(text: str) -> list[tuple[int, int]]:
 
 def _many(options, there, run, asked) -> None:
     """The swaps of many heads, which the store keeps."""
-    from qkstore.analysis.heads.everywhere import kept, table
+    from qkstore.analysis.heads.everywhere import kept, ordered, table
 
     if options.out:
         raise QKStoreError("--out is of the queries of one head: give --layer and --head, or --json for many heads")
@@ -122,7 +122,7 @@ def _many(options, there, run, asked) -> None:
             partial(progress, "swaps"),
         )
     if options.json:
-        print_json([made.to_dict() for made in found])
+        print_json([made.to_dict() for made in ordered(found)])
         return
     print_table(table(found).to_dicts())
     print(

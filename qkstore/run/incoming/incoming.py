@@ -67,7 +67,8 @@ class Incoming:
     def _refuse_existing(self) -> None:
         if self.target.exists():
             raise RunError(
-                f"run {self.run!r} is in the store already; choose another --run, or delete {self.target} first"
+                f"run {self.run!r} is in the store already; choose another --run, or first "
+                f"`qkstore remove --store {self.target.parent.parent} --run {self.run}`, which says what would be lost"
             )
 
     def _hold(self) -> IO[str]:
@@ -94,7 +95,8 @@ class Incoming:
             what = ", ".join(f"{k} {_short(before.get(k))} → {_short(now.get(k))}" for k in changed)
             raise RunError(
                 f"an unfinished ingest of {self.run!r} was begun differently ({what}); "
-                f"repeat it as begun, or delete {self.folder}"
+                f"repeat it as begun, or first "
+                f"`qkstore remove --store {self.target.parent.parent} --run {self.run} --unfinished`"
             )
 
     # -- batches -------------------------------------------------------------------------------------------------
