@@ -49,7 +49,7 @@ def show() -> None:
         maps.draw(view, partial(charts.component_map, told, by, _at(view)), "component map", by, choose=go)
         maps.keyboard(view, [maps.key(view, "component map", by)], go)
         line(f"{COUNTED[by][0]}: {COUNTED[by][1]}. A click on a cell leads to that head's components.")
-        line("An edge marks heads whose number's 95 % interval leaves 0 out, a stroke those without a value.")
+        line("A strong edge marks heads whose number's 95 % interval leaves 0 out, a stroke those without a value.")
     with detail:
         _listed(view, told)
     line(f"{statement(rows)} {ROUGH}")

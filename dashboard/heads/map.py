@@ -13,7 +13,7 @@ from dashboard.state import View
 
 _keys = st.components.v2.component("head_keys", js=(Path(__file__).parent / "keys.js").read_text(encoding="utf-8"))
 MARKS = (
-    "An edge marks heads that are clear of chance, a diamond those selected, a stroke those without a value. "
+    "A strong edge marks heads that are clear of chance, a diamond those selected, a stroke those without a value. "
     "Arrow keys move over the cells of a map that has the focus, Enter chooses."
 )
 Choose = Callable[[int, int], None]

@@ -93,8 +93,8 @@ def head_map(
 ) -> alt.LayerChart:
     """A cell for each head, layer by head, coloured by a column of MEASURES; the chosen head is ringed.
 
-    An edge is a head clear of chance, a diamond a selected one, a stroke one without a value. Clicking selects layer
-    and head. beside: another table, to share the colours with.
+    A strong edge is a head clear of chance, a diamond a selected one, a stroke one without a value. Clicking selects
+    layer and head. beside: another table, to share the colours with.
     """
     shades = shading(by, [scores] if beside is None else [scores, beside], dark)
     columns = {
@@ -115,8 +115,8 @@ def head_map(
 def component_map(rows: pl.DataFrame, by: str, chosen: tuple[int, int], dark: bool = False) -> alt.LayerChart:
     """A cell for each head, layer by head, coloured by one of COUNTED; the chosen head is ringed.
 
-    rows: of qkstore.analysis.decomposition.table. An edge is a head whose number's interval leaves 0 out, a stroke one
-    that has no value. Clicking selects layer and head.
+    rows: of qkstore.analysis.decomposition.table. A strong edge is a head whose number's interval leaves 0 out, a
+    stroke one that has no value. Clicking selects layer and head.
     """
     name = COUNTED[by][0]
     interval = [
@@ -145,7 +145,7 @@ def difference_map(
 ) -> alt.LayerChart:
     """The difference of a measure head by head (see qkstore.analysis.heads.compare): blue where the first has more.
 
-    An edge is a difference clear of 0 for all heads together.
+    A strong edge is a difference clear of 0 for all heads together.
     """
     values = differences["difference"].to_list()
     far = max((abs(v) for v in values if v is not None), default=0.0) or 1.0
@@ -210,8 +210,9 @@ def _grid(
     drawn = base.mark_rect(cornerRadius=2 if few else 0, cursor="pointer", invalid="show").encode(
         **at,
         color=colour,
-        stroke=alt.condition(clear, alt.value(ink), alt.value("transparent")),
-        strokeWidth=alt.value(1.4 if few else 0.8),
+        # a cell at chance has the page's own colour: its edge alone is seen
+        stroke=alt.condition(clear, alt.value(ink), alt.value(palette.quiet(dark))),
+        strokeWidth=alt.condition(clear, alt.value(1.4 if few else 0.8), alt.value(0.7 if few else 0.4)),
         tooltip=tooltip,
     )
     parts = [drawn.add_params(pick)]

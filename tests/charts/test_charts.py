@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-from itertools import pairwise
 
 import altair as alt
 import numpy as np
@@ -158,34 +156,6 @@ def test_the_parts_of_a_bar_sum_to_the_logit_drawn_on_it():
     sums = bars.group_by("token").agg(pl.col("value").sum()).join(tick, on="token")
     np.testing.assert_allclose(sums["value"], sums["logit"])
     assert chart.to_dict()["layer"][0]["encoding"]["y"]["stack"] == "zero"
-
-
-LABEL = re.compile(r'<text [^>]*transform="translate\(([\d.-]+),[\d.-]+\)( rotate[^"]*)?"[^>]*>(\d+\u2002[^<]*)<')
-
-
-def labels(chart: alt.Chart, width: int) -> list[tuple[float, str, str]]:
-    """(place, turn, text) of each label of a bar, left to right, where the chart is so wide."""
-    spec = json.loads(chart.to_json().replace('"width": "container"', f'"width": {width}'))
-    return sorted((float(x), turn, text) for x, turn, text in LABEL.findall(vl_convert.vegalite_to_svg(spec)))
-
-
-@pytest.mark.parametrize(
-    "words", [["Z", "T", "B", "X", "C", "P"], ["stork", "spanner", "a word so long", "e", "f", "g"]]
-)
-def test_labels_of_bars_stand_apart_in_a_quarter_of_a_page_and_on_a_narrow_one(words):
-    """A letter of this type and size is 6 pixels wide; two labels that lie need as much room as their letters."""
-    tokens = [TOKENS[0] | {"pos": 13 + 4 * i, "text": word} for i, word in enumerate(words)]
-    few = tokens[:2]
-    for chart, width in (
-        (charts.small_attribution(tokens, ["order", "lexical"]), 130),
-        (charts.attribution_bars(tokens, ["order", "lexical"]), 480),
-        (charts.attribution_bars(few, ["order", "lexical"]), 480),
-    ):
-        found = labels(chart, width)
-        assert len(found) in (len(tokens), len(few)), "none is left out"
-        for (left, turn, one), (right, _, two) in pairwise(found):
-            assert turn or right - left >= 6 * (len(one) + len(two)) / 2, (one, two)
-    assert not labels(charts.attribution_bars(few, ["order", "lexical"]), 480)[0][1], "few lie"
 
 
 def test_features_keep_their_colour_on_every_page():
