@@ -17,7 +17,9 @@ from qkstore.errors import ContrastError
 shell.enter()
 
 panel.title(
-    "Components", "What do heads match on, before anyone says what to look for? No contrast is needed to find it."
+    "Components",
+    "What do heads match on, before anyone says what to look for? No contrast is needed to find it; "
+    "the one chosen tells which head is shown first, and goes along to other pages.",
 )
 if across.asked():
     across.show()

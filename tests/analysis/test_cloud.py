@@ -6,12 +6,14 @@ Queries lie with their keys where a feature was planted, and only there.
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 import stores
 
 import qkstore
 from qkstore import analysis
 from qkstore.analysis.points import Cloud, Places, Side, cloud, matches
+from qkstore.analysis.points.cloud import NO_LABEL
 from qkstore.errors import ContrastError
 
 
@@ -42,6 +44,15 @@ def test_every_query_and_key_of_the_judged_split_is_there(store):
     assert len(table) == whole.total
     assert explained == pytest.approx(whole.explained)
     assert np.allclose(table.select("x", "y", "z").to_numpy(), whole.table.select("x", "y", "z").to_numpy(), atol=1e-4)
+
+
+def test_what_has_no_label_says_so_and_is_no_word_none(tmp_path):
+    data = stores.boxes(64)
+    data.tokens = data.tokens.with_columns(entity=pl.when(pl.col("prompt_id") != 1).then(pl.col("entity")))
+    run = qkstore.open(stores.write(tmp_path / "store", data=data)).run("boxes")
+    group = Places.of(run, "k", "entity", np.arange(8)).group
+    assert set(group[4:]) == {NO_LABEL} == {"no label"}
+    assert NO_LABEL not in group[:4]
 
 
 def test_a_drawing_is_sampled_and_may_be_of_keys_alone(store):

@@ -83,3 +83,11 @@ def test_a_contrast_of_one_value_grows_by_nothing_which_is_a_note(no_fault):
     app = no_fault("subspaces", run="lists-alike", contrast="category:fruit", layer=1, head=1)
     assert "nothing grows" in html(app)
     assert not [e.value for e in app.info if "grows" in e.value]
+
+
+def test_components_says_what_its_contrast_is_for(no_fault):
+    """No component depends on it: the first head shown does."""
+    assert "the one chosen tells which head is shown first" in html(no_fault("components", run="boxes-alike"))
+    at = {"run": "boxes-alike", "layer": 1, "head": 0}
+    one, other = (no_fault("components", contrast=name, **at) for name in ("order", "lexical"))
+    assert [m.value for m in one.metric] == [m.value for m in other.metric]

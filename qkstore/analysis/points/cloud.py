@@ -16,6 +16,7 @@ from qkstore.projection import Projection
 from qkstore.run import Run
 
 DRAWN = 900  # points of a picture
+NO_LABEL = "no label"  # the group of a query or key that has none
 Method = Literal["pca", "umap", "raw"]
 
 
@@ -51,7 +52,7 @@ class Places:
     def of(cls, run: Run, side: Literal["q", "k"], label: str, rows: np.ndarray) -> Places:
         """Those of rows of the store; `label` names the groups."""
         told = run.labels(side, [label, "prompt_id", "pos", "token"], rows)
-        group = np.array([str(v) for v in told[label].to_pylist()])
+        group = np.array([NO_LABEL if v is None else str(v) for v in told[label].to_pylist()])
         prompt, pos = told["prompt_id"].to_numpy(), told["pos"].to_numpy()
         return cls(rows, group, prompt, pos, np.array(told["token"].to_pylist()))
 
