@@ -139,8 +139,8 @@ class Distribution:
 
     gap: (n,) logit of the query's positive key less the mean logit of its negative ones. parts: {feature: (n,)}, then
     "rest"; they sum to the gap. share: {feature: mean part ÷ mean gap}, None where the mean gap is 0. ci: 95 %
-    intervals of the shares, by bootstrap over queries; None where a resample's gap is 0. split: whose queries these
-    are; None for all.
+    intervals of the shares, by bootstrap over queries; None where a resample's gap is 0, and of one
+    query. split: whose queries these are; None for all.
     """
 
     gap: np.ndarray
@@ -170,7 +170,7 @@ def distribution(
     }
     gap = scaling * np.einsum("nd,nd->n", q, difference)
     drawn = bootstrap(np.column_stack([gap, *parts.values()]), seed)
-    whole, known = float(gap.mean()), bool(np.all(drawn[:, 0] != 0))
+    whole, known = float(gap.mean()), len(gap) > 1 and bool(np.all(drawn[:, 0] != 0))
     share = {name: float(part.mean()) / whole if whole else None for name, part in parts.items()}
     ends = np.quantile(drawn[:, 1:] / drawn[:, :1], [0.025, 0.975], axis=0) if known else np.empty((2, 0))
     ci = {name: (float(ends[0, i]), float(ends[1, i])) if known else None for i, name in enumerate(parts)}

@@ -89,6 +89,11 @@ def signed(value: float, digits: int = 3) -> str:
     return f"{value:+,.{digits}f}".replace("-", "−")
 
 
+def counted(n: int, one: str, several: str = "") -> str:
+    """1 query; 1,200 queries. several: of more than one, where it is not `one` with an s."""
+    return f"{n:,} {one if n == 1 else several or one + 's'}"
+
+
 def percent(share: float | None, digits: int = 0) -> str:
     """93 % for a share of 0.931; a dash where there is none."""
     return "–" if share is None else f"{number(100 * share, digits)} %"

@@ -24,6 +24,11 @@ LEAST_ATTENTION = 0.05  # on the contrast's keys, positive and negative together
 LEAST_ACCURACY = 0.3  # accuracy of a binding head, section 5.2
 
 
+def caution(n: int) -> str:
+    """What is added to a result of n queries: of few, that they make no claim."""
+    return "" if n >= LEAST_QUERIES else f"; below {LEAST_QUERIES}, no claim"
+
+
 @dataclass(frozen=True)
 class Choice:
     """What one head does on the n queries that choose heads.

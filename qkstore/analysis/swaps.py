@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 import numpy as np
 import polars as pl
 
+from qkstore.analysis.choice import caution
 from qkstore.analysis.head import Contrasts, Head, judge_split
 from qkstore.analysis.targets import Targets, own_keys, partners, visible_targets
 from qkstore.contrast import labels
@@ -26,7 +27,7 @@ from qkstore.intervention import (
 from qkstore.run import Run
 from qkstore.score import capped
 from qkstore.subspace import Subspace, random
-from qkstore.text import SPACE, estimate, number, percent
+from qkstore.text import SPACE, counted, estimate, number, percent
 
 Side = Literal["keys", "queries"]
 SwapIn = Callable[[Sequence[np.ndarray]], list[Swap]]
@@ -39,6 +40,8 @@ TITLES = {
     "delta_p": "Target gains",
     "flip_rate": "Flip rate",
 }
+ONE = "; one query gives no interval"
+UNCLEAR = "; an interval that holds 0 or less is no evidence that it moves more than any subspace does"
 GAPS = {"gap_before": "Gap before", "gap_after": "Gap after", "gap_gain": "Gap moves"}  # in logits
 
 
@@ -233,17 +236,15 @@ def sentence(condition: dict) -> str:
     """What a feature's swap does beyond random subspaces of its rank, of its dict; '' of a random condition."""
     if not condition["beyond"]:
         return ""
-    gap, attention = condition["beyond"]["gap_gain"], condition["beyond"]["delta_p"]
-    clear = gap[1] > 0 and attention[1] > 0
+    (gap, *of_gap), (attention, *of_attention) = (condition["beyond"][name] for name in ("gap_gain", "delta_p"))
+    if (n := condition["n"]) == 1:
+        moved, told = f"{number(gap, 2)} and attention by {number(attention)}", ONE
+    else:
+        moved = f"{estimate(gap, of_gap, 2)} and attention by {estimate(attention, of_attention)}"
+        told = "" if of_gap[0] > 0 and of_attention[0] > 0 else UNCLEAR
     return (
         f"{condition['name']}: beyond random subspaces of rank {condition['rank']} it moves the logit gap towards "
-        f"the target by {estimate(gap[0], gap[1:], 2)} and attention by {estimate(attention[0], attention[1:])}, "
-        f"paired over {condition['n']:,} queries"
-        + (
-            ""
-            if clear
-            else "; an interval that holds 0 or less is no evidence that it moves more than any subspace does"
-        )
+        f"the target by {moved}, paired over {counted(n, 'query', 'queries')}{told}"
     )
 
 
@@ -273,11 +274,14 @@ def answer(moved: dict, baseline: dict) -> str:
     """What a feature's swap moves, with intervals, beside random subspaces of its rank; of their dicts."""
     return (
         f"Swapping {moved['name']} (rank {moved['rank']}), the target gains {gained(moved)} of attention; "
-        f"in random subspaces of that rank {gained(baseline)}, {baseline['bases']} bases; n = {moved['n']:,} queries"
+        f"in random subspaces of that rank {gained(baseline)}, {baseline['bases']} bases; "
+        f"n = {counted(moved['n'], 'query', 'queries')}{caution(moved['n'])}"
     )
 
 
 def gained(condition: dict) -> str:
     """The attention that the target gains, in percent with its interval: 30.1 % [28.2, 32.0]."""
+    if condition["n"] == 1:  # whose interval would have no width
+        return percent(condition["delta_p"], 1)
     low, high = (number(100 * end, 1) for end in condition["ci"]["delta_p"])
     return f"{percent(condition['delta_p'], 1)} [{low},{SPACE}{high}]"

@@ -141,15 +141,17 @@ def _attribute(options) -> None:
 def _gaps(options, run, asked, order) -> None:
     """The distribution over prompts of the logit gap of the first contrast's pairs, and of its parts."""
     from qkstore.analysis.attribution import distributed, gaps
-    from qkstore.text import split_name
+    from qkstore.analysis.choice import caution
+    from qkstore.text import counted, split_name
 
     over = next(iter(asked.values()))[0]
     found = gaps(run, asked, options.layer, options.head, over, order)
-    rows = distributed(found).to_dicts()
+    rows, n = distributed(found).to_dicts(), len(found.gap)
     if options.json:
-        print_json({"n": len(found.gap), "split": found.split, "over": over.name, "rows": rows})
+        print_json({"n": n, "split": found.split, "over": over.name, "rows": rows})
         return
-    print(f"logit gap of {over.name}'s pairs, {len(found.gap):,} queries of the {split_name(found.split)} split")
+    queries = f"{counted(n, 'query', 'queries')} of the {split_name(found.split)} split"
+    print(f"logit gap of {over.name}'s pairs, {queries}{caution(n)}")
     print_table(rows)
 
 

@@ -6,6 +6,7 @@ import re
 
 from qkstore.errors import GuardError
 from qkstore.sql import guard, syntax
+from qkstore.text import counted
 
 OWNERS = {"q": "the query's", "k": "the key's"}
 VERBS = {
@@ -59,7 +60,8 @@ def _condition(name: str, text: str) -> dict:
 def count_text(counts: tuple[int, int, int, int]) -> str:
     """Return (n_q, n_k, n_+, n_-) in words."""
     n_q, n_k, n_pos, n_neg = counts
-    return f"{n_q:,} queries, {n_k:,} keys; {n_pos:,} positive and {n_neg:,} negative pairs."
+    rows = f"{counted(n_q, 'query', 'queries')}, {counted(n_k, 'key')}"
+    return f"{rows}; {n_pos:,} positive and {n_neg:,} negative pairs."
 
 
 def _conjuncts(node: dict) -> list[dict]:

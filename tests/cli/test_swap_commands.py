@@ -65,6 +65,32 @@ def test_without_a_prompt_the_gap_of_all_is_split(store, capsys):
     assert "32 queries of the test split" in capsys.readouterr().out
 
 
+def test_one_query_has_no_interval_and_few_make_no_claim(store, capsys):
+    ran(store, "intervene", "--most", "1")
+    told = capsys.readouterr().out
+    assert "1 query of the test split" in told
+    assert told.count("n = 1 query; below 20, no claim") == 1
+    assert "paired over 1 query; one query gives no interval" in told
+    assert "[" not in told, "none of no width"
+    ran(store, "intervene", "--most", "19")
+    assert "n = 19 queries; below 20, no claim" in (told := capsys.readouterr().out)
+    assert "[" in told
+    ran(store, "intervene", "--most", "20")
+    assert "no claim" not in capsys.readouterr().out, "the control"
+    pairs = "select query_row, key_row, case when k.order_id = q.queried_order then 1 else -1 end as sign from q, k "
+    of_one = "(q.split = 'train' or q.prompt_id = (select max(prompt_id) from prompt where split = 'test'))"
+    one = ["--run", "synthetic", "--pairs", f"{pairs} where {ORDER.where} and {of_one}"]
+    assert main(["attribute", "--store", str(store), *one, *HEAD]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("1 query of the test split; below 20, no claim")
+    assert lines[3].split()[0] == "inline"
+    assert lines[3].split()[-2:] == ["–", "–"]
+    assert main(["attribute", "--store", str(store), *one, *HEAD, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert {(row["share_low"], row["share_high"]) for row in rows} == {(None, None)}
+    assert rows[1]["share"] is not None
+
+
 def many(store, *more: str) -> int:
     return main(["intervene", "--store", str(store), *ASKED, "--most", "20", *more])
 

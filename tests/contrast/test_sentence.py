@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qkstore.contrast.sentence import sentence
+from qkstore.contrast.sentence import count_text, sentence
 
 SIDES = "Positive: the key's a is 1. Negative: the key's a is 2."
 
@@ -122,3 +122,8 @@ def test_only_conditions_that_mean_the_same_read_the_same():
         "the key's is_answer is true",
         "the key's is_answer is false",
     }
+
+
+def test_one_query_and_one_key_are_counted_as_one():
+    assert count_text((1, 1, 1, 0)) == "1 query, 1 key; 1 positive and 0 negative pairs."
+    assert count_text((1200, 2, 1200, 1)) == "1,200 queries, 2 keys; 1,200 positive and 1 negative pairs."

@@ -51,7 +51,7 @@ def _intervene(options) -> None:
     else:
         from qkstore.analysis import intervene as swap
     from qkstore.analysis.swaps import answer, headline, sentence
-    from qkstore.text import split_name
+    from qkstore.text import counted, split_name
 
     if (options.heads is None) == (None in (options.layer, options.head)):
         raise QKStoreError("intervene takes --layer and --head, or --heads 1:0,1:2 or all: give one of the two")
@@ -68,7 +68,7 @@ def _intervene(options) -> None:
         print_json(swapped)
         return
     print(
-        f"{swapped['n']:,} queries of the {split_name(swapped['split'])} split, "
+        f"{counted(swapped['n'], 'query', 'queries')} of the {split_name(swapped['split'])} split, "
         f"layer {options.layer}, head {options.head}"
     )
     for moved, baseline in headline(swapped["conditions"]):
