@@ -44,8 +44,10 @@ unicode-bidi: isolate;
 { min-width: calc(50% - 1rem); flex: 1 1 calc(50% - 1rem); }
   [class*="st-key-panels"] > * > [data-testid="stColumn"], \
 [class*="st-key-panels"] [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] { min-width: 100%; }
-  [class*="st-key-panels"] [class*="st-key-condition-"] [data-testid="stHorizontalBlock"] \
+  [class*="st-key-panels"] [class*="st-key-condition-"] [data-testid="stHorizontalBlock"], \
+[class*="st-key-panels"] [class*="st-key-matrices"] [data-testid="stHorizontalBlock"] \
 { flex-wrap: nowrap; gap: .4rem; }
+  [class*="st-key-panels"] [class*="st-key-matrices"] [data-testid="stColumn"] { min-width: 0; flex: 1 1 0; }
   [class*="st-key-panels"] [class*="st-key-condition-"] [data-testid="stColumn"] { min-width: 0; flex: 3 1 0; }
   [class*="st-key-panels"] [class*="st-key-condition-"] [data-testid="stColumn"]:last-child { flex: 0 0 2.5rem; }
 }

@@ -41,7 +41,7 @@ st.dataframe(
         "heads": "Heads",
         "d_head": st.column_config.NumberColumn("d_head", format="%d"),
         "splits": "Splits",
-        "contrasts": st.column_config.TextColumn("Contrasts", width="medium"),
+        "contrasts": st.column_config.TextColumn("Contrasts", width="small"),
         "created": st.column_config.DatetimeColumn("Created", format="YYYY-MM-DD HH:mm"),
     },
 )

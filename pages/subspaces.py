@@ -81,9 +81,10 @@ with main:
             partial(charts.canonical_correlations, correlations.values, correlations.chance),
             "canonical correlations",
         )
-    for place, (name, matrix) in zip(st.columns(3), head.matrices(fitted.arrays()).items()):
-        with place:
-            panel.chart(partial(charts.matrix, matrix, name), name)
+    with st.container(key="matrices"):
+        for place, (name, matrix) in zip(st.columns(3), head.matrices(fitted.arrays()).items()):
+            with place:
+                panel.chart(partial(charts.matrix, matrix, name), name)
     line(
         "Queries down, keys across; blue above zero, orange below; each matrix has its own scale. "
         "The mean-query share is what the mean query alone explains of ΔC: near 100 %, its rank is 1 by construction."
@@ -99,7 +100,7 @@ with detail:
         line(f"‖ΔC‖ of centred queries against {len(null.norms)} random deals of the signs of their key contrasts")
         panel.chart(partial(charts.null_strip, null.norm, null.norms), "null")
     elif null.dealt:
-        line("All queries, or the key contrasts of all, are alike, so the deals of signs give 0 as ΔC itself does.")
+        line("All queries, or the key contrasts of all, are alike: ΔC of centred queries is 0, and so is every deal.")
     else:
         line("Each query of this contrast has keys of one sign only, so there is nothing to deal at random.")
     if compared:
