@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import pairwise
+from typing import Any, cast
 
 import numpy as np
 
 from qkstore.covariance import Pairs
-from qkstore.interval import margin, p_above, p_binomial, ratio_intervals, wilson
+from qkstore.interval import digests, margin, p_above, p_binomial, ratio_intervals, wilson
 
 EMPTY = np.empty((0, 2))
 CHUNK = 1024  # pairs at a time: the queries and keys gathered for them stay in the processor's cache
@@ -42,7 +43,8 @@ def pair_logits(q: np.ndarray, k: np.ndarray, pairs: Pairs, scaling: float, soft
 class Score:
     """Scores of one head under one contrast.
 
-    n: queries that have keys of both signs. accuracy: share of these whose largest logit is on a positive key, a tie
+    n: queries that have keys of both signs; those of one vector and the same keys count once, since their logits are
+    the same (`Queries.distinct`). accuracy: share of these whose largest logit is on a positive key, a tie
     counting as wrong, with its 95 % Wilson interval; None where n is 0. chance: what it is where the largest logit is
     on any of a query's keys alike, the mean share of positive ones. accuracy_p: of an accuracy no better than chance.
     attention_positive, attention_negative: a query's attention summed over its keys of that sign, averaged over the
@@ -79,7 +81,8 @@ class Queries:
 
     query: (n,) positions in the pairs' queries. counts: (n, 2) positive and negative keys. both: (n,) bool, whether
     there are keys of both signs. right: (n,) bool, whether the largest logit is on a positive one. sums: (n, 2)
-    attention summed over the positive keys and over the negative ones, NaN where the query attends to none.
+    attention summed over the positive keys and over the negative ones, NaN where the query attends to none. alike: (n,)
+    whole numbers, the same for queries that have one vector and the same keys (`Ordered.alike`); None where none have.
     """
 
     query: np.ndarray
@@ -87,6 +90,15 @@ class Queries:
     both: np.ndarray
     right: np.ndarray
     sums: np.ndarray
+    alike: np.ndarray | None = None
+
+    @property
+    def distinct(self) -> Queries:
+        """The first of those that are alike: the others repeat its logits (not its attention, on their own prompts)."""
+        if self.alike is None:
+            return self
+        kept = np.sort(np.unique(self.alike, return_index=True)[1])
+        return self if len(kept) == len(self.alike) else self._each(lambda values: values[kept], [self])
 
     @classmethod
     def joined(cls, parts: Sequence[Queries]) -> Queries:
@@ -94,8 +106,12 @@ class Queries:
         if len(parts) == 1:
             return parts[0]
         order = np.argsort(np.concatenate([part.query for part in parts]), kind="stable")
-        names = (each.name for each in fields(cls))
-        return cls(*(np.concatenate([getattr(part, name) for part in parts])[order] for name in names))
+        return cls._each(lambda *values: np.concatenate(values)[order], parts)
+
+    @classmethod
+    def _each(cls, made: Callable[..., np.ndarray], parts: Sequence[Queries]) -> Queries:
+        values = ([getattr(part, field.name) for part in parts] for field in fields(cls))
+        return cls(*cast("Iterator[Any]", (None if of[0] is None else made(*of) for of in values)))
 
 
 class Ordered:
@@ -157,8 +173,20 @@ class Ordered:
             out[:, part] = np.einsum("bmd,hbd->hbm", keys, each).reshape(len(q), -1)
         return capped(scaling * out, softcap)
 
-    def by_query(self, logit: np.ndarray, attention: np.ndarray) -> list[Queries]:
-        """Return what each head does query by query, from logit and attention: (h, p) in this order of pairs."""
+    def keys(self, rows: np.ndarray) -> np.ndarray:
+        """Return (n,) numbers of the queries' keys and their signs, equal where these are; rows: (p,) the keys' own."""
+        own = digests(2 * rows[self.order, None] + self.positive[:, None])
+        return np.add.reduceat(own, self.starts) if len(self.starts) else own
+
+    def alike(self, q: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """Return (h, n) numbers of the queries of q: (h, n_q, d), equal where vector and keys, as of `keys`, are."""
+        return np.stack([digests(one[self.query]) + keys for one in q])
+
+    def by_query(self, logit: np.ndarray, attention: np.ndarray, alike: np.ndarray | None = None) -> list[Queries]:
+        """Return what each head does query by query, from logit and attention: (h, p) in this order of pairs.
+
+        alike: (h, n) as of `alike`; None where no two queries of a head are.
+        """
         sides = self.positive, ~self.positive
         best = [_reduced(np.maximum, np.where(side, logit, -np.inf), self.starts) for side in sides]
         there = ~np.isnan(attention)
@@ -171,8 +199,10 @@ class Ordered:
         if (np.diff(query) < 0).any():
             at = self.ascending
             query, counts, right, each = query[at], counts[at], right[:, at], each[:, at]
+            alike = None if alike is None else alike[:, at]
         both = np.all(counts > 0, axis=1)
-        return [Queries(query, counts, both, *one) for one in zip(right, each, strict=True)]
+        same = [None] * len(right) if alike is None else alike
+        return [Queries(query, counts, both, *one) for one in zip(right, each, same, strict=True)]
 
 
 def _rows(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -182,11 +212,16 @@ def _rows(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return values[first : first + len(rows)] if run else values[rows]
 
 
-def by_query(logit: np.ndarray, attention: np.ndarray, pairs: Pairs) -> Queries:
-    """What a head does query by query, from each pair's logit: (p,) and attention: (p,), as `score` takes them."""
-    pairs_of = Ordered(pairs)
-    logit, attention = (np.asarray(values, float)[None, pairs_of.order] for values in (logit, attention))
-    return pairs_of.by_query(logit, attention)[0]
+def by_query(
+    logit: np.ndarray, attention: np.ndarray, pairs: Pairs, q: np.ndarray | None = None, rows: np.ndarray | None = None
+) -> Queries:
+    """What a head does query by query, from each pair's logit: (p,) and attention: (p,), as `score` takes them.
+
+    q: (n_q, d) and rows: (p,) the keys' own numbers tell which queries are alike; without them none is.
+    """
+    of = Ordered(pairs)
+    logit, attention = (np.asarray(values, float)[None, of.order] for values in (logit, attention))
+    return of.by_query(logit, attention, None if q is None or rows is None else of.alike(q[None], of.keys(rows)))[0]
 
 
 def score(
@@ -211,10 +246,10 @@ def scores(each: Sequence[Queries], groups: np.ndarray | None = None, resample: 
 
 def _score(each: Queries, groups: np.ndarray | None) -> Score:
     """The score without the interval of selectivity."""
-    both, sums, counts = each.both, each.sums, each.counts
-    right, n = each.right[both], int(both.sum())
+    sums, once = each.sums, each.distinct
+    both, counts = once.both, once.counts
+    right, n = once.right[both], int(both.sum())
     (on, on_ci), (off, off_ci) = (_mean(side) for side in sums.T)
-    group = None if groups is None else groups[each.query]
     chances = counts[both, 0] / counts[both].sum(axis=1)
     return Score(
         n,
@@ -225,8 +260,8 @@ def _score(each: Queries, groups: np.ndarray | None) -> Score:
         on / off if on is not None and off else None,
         None,
         float(chances.mean()) if n else None,
-        _accuracy_p(right, chances, None if group is None else group[both]) if n else None,
-        _attention_p(sums, counts, group),
+        _accuracy_p(right, chances, None if groups is None else groups[once.query][both]) if n else None,
+        _attention_p(sums, each.counts, None if groups is None else groups[each.query]),
         on_ci,
         off_ci,
     )

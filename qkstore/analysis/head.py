@@ -20,7 +20,7 @@ from qkstore.errors import RunError, near
 from qkstore.null import Tested
 from qkstore.rank import units
 from qkstore.run import Layer, Run
-from qkstore.score import Queries, Score, by_query, pair_logits, score
+from qkstore.score import Queries, Score, by_query, pair_logits, scores
 from qkstore.subspace import Subspace, union
 
 Contrasts = tuple[Contrast, ...]
@@ -205,12 +205,11 @@ class HeadData:
     def by_query(self) -> Queries:
         """What the head attends to, of these pairs, query by query (qkstore.score.by_query)."""
         logits = self.logits()
-        return by_query(logits, self.attention(logits), self.pairs)
+        return by_query(logits, self.attention(logits), self.pairs, self.q, self.rows.stored.key)
 
     def score(self, resample: bool = False, groups: np.ndarray | None = None) -> Score:
         """What the head attends to, of these pairs (qkstore.score.score)."""
-        logits = self.logits()
-        return score(logits, self.attention(logits), self.pairs, resample, groups)
+        return scores([self.by_query()], groups, resample)[0]
 
 
 @dataclass(frozen=True)

@@ -22,13 +22,15 @@ TIED = 0.9  # difference, between the sides, of how often two labels are equal
 MOST_TOLD = 3  # labels of one finding
 WORDS = {"entity": "entities", "item": "items"}  # labels of a key whose values the test split is to hold out
 NOTES = ("partly", "some", "tied")
+SHARED = 2  # prompts whose queries have one key in common: from here on they are pooled, and not matched one to one
+ACROSS = ("*", "DISTINCT pair.key_row", "DISTINCT pair.query_row", "DISTINCT q.prompt_id")
 
 
 @dataclass(frozen=True)
 class Finding:
     """One thing to know about a contrast.
 
-    kind: few, imbalance, single, queries, seen or leak (warnings); partly, some or tied (notes).
+    kind: few, imbalance, across, single, queries, seen or leak (warnings); partly, some or tied (notes).
     """
 
     kind: str
@@ -55,10 +57,10 @@ def check(run: Run, contrast: Contrast, split: str | None = None) -> list[Findin
     tied: a label tells the sides apart as well as the feature does, so the contrast cannot tell them apart. seen,
     partly: all, or some, words of the test split's positive keys are in train pairs too. single, some: many, or a few,
     queries have keys of one sign only. queries: a label that the contrast does not name has other values on the
-    queries with positive keys than on those with negative ones.
+    queries with positive keys than on those with negative ones. across: keys are pooled over prompts.
     """
     sides = _Sides(run, contrast, split)
-    findings = _size(sides) + _leaks(contrast, sides) + _one_sided(run, contrast, split) + _tied(sides)
+    findings = _size(sides) + _across(sides) + _leaks(contrast, sides) + _one_sided(run, contrast, split) + _tied(sides)
     findings += _seen(run, contrast)
     return sorted(findings, key=lambda f: not f.warns)
 
@@ -86,6 +88,8 @@ class _Sides:
         measures = ["pair.sign", "count(*)", "count(DISTINCT pair.query_row)"]
         measures += [m for c in self.labels for m in (f'count(DISTINCT k."{c}")', f'min(k."{c}")::VARCHAR')]
         measures += [f'avg((k."{a}" IS NOT DISTINCT FROM q."{b}")::INTEGER)' for a, b in self.relations]
+        self.n_before = len(measures)
+        measures += [f"count({what}) FILTER (WHERE k.prompt_id <> q.prompt_id)" for what in ACROSS]
         numbered = ", ".join(f"{m} AS m{i}" for i, m in enumerate(measures))
         sql = (
             f"SELECT {numbered} FROM ({contrast.sql(run.columns, split)}) AS pair "
@@ -129,6 +133,26 @@ def _size(sides: _Sides) -> list[Finding]:
         )
         findings.append(Finding("imbalance", text))
     return findings
+
+
+def _across(sides: _Sides) -> list[Finding]:
+    """Keys that queries of several other prompts share."""
+    pairs, shared = 0, 0.0
+    for row in sides.by_sign.values():
+        n, keys, queries, prompts = row[sides.n_before :]
+        pairs += n
+        shared = max(shared, n / keys * prompts / queries if n else 0.0)
+    if shared < SHARED:
+        return []
+    total = sum(sides.both(1))
+    return [
+        Finding(
+            "across",
+            f"pairs across prompts: in {pairs / total:.0%} of the pairs the key is of another prompt, and queries of "
+            f"{shared:,.0f} prompts share a key; such queries are not independent, so that intervals and p-values are "
+            "too good: add k.prompt_id = q.prompt_id, unless pooled keys are meant",
+        )
+    ]
 
 
 def _leaks(contrast: Contrast, sides: _Sides) -> list[Finding]:

@@ -89,6 +89,18 @@ def test_a_cross_prompt_contrast_is_checked(run):
     )
 
 
+def test_keys_that_are_pooled_over_prompts_are_warned_of(run):
+    """The control: matched with one other prompt, as in the lexical contrast, or within prompts, queries share none."""
+    pooled = ORDER.replace(where="k.order_id > 0 and q.prompt_id < 40 and k.prompt_id < 40")
+    (text,) = texts(check(run.run("synthetic"), pooled), "across")
+    assert text.startswith("pairs across prompts: in 98% of the pairs the key is of another prompt")
+    assert "queries of 29 prompts share a key" in text, "39 others, by a place that three in four do not ask for"
+    assert "not independent" in text
+    assert "add k.prompt_id = q.prompt_id" in text
+    for contrast in (ORDER, builtin.LEXICAL, builtin.ELSEWHERE):
+        assert not texts(check(run.run("synthetic"), contrast), "across")
+
+
 def test_a_whole_select_is_checked(run):
     whole = Contrast(
         name="w",

@@ -97,6 +97,38 @@ def test_logits_are_scaled_then_capped(rng):
     assert np.abs(single - raw).max() > 1e-10  # float32 sums would not pass the test above
 
 
+def test_queries_of_one_vector_and_the_same_keys_are_one(rng):
+    """Sixty queries with pooled keys: alike in all they do, or each with a vector of its own, the control."""
+    pairs = Pairs(np.repeat(np.arange(60), 5), np.tile(np.arange(5), 60), np.tile([1, 1, 1, 1, -1], 60))
+    q, rows = np.tile(rng.standard_normal((1, 8)).astype(np.float32), (60, 1)), pairs.key + 100
+    logit, attention = np.tile([2.0, 0, 0, 0, 1.0], 60), rng.random(300)
+    queries = lambda q, rows: module.by_query(logit, attention, pairs, q, rows)  # noqa: E731
+    (found,) = module.scores([queries(q, rows)])
+    (plain,) = module.scores([queries(None, None)])
+    assert (found.n, found.accuracy, found.accuracy_ci, found.accuracy_p) == (1, 1.0, wilson(1, 1), pytest.approx(0.8))
+    assert (plain.n, plain.accuracy_ci) == (60, wilson(60, 60))
+    assert plain.accuracy_p < 1e-5
+    assert found.selectivity_ci == plain.selectivity_ci, "attention is on keys of their own prompts"
+    q[:20] = -0.0
+    q[30] = 0.0
+    assert module.scores([queries(q, rows)])[0].n == 2
+    q = rng.standard_normal((60, 8)).astype(np.float32)
+    assert module.scores([queries(q, rows)]) == [plain], "to the bit where all differ"
+    q[1] = q[0]
+    assert module.scores([queries(q, rows)])[0].n == 59
+    assert module.scores([queries(q, np.arange(300))])[0].n == 60, "one vector, but keys of their own"
+
+
+def test_what_is_alike_is_told_across_shards(rng):
+    q, rows = np.ones((4, 3), np.float32), np.arange(2)
+    part = Pairs([0, 0, 1, 1], [0, 1, 0, 1], [1, -1, 1, -1])
+    each = [module.by_query(np.arange(4.0), np.ones(4), part, q, np.tile(rows, 2)) for _ in range(2)]
+    each[1] = module.replace(each[1], query=each[1].query + 2)
+    assert len(module.Queries.joined(each).distinct.query) == 1
+    none = [module.replace(one, alike=None) for one in each]
+    assert len(module.Queries.joined(none).distinct.query) == 4
+
+
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
 def test_pair_logits_do_not_depend_on_the_chunk(rng, monkeypatch, chunk):
     q, k = rng.standard_normal((10, 4)), rng.standard_normal((12, 4))

@@ -30,13 +30,23 @@ class Reader:
         """A reader of some of the queries, kept: (n,) bool; its pairs have the coefficients that they have in all."""
         mine, rows = kept[self.rows.local.query], self.rows
         part = Reader(Rows.these(rows.run, rows.contrast, rows.split, rows.stored.where(mine)))
-        part.coefficient = self.coefficient[mine]
+        part.coefficient, part.repeated = self.coefficient[mine], self.repeated
         return part
 
     @cached_property
     def ordered(self) -> Ordered:
         """The pairs in the order in which they are read."""
         return Ordered(self.rows.local)
+
+    @cached_property
+    def keys(self) -> np.ndarray:
+        """(n,) numbers of the ordered queries' keys (Ordered.keys)."""
+        return self.ordered.keys(self.rows.stored.key)
+
+    @cached_property
+    def repeated(self) -> bool:
+        """Whether several queries have the same keys: those of one vector are then one query."""
+        return len(np.unique(self.keys)) < len(self.keys)
 
     def by_query(self, layer: int) -> Iterator[Queries]:
         """What each head of a layer attends to, of these pairs, query by query."""
@@ -133,7 +143,9 @@ class Group:
         seen = self.reader.seen(self.block.layer)
         if not seen.all():
             attention[:, ~seen] = np.nan
-        return ordered.by_query(logit, attention)
+        return ordered.by_query(
+            logit, attention, ordered.alike(self.q, self.reader.keys) if self.reader.repeated else None
+        )
 
     @cached_property
     def units(self) -> Units:

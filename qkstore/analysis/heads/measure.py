@@ -74,7 +74,7 @@ def clear(s: HeadScore, by: str, n_heads: int) -> bool | None:
     if by in ("strength", "p_value"):
         return None if s.p_value is None else s.p_value <= LEVEL
     value, interval = getattr(s, by), s.interval(by)
-    if value is None or interval is None:
+    if value is None or interval is None or s.n_queries == 1:
         return None
     low, high = Estimate(value, *interval).together(n_heads)
     return not low <= place[0] <= high
