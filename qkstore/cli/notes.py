@@ -20,7 +20,7 @@ def notes(add: Add) -> None:
     arguments.completed_by(sub.add_argument("--contrast", help="a note on this contrast"), arguments.contrasts)
     act = sub.add_mutually_exclusive_group()
     told = "those that hold every word of it: in the note, in what it is on, in its author's name"
-    act.add_argument("--search", metavar="TEXT", help=told)
+    sub.may_be_empty.append(act.add_argument("--search", metavar="TEXT", help=told))  # every note
     act.add_argument("--add", metavar="TEXT")
     act.add_argument("--withdraw", metavar="NOTE", help="the note of this number: one's own, or as an admin any")
 

@@ -64,6 +64,7 @@ def texts() -> list[tuple[str, str, int]]:
 
 
 SAYS_SOMETHING = {"--where", "--description", "--author", "--login"}  # none of it
+OF_A_COMMAND = {("serve", "--ray"), ("notes", "--search")}  # no cluster; every note
 
 
 @pytest.mark.parametrize(("name", "option", "n"), texts())
@@ -72,7 +73,7 @@ def test_an_option_without_a_text_is_one_line_that_names_it(store, capsys, name,
     needed = [a.option_strings[-1] for a in sub._actions if a.required and a.option_strings]
     given = [part for one in needed if one != option for part in (one, "1")]
     places = ["select 1"] if name == "sql" else []
-    if (option in SAYS_SOMETHING and name != "components") or (name, option) == ("serve", "--ray"):
+    if (option in SAYS_SOMETHING and name != "components") or (name, option) in OF_A_COMMAND:
         assert sub.parse_args([*given, option, ""])
         return
     assert command.main([name, "--store", str(store), *given, *places, option, *[""] * n]) == 2

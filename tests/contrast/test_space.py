@@ -68,7 +68,7 @@ def test_it_is_read_back_and_its_difference_is_told():
     assert own.sentence().endswith(
         "With a subspace of its own: 3 dimensions of layer 1 head 2 of the run b5ae3fe3c8655227."
     )
-    assert own.sentence((1, 2, 3, 4)).endswith("1 queries, 2 keys; 3 positive and 4 negative pairs.")
+    assert own.sentence((1, 2, 3, 4)).endswith("1 query, 2 keys; 3 positive and 4 negative pairs.")
     assert told(PLAIN, own) == "space changed"
     (one,) = difference(own, own.replace(space=made(seed=1).text))
     assert one.before != one.after
