@@ -146,7 +146,7 @@ def test_another_recipe_or_seed_does_not_go_on_with_it(stopped, tmp_path):
     [
         ("cuda:99", "device 'cuda:99': this machine"),
         ("tpu", "device 'tpu'"),
-        ("", "device ''"),
+        ("", "--device is given as an empty text"),
         ("cpu:x", "device 'cpu:x'"),
     ],
 )
