@@ -84,7 +84,7 @@ def test_the_table_marks_chance_and_joins_intervals(show, boxes):
 def test_the_table_opens_where_the_head_of_the_address_is(show, boxes):
     data = stores.boxes(n=64, n_layers=5, n_heads=8)
     well(show(stores.write(boxes, "many", data=data), "heads", run="many", contrast="order", layer=4, head=7))
-    assert nobody(60), "the nulls are there, which a busy machine may not have for the first look"
+    assert nobody(), "the nulls are there, which a busy machine may not have for the first look"
     app = well(show(boxes, "heads", run="many", contrast="order", layer=4, head=7))
     rows = app.dataframe[0].value
     assert len(rows) <= 15
