@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
 
 import numpy as np
@@ -110,8 +109,8 @@ def test_what_is_inside_a_folder_is_nothing_where_it_goes_while_it_is_read(tmp_p
     assert [path.name for path in files.inside(folder)] == ["a.json", "b.json", "c.txt"]
     assert files.inside(tmp_path / "never") == []
 
-    def gone(path):
+    def gone(path, pattern):
         raise FileNotFoundError(path)
 
-    monkeypatch.setattr(os, "scandir", gone)
+    monkeypatch.setattr(type(folder), "glob", gone)  # as Python 3.11 has it; a later one passes over the error
     assert files.inside(folder, "*.json") == []
