@@ -40,7 +40,7 @@ def build(
         )
     if not missing:
         return []
-    small = _named(_train(folder(store) / "demo_model", progress), "float32", "cpu", None) if train else load(NAME)
+    small = _trained(folder(store) / "demo_model", progress) if train else load(NAME)
     for run in missing:
         name, question, size = RUNS[run]
         prompts = task.of(name, n or size, n_test, question, SEED)
@@ -71,8 +71,10 @@ def _train(into: Path, progress: job.Progress) -> Path:
 
 def load(where: str, dtype: model.Dtype = "float32", device: str = "cpu", answers: bool | None = None) -> model.Model:
     """The model that a user names: `demo` is the one that comes along; anything else as `model.load` has it."""
-    return _named(MODEL, dtype, device, answers) if where == NAME else model.load(where, dtype, device, answers)
+    if where != NAME:
+        return model.load(where, dtype, device, answers)
+    return replace(model.load(str(MODEL), dtype, device, answers), name=NAME)
 
 
-def _named(folder: Path, *asked) -> model.Model:
-    return replace(model.load(str(folder), *asked), name=NAME)
+def _trained(into: Path, progress: job.Progress) -> model.Model:
+    return replace(model.load(str(_train(into, progress)), answers=None), name=NAME)

@@ -139,8 +139,8 @@ class Distribution:
 
     gap: (n,) logit of the query's positive key less the mean logit of its negative ones. parts: {feature: (n,)}, then
     "rest"; they sum to the gap. share: {feature: mean part ÷ mean gap}, None where the mean gap is 0. ci: 95 %
-    intervals of the shares, by bootstrap over queries; None where a resample's gap is 0, and of one
-    query. split: whose queries these are; None for all.
+    intervals of the shares, by bootstrap over queries; None where a resample's gap is 0, and of one query. split: whose
+    queries these are; None for all.
     """
 
     gap: np.ndarray

@@ -124,9 +124,8 @@ def statistical(x: np.ndarray, c: np.ndarray, level: float = LEVEL, seed: int = 
     null, freedom = _null(blocks, rng), _freedom(x, c)
     refits = _replicates(blocks, REFITS, rng) if len(x) < FEW else None
     for j in range(len(S)):
-        p = (
-            1.0 if observed[j] <= SAME * S[0] else p_value(observed[j], freedom[j] * null[:, j])
-        )  # what is left is rounding
+        rounding = observed[j] <= SAME * S[0]
+        p = 1.0 if rounding else p_value(observed[j], freedom[j] * null[:, j])
         if level < p < 1 and refits is not None:
             p = p_value(observed[j], _left(S, freedom[j] * refits, j))
         p_values.append(p)

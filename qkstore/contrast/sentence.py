@@ -32,8 +32,8 @@ PROMPTS = {
 def sentence(where: str, positive: str, negative: str, counts: tuple[int, int, int, int] | None = None) -> str:
     """Return `Queries whose …, against keys of … whose …. Positive: …. Negative: ….` for three conditions over q and k.
 
-    counts: (n_q, n_k, n_+, n_-), told at the end where given. Raises GuardError, which names the
-    one of the three, for a text that is no condition.
+    counts: (n_q, n_k, n_+, n_-), told at the end where given. Raises GuardError, which says which of the three it is,
+    for a text that is no condition.
     """
     parts = _conjuncts(_condition("where", where))
     place = [words for part in parts if (words := _prompt(part))]

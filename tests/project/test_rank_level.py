@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pytest
-from conftest import ROOT
 
+from bench import rank as bench
 from qkstore import rank
-
-spec = importlib.util.spec_from_file_location("level_bench", ROOT / "bench" / "rank.py")
-bench = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(bench)
 
 
 @pytest.fixture

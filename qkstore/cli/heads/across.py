@@ -38,7 +38,6 @@ def check(options) -> None:
 
 def across(options, there, run) -> None:
     """All heads: a map of their numbers and a list, or the clusters of their components."""
-    from qkstore.analysis.decomposition import untested
     from qkstore.analysis.decomposition.across import ROUGH, kept_counts, statement, table
 
     with workers(options) as pool, Progress() as progress:
@@ -64,8 +63,7 @@ def across(options, there, run) -> None:
     print(statement(rows))
     if options.names:
         print(ROUGH)
-    if told := untested(run):
-        print(f"warning: {told}.")
+    _warned(run)
 
 
 def _map(rows: Sequence[HeadCount]) -> list[dict]:
@@ -105,7 +103,6 @@ def _refused(rows: Sequence[HeadCount]) -> None:
 
 
 def _clusters(options, there, run, rows: Sequence[HeadCount], progress: Progress) -> None:
-    from qkstore.analysis.decomposition import untested
     from qkstore.analysis.decomposition.across import called, clusters_statement, kept_clusters
 
     found = kept_clusters(
@@ -122,6 +119,12 @@ def _clusters(options, there, run, rows: Sequence[HeadCount], progress: Progress
     if more := len(shared) - len(top):
         print(f"and {more:,} more (--top)")
     print(clusters_statement(found, clusters))
+    _warned(run)
+
+
+def _warned(run) -> None:
+    from qkstore.analysis.decomposition import untested
+
     if told := untested(run):
         print(f"warning: {told}.")
 
